@@ -1,0 +1,78 @@
+"""What every configurable part is: a frozen, keyword-only dataclass whose fields are its schema."""
+
+from collections.abc import Iterator
+from dataclasses import Field as DataclassField
+from dataclasses import fields, is_dataclass
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+Class = TypeVar("Class")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run; the message is all that the user sees."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, DataclassField))
+def component(cls: type[Class]) -> type[Class]:
+    """Make a class a component: frozen, keyword-only, values checked by pydantic, unknown fields refused.
+
+    Constructing a component loads nothing and reads nothing; equal components compare and hash equal.
+    """
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    made: type[Class] = dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[assignment]
+    return made
+
+
+class Component:
+    """Root of all roles (loss, ranker, sampler, ...); a field typed with a role refuses anything else."""
+
+    missing: ClassVar[str] = ""
+    """Why this part cannot run in this version and what to use instead; empty for a part that works."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines this part's results, as plain data for a content id.
+
+        Parts that read a file override this to add the file's digest; fields that only change speed or display
+        can be left out.
+        """
+        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", **plain_fields(self)}
+
+
+def plain_fields(part: Any) -> dict[str, Any]:
+    """Return the fields of a component as plain data, components below it as their own content."""
+    return {field.name: plain(getattr(part, field.name)) for field in fields(part)}
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain data that JSON can hold."""
+    if isinstance(value, Component):
+        return value.content()
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def parts_of(part: Any, key: str = "") -> Iterator[tuple[str, Component]]:
+    """Yield (dotted key, component) for a component and all below it, in field order."""
+    if isinstance(part, Component):
+        yield key, part
+    if isinstance(part, dict):
+        children = [(str(name), value) for name, value in part.items()]
+    elif is_dataclass(part):
+        children = [(field.name, getattr(part, field.name)) for field in fields(part)]
+    else:
+        children = []
+    for name, value in children:
+        yield from parts_of(value, f"{key}.{name}" if key else name)
+
+
+def refuse_missing(part: Any) -> None:
+    """Raise ConfigError if this component or one below it cannot run in this version."""
+    for key, each in parts_of(part):
+        if each.missing:
+            raise ConfigError(f"{key}: {each.missing}")

@@ -1,0 +1,142 @@
+"""The nouns that stages exchange as JSON lines: Prompt, Candidates, PreferencePair."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+
+class Message(TypedDict):
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """What a response answers: turns for a chat template, or, when `rendered`, text that never meets one."""
+
+    id: str
+    """Digest of the turns: equal prompts have equal ids, and a split keeps them together."""
+    messages: tuple[Message, ...]
+    """The turns in order; exactly one user turn with the whole text when `rendered`."""
+    rendered: bool = False
+
+    @classmethod
+    def of(cls, messages: Iterable[Message], *, rendered: bool = False) -> "Prompt":
+        """Return a prompt whose id follows from its text.
+
+        >>> Prompt.from_text("Is it good?").id == Prompt.from_text("Is it good?").id
+        True
+        """
+        turns = tuple(messages)
+        digest = hashlib.sha256(json.dumps([turns, rendered], ensure_ascii=True).encode()).hexdigest()
+        return cls(id=digest[:16], messages=turns, rendered=rendered)
+
+    @classmethod
+    def from_text(cls, text: str) -> "Prompt":
+        """Return a prompt of one user turn."""
+        return cls.of([{"role": "user", "content": text}])
+
+    @property
+    def text(self) -> str:
+        """The last user turn, which is what a person asked."""
+        return next(turn["content"] for turn in reversed(self.messages) if turn["role"] == "user")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreferencePair:
+    """One prompt and two responses, of which `chosen` is preferred."""
+
+    prompt: Prompt
+    chosen: str
+    rejected: str
+    score_chosen: float | None = None
+    score_rejected: float | None = None
+    preference: float | None = None
+    """Probability that `chosen` is the better one; None when the data does not say."""
+    source: str = ""
+    """The file or part that the pair comes from."""
+    row: int = 0
+    """Position in the source, counted from 1."""
+
+    @property
+    def id(self) -> str:
+        """Digest of the prompt and both responses."""
+        text = json.dumps([self.prompt.id, self.chosen, self.rejected], ensure_ascii=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_record(self, split: str) -> dict[str, Any]:
+        """Return the canonical record: TRL's conversational explicit layout plus scores and origin."""
+        return {
+            "id": self.id,
+            "prompt": list(self.prompt.messages),
+            "chosen": [{"role": "assistant", "content": self.chosen}],
+            "rejected": [{"role": "assistant", "content": self.rejected}],
+            "score_chosen": self.score_chosen,
+            "score_rejected": self.score_rejected,
+            "preference": self.preference,
+            "prompt_id": self.prompt.id,
+            "source": self.source,
+            "row": self.row,
+            "split": split,
+            "rendered": self.prompt.rendered,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "PreferencePair":
+        """Return the pair of a canonical record."""
+        return cls(
+            prompt=Prompt.of(record["prompt"], rendered=record.get("rendered", False)),
+            chosen=record["chosen"][-1]["content"],
+            rejected=record["rejected"][-1]["content"],
+            score_chosen=record["score_chosen"],
+            score_rejected=record["score_rejected"],
+            preference=record["preference"],
+            source=record["source"],
+            row=record["row"],
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidates:
+    """Several responses of one model to one prompt, and their scores once ranked (higher is better)."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]
+    scores: tuple[float, ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the candidate record as plain data."""
+        return {
+            "prompt_id": self.prompt.id,
+            **asdict(self),
+            "prompt": list(self.prompt.messages),
+            "rendered": self.prompt.rendered,
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "Candidates":
+        """Return the candidates of a record."""
+        prompt = Prompt.of(record["prompt"], rendered=record.get("rendered", False))
+        return cls(prompt=prompt, responses=tuple(record["responses"]), scores=tuple(record["scores"]))
+
+
+def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> int:
+    """Write one JSON object per line; return how many."""
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a file that `write_jsonl` wrote."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            yield json.loads(line)
