@@ -1,0 +1,153 @@
+"""Artifacts: finished parts on disk, named by what determines their content; `manifest.json` is written last."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from dpo_lab import __version__
+from dpo_lab.progress import console
+
+SCHEMA = 1  # raise it when the same content would give different files
+MANIFEST = "manifest.json"
+
+
+def content_id(kind: str, content: Mapping[str, Any]) -> str:
+    """Return the id of an artifact: a digest of its kind and of all that determines its content.
+
+    >>> content_id("pairs", {"seed": 0}) == content_id("pairs", {"seed": 0})
+    True
+    >>> content_id("pairs", {"seed": 0}) == content_id("pairs", {"seed": 1})
+    False
+    """
+    text = json.dumps({"kind": kind, "schema": SCHEMA, "content": content}, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A finished directory."""
+
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """The full content id."""
+        return str(self.manifest["id"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What its maker recorded: counts, figures."""
+        return dict(self.manifest["facts"])
+
+    @property
+    def seconds(self) -> float:
+        """How long making it took."""
+        return float(self.manifest["seconds"])
+
+    @classmethod
+    def open(cls, path: Path) -> "Artifact | None":
+        """Return the artifact of a directory, or None if it is absent or unfinished."""
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return cls(path, manifest)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An artifact that may or may not exist yet: where it goes and what determines it."""
+
+    root: Path
+    """The outputs directory."""
+    kind: str
+    """The directory below it: model, pairs, tokens, reference, policy, evaluation, train."""
+    name: str
+    """Readable part of the directory's name."""
+    content: dict[str, Any]
+    """All that determines the result, as plain data."""
+    parents: Sequence[str] = ()
+    """Ids of the artifacts it is made from; they belong to `content` too where they matter."""
+
+    @property
+    def id(self) -> str:
+        """The content id."""
+        return content_id(self.kind, self.content)
+
+    @property
+    def path(self) -> Path:
+        """Where the artifact stands: <root>/<kind>/<name>-<first 8 of id>."""
+        return self.root / self.kind / f"{self.name}-{self.id[:8]}"
+
+    def finished(self) -> Artifact | None:
+        """Return the artifact if it is already made."""
+        return Artifact.open(self.path)
+
+    def make(self, produce: Callable[[Path], dict[str, Any]], *, force: bool = False) -> Artifact:
+        """Return the finished artifact, making it if need be; a lock lets only one process make it.
+
+        Args:
+            produce: writes files into the directory it is given and returns facts for the manifest.
+            force: make it again even if it is finished.
+        """
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path.parent / f".{self.path.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            console.print(f"  another process is making {self.path}; waiting for it")
+            lock.acquire()
+        with lock:
+            if (done := self.finished()) and not force:
+                return done
+            shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
+            self.path.mkdir()
+            started = time.monotonic()
+            facts = produce(self.path)
+            return self._finish(facts, time.monotonic() - started)
+
+    def _finish(self, facts: dict[str, Any], seconds: float) -> Artifact:
+        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        manifest = {
+            "kind": self.kind,
+            "schema": SCHEMA,
+            "id": self.id,
+            "parents": list(self.parents),
+            "content": self.content,
+            "facts": facts,
+            "files": {str(path.relative_to(self.path)): file_digest(path) for path in files},
+            "code": __version__,
+            "seconds": round(seconds, 3),
+        }
+        write_durably(self.path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        return Artifact(self.path, manifest)
+
+
+def file_digest(path: Path) -> str:
+    """Return the sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a file so that a kill leaves the old one or the new one: temp beside it, fsync, rename, fsync."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

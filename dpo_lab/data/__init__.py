@@ -1,0 +1,1 @@
+"""Preference data in: files, layouts, validation, and the split by prompt."""

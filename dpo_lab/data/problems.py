@@ -1,0 +1,179 @@
+"""What can be wrong with preference data: the codes, one problem of one row, and the report of a file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["keep", "drop", "error"]
+
+CONSEQUENCES: dict[Verdict, str] = {
+    "keep": "kept and counted",
+    "drop": "left out",
+    "error": "the run stops here",
+}
+"""What happens to a row, by verdict."""
+
+
+@dataclass(frozen=True)
+class Code:
+    """One kind of problem."""
+
+    verdict: Verdict
+    """What happens to the row, unless the place that finds it decides otherwise."""
+    meaning: str
+    remedy: str
+
+
+CODES: dict[str, Code] = {
+    "unknown_layout": Code(
+        "error",
+        "the columns are no layout that is read",
+        "Rename the columns or rewrite the rows as one of: prompt, chosen, rejected, or chosen, rejected with the prompt inside "
+        '(text, or lists of {"role", "content"} turns); instruction, input, chosen, rejected; chosen, rejected as transcripts '
+        '"\\n\\nHuman: ...\\n\\nAssistant: ...". docs/example_pairs.jsonl shows one.',
+    ),
+    "mixed_formats": Code("error", "the row has another layout than the rows before it", "Put one layout in one file."),
+    "missing_field": Code("error", "a needed column or key is absent", "Add it, or remove the row."),
+    "wrong_type": Code("error", "a value is not text where text is needed", "Write the text in quotes, or remove the row."),
+    "bad_roles": Code(
+        "error",
+        "the roles of the turns cannot be used",
+        "Use system (first turn only), user and assistant, and end chosen and rejected with an assistant turn.",
+    ),
+    "bad_score": Code("error", "a score is not a finite number", "Write a number, or null where it is unknown."),
+    "score_order": Code(
+        "error",
+        "the label says one thing and the scores the other",
+        "Exchange chosen and rejected, correct the scores, or remove them (a higher score is better).",
+    ),
+    "prompt_mismatch": Code(
+        "drop", "the two responses do not answer the same prompt", "Give both the same turns before the last."
+    ),
+    "empty_prompt": Code("drop", "there is nothing to answer", "Write the prompt's text, or remove the row."),
+    "empty_response": Code("drop", "a response has no text to train on", "Write the response, or remove the row."),
+    "chosen_equals_rejected": Code(
+        "drop",
+        "both responses are the same text, so the loss has no gradient",
+        "Write two different responses, or remove the row.",
+    ),
+    "tie": Code(
+        "drop", "equal scores carry no preference", "Correct the scores, remove them if the label is right, or remove the row."
+    ),
+    "control_character": Code("drop", "the text holds a control character, which breaks tokenizers and viewers", "Delete it."),
+    "bad_unicode": Code("drop", "the text holds half of a surrogate pair, which no file can store", "Write the whole character."),
+    "consecutive_roles": Code(
+        "keep",
+        "the turns do not alternate, which some chat templates refuse",
+        "Merge the turns if your model's template needs it.",
+    ),
+    "missing_score": Code("keep", "only one of the two scores is given", "Write both scores or neither."),
+    "special_token_in_text": Code(
+        "keep",
+        "the text holds chat markup or a special token",
+        "Remove it unless the text is about it: the template adds its own.",
+    ),
+    "outer_whitespace": Code("keep", "outer whitespace is stripped under a chat template", "No change is needed."),
+    "near_duplicate_responses": Code(
+        "keep", "the responses differ only in invisible characters, spacing or accents' encoding", "Check that both are meant."
+    ),
+    "duplicate_row": Code("keep", "the same pair stands in an earlier row and counts twice", "Remove one unless it is meant."),
+    "contradiction": Code("keep", "an earlier row prefers the other response", "Remove one unless raters really disagree."),
+}
+"""Every code of a row; two more, prompt_too_long and response_too_long, need a tokenizer and are decided with the tokens."""
+
+
+class RowProblem(Exception):  # noqa: N818 - also raised for rows that are only left out
+    """Ends the reading of one row: why, and what happens to it."""
+
+    def __init__(self, code: str, found: str, *, verdict: Verdict | None = None) -> None:
+        super().__init__(f"{found} [{code}]")
+        self.code = code
+        self.found = found
+        self.verdict: Verdict = verdict or CODES[code].verdict
+
+
+class DataError(ValueError):
+    """A file that cannot be used; the message is all that the user sees."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())  # a column's name can hold anything
+        self.code = code
+        """The kind of fault, as in `CODES`, or one of the file's own: no_file, bad_encoding, too_many_dropped, ..."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing found in one row.
+
+    >>> print(Problem(file="pairs.jsonl", row=3, code="control_character", verdict="drop", found="chosen holds U+0000"))
+    pairs.jsonl row 3: chosen holds U+0000 [control_character]; left out. Delete it.
+    """
+
+    file: str
+    row: int
+    """Line of a JSON Lines file, or position in a list, counted from 1."""
+    code: str
+    verdict: Verdict
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.file} row {self.row}: {self.found} [{self.code}]; {CONSEQUENCES[self.verdict]}. {CODES[self.code].remedy}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What became of the rows of one file."""
+
+    file: str
+    num_rows: int
+    num_pairs: int
+    problems: tuple[Problem, ...] = ()
+    unread_columns: tuple[str, ...] = ()
+    """Columns that no layout uses; named so that nothing is ignored in silence."""
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of problems by code, in the order of `CODES`."""
+        found = [problem.code for problem in self.problems]
+        return {code: found.count(code) for code in CODES if code in found}
+
+    def of(self, verdict: Verdict) -> list[Problem]:
+        """Return the problems with this verdict, by row."""
+        return sorted((problem for problem in self.problems if problem.verdict == verdict), key=lambda problem: problem.row)
+
+    def lines(self) -> list[str]:
+        """Return a summary for people: what was kept, then per code the count, the first rows, and what to change."""
+        dropped = len(self.of("drop"))
+        lines = [f"{self.file}: {self.num_rows} rows, {self.num_pairs} pairs" + (f", {dropped} left out" if dropped else "")]
+        for verdict in ("error", "drop", "keep"):
+            found = self.of(verdict)
+            for code in [code for code in CODES if any(problem.code == code for problem in found)]:
+                rows = [problem.row for problem in found if problem.code == code]
+                what, remedy = CODES[code].meaning, CODES[code].remedy
+                lines.append(f"  {len(rows)} x {code} ({first_rows(rows)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
+        if self.unread_columns:
+            lines.append(f"  columns not read: {excerpt(list(self.unread_columns), 200)}")
+        return lines
+
+
+def first_rows(rows: Iterable[int], limit: int = 5) -> str:
+    """Return the first distinct row numbers for a message.
+
+    >>> first_rows([4, 4, 9, 12], limit=2)
+    'rows 4, 9, ...'
+    >>> first_rows([4])
+    'row 4'
+    """
+    distinct = list(dict.fromkeys(rows))
+    shown = ", ".join(str(row) for row in distinct[:limit]) + (", ..." if len(distinct) > limit else "")
+    return f"row{'s' if len(distinct) > 1 else ''} {shown}"
+
+
+def excerpt(value: object, limit: int = 60) -> str:
+    """Return a value as one printable line, cut to `limit` characters.
+
+    >>> excerpt("half a pair: \\ud83d")
+    "'half a pair: \\\\ud83d'"
+    """
+    shown = repr(value)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."

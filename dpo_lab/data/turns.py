@@ -1,0 +1,110 @@
+"""Values inside a row: turns of a conversation however they are written, transcripts, text, numbers."""
+
+import math
+import re
+from typing import Any
+
+from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.records import Message
+
+Row = dict[str, Any]
+
+ROLES = {
+    **dict.fromkeys(("user", "human", "prompter"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model"), "assistant"),
+    "system": "system",
+}
+"""Names of roles in use, in lower case, and the role each means."""
+
+TRANSCRIPT_START = re.compile(r"\A\s*Human:")
+TRANSCRIPT_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+
+
+def text_of(row: Row, name: str) -> str:
+    """Return a column of text; an absent or null one is empty."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise RowProblem("wrong_type", f"{name} is {excerpt(value)} ({type(value).__name__}), not text")
+    return value or ""
+
+
+def turns_of(value: Any, name: str) -> list[Message]:
+    """Return turns with the roles system, user and assistant; an empty system turn is no system turn."""
+    blank = value is None or (isinstance(value, str) and not value.strip())
+    items = [] if blank else [value] if isinstance(value, dict) else value
+    if not isinstance(items, list):
+        raise RowProblem("wrong_type", f"{name} is {excerpt(value)} ({type(value).__name__}), not a list of turns")
+    turns: list[Message] = []
+    for number, item in enumerate(items, 1):
+        turn = _turn(item, f"{name} turn {number}")
+        if turn["role"] == "system" and not turn["content"].strip():
+            continue
+        if turn["role"] == "system" and turns:
+            raise RowProblem("bad_roles", f"{name} turn {number} is a system turn, which may only stand first")
+        turns.append(turn)
+    return turns
+
+
+def _turn(item: Any, place: str) -> Message:
+    """Return one turn written with role and content, or with ShareGPT's from and value."""
+    if not isinstance(item, dict):
+        raise RowProblem("wrong_type", f"{place} is {excerpt(item)}, not an object with role and content")
+    keys = ("from", "value") if "from" in item else ("role", "content")
+    absent = [key for key in keys if key not in item]
+    if absent:
+        raise RowProblem("missing_field", f"{place} has no {absent[0]!r}; its keys are {', '.join(item) or '(none)'}")
+    if item.get("tool_calls"):
+        raise RowProblem("wrong_type", f"{place} holds tool_calls, which are not read")
+    role, content = item[keys[0]], item[keys[1]]
+    if not isinstance(role, str) or role.lower() not in ROLES:
+        raise RowProblem("bad_roles", f"{place} has the role {excerpt(role)}; known are {', '.join(ROLES)}")
+    if content is not None and not isinstance(content, str):
+        raise RowProblem("wrong_type", f"{place} is {excerpt(content)} ({type(content).__name__}), not text")
+    return {"role": ROLES[role.lower()], "content": content or ""}
+
+
+def transcript_of(row: Row, name: str) -> list[Message]:
+    """Return the turns of a transcript."""
+    start, *parts = TRANSCRIPT_TURN.split(text_of(row, name))
+    if start.strip():
+        raise RowProblem("prompt_mismatch", f"{name} begins with {excerpt(start)}, not with 'Human:'")
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return [
+        {"role": roles[speaker], "content": text.removeprefix(" ")} for speaker, text in zip(parts[::2], parts[1::2], strict=True)
+    ]
+
+
+def split_last(turns: list[Message], name: str) -> tuple[list[Message], str]:
+    """Return the turns before the response, and the response."""
+    if not turns:
+        raise RowProblem("empty_response", f"{name} has no turns")
+    if turns[-1]["role"] != "assistant":
+        raise RowProblem("bad_roles", f"{name} ends with a {turns[-1]['role']} turn: no response to train on", verdict="drop")
+    return turns[:-1], turns[-1]["content"]
+
+
+def same_turns(turns: list[Message], others: list[Message]) -> bool:
+    """Whether two lists of turns are equal but for outer whitespace."""
+    return [(a["role"], a["content"].strip()) for a in turns] == [(b["role"], b["content"].strip()) for b in others]
+
+
+def common_beginning(first: str, second: str) -> int:
+    """Return the largest end of a common beginning after which both go on with whitespace and then text."""
+    end = 0
+    while end < min(len(first), len(second)) and first[end] == second[end]:
+        end += 1
+    for position in range(end, 0, -1):
+        rests = (first[position:], second[position:])
+        if not first[position - 1].isspace() and all(rest[:1].isspace() and rest.strip() for rest in rests):
+            return position
+    return 0
+
+
+def number_of(row: Row, name: str) -> float | None:
+    """Return a finite number, or None where the column is absent or null."""
+    value = row.get(name)
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf and abs(value) < 10**300:
+        return float(value)
+    raise RowProblem("bad_score", f"{name} is {excerpt(value)}, not a finite number")

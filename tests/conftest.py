@@ -1,0 +1,63 @@
+"""Fixtures that several test directories use."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.tiny import learn_tokenizer, untrained
+from dpo_lab.tokens.store import StoreBuilder, TokenStore
+
+torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The directory of shared reference data beside the repository; tests that need it are skipped without it."""
+    data = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not data.is_dir():
+        pytest.skip("no ../shared/data beside this checkout: the reference data sets are not part of the repository")
+    return data
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """A byte-level tokenizer with some merges."""
+    return learn_tokenizer([" a b c d e f g h", " good bad film"] * 3, 300)
+
+
+def small_model(tokenizer: Any, seed: int = 0) -> nn.Module:
+    """Return a random Mistral of 2 layers and width 32."""
+    return untrained(TinyModel(hidden_size=32, intermediate_size=48), tokenizer, seed)
+
+
+@pytest.fixture
+def model(tokenizer: Any) -> nn.Module:
+    """A random Mistral of 2 layers and width 32, fresh for each test."""
+    return small_model(tokenizer)
+
+
+@pytest.fixture
+def other_model(tokenizer: Any) -> nn.Module:
+    """Another random Mistral of the same shape."""
+    return small_model(tokenizer, seed=1)
+
+
+@pytest.fixture(scope="session")
+def store() -> TokenStore:
+    """Twelve pairs: four prompts of several lengths, three answers each, in all pairs."""
+    generator = torch.Generator().manual_seed(0)
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(5, 250, (length,), generator=generator).tolist()
+
+    builder = StoreBuilder()
+    for prompt_length in (1, 3, 8, 13):
+        prompt = ids(prompt_length)
+        answers = [builder.add_response(prompt, [*ids(length), 1]) for length in (0, 4, 9)]
+        for chosen, rejected in ((0, 1), (0, 2), (2, 1)):
+            builder.add_pair(answers[chosen], answers[rejected])
+    return builder.build()

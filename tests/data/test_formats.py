@@ -1,0 +1,190 @@
+"""Facts about layouts: every way to write one preference gives the same pair, and unknown ways are refused."""
+
+from typing import Any
+
+import pytest
+
+from dpo_lab.data.formats import ADAPTERS, detect
+from dpo_lab.data.problems import RowProblem
+from dpo_lab.records import PreferencePair, Prompt
+
+Row = dict[str, Any]
+
+
+def turn(role: str, content: object) -> Row:
+    return {"role": role, "content": content}
+
+
+PROMPT = [turn("user", "Is it late?"), turn("assistant", "No."), turn("user", "And now?")]
+CHOSEN, REJECTED = [turn("assistant", "Not yet.")], [turn("assistant", "Yes")]
+TRANSCRIPT = "\n\nHuman: Is it late?\n\nAssistant: No.\n\nHuman: And now?\n\nAssistant: "
+
+CONVERSATIONS: dict[str, Row] = {
+    "trl_conversational_explicit": {"prompt": PROMPT, "chosen": CHOSEN, "rejected": REJECTED},
+    "trl_conversational_implicit": {"chosen": PROMPT + CHOSEN, "rejected": PROMPT + REJECTED},
+    "hh_transcript": {"chosen": TRANSCRIPT + "Not yet.", "rejected": TRANSCRIPT + "Yes"},
+}
+
+
+def adapted(row: Row) -> PreferencePair:
+    return ADAPTERS[detect(row)](row)
+
+
+def refused(row: Row) -> RowProblem:
+    with pytest.raises(RowProblem) as caught:
+        adapted(row)
+    return caught.value
+
+
+@pytest.mark.parametrize("layout", CONVERSATIONS)
+def test_one_conversation_in_three_layouts_is_one_pair(layout: str) -> None:
+    assert detect(CONVERSATIONS[layout]) == layout
+    pair = adapted(CONVERSATIONS[layout])
+    assert list(pair.prompt.messages) == PROMPT
+    assert (pair.chosen, pair.rejected, pair.prompt.rendered) == ("Not yet.", "Yes", False)
+
+
+def test_a_rendered_and_a_conversational_record_come_back_as_they_were_written() -> None:
+    for rendered in (True, False):
+        prompt = Prompt.of([{"role": "user", "content": "Q: late?\nA:"}], rendered=rendered)
+        pair = PreferencePair(prompt=prompt, chosen=" no", rejected=" yes", score_chosen=2, score_rejected=1, preference=0.75)
+        record = pair.to_record("train")
+        assert detect(record) == "canonical"
+        assert adapted(record) == pair
+
+
+def test_plain_text_is_rendered_and_keeps_the_leading_space_in_the_response() -> None:
+    row = {"prompt": "Q: late?\nA:", "chosen": " No.", "rejected": " Yes."}
+    assert detect(row) == "trl_plain_explicit"
+    pair = adapted(row)
+    assert (pair.prompt.text, pair.chosen, pair.rejected, pair.prompt.rendered) == ("Q: late?\nA:", " No.", " Yes.", True)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "prompt"),
+    [
+        ("Q: late?\nA: No.", "Q: late?\nA: Yes.", "Q: late?\nA:"),
+        ("Q: late?\nA: It is noon.", "Q: late?\nA: It is night.", "Q: late?\nA: It is"),
+        ("A: notable", "A: not", "A:"),
+        ("A: yes", "A: yes it is", "A:"),
+        ("A:  two spaces", "A: one", "A:"),
+        ("A: no ", "A: no", None),
+        ("Well, no.", "Hm, yes.", None),
+    ],
+)
+def test_the_prompt_of_plain_implicit_text_ends_before_a_space_and_no_response_is_cut_inside_a_word(
+    chosen: str, rejected: str, prompt: str | None
+) -> None:
+    row = {"chosen": chosen, "rejected": rejected}
+    assert detect(row) == "trl_plain_implicit"
+    if prompt is None:
+        assert refused(row).verdict == "drop"
+        return
+    pair = adapted(row)
+    assert pair.prompt.text == prompt
+    assert pair.prompt.rendered
+    for text, response in ((chosen, pair.chosen), (rejected, pair.rejected)):
+        assert prompt + response == text
+        assert response[0].isspace()
+        assert response.strip()
+
+
+@pytest.mark.parametrize(
+    ("context", "prompt"),
+    [("", "Correct it."), (" \n", "Correct it."), (None, "Correct it."), ("He go.", "Correct it.\n\nHe go.")],
+)
+def test_instruction_and_input_are_two_newlines_apart(context: str | None, prompt: str) -> None:
+    row = {"instruction": "Correct it.", "input": context, "output": "unused", "chosen": "He goes.", "rejected": "No."}
+    assert detect(row) == "instruction"
+    assert adapted(row).prompt == Prompt.from_text(prompt)
+
+
+def test_the_last_assistant_turn_of_a_transcript_is_the_response_with_its_paragraphs() -> None:
+    row = {name: TRANSCRIPT + text for name, text in (("chosen", "One.\n\nTwo: Human: yes"), ("rejected", "Three"))}
+    assert adapted(row).chosen == "One.\n\nTwo: Human: yes"
+
+
+def test_only_one_space_after_the_colon_is_markup() -> None:
+    row = {"chosen": "\n\nHuman: a\n\nAssistant:  b", "rejected": "\n\nHuman: a\n\nAssistant:c"}
+    pair = adapted(row)
+    assert (pair.chosen, pair.rejected) == (" b", "c")
+
+
+def test_role_aliases_and_sharegpt_keys_mean_the_same_turns() -> None:
+    row = {
+        "prompt": [{"from": "human", "value": "Is it late?"}, turn("GPT", "No."), turn("prompter", "And now?")],
+        "chosen": {"from": "gpt", "value": "Not yet."},
+        "rejected": [turn("model", "Yes")],
+    }
+    assert adapted(row) == adapted(CONVERSATIONS["trl_conversational_explicit"])
+
+
+def test_an_empty_system_turn_is_no_system_turn() -> None:
+    row = {"prompt": [turn("system", ""), *PROMPT], "chosen": CHOSEN, "rejected": REJECTED}
+    assert list(adapted(row).prompt.messages) == PROMPT
+
+
+def test_a_text_prompt_beside_conversations_must_be_what_they_ask() -> None:
+    conversations = CONVERSATIONS["trl_conversational_implicit"]
+    assert adapted({**conversations, "prompt": "Is it late?\n"}) == adapted(conversations)
+    assert refused({**conversations, "prompt": "Is it early?"}).code == "prompt_mismatch"
+    alone = adapted({"prompt": "Is it late?", "chosen": CHOSEN, "rejected": REJECTED})
+    assert alone.prompt == Prompt.from_text("Is it late?")
+
+
+@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen_rating", "rejected_rating")])
+def test_scores_are_read_under_their_known_names(names: tuple[str, str]) -> None:
+    row = {**CONVERSATIONS["trl_conversational_explicit"], names[0]: 4, names[1]: 1.5}
+    assert (adapted(row).score_chosen, adapted(row).score_rejected) == (4.0, 1.5)
+
+
+@pytest.mark.parametrize("score", ["NaN", "7.0", True, float("inf"), 10**400, [1]])
+def test_a_score_that_is_no_finite_number_is_refused(score: object) -> None:
+    assert refused({**CONVERSATIONS["trl_conversational_explicit"], "score_chosen": score}).code == "bad_score"
+
+
+def test_a_preference_is_a_probability() -> None:
+    row = CONVERSATIONS["trl_conversational_explicit"]
+    assert adapted({**row, "preference": 0.5}).preference == 0.5
+    assert refused({**row, "preference": 1.5}).code == "bad_score"
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "?", "response_j": "a", "response_k": "b"},
+        {"system": "Be kind.", "question": "?", "chosen": "a", "rejected": "b"},
+        {"conversations": PROMPT, "chosen": CHOSEN[0], "rejected": REJECTED[0]},
+        {"prompt": PROMPT, "chosen": CHOSEN, "rejected": REJECTED, "tools": [{"name": "clock"}]},
+    ],
+)
+def test_columns_of_an_unknown_layout_are_listed_and_never_half_read(row: Row) -> None:
+    problem = refused(row)
+    assert (problem.code, problem.verdict) == ("unknown_layout", "error")
+    assert all(name in problem.found for name in row)
+
+
+@pytest.mark.parametrize(
+    ("row", "code", "verdict"),
+    [
+        ({"prompt": "a", "chosen": "b"}, "missing_field", "error"),
+        ({"prompt": PROMPT, "chosen": [{"role": "assistant"}], "rejected": REJECTED}, "missing_field", "error"),
+        ({"prompt": "a", "chosen": True, "rejected": "b"}, "wrong_type", "error"),
+        ({"prompt": 3, "chosen": "c", "rejected": "b"}, "wrong_type", "error"),
+        ({"prompt": "a", "chosen": "b", "rejected": REJECTED}, "wrong_type", "error"),
+        ({"prompt": PROMPT, "chosen": [turn("assistant", ["parts"])], "rejected": REJECTED}, "wrong_type", "error"),
+        ({"prompt": PROMPT, "chosen": ["b"], "rejected": REJECTED}, "wrong_type", "error"),
+        ({"prompt": PROMPT, "chosen": [turn("bot", "b")], "rejected": REJECTED}, "bad_roles", "error"),
+        ({"prompt": [*PROMPT, turn("system", "x")], "chosen": CHOSEN, "rejected": REJECTED}, "bad_roles", "error"),
+        ({"prompt": PROMPT, "chosen": [turn("user", "b")], "rejected": REJECTED}, "bad_roles", "drop"),
+        ({"prompt": PROMPT[:1], "chosen": PROMPT[1:] + CHOSEN, "rejected": REJECTED}, "prompt_mismatch", "drop"),
+        ({"chosen": TRANSCRIPT + "a", "rejected": TRANSCRIPT.replace("late", "early") + "b"}, "prompt_mismatch", "drop"),
+        ({"chosen": TRANSCRIPT + "a", "rejected": "b"}, "prompt_mismatch", "drop"),
+        ({"chosen": None, "rejected": TRANSCRIPT + "b"}, "empty_response", "drop"),
+        ({"prompt": PROMPT, "chosen": [], "rejected": REJECTED}, "empty_response", "drop"),
+        ({"prompt": "a", "chosen": "", "rejected": None}, "empty_response", "drop"),
+    ],
+)
+def test_a_faulty_row_ends_with_its_code_and_verdict(row: Row, code: str, verdict: str) -> None:
+    problem = refused(row)
+    assert (problem.code, problem.verdict) == (code, verdict)
