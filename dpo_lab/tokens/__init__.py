@@ -1,0 +1,1 @@
+"""Tokens: chat template, prompt boundary, truncation, and the store that everything after it reads."""

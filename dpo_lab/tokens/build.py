@@ -1,0 +1,114 @@
+"""Preference pairs -> TokenStore, with truncation; everything that is cut or dropped is counted."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.tokens.store import StoreBuilder, TokenStore
+from dpo_lab.tokens.template import ChatEncoder
+
+MEANINGS = {
+    "retokenised": "pairs whose prompt and response share a token: the response was tokenised alone",
+    "prompt_too_long": "pairs whose prompt was cut at its beginning to fit {max_length} tokens",
+    "response_too_long": "pairs with a response cut at its end, so without end token",
+    "dropped": "pairs longer than {max_length} tokens left out",
+    "same_tokens": "pairs left out because both responses are the same after cutting",
+}
+
+
+class TooLongError(ValueError):
+    """A pair does not fit and the policy is `error`, or no pair is left."""
+
+
+@dataclass(frozen=True)
+class Tokenised:
+    """A token store and what had to be done to make it."""
+
+    store: TokenStore
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def notes(self, max_length: int) -> list[str]:
+        """Return one line per thing that happened, for people."""
+        return [
+            f"{count} {MEANINGS[name].format(max_length=max_length)} (data.max_length, data.truncation)"
+            for name, count in self.counts.items()
+        ]
+
+
+def tokenise_pairs(
+    pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Literal["keep_end_prompt", "drop", "error"]
+) -> Tokenised:
+    """Return the token store of some pairs.
+
+    Args:
+        max_length: tokens of prompt and response together.
+        truncation: `keep_end_prompt` cuts the prompt at its beginning (never below half of `max_length`), then the
+            responses at their end; `drop` leaves the pair out; `error` stops.
+
+    Raises:
+        TooLongError: under `error`, or when no pair is left.
+    """
+    sides = [(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
+    encoded = ChatEncoder(tokenizer).encode(sides)
+    builder, counts = StoreBuilder(), Counter[str]()
+    for pair, chosen, rejected in zip(pairs, encoded[::2], encoded[1::2], strict=True):
+        prompt, answers = chosen.prompt, [chosen.response, rejected.response]
+        too_long = len(prompt) + max(map(len, answers)) > max_length
+        if too_long and truncation == "error":
+            raise TooLongError(
+                f"{pair.source} row {pair.row}: {len(prompt) + max(map(len, answers))} tokens, data.max_length={max_length}. "
+                "Raise it, or choose data.truncation=keep_end_prompt or drop."
+            )
+        if too_long and truncation == "drop":
+            counts["dropped"] += 1
+            continue
+        short = cut_prompt(prompt, max(map(len, answers)), max_length, tokenizer.bos_token_id)
+        room = max_length - len(short)
+        fitted = [answer[:room] for answer in answers]
+        if fitted[0] == fitted[1]:
+            counts["same_tokens"] += 1
+            continue
+        counts["retokenised"] += chosen.retokenised or rejected.retokenised
+        counts["prompt_too_long"] += len(short) < len(prompt)
+        counts["response_too_long"] += fitted != answers
+        builder.add_pair(
+            *(builder.add_response(short, answer) for answer in fitted),
+            score_chosen=pair.score_chosen,
+            score_rejected=pair.score_rejected,
+            preference=pair.preference,
+        )
+    if pairs and sum(counts[name] for name in ("dropped", "same_tokens")) == len(pairs):
+        raise TooLongError(f"none of {len(pairs)} pairs is left at data.max_length={max_length}. Raise it.")
+    return Tokenised(builder.build(), {name: count for name, count in counts.items() if count})
+
+
+def cut_prompt(prompt: list[int], longest_response: int, max_length: int, bos: int | None) -> list[int]:
+    """Return the prompt's last tokens, as many as leave room for the response but at least half of `max_length`.
+
+    A start token stays in front.
+
+    >>> cut_prompt([1, 5, 6, 7, 8, 9], longest_response=4, max_length=8, bos=1)
+    [1, 7, 8, 9]
+    """
+    room = max(max_length - longest_response, max_length // 2)
+    if len(prompt) <= room:
+        return prompt
+    return [prompt[0], *prompt[len(prompt) - room + 1 :]] if prompt[0] == bos else prompt[len(prompt) - room :]
+
+
+def tokenise_answers(
+    prompts: Sequence[Sequence[int]], answers: Iterable[Sequence[Sequence[int]]]
+) -> tuple[TokenStore, list[list[int]]]:
+    """Return a store of sampled answers, without pairs, and the index of each answer's response in it."""
+    builder = StoreBuilder()
+    index = [[builder.add_response(prompt, answer) for answer in each] for prompt, each in zip(prompts, answers, strict=True)]
+    return builder.build(), index
+
+
+def tokenise_examples(examples: Sequence[tuple[Prompt, str]], tokenizer: Any) -> tuple[TokenStore, list[int]]:
+    """Return a store of supervised examples and each example's response in it, in order."""
+    builder = StoreBuilder()
+    order = [builder.add_response(each.prompt, each.response) for each in ChatEncoder(tokenizer).encode(examples)]
+    return builder.build(), order

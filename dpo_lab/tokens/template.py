@@ -1,0 +1,137 @@
+"""From turns to token ids: one rendering, one tokenisation, the response marked by its character span."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from dpo_lab.records import Message, Prompt
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """The tokens of one prompt with one response."""
+
+    prompt: list[int]
+    """Exactly the ids that generation starts from."""
+    response: list[int]
+    """The response's tokens with the end token."""
+    retokenised: bool
+    """True if prompt and response share a token when tokenised together, so that the response was tokenised alone."""
+
+
+class ChatEncoder:
+    """Renders conversations with a tokenizer's chat template and turns them into ids.
+
+    Turns of the same role in a row are joined by a blank line, and a system turn goes into the first user turn when
+    the template refuses it (Mistral-Instruct v0.2 does both). Text that is `rendered` never meets the template.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._system_allowed: bool | None = None
+
+    def turns(self, prompt: Prompt) -> list[Message]:
+        """Return the prompt's turns as the template accepts them."""
+        turns: list[Message] = []
+        for turn in prompt.messages:
+            if turns and turns[-1]["role"] == turn["role"]:
+                turns[-1] = {"role": turn["role"], "content": f"{turns[-1]['content']}\n\n{turn['content']}"}
+            else:
+                turns.append({"role": turn["role"], "content": turn["content"]})
+        if len(turns) > 1 and turns[0]["role"] == "system" and not self._takes_system():
+            first = turns[1]
+            turns[:2] = [{"role": first["role"], "content": f"{turns[0]['content']}\n\n{first['content']}"}]
+        return turns
+
+    def prompt_text(self, prompt: Prompt) -> str:
+        """Return the text that generation starts from."""
+        if prompt.rendered:
+            return prompt.messages[0]["content"]
+        turns = self.turns(prompt)
+        if turns[-1]["role"] == "assistant":  # the response goes on with the last turn
+            mark = "\u241f"
+            turns[-1] = {"role": "assistant", "content": turns[-1]["content"] + "\n\n" + mark}
+            rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+            return rendered[: rendered.rindex(mark)]
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        return text
+
+    def full_text(self, prompt: Prompt, prompt_text: str, response: str) -> str:
+        """Return prompt and response as one text; it starts with `prompt_text`."""
+        if prompt.rendered:
+            return prompt_text + response
+        turns = self.turns(prompt)
+        if turns[-1]["role"] == "assistant":
+            turns[-1] = {"role": "assistant", "content": f"{turns[-1]['content']}\n\n{response}"}
+        else:
+            turns.append({"role": "assistant", "content": response})
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        # a template that rewrites earlier turns once an answer follows (Qwen3 drops its thinking) is not followed there
+        return text if text.startswith(prompt_text) else prompt_text + response
+
+    def prompt_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
+        """Return the ids that generation starts from, one list per prompt."""
+        ids = self._ids([self.prompt_text(prompt) for prompt in prompts])
+        return [self._with_start(each) if prompt.rendered else each for prompt, each in zip(prompts, ids, strict=True)]
+
+    def encode(self, items: Sequence[tuple[Prompt, str]]) -> list[Encoded]:
+        """Return the tokens of each (prompt, response); texts are tokenised in one batch."""
+        distinct = list({prompt.id: prompt for prompt, _ in items}.values())
+        ids = dict(zip((prompt.id for prompt in distinct), self.prompt_ids(distinct), strict=True))
+        texts = {prompt.id: self.prompt_text(prompt) for prompt in distinct}
+        full = [self.full_text(prompt, texts[prompt.id], response) for prompt, response in items]
+        batch = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
+        return [
+            self._split(ids[prompt.id], texts[prompt.id], response, text, together, offsets, prompt.rendered)
+            for (prompt, response), text, together, offsets in zip(
+                items, full, batch["input_ids"], batch["offset_mapping"], strict=True
+            )
+        ]
+
+    def _split(
+        self, prompt: list[int], start: str, response: str, text: str, together: list[int], offsets: Any, rendered: bool
+    ) -> Encoded:
+        together = self._with_start(together) if rendered else together
+        shift = len(together) - len(offsets)  # a start token that the text does not show
+        retokenised = together[: len(prompt)] != prompt
+        if retokenised:
+            tail = self.tokenizer(text[len(start) :], add_special_tokens=False, return_offsets_mapping=True)
+            ids, begins = tail["input_ids"], [begin + len(start) for begin, _ in tail["offset_mapping"]]
+        else:
+            ids, begins = together[len(prompt) :], [begin for begin, _ in offsets[len(prompt) - shift :]]
+        content = response if rendered else response.strip()
+        content_end = text.rindex(content) + len(content) if content and content in text else len(start)
+        return Encoded(prompt, self._ended(ids, begins, content_end), retokenised)
+
+    def _ended(self, ids: list[int], begins: list[int], content_end: int) -> list[int]:
+        """Cut after the first end token behind the content; add one if the template writes none."""
+        eos = self.tokenizer.eos_token_id
+        for position, (token, begin) in enumerate(zip(ids, begins, strict=True)):
+            if begin >= content_end and token == eos:
+                return ids[: position + 1]
+        kept = [token for token, begin in zip(ids, begins, strict=True) if begin < content_end]
+        return [*kept, eos]
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        batch: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+        return batch
+
+    def _with_start(self, ids: list[int]) -> list[int]:
+        """Put the tokenizer's start token before plain text if it is one that the tokenizer itself would add."""
+        bos = self.tokenizer.bos_token_id
+        if bos is None or ids[:1] == [bos]:
+            return ids
+        return [bos, *ids] if self.tokenizer("a")["input_ids"][:1] == [bos] else ids
+
+    def _takes_system(self) -> bool:
+        if self._system_allowed is None:
+            try:
+                rendered = self.tokenizer.apply_chat_template(
+                    [{"role": "system", "content": "\u241f"}, {"role": "user", "content": "a"}], tokenize=False
+                )
+                self._system_allowed = "\u241f" in rendered
+            except TemplateError:
+                self._system_allowed = False
+        return self._system_allowed

@@ -1,0 +1,65 @@
+"""Truncation: what is cut, dropped, refused, and that it is counted."""
+
+from typing import Any
+
+import pytest
+
+from dpo_lab.models.tiny import learn_tokenizer
+from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.tokens.build import TooLongError, tokenise_pairs
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return learn_tokenizer([" a b c d e f g h"] * 3, 300)
+
+
+def pair(question: str, chosen: str, rejected: str) -> PreferencePair:
+    return PreferencePair(prompt=Prompt.from_text(question), chosen=chosen, rejected=rejected, source="here", row=7)
+
+
+LONG = pair("a b c d e f g h", "a b c d", "a b")  # prompt 1 + 3 + 8 tokens with the template, answers 5 and 3 with the end token
+
+
+def test_what_fits_is_untouched(tokenizer: Any) -> None:
+    made = tokenise_pairs([LONG], tokenizer, max_length=64, truncation="error")
+    assert made.counts == {}
+    assert made.store.response_lengths().tolist() == [5, 3]
+
+
+def test_keep_end_prompt_cuts_the_prompts_beginning_and_keeps_the_start_token(tokenizer: Any) -> None:
+    whole = tokenise_pairs([LONG], tokenizer, max_length=64, truncation="error").store
+    cut = tokenise_pairs([LONG], tokenizer, max_length=13, truncation="keep_end_prompt")
+    assert cut.counts == {"prompt_too_long": 1}
+    assert cut.store.prompt(0).tolist() == [tokenizer.bos_token_id, *whole.prompt(0)[-7:].tolist()]
+    assert cut.store.response(0).tolist() == whole.response(0).tolist()
+
+
+def test_a_response_that_does_not_fit_loses_its_end_but_never_all_of_it(tokenizer: Any) -> None:
+    made = tokenise_pairs([LONG], tokenizer, max_length=8, truncation="keep_end_prompt")
+    assert made.counts == {"prompt_too_long": 1, "response_too_long": 1}
+    assert made.store.response_lengths().tolist() == [4, 3]
+    assert made.store.response(0)[-1] != tokenizer.eos_token_id
+    assert made.store.response(1)[-1] == tokenizer.eos_token_id
+
+
+def test_drop_leaves_the_pair_out_and_counts_it(tokenizer: Any) -> None:
+    made = tokenise_pairs([LONG, pair("a", "b", "c")], tokenizer, max_length=8, truncation="drop")
+    assert (made.store.num_pairs, made.counts) == (1, {"dropped": 1})
+    assert made.notes(8) == ["1 pairs longer than 8 tokens left out (data.max_length, data.truncation)"]
+
+
+def test_error_names_file_row_length_and_remedy(tokenizer: Any) -> None:
+    with pytest.raises(TooLongError, match=r"here row 7: 17 tokens, data.max_length=8. Raise it"):
+        tokenise_pairs([LONG], tokenizer, max_length=8, truncation="error")
+
+
+def test_pairs_that_become_equal_are_left_out(tokenizer: Any) -> None:
+    same_start = pair("a", "b c d e f", "b c d e g")
+    made = tokenise_pairs([same_start, pair("a", "b", "c")], tokenizer, max_length=8, truncation="keep_end_prompt")
+    assert (made.store.num_pairs, made.counts["same_tokens"]) == (1, 1)
+
+
+def test_nothing_left_is_an_error(tokenizer: Any) -> None:
+    with pytest.raises(TooLongError, match="none of 1 pairs is left"):
+        tokenise_pairs([LONG], tokenizer, max_length=8, truncation="drop")

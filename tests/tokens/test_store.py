@@ -1,0 +1,71 @@
+"""The token store: each thing once, round trip, fingerprint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dpo_lab.tokens.store import StoreBuilder, TokenStore
+
+
+def four_answers(first_token: int = 5) -> StoreBuilder:
+    """Two prompts; the first has three answers in three pairs, the second two answers in one pair."""
+    builder = StoreBuilder()
+    one, two, three = (builder.add_response([1, 2, 3], answer) for answer in ([first_token, 9], [6, 9], [7, 8, 9]))
+    for chosen, rejected in ((one, two), (one, three), (two, three)):
+        builder.add_pair(chosen, rejected, score_chosen=1.0, score_rejected=0.5)
+    builder.add_pair(builder.add_response([4], [5, 9]), builder.add_response([4], [6, 9]))
+    return builder
+
+
+def test_each_prompt_and_each_response_is_stored_once() -> None:
+    store = four_answers().build()
+    assert (store.num_prompts, store.num_responses, store.num_pairs) == (2, 5, 4)
+    assert store.pairs.tolist() == [[0, 1], [0, 2], [1, 2], [3, 4]]
+    assert store.prompt_of(4).tolist() == [4]
+    assert store.response(2).tolist() == [7, 8, 9]
+    assert store.row_lengths().tolist() == [5, 5, 6, 3, 3]
+
+
+def test_an_equal_answer_to_another_prompt_is_another_response() -> None:
+    builder = StoreBuilder()
+    assert builder.add_response([1], [2]) != builder.add_response([3], [2])
+
+
+def test_round_trip_is_exact_and_memory_mapped(tmp_path: Path) -> None:
+    store = four_answers().build()
+    store.save(tmp_path)
+    opened = TokenStore.open(tmp_path)
+    assert opened.fingerprint() == store.fingerprint()
+    assert isinstance(opened.response_ids, np.memmap)
+    assert opened.columns["score_chosen"][:3].tolist() == [1.0, 1.0, 1.0]
+    assert np.isnan(opened.columns["score_chosen"][3])
+
+
+def test_fingerprint_changes_with_one_token_and_with_the_boundary() -> None:
+    base = four_answers().build().fingerprint()
+    assert four_answers(first_token=11).build().fingerprint() != base
+    one, other = StoreBuilder(), StoreBuilder()
+    one.add_response([1, 2], [3])
+    other.add_response([1], [2, 3])
+    assert one.build().fingerprint() != other.build().fingerprint()
+
+
+def test_fingerprint_does_not_depend_on_scores() -> None:
+    one, other = StoreBuilder(), StoreBuilder()
+    for builder, score in ((one, 0.0), (other, 1.0)):
+        builder.add_pair(builder.add_response([1], [2]), builder.add_response([1], [3]), score_chosen=score)
+    assert one.build().fingerprint() == other.build().fingerprint()
+
+
+@pytest.mark.parametrize(("prompt", "response"), [([], [1]), ([1], [])])
+def test_an_empty_side_is_refused(prompt: list[int], response: list[int]) -> None:
+    with pytest.raises(ValueError, match="both need at least one"):
+        StoreBuilder().add_response(prompt, response)
+
+
+def test_a_store_without_pairs_can_be_kept(tmp_path: Path) -> None:
+    builder = StoreBuilder()
+    builder.add_response([1], [2])
+    builder.build().save(tmp_path)
+    assert TokenStore.open(tmp_path).num_pairs == 0
