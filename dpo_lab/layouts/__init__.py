@@ -1,0 +1,1 @@
+"""Layouts: how responses of a token store become the inputs of a transformer."""

@@ -1,0 +1,72 @@
+"""What every layout makes: model inputs, and where in them the response tokens are predicted."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dpo_lab.components import Component
+from dpo_lab.tokens.store import TokenStore
+
+
+@dataclass(frozen=True)
+class ResponseBatch:
+    """Some responses of a token store, each with its prompt, ready for one forward pass."""
+
+    inputs: dict[str, Tensor]
+    """What the transformer's body takes: `input_ids` and whatever the layout adds."""
+    predictors: Tensor
+    """(tokens,) flat positions in `input_ids` whose hidden state predicts a response token."""
+    targets: Tensor
+    """(tokens,) the response tokens: of response 0, then of response 1, ..."""
+    counts: Tensor
+    """(responses,) int64: tokens per response."""
+    responses: Tensor
+    """(responses,) int64: which responses of the store these are."""
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ResponseBatch":
+        """Return the batch on a device."""
+        move = [
+            part.to(device, non_blocking=non_blocking) for part in (self.predictors, self.targets, self.counts, self.responses)
+        ]
+        return ResponseBatch({name: part.to(device, non_blocking=non_blocking) for name, part in self.inputs.items()}, *move)
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Preference pairs for one forward pass: their distinct responses, and the pairs as positions among them."""
+
+    rows: ResponseBatch
+    pairs: Tensor
+    """(pairs, 2) int64: positions of the chosen and the rejected response in `rows`."""
+    ids: Tensor
+    """(pairs,) int64: which pairs of the store these are."""
+
+    def __len__(self) -> int:
+        return self.pairs.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "PairBatch":
+        """Return the batch on a device."""
+        return PairBatch(self.rows.to(device, non_blocking), self.pairs.to(device), self.ids.to(device))
+
+
+class Layout(Component, ABC):
+    """How responses of a token store become model inputs; the result of scoring does not depend on it."""
+
+    @abstractmethod
+    def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:
+        """Return the batch that scores these responses of the store, in this order."""
+
+    def pairs(self, store: TokenStore, pairs: Sequence[int]) -> PairBatch:
+        """Return the batch that scores these pairs; a response that stands in several of them appears once.
+
+        Chosen responses come first, then rejected ones.
+        """
+        sides = store.pairs[list(pairs)]
+        position: dict[int, int] = {}
+        for response in [*sides[:, 0].tolist(), *sides[:, 1].tolist()]:
+            position.setdefault(response, len(position))
+        slots = torch.tensor([[position[chosen], position[rejected]] for chosen, rejected in sides.tolist()])
+        return PairBatch(self.rows(store, list(position)), slots.view(-1, 2), torch.tensor(list(pairs)))

@@ -1,0 +1,71 @@
+"""Passes over all responses of a token store, without gradients."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.scoring.logps import ResponseLogps
+from dpo_lab.scoring.score import score
+from dpo_lab.tokens.store import TokenStore
+
+TOKENS_PER_BATCH = 8192
+
+
+def batches_of(store: TokenStore, layout: Layout) -> Iterator[ResponseBatch]:
+    """Yield every response of a store once, in batches of like length and at most `TOKENS_PER_BATCH` padded tokens."""
+    lengths = store.row_lengths()
+    batch: list[int] = []
+    for response in lengths.argsort(kind="stable").tolist():
+        if batch and (len(batch) + 1) * int(lengths[response]) > TOKENS_PER_BATCH:
+            yield layout.rows(store, batch)
+            batch = []
+        batch.append(response)
+    if batch:
+        yield layout.rows(store, batch)
+
+
+def score_store(
+    scorer: Callable[[ResponseBatch], ResponseLogps],
+    store: TokenStore,
+    layout: Layout,
+    device: torch.device,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Tensor:
+    """Return the log-probability of every response token of a store, in the store's order, float32 on the CPU.
+
+    Args:
+        scorer: a reference, or a model's `scorer_of`; gradients off.
+        device: where the scorer works.
+        advance: told how many responses were scored, as they are.
+    """
+    per_token = torch.empty(len(store.response_ids))
+    ends = torch.from_numpy(store.response_ends.copy())
+    for batch in batches_of(store, layout):
+        logps = scorer(batch.to(device))
+        per_token[token_positions(ends, batch.responses, len(batch.targets))] = logps.per_token.float().cpu()
+        advance(len(batch.counts))
+    return per_token
+
+
+def scorer_of(model: nn.Module, *, own_logits: bool) -> Callable[[ResponseBatch], ResponseLogps]:
+    """Return the function that scores a batch under a model."""
+    return lambda batch: score(model, batch, own_logits=own_logits)
+
+
+def token_positions(ends: Tensor, responses: Tensor, num_tokens: int) -> Tensor:
+    """Return where the tokens of some responses stand in a store's flat order.
+
+    Args:
+        ends: (all responses,) where each response of the store ends.
+        responses: (responses,) which responses.
+        num_tokens: their tokens in total; given, because asking the tensors for it would wait for the device.
+
+    >>> token_positions(torch.tensor([2, 5, 6]), torch.tensor([2, 0]), 3)
+    tensor([5, 0, 1])
+    """
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])[responses]
+    counts = ends[responses] - starts
+    before = counts.cumsum(0) - counts  # tokens of the responses in front
+    return torch.arange(num_tokens, device=ends.device) + torch.repeat_interleave(starts - before, counts, output_size=num_tokens)
