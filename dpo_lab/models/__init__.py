@@ -1,0 +1,1 @@
+"""Models: what a model is made of, how it is loaded, and the tiny one that needs no download."""

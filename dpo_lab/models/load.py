@@ -1,0 +1,126 @@
+"""Loading and saving: a directory in Hugging Face layout, or a Hub id, to a model and back."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpo_lab.components import ConfigError
+from dpo_lab.models.adapter import ADAPTER_CONFIG, load_adapter, save_adapter
+
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the library warns on every fork otherwise
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model with its tokenizer."""
+
+    model: nn.Module
+    tokenizer: Any
+
+
+class ModelOnDisk:
+    """A model that is loaded when it is first used, and then once."""
+
+    def __init__(self, path: str, id: str, revision: str | None = None) -> None:  # noqa: A002
+        self.path, self.id, self.revision = path, id, revision
+        self._loaded: Loaded | None = None
+
+    def loaded(self, device: torch.device) -> Loaded:
+        """Return the model, on a device, and its tokenizer."""
+        if self._loaded is None:
+            self._loaded = load_model(self.path, self.revision)
+        self._loaded.model.to(device)
+        return self._loaded
+
+    def release(self) -> None:
+        """Forget the loaded model."""
+        self._loaded = None
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> Any:
+    """Return the tokenizer of a directory or Hub id."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+
+
+def load_model(path: str, revision: str | None = None) -> Loaded:
+    """Return the model in fp32 and the tokenizer of a directory or Hub id, in train mode.
+
+    A directory that holds a PEFT adapter is loaded as its base with the adapter on it.
+
+    Raises:
+        ConfigError: if there is no such model, naming what was looked for and what to change.
+    """
+    from transformers import AutoModelForCausalLM
+
+    _quiet()
+    directory = Path(path)
+    if (directory / ADAPTER_CONFIG).exists():
+        base = load_model(_base_of(directory))
+        return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
+    try:
+        tokenizer = load_tokenizer(path, revision)
+        model = AutoModelForCausalLM.from_pretrained(
+            path, revision=revision, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise ConfigError(
+            f"model.path={path}: no model could be loaded from it ({reason}). "
+            "Give a directory with config.json and safetensors, or a Hub id this machine can reach; model=tiny needs neither."
+        ) from error
+    # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
+    return Loaded(model.train(), tokenizer)
+
+
+def save_model(model: Any, tokenizer: Any, directory: Path, base_path: str) -> None:
+    """Write a model in Hugging Face layout: its adapter in PEFT's format if it has one, else all weights."""
+    _quiet()
+    if not save_adapter(model, directory, base_path):
+        model.save_pretrained(str(directory))
+    tokenizer.save_pretrained(str(directory))
+
+
+def weights_digest(model: nn.Module) -> str:
+    """Return a digest of every weight and buffer that is kept with the model: one changed bit changes it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}".encode())
+        digest.update(data.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[nn.Module]:
+    """Switch dropout and gradients off for the block and restore the mode.
+
+    generate() in train mode under activation checkpointing returns wrong tokens (the cache is dropped).
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield model
+    finally:
+        model.train(was_training)
+
+
+def _base_of(directory: Path) -> str:
+    config = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    return str(config["base_model_name_or_path"])
+
+
+def _quiet() -> None:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the parts show their own

@@ -1,0 +1,69 @@
+"""What a model is: a recipe for a tiny one, or the name of pretrained weights."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveInt
+
+from dpo_lab.components import Component, component
+from dpo_lab.models.adapter import Adapter, NoAdapter
+from dpo_lab.models.quant import NoQuant, Quant
+
+
+class ModelSpec(Component):
+    """A causal language model with its quantisation and adapter."""
+
+    quant: Quant
+    adapter: Adapter
+    label: str
+    """Name in directories and on the end screen."""
+
+
+@component
+class PretrainedModel(ModelSpec):
+    """Weights of a directory in Hugging Face layout, or of the Hub."""
+
+    path: str
+    """Directory, or Hub id such as HuggingFaceTB/SmolLM2-135M-Instruct."""
+    revision: str | None = None
+    """Commit or tag of a Hub model; null: its main branch."""
+    licence: str
+    """Of the weights."""
+    quant: Quant = NoQuant()
+    adapter: Adapter = NoAdapter()
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """The last part of the path."""
+        return Path(self.path).name
+
+
+@component
+class TinyModel(ModelSpec):
+    """A Mistral small enough to be trained from nothing in seconds: no download, no licence.
+
+    On film prompts it is first fine-tuned on reviews that the grammar writes; on other text it starts random.
+    """
+
+    hidden_size: PositiveInt = 128
+    """Below 128 the film titles are never copied."""
+    intermediate_size: PositiveInt = 352
+    num_layers: PositiveInt = 2
+    num_heads: PositiveInt = 4
+    vocab_size: PositiveInt = 4096
+    """At most so many tokens: 256 bytes, special tokens, merges learned from the text."""
+    sft_examples: PositiveInt = 14400
+    """Examples seen once, in order, when there are any."""
+    sft_batch_size: PositiveInt = 16
+    sft_lr: float = 3e-3
+    quant: Quant = NoQuant()
+    adapter: Adapter = NoAdapter()
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """The name of its yaml."""
+        return "tiny"
+
+    def birth(self) -> dict[str, Any]:
+        """Return the part of the content that determines the untrained model: neither quantisation nor adapter."""
+        return {name: value for name, value in self.content().items() if name not in ("quant", "adapter")}
