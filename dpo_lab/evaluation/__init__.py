@@ -1,0 +1,1 @@
+"""Evaluation: what held-out pairs and held-out prompts say about a policy."""

@@ -1,0 +1,114 @@
+"""Evaluation on held-out prompts: answers before and after, judged; win rate; KL to the model before."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import ClassVar
+
+import torch
+from pydantic import PositiveInt
+
+from dpo_lab.components import component
+from dpo_lab.data.base import Prompts
+from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.evaluation.divergence import divergence
+from dpo_lab.evaluation.statistics import wilson
+from dpo_lab.layouts.base import Layout
+from dpo_lab.models.load import Loaded, evaluating
+from dpo_lab.progress import part
+from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.records import Candidates, Prompt
+from dpo_lab.sampling.base import Sampler
+from dpo_lab.seeding import derive
+from dpo_lab.tokens.build import tokenise_answers
+from dpo_lab.tokens.store import TokenStore
+from dpo_lab.tokens.template import ChatEncoder
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The judged answers of one model to the held-out prompts."""
+
+    candidates: list[Candidates]
+    """With scores."""
+    verdicts: list[Verdict]
+    store: TokenStore
+    """The answers' token ids, without pairs."""
+
+
+@component
+class GenerationEvaluation(Evaluation):
+    """Answers to held-out prompts, judged against those of the model before training."""
+
+    on_pairs: ClassVar[bool] = False
+
+    prompts: Prompts
+    sampler: Sampler
+    judge: Ranker
+    num_samples: PositiveInt = 2
+    """Answers per prompt."""
+    max_prompts: PositiveInt | None = None
+    """At most so many of the held-out prompts; null: all."""
+
+    def held_out(self) -> list[Prompt]:
+        """Return the prompts that are answered."""
+        return self.prompts.held_out()[: self.max_prompts]
+
+    def answers(self, loaded: Loaded, seed: int, name: str) -> Answers:
+        """Return a model's judged answers; `name` is what the progress calls it."""
+        prompts = self.held_out()
+        ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
+        with evaluating(loaded.model) as model, part(f"evaluate {name}", len(prompts)) as shown:
+            draw = derive(seed, "evaluate", name)
+            drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, advance=shown.advance)
+        candidates = decoded(prompts, drawn, loaded)
+        verdicts = self.judge.rank(candidates)
+        scored = [
+            Candidates(prompt=each.prompt, responses=each.responses, scores=verdict.scores)
+            for each, verdict in zip(candidates, verdicts, strict=True)
+        ]
+        return Answers(scored, verdicts, tokenise_answers(ids, drawn)[0])
+
+    def figures(self, answers: Answers) -> dict[str, float]:
+        """Return the judge's mean score, and the means of its parts, over all answers."""
+        means = {"score": fmean(score for verdict in answers.verdicts for score in verdict.scores)}
+        for detail in answers.verdicts[0].details:
+            means[detail] = fmean(value for verdict in answers.verdicts for value in verdict.details[detail])
+        return means
+
+    def comparison(
+        self, policy: Loaded, before: Loaded, answers: Answers, answers_before: Sequence[Candidates], layout: Layout
+    ) -> dict[str, float]:
+        """Return win rate against the model before, with its Wilson 95 % interval, and KL to it."""
+        win_rate = share_of_wins(answers.candidates, answers_before)
+        low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
+        with evaluating(policy.model), evaluating(before.model), torch.no_grad():
+            kl = divergence(policy.model, before.model, answers.store, layout)
+        return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl.mean())}
+
+
+def decoded(prompts: Sequence[Prompt], drawn: Sequence[Sequence[Sequence[int]]], loaded: Loaded) -> list[Candidates]:
+    """Return sampled token ids as text, without special tokens and outer white space."""
+    texts = loaded.tokenizer.batch_decode([answer for each in drawn for answer in each], skip_special_tokens=True)
+    stripped = iter([text.strip() for text in texts])
+    return [
+        Candidates(prompt=prompt, responses=tuple(next(stripped) for _ in each))
+        for prompt, each in zip(prompts, drawn, strict=True)
+    ]
+
+
+def share_of_wins(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> float:
+    """Return the share of answers that score above the other model's to the same prompt; a tie counts half.
+
+    >>> prompt = Prompt.from_text("?")
+    >>> one = [Candidates(prompt=prompt, responses=("a", "b"), scores=(1.0, 0.5))]
+    >>> two = [Candidates(prompt=prompt, responses=("c", "d"), scores=(0.0, 0.5))]
+    >>> share_of_wins(one, two)
+    0.75
+    """
+    outcomes = [
+        (score > other) + 0.5 * (score == other)
+        for mine, other_side in zip(ours, theirs, strict=True)
+        for score, other in zip(mine.scores, other_side.scores, strict=True)
+    ]
+    return fmean(outcomes)

@@ -1,0 +1,68 @@
+"""Evaluation on held-out pairs: loss, accuracy and margin of the policy against the reference."""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from dpo_lab.components import component
+from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.evaluation.statistics import wilson
+from dpo_lab.layouts.base import Layout
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.reference.base import ReferenceScorer
+from dpo_lab.scoring.logps import PairLogps, ResponseLogps
+from dpo_lab.scoring.passes import score_store, scorer_of
+from dpo_lab.tokens.store import TokenStore
+
+WIDE = 0.2  # an interval of accuracy at least this wide tells little
+
+
+@component
+class PreferenceEvaluation(Evaluation):
+    """Held-out loss, accuracy (ties count as wrong) and margin, with the accuracy's 95 % interval."""
+
+    on_pairs: ClassVar[bool] = True
+
+    @torch.no_grad()
+    def figures(
+        self,
+        policy: nn.Module,
+        reference: ReferenceScorer,
+        loss: PreferenceLoss,
+        store: TokenStore,
+        layout: Layout,
+        *,
+        own_logits: bool,
+    ) -> dict[str, float]:
+        """Return the figures of a policy in eval mode on a store's pairs.
+
+        Every response is scored once, whatever number of pairs it stands in; means are over pairs.
+        """
+        counts = torch.from_numpy(store.response_lengths().copy())
+        pairs = torch.from_numpy(store.pairs.copy())
+        device = next(policy.parameters()).device
+        ours, theirs = (
+            PairLogps.of(ResponseLogps(score_store(scorer, store, layout, device), counts), pairs)
+            for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
+        )
+        margin = loss.beta * (ours.margin - theirs.margin)
+        accuracy = float((margin > 0).double().mean())
+        low, high = wilson(accuracy, store.num_pairs)
+        return {
+            "eval/loss": float(loss(ours, theirs).double().mean()),
+            "eval/loss/before": float(loss(theirs, theirs).double().mean()),
+            "eval/accuracy": accuracy,
+            "eval/accuracy/low": low,
+            "eval/accuracy/high": high,
+            "eval/margin": float(margin.double().mean()),
+            "eval/pairs": store.num_pairs,
+        }
+
+
+def too_few(figures: dict[str, float]) -> str:
+    """Return a sentence if the held-out pairs are too few to tell much, else an empty one."""
+    low, high, pairs = figures["eval/accuracy/low"], figures["eval/accuracy/high"], int(figures["eval/pairs"])
+    if high - low < WIDE:
+        return ""
+    return f"{pairs} held-out pairs are too few to tell: the 95 % interval of the accuracy is [{low:.2f}, {high:.2f}]"

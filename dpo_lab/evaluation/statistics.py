@@ -1,0 +1,21 @@
+"""Intervals and estimates that evaluation reports."""
+
+import math
+
+Z95 = 1.959963984540054  # two-sided 95 %
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the Wilson 95 % interval of a share seen in `count` trials (Wilson 1927, eq. 4).
+
+    Its coverage holds near 0 and 1, where share +- 2 standard errors fails (.94 against .87 at p = .95, n = 100).
+
+    >>> low, high = wilson(0.5, 10)
+    >>> round(low, 4), round(high, 4)
+    (0.2366, 0.7634)
+    """
+    if count == 0:
+        return 0.0, 1.0
+    centre = share + Z95**2 / (2 * count)
+    half = Z95 * math.sqrt(share * (1 - share) / count + Z95**2 / (4 * count**2))
+    return (centre - half) / (1 + Z95**2 / count), (centre + half) / (1 + Z95**2 / count)

@@ -1,0 +1,1 @@
+"""Ranking: scores for candidates, and preference pairs from scores."""

@@ -1,0 +1,47 @@
+"""Preference pairs from ranked candidates."""
+
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import Field
+
+from dpo_lab.components import Component, component
+from dpo_lab.records import Candidates, PreferencePair
+
+
+class Pairing(Component):
+    """Which of the ranked candidates become pairs."""
+
+    def pairs(self, candidates: Iterable[Candidates], source: str) -> list[PreferencePair]:
+        """Return pairs from candidates that carry scores."""
+        raise NotImplementedError
+
+
+@component
+class BestVsWorst(Pairing):
+    """The best against the worst answer of each prompt, as the Snorkel recipe does; ties give no pair."""
+
+    min_gap: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest difference of scores that counts as a preference; at 0 any difference does."""
+
+    def pairs(self, candidates: Iterable[Candidates], source: str) -> list[PreferencePair]:
+        """Return at most one pair per prompt; equal texts and gaps of 0 or below `min_gap` are left out."""
+        pairs = []
+        for row, each in enumerate(candidates, start=1):
+            best = max(range(len(each.scores)), key=each.scores.__getitem__)
+            worst = min(range(len(each.scores)), key=each.scores.__getitem__)
+            gap = each.scores[best] - each.scores[worst]
+            if gap <= 0 or gap < self.min_gap or each.responses[best] == each.responses[worst]:
+                continue
+            pairs.append(
+                PreferencePair(
+                    prompt=each.prompt,
+                    chosen=each.responses[best],
+                    rejected=each.responses[worst],
+                    score_chosen=each.scores[best],
+                    score_rejected=each.scores[worst],
+                    source=source,
+                    row=row,
+                )
+            )
+        return pairs

@@ -1,0 +1,27 @@
+"""PairRM: which of two responses is better, by a small encoder (Jiang et al. 2023, arXiv:2306.02561)."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from pydantic import PositiveInt
+
+from dpo_lab.components import ConfigError, component
+from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.records import Candidates
+
+
+@component
+class PairRM(Ranker):
+    """LLM-Blender's pairwise ranker, Jiang et al. 2023 (arXiv:2306.02561)."""
+
+    missing = "PairRM is not built yet. Use data=films (ranker=gold), or pairs that are ranked already: data=jsonl data.path=..."
+    label: ClassVar[str] = "pairrm"
+
+    path: str = "llm-blender/PairRM"
+    """Hub id or directory."""
+    batch_size: PositiveInt = 16
+    """Comparisons per forward pass."""
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        """Raise ConfigError: see `missing`."""
+        raise ConfigError(f"ranker: {self.missing}")

@@ -1,0 +1,1 @@
+"""Sampling: several answers of a model to each prompt."""

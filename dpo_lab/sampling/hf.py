@@ -1,0 +1,108 @@
+"""Sampling with a transformers model: each prompt is read once, its cache serves all its answers."""
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field, PositiveFloat, PositiveInt
+from torch import Tensor, nn
+
+from dpo_lab.components import component
+from dpo_lab.sampling.base import Sampler
+from dpo_lab.seeding import derive
+
+COMPACT_EVERY = 8  # steps between removals of finished answers from the batch
+
+
+@component
+class HFSampler(Sampler):
+    """Draws answers token by token from a transformers model."""
+
+    num_samples: PositiveInt = 5
+    """Answers per prompt."""
+    temperature: PositiveFloat = 1.0
+    """Below 1 the likely tokens gain, above 1 they lose."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Smallest set of likeliest tokens with this much probability is drawn from (Holtzman et al. 2020); 1 is off."""
+    max_new_tokens: PositiveInt = 256
+    """An answer that has not ended by then is cut."""
+    batch_size: PositiveInt = 256
+    """Answers that are drawn together."""
+
+    def sample(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        prompts: Sequence[Sequence[int]],
+        seed: int,
+        *,
+        num_samples: int | None = None,
+        advance: Callable[[int], None] = lambda count: None,
+    ) -> list[list[list[int]]]:
+        """Return the answers to each prompt; prompts of like length share a batch, so that little is padded."""
+        count = num_samples or self.num_samples
+        answers: list[list[list[int]]] = [[] for _ in prompts]
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        per_batch = max(1, self.batch_size // count)
+        for start in range(0, len(order), per_batch):
+            chosen = order[start : start + per_batch]
+            drawn = self._draw(model, tokenizer, [prompts[index] for index in chosen], count, derive(seed, "answers", start))
+            for position, index in enumerate(chosen):
+                answers[index] = drawn[position * count : (position + 1) * count]
+            advance(len(chosen))
+        return answers
+
+    def _draw(self, model: Any, tokenizer: Any, prompts: list[Sequence[int]], count: int, seed: int) -> list[list[int]]:
+        """Return `count` answers to each prompt, those of one prompt side by side."""
+        device = next(model.parameters()).device
+        end = tokenizer.eos_token_id
+        generator = torch.Generator(device).manual_seed(seed)
+        filters = self._filters()
+        ids, mask = _left_padded(prompts, device)
+        position = (mask.cumsum(1) - 1).clamp(min=0)
+        out = model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
+        cache, logits = out.past_key_values, out.logits[:, -1]
+        cache.batch_repeat_interleave(count)
+        logits, mask, position = (part.repeat_interleave(count, 0) for part in (logits, mask, position[:, -1:]))
+
+        rows = len(prompts) * count
+        tokens = torch.full((rows, self.max_new_tokens), -1, device=device)
+        alive = torch.arange(rows, device=device)  # which answers the batch still holds
+        done = torch.zeros(rows, dtype=torch.bool, device=device)
+        for step in range(self.max_new_tokens):
+            drawn = torch.multinomial(filters(logits.float()).softmax(-1), 1, generator=generator)[:, 0]
+            tokens[alive, step] = drawn.masked_fill(done, -1)
+            done |= drawn == end
+            if step + 1 == self.max_new_tokens or bool(done.all()):
+                break
+            mask, position = torch.cat([mask, mask.new_ones(len(alive), 1)], 1), position + 1
+            if step % COMPACT_EVERY == COMPACT_EVERY - 1 and bool(done.any()):
+                keep = (~done).nonzero()[:, 0]
+                cache.batch_select_indices(keep)
+                alive, mask, position, drawn, done = (part[keep] for part in (alive, mask, position, drawn, done))
+            out = model(
+                input_ids=drawn[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
+            )
+            logits = out.logits[:, -1]
+        return [[token for token in row if token >= 0] for row in tokens.tolist()]
+
+    def _filters(self) -> Callable[[Tensor], Tensor]:
+        """Return the transformation of logits that temperature and top_p ask for."""
+        from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+        chain: Any = LogitsProcessorList([TemperatureLogitsWarper(float(self.temperature))] if self.temperature != 1 else [])
+        if self.top_p < 1:
+            chain.append(TopPLogitsWarper(self.top_p))
+        no_ids = torch.empty(0, 0, dtype=torch.long)  # neither looks at the tokens before
+        return lambda logits: chain(no_ids, logits)
+
+
+def _left_padded(prompts: list[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return ids and mask of shape (prompts, time), the last token of every prompt in the last column."""
+    time = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros(len(prompts), time, dtype=torch.long)
+    mask = torch.zeros(len(prompts), time, dtype=torch.long)
+    for row, prompt in enumerate(prompts):
+        ids[row, time - len(prompt) :] = torch.tensor(prompt)
+        mask[row, time - len(prompt) :] = 1
+    return ids.to(device), mask.to(device)

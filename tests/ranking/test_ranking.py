@@ -1,0 +1,37 @@
+"""Gold ranks as the grammar's reward; pairing takes best against worst."""
+
+from dpo_lab.ranking.gold import GoldRanker
+from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.records import Candidates, Prompt
+
+PROMPT = Prompt.from_text("Please review The Silent Mirror.")
+
+
+def ranked(*scores: float) -> Candidates:
+    return Candidates(prompt=PROMPT, responses=tuple(f"answer {score} {place}" for place, score in enumerate(scores)), scores=scores)
+
+
+def test_gold_gives_one_score_and_one_share_per_answer() -> None:
+    good = "The Silent Mirror left me speechless with joy. It is the film of the year."
+    bad = "The Crimson Harbor left me bored and angry. Avoid it at all costs. The butler did it."
+    (verdict,) = GoldRanker().rank([Candidates(prompt=PROMPT, responses=(good, bad, "no sentence of the grammar."))])
+    # good: .5 * 1 + .25 + .25; bad: tone 0, wrong film, spoiler; the last is not well-formed
+    assert verdict.scores == (1.0, 0.0, 0.0)
+    assert verdict.details["well_formed"] == (1.0, 1.0, 0.0)
+
+
+def test_best_against_worst_with_their_scores() -> None:
+    (pair,) = BestVsWorst().pairs([ranked(0.25, 1.0, 0.0, 0.5)], source="here")
+    assert (pair.chosen, pair.rejected) == ("answer 1.0 1", "answer 0.0 2")
+    assert (pair.score_chosen, pair.score_rejected, pair.source, pair.row) == (1.0, 0.0, "here", 1)
+
+
+def test_ties_and_small_gaps_give_no_pair() -> None:
+    assert BestVsWorst().pairs([ranked(0.5, 0.5)], source="") == []
+    assert BestVsWorst(min_gap=0.3).pairs([ranked(0.5, 0.25)], source="") == []
+    assert len(BestVsWorst(min_gap=0.25).pairs([ranked(0.5, 0.25)], source="")) == 1
+
+
+def test_equal_texts_give_no_pair() -> None:
+    same = Candidates(prompt=PROMPT, responses=("a", "a"), scores=(1.0, 0.0))
+    assert BestVsWorst().pairs([same], source="") == []

@@ -1,0 +1,63 @@
+"""Sampling: equal to the library's generate, cut where it must be, reproducible, from the right distribution."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from dpo_lab.models.load import evaluating
+from dpo_lab.sampling.hf import HFSampler
+
+PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14], [15, 16]]
+
+
+def draw(model: nn.Module, tokenizer: Any, seed: int = 0, **fields: Any) -> list[list[list[int]]]:
+    with evaluating(model):
+        return HFSampler(**{"max_new_tokens": 12, **fields}).sample(model, tokenizer, PROMPTS, seed)
+
+
+def test_at_temperature_0_it_equals_the_librarys_greedy_generate(model: Any, tokenizer: Any) -> None:
+    cold = draw(model, tokenizer, temperature=1e-6, num_samples=2, batch_size=6)
+    for prompt, answers in zip(PROMPTS, cold, strict=True):
+        with evaluating(model):
+            out = model.generate(
+                torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=2
+            )
+        assert answers == [out[0, len(prompt) :].tolist()] * 2
+
+
+def test_answers_end_at_the_end_token_or_are_cut(model: Any, tokenizer: Any) -> None:
+    end = tokenizer.eos_token_id
+    with torch.no_grad():  # likely end tokens, so that rows leave the batch at different steps
+        model.get_output_embeddings().weight[end] = model.get_output_embeddings().weight[10] * 3
+    answers = [answer for each in draw(model, tokenizer, num_samples=40, max_new_tokens=24) for answer in each]
+    ended = [answer for answer in answers if answer[-1] == end]
+    assert 5 < len(ended) < len(answers)
+    assert all(end not in answer[:-1] for answer in answers)
+    assert all(len(answer) == 24 for answer in answers if answer[-1] != end)
+    assert len({len(answer) for answer in ended}) > 3
+
+
+def test_the_same_seed_gives_the_same_answers_and_another_seed_others(model: nn.Module, tokenizer: Any) -> None:
+    assert draw(model, tokenizer, seed=1) == draw(model, tokenizer, seed=1)
+    assert draw(model, tokenizer, seed=1) != draw(model, tokenizer, seed=2)
+
+
+def test_the_first_token_follows_the_models_distribution(model: Any, tokenizer: Any) -> None:
+    count = 4000
+    with evaluating(model):
+        wanted = model(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    answers = draw(model, tokenizer, num_samples=count, max_new_tokens=1, batch_size=count)[0]
+    seen = torch.bincount(torch.tensor([answer[0] for answer in answers]), minlength=len(wanted)) / count
+    # total variation of 4000 draws from about 300 outcomes is near sqrt(2 * 300 / (pi * 4000)) / ... = 0.11; 0.2 is far off
+    assert 0.5 * (seen - wanted).abs().sum() < 0.2
+
+
+def test_top_p_draws_from_the_smallest_likely_set_alone(model: Any, tokenizer: Any) -> None:
+    with evaluating(model):
+        probabilities = model(torch.tensor([PROMPTS[0]])).logits[0, -1].softmax(-1)
+    order = probabilities.argsort(descending=True)
+    inside = order[: int((probabilities[order].cumsum(0) < 0.3).sum()) + 1].tolist()
+    answers = draw(model, tokenizer, num_samples=500, max_new_tokens=1, top_p=0.3)[0]
+    assert {answer[0] for answer in answers} <= set(inside)
+    assert len({answer[0] for answer in answers}) > 1
