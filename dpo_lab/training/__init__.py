@@ -1,0 +1,1 @@
+"""Training: the LightningModules, their batches, optimizer, callbacks and loggers."""

@@ -1,0 +1,148 @@
+"""The LightningModules: supervised fine-tuning and preference training, one optimizer step per batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+
+from dpo_lab.layouts.base import PairBatch, ResponseBatch
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.metrics import MeanOverPairs
+from dpo_lab.reference.base import ReferenceScorer
+from dpo_lab.scoring.logps import PairLogps
+from dpo_lab.scoring.score import score
+from dpo_lab.seeding import derive
+from dpo_lab.training.optim import Optim
+
+
+class StepModule(L.LightningModule, ABC):
+    """Trains `policy`; a batch is a list of micro-batches whose losses add up to the loss of one optimizer step.
+
+    A checkpoint holds the trainable tensors alone. The seed of dropout is a function of seed, micro-batch and rank:
+    nothing to checkpoint, nothing that an evaluation in between could shift.
+    """
+
+    def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False  # a step is a list of micro-batches of uneven size
+        self.strict_loading = False  # a checkpoint does not hold the frozen weights
+        self.policy = policy.train()
+        self.optim, self.total_steps, self.seed = optim, total_steps, seed
+        self._rate, self._norm = 0.0, torch.zeros(())
+
+    @abstractmethod
+    def micro_batch_loss(self, micro_batch: Any, step: Sequence[Any]) -> Tensor:
+        """Return this micro-batch's share of the step's loss; the shares of a step add up to it."""
+
+    @abstractmethod
+    def collect(self) -> dict[str, float]:
+        """Return the means of the figures since the last call; the only place that waits for the device."""
+
+    def figures(self) -> dict[str, float]:
+        """Return `collect` with the learning rate and the gradient norm (before clipping) of the last step."""
+        return {**self.collect(), "lr": self._rate, "grad_norm": float(self._norm)}
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> None:
+        """Run one optimizer step."""
+        optimizer: Any = self.optimizers()
+        for position, micro_batch in enumerate(batch):
+            torch.manual_seed(derive(self.seed, "dropout", self.global_step, position, self.global_rank))
+            self.manual_backward(self.micro_batch_loss(micro_batch, batch))
+        trainable = [weight for weight in self.policy.parameters() if weight.grad is not None]
+        self._norm = nn.utils.clip_grad_norm_(trainable, self.optim.clip or float("inf"))
+        self._rate = optimizer.param_groups[0]["lr"]
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        schedule: Any = self.lr_schedulers()
+        schedule.step()
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer of the trainable weights and its schedule over `total_steps`."""
+        optimizer = self.optim.optimizer([weight for weight in self.policy.parameters() if weight.requires_grad])
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self.optim.factor(self.total_steps))
+        return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        """Return the trainable tensors."""
+        return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
+
+
+class SFTModule(StepModule):
+    """Supervised fine-tuning on responses: the mean over response tokens of -log p."""
+
+    def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
+        super().__init__(policy, optim, total_steps, seed)
+        self._losses: list[Tensor] = []
+
+    def micro_batch_loss(self, micro_batch: ResponseBatch, step: Sequence[ResponseBatch]) -> Tensor:
+        """Return minus the micro-batch's log-probabilities over the step's number of tokens."""
+        tokens = sum(each.targets.shape[0] for each in step)
+        loss = -score(self.policy, micro_batch).per_token.sum() / tokens
+        self._losses.append(loss.detach() * len(step))
+        return loss
+
+    def collect(self) -> dict[str, float]:
+        """Return the mean loss of the steps since the last call."""
+        losses, self._losses = self._losses, []
+        return {"loss": float(torch.stack(losses).mean())} if losses else {}
+
+
+class PreferenceModule(StepModule):
+    """Trains the policy on preference pairs against a frozen reference.
+
+    The loss of a step is the mean over all its pairs: splitting it into micro-batches does not change the result.
+    """
+
+    def __init__(
+        self,
+        policy: nn.Module,
+        reference: ReferenceScorer,
+        loss: PreferenceLoss,
+        optim: Optim,
+        *,
+        total_steps: int,
+        seed: int,
+        own_logits: bool = False,
+    ) -> None:
+        super().__init__(policy, optim, total_steps, seed)
+        self.reference, self.loss, self.own_logits = reference, loss, own_logits
+        self._means = MeanOverPairs()
+
+    def pair_logps(self, batch: PairBatch) -> tuple[PairLogps, PairLogps]:
+        """Return what policy and reference say of a batch's pairs."""
+        policy = PairLogps.of(score(self.policy, batch.rows, own_logits=self.own_logits), batch.pairs)
+        return policy, PairLogps.of(self.reference(batch.rows), batch.pairs)
+
+    def micro_batch_loss(self, micro_batch: PairBatch, step: Sequence[PairBatch]) -> Tensor:
+        """Return the sum of the micro-batch's losses over the step's number of pairs."""
+        policy, reference = self.pair_logps(micro_batch)
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.loss(policy, reference)
+        self._means.update(pair_figures(policy, reference, losses, self.loss.beta))
+        return losses.sum() / sum(len(each) for each in step)
+
+    def collect(self) -> dict[str, float]:
+        """Return the means over the pairs since the last call."""
+        figures, self._means = self._means.compute(), MeanOverPairs()
+        return figures
+
+
+def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: float) -> dict[str, Tensor]:
+    """Return the figures of each pair under the names of `dpo_lab.metrics`, every value of shape (pairs,)."""
+    chosen = beta * (policy.chosen - reference.chosen).detach()
+    rejected = beta * (policy.rejected - reference.rejected).detach()
+    margin = chosen - rejected
+    return {
+        "loss": losses.detach(),
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": margin,
+        "rewards/accuracies": (margin > 0).double(),
+        "rewards/accuracies_ties_half": (margin > 0).double() + 0.5 * (margin == 0).double(),
+        "logps/chosen": policy.chosen.detach(),
+        "logps/rejected": policy.rejected.detach(),
+    }

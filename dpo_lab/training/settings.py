@@ -1,0 +1,36 @@
+"""How long and in which portions a run trains."""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import PositiveInt
+
+from dpo_lab.components import Component, component
+
+
+@component
+class TrainerSettings(Component):
+    """How long, in which portions and on which device a run trains."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto takes a GPU when there is one."""
+    epochs: PositiveInt = 1
+    """Passes over the pairs of a round."""
+    max_steps: PositiveInt | None = None
+    """Optimizer steps after which training ends even if the epochs are not over; null: none."""
+    batch_size: PositiveInt = 32
+    """Pairs per optimizer step; the loss of a step is the mean over them."""
+    micro_batch_size: PositiveInt = 8
+    """Pairs per forward pass; changes memory and speed, never the result."""
+    log_every: PositiveInt = 1
+    """Optimizer steps between two lines of metrics."""
+
+    def device(self) -> torch.device:
+        """Return the device that models work on."""
+        on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
+        return torch.device("cuda" if on_gpu else "cpu")
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the result: how often figures are logged and the micro-batch do not."""
+        neutral = ("log_every", "micro_batch_size", "accelerator")
+        return {name: value for name, value in super().content().items() if name not in neutral}

@@ -1,0 +1,25 @@
+"""Means over pairs are exact for ragged batches."""
+
+import torch
+
+from dpo_lab.metrics import MEANINGS, MeanOverPairs
+from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.training.module import pair_figures
+
+
+def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:
+    margins = torch.tensor([1.0, 2.0, -1.0, -1.0, -1.0])
+    mean = MeanOverPairs()
+    for part in margins.split(4):
+        mean.update({"margin": part, "accuracy": (part > 0).double()})
+    # means of batch means would be -0.375 and 0.25
+    assert mean.compute() == {"margin": 0.0, "accuracy": 0.4}
+
+
+def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
+    reference = pair_logps([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
+    figures = pair_figures(pair_logps([1.0, 0.0, -1.0], [0.0, 0.0, 0.0]), reference, torch.zeros(3), beta=2.0)
+    assert set(figures) <= set(MEANINGS)
+    assert figures["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]
+    assert figures["rewards/accuracies_ties_half"].tolist() == [1.0, 0.5, 0.0]
+    assert figures["rewards/margins"].tolist() == [2.0, 0.0, -2.0]

@@ -1,0 +1,129 @@
+"""Preference training through the module: step 0, accumulation, the reference frozen, what moves and what does not."""
+
+import copy
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.progress import Part
+from dpo_lab.reference.base import ReferenceScorer
+from dpo_lab.reference.cached import CachedReference, reference_pass
+from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.fit import fit
+from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
+from dpo_lab.training.settings import TrainerSettings
+
+LAYOUT = PaddedLayout()
+MakeReference = Callable[[nn.Module, TokenStore, Path], ReferenceScorer]
+
+
+def frozen(model: nn.Module, store: TokenStore, root: Path) -> ReferenceScorer:
+    return FrozenScorer(copy.deepcopy(model))
+
+
+def cached(model: nn.Module, store: TokenStore, root: Path) -> ReferenceScorer:
+    return reference_pass(model, store, LAYOUT, CachedReference(), root=root, name="r", own_logits=False)[0]
+
+
+def module_of(policy: nn.Module, reference: ReferenceScorer, lr: float = 1e-2, beta: float = 0.5) -> PreferenceModule:
+    return PreferenceModule(policy, reference, DPOLoss(beta=beta), AdamW(lr=lr, warmup=0.0), total_steps=4, seed=0)
+
+
+@pytest.mark.parametrize("adapter", [NoAdapter(), LoRA(rank=2, dropout=0.1)])
+def test_at_step_0_frozen_margins_are_0_and_the_loss_is_log_2_exactly(
+    model: nn.Module, store: TokenStore, tmp_path: Path, adapter: Adapter
+) -> None:
+    reference = frozen(model, store, tmp_path)
+    module = module_of(adapter.attach(model), reference)
+    batch = LAYOUT.pairs(store, range(store.num_pairs))
+    policy, fixed = module.pair_logps(batch)
+    assert torch.equal(policy.margin, fixed.margin)
+    assert torch.equal(module.loss(policy, fixed), torch.full((store.num_pairs,), math.log(2)))
+
+
+def test_at_step_0_cached_margins_are_within_a_thousandth_of_a_nat(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    module = module_of(model, cached(model, store, tmp_path))
+    policy, fixed = module.pair_logps(LAYOUT.pairs(store, [7, 1, 4]))
+    assert (policy.margin - fixed.margin).abs().max() <= 1e-3
+
+
+@pytest.mark.parametrize("reference", [frozen, cached])
+def test_a_perturbed_policy_has_margins(model: nn.Module, store: TokenStore, tmp_path: Path, reference: MakeReference) -> None:
+    module = module_of(model, reference(model, store, tmp_path))
+    with torch.no_grad():
+        for weight in module.policy.parameters():
+            weight.add_(0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
+    policy, fixed = module.pair_logps(LAYOUT.pairs(store, range(store.num_pairs)))
+    assert (policy.margin - fixed.margin).abs().min() > 1e-3
+
+
+def trained(
+    model: nn.Module, store: TokenStore, tmp_path: Path, *, micro_batch_size: int, batch_size: int = 8, adapter: Adapter | None = None
+) -> PreferenceModule:
+    settings = TrainerSettings(batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, accelerator="cpu")
+    batches = pair_batches(store, LAYOUT, batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, seed=3)
+    reference = frozen(model, store, tmp_path)
+    module = module_of((adapter or NoAdapter()).attach(model), reference)
+    module.total_steps = batches.total_steps
+    fit(module, batches, settings, Precision(mode="fp32"), part=Part("test", 4, None), directory=tmp_path)
+    return module
+
+
+def test_splitting_a_step_into_micro_batches_does_not_change_the_result(
+    model: nn.Module, store: TokenStore, tmp_path: Path
+) -> None:
+    start = copy.deepcopy(model)
+    whole = trained(copy.deepcopy(model), store, tmp_path, micro_batch_size=8).state_dict()
+    # steps of 8 and 4 pairs, cut into 3 + 3 + 2 and 3 + 1
+    split = trained(copy.deepcopy(model), store, tmp_path, micro_batch_size=3).state_dict()
+    moved = [(whole[name] - start.get_parameter(name.removeprefix("policy."))).abs().max() for name in whole]
+    assert min(moved) > 1e-3
+    for name in whole:
+        assert torch.allclose(whole[name], split[name], atol=2e-4), name
+
+
+def test_training_raises_the_margin_of_its_pairs_and_leaves_the_reference_alone(
+    model: nn.Module, store: TokenStore, tmp_path: Path
+) -> None:
+    module = trained(model, store, tmp_path, micro_batch_size=4)
+    assert isinstance(module.reference, FrozenScorer)
+    assert not module.reference.model.training
+    assert not any(weight.requires_grad for weight in module.reference.parameters())
+    assert not any(name.startswith("reference") for name in module.state_dict())
+    policy, fixed = module.pair_logps(LAYOUT.pairs(store, range(store.num_pairs)))
+    assert (policy.margin - fixed.margin).mean() > 0.5
+
+
+def test_with_lora_only_the_adapter_is_trained_and_kept(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    module = trained(model, store, tmp_path, micro_batch_size=4, adapter=LoRA(rank=2))
+    kept = module.state_dict()
+    assert kept
+    assert all("lora_" in name for name in kept)
+    assert any(weight.abs().max() > 0 for name, weight in kept.items() if "lora_B" in name)
+    base = {name.replace(".base_layer", "").removeprefix("base_model.model."): weight for name, weight in module.policy.named_parameters()}
+    assert all(torch.equal(base[name], weight) for name, weight in before.items())
+
+
+def test_a_checkpoint_holds_plain_tensors(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    module = trained(model, store, tmp_path, micro_batch_size=8)
+    torch.save(module.state_dict(), tmp_path / "state.pt")
+    assert set(torch.load(tmp_path / "state.pt", weights_only=True)) == {f"policy.{name}" for name, _ in model.named_parameters()}
+
+
+def test_the_policy_is_in_train_mode(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    # from_pretrained returns eval mode and Lightning keeps it: adapters' dropout would never act
+    assert isinstance(module_of(model.eval(), frozen(model, store, tmp_path)), L.LightningModule)
+    assert model.training
