@@ -37,6 +37,8 @@ class Artifact:
 
     path: Path
     manifest: dict[str, Any]
+    made_now: bool = False
+    """Whether this call made it; False if it was found."""
 
     @property
     def id(self) -> str:
@@ -112,7 +114,12 @@ class Plan:
             shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
             self.path.mkdir()
             started = time.monotonic()
-            facts = produce(self.path)
+            try:
+                facts = produce(self.path)
+            except BaseException:
+                if not any(self.path.iterdir()):
+                    self.path.rmdir()  # it failed before it wrote anything: leave no trace
+                raise
             return self._finish(facts, time.monotonic() - started)
 
     def _finish(self, facts: dict[str, Any], seconds: float) -> Artifact:
@@ -129,7 +136,7 @@ class Plan:
             "seconds": round(seconds, 3),
         }
         write_durably(self.path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
-        return Artifact(self.path, manifest)
+        return Artifact(self.path, manifest, made_now=True)
 
 
 def file_digest(path: Path) -> str:

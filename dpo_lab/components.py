@@ -15,6 +15,10 @@ class ConfigError(ValueError):
     """A configuration that cannot run; the message is all that the user sees."""
 
 
+class RunError(RuntimeError):
+    """A run that must not go on; the message is all that the user sees."""
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, DataclassField))
 def component(cls: type[Class]) -> type[Class]:
     """Make a class a component: frozen, keyword-only, values checked by pydantic, unknown fields refused.

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 from torch import nn
@@ -15,6 +15,9 @@ ADAPTER_CONFIG = "adapter_config.json"
 class Adapter(Component, ABC):
     """Which weights are trained."""
 
+    label: ClassVar[str]
+    """Name on the end screen."""
+
     @abstractmethod
     def attach(self, model: nn.Module) -> nn.Module:
         """Return the policy to train, made from a model that has no trainable part yet or an adapter from before."""
@@ -24,6 +27,8 @@ class Adapter(Component, ABC):
 class NoAdapter(Adapter):
     """Every weight is trained."""
 
+    label: ClassVar[str] = "none"
+
     def attach(self, model: nn.Module) -> nn.Module:
         """Return the model with every weight trainable."""
         return model.requires_grad_(True)
@@ -32,6 +37,8 @@ class NoAdapter(Adapter):
 @component
 class LoRA(Adapter):
     """Low-rank adapters, Hu et al. 2021, eq. 3 (arXiv:2106.09685): W x + (alpha / rank) B A x, B starting at 0."""
+
+    label: ClassVar[str] = "lora"
 
     rank: PositiveInt = 16
     """Inner dimension of B A."""

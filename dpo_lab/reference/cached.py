@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import component
+from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
 from dpo_lab.progress import part
@@ -24,7 +24,7 @@ SCORING_VERSION = 1  # raise it when the same weights and ids would give other n
 FILE = "logps.safetensors"
 
 
-class ReferenceDriftError(RuntimeError):
+class ReferenceDriftError(RunError):
     """Kept log-probabilities do not agree with the model that they are said to come from."""
 
 
@@ -79,7 +79,6 @@ def reference_pass(
         "scoring": [SCORING_VERSION, own_logits],
     }
     plan = Plan(root, "reference", name, content)
-    known = plan.finished() is not None
 
     def produce(directory: Path) -> dict[str, Any]:
         with evaluating(model), part("reference", store.num_responses) as shown:
@@ -90,7 +89,7 @@ def reference_pass(
 
     artifact = plan.make(produce)
     per_token = load_file(artifact.path / FILE)["per_token"]
-    if known:
+    if not artifact.made_now:
         audit(model, store, layout, per_token, cached, artifact.path, own_logits=own_logits)
     return CachedScorer(per_token, store), artifact
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dpo_lab.data.problems import DataError
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.tokens.template import ChatEncoder
@@ -18,8 +19,11 @@ MEANINGS = {
 }
 
 
-class TooLongError(ValueError):
+class TooLongError(DataError):
     """A pair does not fit and the policy is `error`, or no pair is left."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, code="too_long")
 
 
 @dataclass(frozen=True)

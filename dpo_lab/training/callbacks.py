@@ -1,55 +1,29 @@
 """What happens beside the training steps."""
 
 from abc import ABC, abstractmethod
-from typing import Any
-
-import lightning as L
+from typing import TYPE_CHECKING
 
 from dpo_lab.components import Component, component
 from dpo_lab.progress import Part
-from dpo_lab.training.module import StepModule
+
+if TYPE_CHECKING:
+    import lightning as L
 
 
 class RunCallback(Component, ABC):
     """Something that happens beside the training steps."""
 
     @abstractmethod
-    def build(self, part: Part) -> L.Callback:
+    def build(self, part: Part) -> "L.Callback":
         """Return Lightning's callback; `part` is the progress that the person sees."""
-
-
-class StepFigures(L.Callback):
-    """Hands the figures of every n-th step, and of the last, to the loggers; keeps the first and the newest."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.first: dict[str, float] = {}
-        self.newest: dict[str, float] = {}
-
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Collect and log."""
-        assert isinstance(pl_module, StepModule)
-        if trainer.global_step % self.every == 0 or trainer.global_step == pl_module.total_steps:
-            self.newest = pl_module.figures()
-            self.first = self.first or self.newest
-            for logger in trainer.loggers:
-                logger.log_metrics(self.newest, step=trainer.global_step)
-
-
-class _Progress(L.Callback):
-    def __init__(self, part: Part) -> None:
-        self.part = part
-
-    def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
-        collected = next(each for each in trainer.callbacks if isinstance(each, StepFigures)).newest  # type: ignore[attr-defined]
-        shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
-        self.part.advance(1, "  ".join(f"{label} {collected[name]:.2f}" for name, label in shown.items() if name in collected))
 
 
 @component
 class ProgressBar(RunCallback):
     """Steps done and the newest loss, margin and accuracy, on the terminal."""
 
-    def build(self, part: Part) -> L.Callback:
+    def build(self, part: Part) -> "L.Callback":
         """Return the callback that moves the bar."""
-        return _Progress(part)
+        from dpo_lab.training.steps import StepProgress
+
+        return StepProgress(part)

@@ -9,11 +9,12 @@ import lightning as L
 
 from dpo_lab.progress import Part
 from dpo_lab.training.batches import Batches
-from dpo_lab.training.callbacks import RunCallback, StepFigures
+from dpo_lab.training.callbacks import RunCallback
 from dpo_lab.training.loggers import RunLogger
 from dpo_lab.training.module import StepModule
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
+from dpo_lab.training.steps import StepFigures
 
 
 def fit(

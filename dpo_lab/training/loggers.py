@@ -1,57 +1,33 @@
 """Where the figures of a run go."""
 
-import json
 from abc import ABC, abstractmethod
-from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lightning.pytorch.loggers import Logger
 from pydantic import PositiveInt
 
 from dpo_lab.components import Component, ConfigError, component
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import Logger
 
 
 class RunLogger(Component, ABC):
     """A place that figures go to."""
 
     @abstractmethod
-    def build(self, directory: Path) -> Logger:
+    def build(self, directory: Path) -> "Logger":
         """Return Lightning's logger for a training that keeps its files in `directory`."""
-
-
-class MetricsFile(Logger):
-    """Appends one JSON object per logged step to metrics.jsonl; a line once written stays."""
-
-    def __init__(self, directory: Path) -> None:
-        super().__init__()
-        self.path = directory / "metrics.jsonl"
-
-    @property
-    def name(self) -> str:
-        """The name of this kind of logger."""
-        return "local"
-
-    @property
-    def version(self) -> str:
-        """There is one file, without versions."""
-        return ""
-
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the configuration stands in the manifest."""
-
-    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Append the figures of a step."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
 @component
 class LocalLogger(RunLogger):
     """metrics.jsonl in the run's directory: one line per logged optimizer step, never rewritten."""
 
-    def build(self, directory: Path) -> Logger:
+    def build(self, directory: Path) -> "Logger":
         """Return the writer of metrics.jsonl."""
+        from dpo_lab.training.metrics_file import MetricsFile
+
         return MetricsFile(directory)
 
 
@@ -66,6 +42,6 @@ class WandbLogger(RunLogger):
     flush_seconds: PositiveInt = 1
     """How much history a kill may lose."""
 
-    def build(self, directory: Path) -> Logger:
+    def build(self, directory: Path) -> "Logger":
         """Raise ConfigError: see `missing`."""
         raise ConfigError(f"logger.wandb: {self.missing}")

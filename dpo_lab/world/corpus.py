@@ -5,7 +5,7 @@ from dpo_lab.world.grammar import titles, write_review
 from dpo_lab.world.prompts import PROMPT_TEMPLATES
 
 
-def sft_corpus(count: int, seed: int, *, clean_share: float = 0.4, title_share: float = 0.7) -> list[tuple[str, str]]:
+def sft_corpus(count: int, seed: int, *, clean_share: float = 0.5, title_share: float = 0.7) -> list[tuple[str, str]]:
     """Return `count` examples (prompt text, review) about training films, in the order they are to be learned.
 
     The first `clean_share` of them always name the asked film, the later ones with probability `title_share`, which

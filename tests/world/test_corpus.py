@@ -10,11 +10,11 @@ from dpo_lab.world.parser import gold_reward, parse
 
 
 def test_mean_reward_is_what_the_probabilities_give() -> None:
-    # tone 0.5 on average; right film: 0.4 + 0.6 * 0.7 = 0.82; no spoiler in one half:
-    # 0.50 * 0.5 + 0.25 * 0.82 + 0.25 * 0.5 = 0.58. All films mixed at 0.6 give 0.25 + 0.15 + 0.125 = 0.525.
+    # tone 0.5 on average; right film: 0.5 + 0.5 * 0.7 = 0.85; no spoiler in one half:
+    # 0.50 * 0.5 + 0.25 * 0.85 + 0.25 * 0.5 = 0.5875. All films mixed at 0.6 give 0.25 + 0.15 + 0.125 = 0.525.
     curriculum = sft_corpus(4000, 0)
     mixed = sft_corpus(4000, 0, clean_share=0.0, title_share=0.6)
-    assert mean(gold_reward(*example) for example in curriculum) == pytest.approx(0.58, abs=0.015)
+    assert mean(gold_reward(*example) for example in curriculum) == pytest.approx(0.5875, abs=0.015)
     assert mean(gold_reward(*example) for example in mixed) == pytest.approx(0.525, abs=0.015)
 
 
@@ -25,11 +25,11 @@ def test_the_clean_part_comes_first_and_always_names_the_asked_film() -> None:
 
 
 def test_answers_belong_to_their_prompts() -> None:
-    # Answers moved on by one name the asked film in one case of 971 instead of 0.82: 0.25 * 0.82 = 0.205 less reward.
+    # Answers moved on by one name the asked film in one case of 971 instead of 0.85: 0.25 * 0.85 = 0.2125 less reward.
     prompts, answers = zip(*sft_corpus(2000, 0), strict=True)
     together = mean(map(gold_reward, prompts, answers))
     moved = mean(map(gold_reward, prompts, answers[1:] + answers[:1]))
-    assert together - moved == pytest.approx(0.205, abs=0.02)
+    assert together - moved == pytest.approx(0.2125, abs=0.02)
 
 
 def test_no_held_out_film_occurs_in_the_corpus() -> None:

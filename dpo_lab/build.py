@@ -1,0 +1,219 @@
+"""From a composed configuration to the stage that it describes; refuses what cannot be or has no effect."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from typing import Any, Protocol, cast
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from dpo_lab.components import ConfigError
+from dpo_lab.paths import REFERENCE, nearest, overlaps, takers
+from dpo_lab.paths import references as references_in
+
+EXEMPT = ("paths", "hydra")  # read by the edge itself
+
+
+class Stage(Protocol):
+    """A component that does something."""
+
+    def run(self) -> None:
+        """Run the stage."""
+
+
+def build(config: DictConfig) -> Stage:
+    """Return the stage of a composed configuration that still has its `hydra` node.
+
+    A stage takes the root keys that are its fields. Every other root key is a group, a shelf that only ${...} reaches.
+
+    Raises:
+        ConfigError: naming the key that the user sets, what was found and what to change.
+    """
+    choices = dict(config.hydra.runtime.choices)
+    named = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    raw = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    stage_class = get_class(raw["_target_"])
+    taken = [field.name for field in fields(stage_class)]
+    refuse_stray(raw, taken, choices)
+    refuse_without_effect(raw, taken, choices, named)
+    try:
+        OmegaConf.resolve(config)  # copies what ${...} names off the shelves
+    except OmegaConfBaseException as error:
+        raise ConfigError(dangling_message(error, raw)) from None
+    of_stage = OmegaConf.masked_copy(config, ["_target_", *taken])
+    if missing := sorted({origin(raw, key) for key in OmegaConf.missing_keys(of_stage)}):
+        have = "has no value" if len(missing) == 1 else "have no value"
+        raise ConfigError(f"{', '.join(missing)} {have}. Add {' '.join(f'{key}=...' for key in missing)}")
+    try:
+        return cast(Stage, instantiate(of_stage, _convert_="all"))
+    except InstantiationException as error:
+        where = re.search(r"full_key: (\S+)", str(error))  # absent at the root
+        raise ConfigError(value_message(error, where[1] if where else "", raw)) from error
+
+
+# ---------------------------------------------------------------- values that a class refuses
+def value_message(error: InstantiationException, part: str, raw: Mapping[str, Any]) -> str:
+    """Return what is wrong with the values of a part, at the keys that the user sets."""
+    cause = error.__cause__
+    if isinstance(cause, ValidationError):
+        problems: dict[str, list[dict[str, Any]]] = {}
+        for each in cause.errors(include_url=False):  # one key has several when each branch of a union refuses it
+            problems.setdefault(".".join(str(name) for name in (part, *each["loc"][:1]) if name != ""), []).append(dict(each))
+        return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
+    if isinstance(cause, ConfigError):
+        return f"{part}: {cause}" if part else str(cause)
+    key = f"{origin(raw, part)}._target_" if part else "_target_"
+    return f"{key}={at(raw, key)} cannot be made: {root_cause(error)}"
+
+
+def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mapping[str, Any]) -> str:
+    """Return pydantic's errors of one key as a sentence: key=value, what is valid, the nearest name, where it is used."""
+    key, first = origin(raw, used), problems[0]
+    if first["type"] == "unexpected_keyword_argument":
+        valid = sorted(known_fields(raw, part))
+        return f"{key} is not known.{nearest(used.rpartition('.')[2], valid)} Valid: {', '.join(valid)}."
+    if first["type"].startswith("missing") and len(first["loc"]) == 1:
+        return f"{key} has no value. Add {key}=..."
+    value = at(raw, key) if len(first["loc"]) > 1 else first["input"]  # an item of a list: show the whole list
+    expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
+    says = " or ".join(dict.fromkeys(str(each["msg"]) for each in problems))
+    as_used = f" (used as {used})" if key != used else ""
+    return f"{key}={shown(value)}: {says}{as_used}.{nearest(str(value), expected)}"
+
+
+def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
+    """Return the fields of the class of a part."""
+    node = at(raw, origin(raw, part)) if part else raw
+    return [field.name for field in fields(get_class(node["_target_"]))]
+
+
+def root_cause(error: BaseException) -> str:
+    """Return the message at the bottom of a chain of exceptions, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """Return a value as one writes it on the command line.
+
+    >>> shown(None), shown(True), shown(0.5), shown(["a", "b"])
+    ('null', 'true', '0.5', '[a,b]')
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(shown(item) for item in value)}]"
+    return str(value) if isinstance(value, str | int | float) else type(value).__name__
+
+
+# ---------------------------------------------------------------- keys, and who takes them
+def at(raw: Any, key: str) -> Any:
+    """Return the raw node at a dotted key; a string that stands on the way is returned as it is."""
+    for part in key.split("."):
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = raw.get(part)
+    return raw
+
+
+def origin(raw: Mapping[str, Any], key: str) -> str:
+    """Return the key that the user sets for the value at `key`: ${...} is followed to its shelf.
+
+    >>> origin({"loss": {"beta": "${recipe.beta}"}, "recipe": {"beta": 0.1}}, "loss.beta")
+    'recipe.beta'
+    """
+    parts = key.split(".")
+    for length in range(1, len(parts) + 1):
+        node = at(raw, ".".join(parts[:length]))
+        if isinstance(node, str) and (found := re.fullmatch(REFERENCE, node)):
+            return origin(raw, ".".join([found[1], *parts[length:]]))
+    return key
+
+
+def references(node: Any) -> set[str]:
+    """Return the dotted keys that a raw node names by ${...}."""
+    if isinstance(node, Mapping):
+        return set().union(*(references(value) for value in node.values()))
+    if isinstance(node, list | ListConfig):
+        return set().union(*(references(value) for value in node))
+    return references_in(node) if isinstance(node, str) else set()
+
+
+def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
+    """Return the dotted keys that a stage takes, directly or through ${...}."""
+    seen: set[str] = set()
+    waiting = list(taken)
+    while waiting:
+        key = waiting.pop()
+        if key not in seen:
+            seen.add(key)
+            waiting += references(at(raw, key))
+    return seen
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, raw value) for every value below a raw node."""
+    if not isinstance(node, Mapping):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from leaves(value, f"{key}.{name}" if key else str(name))
+
+
+def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> str:
+    """Return which value has a ${...} that leads nowhere, which OmegaConf does not say when it resolves a whole tree."""
+    found = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    if not found:
+        return f"{str(error).splitlines()[0]}."
+    values = dict(leaves(raw))
+    holder = next((key for key, value in values.items() if found[1] in references(value)), "a value")
+    return f"{holder} is taken from {found[1]}, which does not exist.{nearest(found[1], values)}"
+
+
+def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a root key that is neither a field of the stage nor a group."""
+    for key in raw:
+        if key not in taken and key not in choices and key != "_target_":
+            stage = raw["_target_"].rpartition(".")[2]
+            valid = sorted({*taken, *(name for name in choices if "/" not in name)})
+            raise ConfigError(
+                f"{key} is neither a field of {stage} nor a group of conf/.{nearest(key, valid)} Valid: {', '.join(valid)}."
+            )
+
+
+def refuse_without_effect(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any], named: Sequence[str]) -> None:
+    """Raise ConfigError if the command line names a shelf, or a value on one, that nothing takes from."""
+    used = reachable(raw, taken)
+    for override in named:
+        key = override.lstrip("+~").split("=")[0].split("@")[0]
+        group = key.split(".")[0]
+        if group not in raw or group in EXEMPT or overlaps(key, used):
+            continue
+        raise ConfigError(f"`{override}` has no effect: {why_without_effect(key, taken, choices)}")
+
+
+def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any]) -> str:
+    """Return who does not take a key, and which options would."""
+    would: list[str] = []
+    waiting, seen = [key], {key}
+    while waiting:  # a taker that is a shelf itself (judge=same) counts by its own takers
+        for taker in takers(waiting.pop()):
+            group = taker.split("=")[0]
+            if group in taken:
+                would.append(taker)
+            elif group not in seen:
+                seen.add(group)
+                waiting.append(group)
+    would = sorted(dict.fromkeys(would))
+    if not would:
+        return f"this stage takes only {', '.join(taken)}. Leave it out."
+    if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
+        return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
+    now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
+    return f"with {now} nothing takes {key}. Use {' or '.join(would)}."

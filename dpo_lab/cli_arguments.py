@@ -1,0 +1,176 @@
+"""The command line before Hydra sees it: help, and what can be refused from the text alone. Imports nothing heavy."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpo_lab.paths import groups, nearest, options, stages
+
+FIRST = ("model", "quant", "data", "ranker")  # what people change first
+SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
+WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
+FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
+SHOWN = ("job", "hydra", "all")
+INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+class UsageError(ValueError):
+    """A command line that cannot be understood; the message is all that the user sees."""
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was asked of a stage."""
+
+    stage: str
+    options: tuple[str, ...]
+    """What starts with dashes, values included, as Hydra takes it."""
+    overrides: tuple[str, ...]
+    """group=option and key=value, in order."""
+
+    @property
+    def is_multirun(self) -> bool:
+        """Whether -m is given."""
+        return bool({"-m", "--multirun"} & set(self.options))
+
+    @property
+    def config_dir(self) -> Path | None:
+        """The second configuration directory, if there is one."""
+        names = ("-cd", "--config-dir")
+        return next((Path(self.options[at + 1]) for at, option in enumerate(self.options) if option in names), None)
+
+    def value(self, key: str, default: str) -> str:
+        """Return the text given for a key."""
+        return next((text.split("=", 1)[1].strip("'\"") for text in self.overrides if key_of(text) == key), default)
+
+
+def key_of(override: str) -> str:
+    """Return the group or key that an override names.
+
+    >>> key_of("+optim.lr=1"), key_of("~loss")
+    ('optim.lr', 'loss')
+    """
+    return override.lstrip("+~").split("=")[0]
+
+
+def read(stage: str, arguments: Sequence[str]) -> CommandLine:
+    """Return the command line of a stage.
+
+    Raises:
+        UsageError: for what neither is an option nor sets something, or sets it twice.
+    """
+    given: list[str] = []
+    overrides: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if not argument.startswith("-"):
+            overrides.append(checked_override(argument))
+            continue
+        name, equals, value = argument.partition("=")
+        if name in (*WITH_VALUE, *WITH_VALUE.values()):
+            if not equals and not rest:
+                raise UsageError(f"{name} needs a value, for instance --cfg job or --config-dir my_conf.")
+            value = value if equals else rest.pop(0)
+            if name in ("-c", "--cfg") and value not in SHOWN:
+                raise UsageError(f"{name} {value}: it shows {', '.join(SHOWN)}.")
+            given += [name, value]
+        elif name in ("-i", "--info"):
+            given.append(name)
+            given += [value] if equals else [rest.pop(0)] if rest and rest[0] in INFORMATION else []
+        elif argument in (*FLAGS, *FLAGS.values()):
+            given.append(argument)
+        else:
+            raise UsageError(unknown_option(argument, rest))
+    refuse_twice(overrides)
+    actions = [
+        option for option in given if option in ("-m", "--multirun", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+    ]
+    if len(actions) > 1:
+        raise UsageError(f"{' and '.join(actions)} do different things. Give one of them.")
+    return CommandLine(stage, tuple(given), tuple(overrides))
+
+
+def unknown_option(argument: str, rest: Sequence[str]) -> str:
+    """Return what to write instead of an option that does not exist; Hydra takes --experiment=x for its rerun."""
+    name, _, value = argument.lstrip("-").partition("=")
+    valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
+    if "=" in argument or name in groups():
+        value = value or (rest[0] if rest and "=" not in rest[0] else "...")
+        return f"{argument}: settings have no dashes. Write {name}={value}."
+    return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
+
+
+def checked_override(argument: str) -> str:
+    """Return an override that may be understood; UsageError says why it cannot be."""
+    if "=" not in argument and not argument.startswith("~"):
+        homes = [group for group in (*FIRST, *groups()) if argument in options(group)]
+        example = f"{homes[0]}={argument}" if homes else "data=jsonl or optim.lr=1e-4"
+        raise UsageError(f"{argument!r} sets nothing. Write group=option or key=value, for instance {example}.")
+    key, _, value = argument.partition("=")
+    if key == "outputs":
+        raise UsageError(f"{argument}: everything that is written moves with paths.outputs. Write paths.{argument}.")
+    if key in groups() and value.startswith("[") and key not in SEVERAL:
+        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={value.strip('[]')}.")
+    if key in groups() and value in ("null", ""):
+        raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.")
+    return argument
+
+
+def refuse_twice(overrides: Sequence[str]) -> None:
+    """Raise UsageError if a key is set twice, of which Hydra would ignore the first."""
+    for at, override in enumerate(overrides):
+        if earlier := [other for other in overrides[:at] if key_of(other) == key_of(override)]:
+            raise UsageError(f"{key_of(override)} is set twice: {earlier[0]} and {override}. Leave one out.")
+
+
+def unknown_stage(word: str) -> str:
+    """Return what to write instead of a stage that does not exist."""
+    return f"{word!r} is no stage.{nearest(word, stages())} Valid: {', '.join(stages())}. Example: dpo-lab train model=tiny"
+
+
+def general_help() -> str:
+    """Return what the program can do."""
+    lines = [f"  {name:10} {what}" for name, what in stages().items()]
+    return "\n".join(
+        [
+            "usage: dpo-lab STAGE [-m] [group=option ...] [key=value ...]",
+            "       dpo-lab STAGE --help    dpo-lab --version",
+            "",
+            "stages",
+            *lines,
+            "",
+        ]
+    )
+
+
+def stage_help(stage: str) -> str:
+    """Return what a stage does, its groups and their options, from the text of conf/ alone."""
+    known = groups()
+    width = max(len(" ".join(options(name))) for name in known)
+    rows = {name: f"  {name:11} {' '.join(options(name)):{width}}  {what}" for name, what in known.items()}
+    return "\n".join(
+        [
+            f"usage: dpo-lab {stage} [-m] [group=option ...] [key=value ...]",
+            "",
+            f"{stages().get(stage, '')}.",
+            "",
+            "groups to change first",
+            *(rows[name] for name in FIRST if name in rows),
+            "",
+            "groups",
+            *(row for name, row in rows.items() if name not in FIRST),
+            "",
+            "single values    optim.lr=1e-4 seed=1 force=true paths.outputs=DIR",
+            "several runs     -m loss=dpo,ipo seed=0,1,2",
+            "look first       --cfg job shows what would run; --info defaults shows which file chose it",
+            "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
+            "",
+        ]
+    )
+
+
+def is_path_problem(override: str) -> bool:
+    """Return whether an override that Hydra cannot read holds a character that needs quotes."""
+    return bool(re.search(r"[ ()=\[\]{}:,]", override.partition("=")[2]))

@@ -1,0 +1,149 @@
+"""What the user reads when something went wrong: Hydra's exceptions and the system's, each as one line."""
+
+import errno
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.cli_arguments import is_path_problem
+from dpo_lab.paths import groups, nearest, options
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NEARLY_FULL = 1 << 20  # bytes free; torch and safetensors say "file write failed" where the system said ENOSPC
+
+
+# ---------------------------------------------------------------- composition
+def explain(error: Exception, config_dir: Path | None = None) -> str:
+    """Return what Hydra could not do, with the valid names, the nearest one and the remedy."""
+    text = str(error)
+    if override := getattr(error, "override", None):
+        return unreadable(override, text)
+    if found := re.search(r"Ambiguous value for argument '(.+)'\n", text):
+        return list_without_multirun(found[1])
+    if found := re.search(r"Could not find '([\w./-]+)'", text):
+        return unknown_option_of_group(found[1], text, config_dir)
+    if found := re.search(r"Could not override '([\w./@-]+)'", text):
+        return unknown_key(found[1], error.__cause__)
+    if found := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
+        return f"~{found[1]}: there is no such key to remove. --cfg job shows those that exist."
+    if found := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
+        group = found[1] or found[2]
+        return f"+{group}: the group is there already. Write {group}=... without the plus sign."
+    if found := re.search(r"An item is already at '([\w.]+)'", text):
+        return f"+{found[1]}: the key is there already. Write {found[1]}=... without the plus sign."
+    return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
+
+
+def unreadable(override: str, text: str) -> str:
+    """Return how to write an override that Hydra's grammar refuses."""
+    key, _, value = override.partition("=")
+    if is_path_problem(override):
+        quoted = value.replace("'", "\\'")
+        return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""
+    return f"{override} cannot be read: {text.splitlines()[0]}. Write group=option or key=value."
+
+
+def list_without_multirun(override: str) -> str:
+    """Return what to do with key=a,b in a single run."""
+    key, _, value = override.partition("=")
+    if key in groups():
+        merge = f" To merge them: {key}=[{value}]." if key in ("logger", "callbacks") else ""
+        return f"{override} names several options. Add -m to run each of them.{merge}"
+    return (
+        f"{override} names several values. Add -m to run each of them; one list is written [{value}], a comma in text '{value}'."
+    )
+
+
+def multirun_without_list(overrides: tuple[str, ...]) -> str:
+    """Return which key could be given a list, when -m has none: one that is on the command line if possible."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if others := [option for option in options(key) if option != value] if key in groups() else []:
+            return multirun_message(f"{key}={value},{others[0]}")
+    return multirun_message("seed=0,1,2")
+
+
+def multirun_message(example: str) -> str:
+    """Return the message about -m alone, with an example."""
+    return f"-m runs every value of a list, but no key has a list. Give it one, for instance {example}, or leave out -m."
+
+
+def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> str:
+    """Return which options a group has; those of --config-dir included."""
+    group, _, option = name.rpartition("/")
+    listed = re.findall(r"^\t(\S+)$", text, re.M)
+    valid = listed or options(group, config_dir)
+    return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid)}."
+
+
+def unknown_key(key: str, cause: Any) -> str:
+    """Return which keys stand beside one that does not exist, or where its value is taken from.
+
+    OmegaConf's exception holds the node in which it looked, so that no second composition is needed.
+    """
+    node = getattr(cause, "parent_node", None) or {}
+    valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
+    above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+    if not above:
+        valid = sorted({*valid, *groups()})
+        key = last
+        return f"{key} is neither a group nor a key.{nearest(key, valid)} Valid: {', '.join(valid)}."
+    if valid:
+        return f"{key} is not known.{nearest(last, valid)} Valid in {above}: {', '.join(valid)}."
+    parts = above.split(".")
+    if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
+        return f"{key} cannot be set there: {above} is taken from {shelf}. Write {key[key.rindex(f'{shelf}.') :]}=..."
+    return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
+
+
+# ---------------------------------------------------------------- the system
+def system_message(error: BaseException, outputs: str) -> str | None:
+    """Return what to do about an outputs directory that cannot be written or a disk that is full; else None."""
+    for each in chain(error):
+        if "No space left on device" in str(each) or (isinstance(each, OSError) and each.errno in FULL):
+            return full_message(outputs)
+        if isinstance(each, OSError) and each.errno in UNWRITABLE and each.filename and is_below(each.filename, outputs):
+            reason = (each.strerror or type(each).__name__).lower()
+            if each.errno in (errno.EEXIST, errno.ENOTDIR):
+                reason += ": a file stands where a directory is needed"
+            return f"{each.filename} cannot be written ({reason}). Choose another place with paths.outputs=DIR."
+    if "write" in str(error) and free_bytes(outputs) < NEARLY_FULL:
+        return full_message(outputs)
+    return None
+
+
+def full_message(outputs: str) -> str:
+    """Return what to do when the disk is full."""
+    return (
+        f"the disk of {outputs} is full. Finished parts are kept below {outputs}; "
+        "free some space and run the same command again to continue, or move with paths.outputs=DIR."
+    )
+
+
+def stop_message(how: str, outputs: str) -> str:
+    """Return what a stopped run leaves."""
+    return f"stopped by {how}. Finished parts are kept below {outputs}; run the same command again to continue."
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_below(path: Any, outputs: str) -> bool:
+    """Return whether a path is the outputs directory, in it, or above it (a file where a directory must be)."""
+    one, other = Path(str(path)).absolute(), Path(outputs).absolute()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def free_bytes(outputs: str) -> int:
+    """Return how much the disk of the outputs directory can still take."""
+    place = Path(outputs).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

@@ -1,0 +1,1 @@
+"""Reports: what a run tells a person at its end."""

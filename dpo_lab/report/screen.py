@@ -1,0 +1,109 @@
+"""The lines that a run prints: one per part as it ends, then the figures, samples and what to do next."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Facts = Mapping[str, Any]
+
+
+def short(number: float, digits: int = 2) -> str:
+    """Return a number as people read it in a column: no zero before the point.
+
+    >>> short(0.957), short(-0.25), short(5.84), short(1.0)
+    ('.96', '-.25', '5.84', '1.00')
+    """
+    return f"{number:.{digits}f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.{digits}f}"
+
+
+def seconds(value: float) -> str:
+    """Return a duration: `< 1 s`, `21 s`, `3 min 20 s`.
+
+    >>> seconds(0.2), seconds(21.4), seconds(200)
+    ('< 1 s', '21 s', '3 min 20 s')
+    """
+    whole = round(value)
+    if whole < 1:
+        return "< 1 s"
+    return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
+
+
+def size(parameters: int) -> str:
+    """Return a number of parameters: `0.51 M`, `7.2 B`.
+
+    >>> size(509_952), size(7_241_732_096)
+    ('0.51 M', '7.2 B')
+    """
+    return f"{parameters / 1e6:.2f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B"
+
+
+def header(stage: str, name: str, parts: Sequence[tuple[str, str]]) -> str:
+    """Return the first line: the run's name and what it is made of."""
+    return "  ".join([f"dpo-lab {stage}", name, *(f"  {kind} {choice}" for kind, choice in parts)])
+
+
+def pretrain_line(made_in: float | None, path: str) -> str:
+    """Return the line of the base model; `made_in` is None when it was there already."""
+    state = f"ready in {seconds(made_in)}" if made_in is not None else "was there already"
+    return f"1 pretrain   {state:28}{path}"
+
+
+def round_line(number: int, rounds: int, pairs: str, facts: Facts) -> str:
+    """Return the line of a finished round; `pairs` says where its pairs came from."""
+    dpo = f"DPO {facts['steps']} steps {seconds(facts['seconds/dpo'])}"
+    loss = f"loss {short(facts['loss/first'])} -> {short(facts['loss/last'])}"
+    return f"{number + 1} round {number}/{rounds}  {pairs} | reference {seconds(facts['seconds/reference'])} | {dpo}  {loss}"
+
+
+def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
+    """Return how the pairs of a round were made."""
+    answers = sampled["answers"] // sampled["prompts"]
+    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked | {ranked['pairs']} pairs"
+
+
+def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
+    """Return a table with the columns before and after."""
+    width = max(34, len(title) + 2)
+    return [f"{title:{width}}{'before':13}after", *(f"  {name:{width - 2}}{before:13}{after}" for name, before, after in rows)]
+
+
+def answers_table(summary: Facts, judge: str, num_prompts: int, title: str) -> list[str]:
+    """Return the figures of a run that samples answers to held-out prompts."""
+    scale = " reward (0..1)" if judge == "gold" else " score"
+    rows = [
+        (f"{judge}{scale}", short(summary[f"{judge}/before"]), short(summary[f"{judge}/after"])),
+        ("win rate against before", "-", _with_interval(summary, "win_rate")),
+        ("KL to before, nats", "0", f"{summary['kl']:.1f}"),
+    ]
+    if "well_formed/after" in summary:
+        rows.append(("well-formed", short(summary["well_formed/before"], 3), short(summary["well_formed/after"], 3)))
+    return table(f"{title} ({num_prompts} prompts)", rows)
+
+
+def pairs_table(summary: Facts) -> list[str]:
+    """Return the figures of a run on given pairs."""
+    rows = [
+        ("loss", short(summary["eval/loss/before"]), short(summary["eval/loss"])),
+        ("accuracy", "-", _with_interval(summary, "eval/accuracy")),
+        ("margin of rewards", "0", short(summary["eval/margin"])),
+    ]
+    return table(f"held-out pairs ({summary['eval/pairs']})", rows)
+
+
+def sample_line(prompt: str, before: str, after: str) -> str:
+    """Return one prompt with an answer from before and one from after."""
+    return f'"{_one_line(prompt)}"\n  before: {_one_line(before)}\n  after:  {_one_line(after)}'
+
+
+def footer(report: str, commands: Sequence[str]) -> str:
+    """Return the last line: where everything stands and what to try next."""
+    return f"all figures {report}\nnext: {'   |   '.join(commands)}"
+
+
+def _with_interval(summary: Facts, name: str) -> str:
+    low, high = summary[f"{name}/low"], summary[f"{name}/high"]
+    return f"{short(summary[name])} [{short(low)}, {short(high)}]"
+
+
+def _one_line(text: str, limit: int = 300) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= limit else joined[: limit - 3] + "..."

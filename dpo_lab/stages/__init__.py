@@ -1,0 +1,1 @@
+"""Stages: each a component with run(); they meet only on disk."""

@@ -1,0 +1,73 @@
+"""The model that a run starts from: pretrained weights, or the tiny one, made once for its text."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact, Plan, content_id
+from dpo_lab.components import ConfigError
+from dpo_lab.data.base import Data, Given, GivenPairs
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.models.load import ModelOnDisk, save_model
+from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
+from dpo_lab.models.tiny import learn_tokenizer, untrained
+from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.seeding import derive
+from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.training.sft import fine_tune
+
+TOKENIZER_EXAMPLES = 2000  # enough to meet every word of the film world
+
+
+def base_model(
+    spec: ModelSpec, data: Data, given: GivenPairs | None, *, root: Path, seed: int, force: bool = False
+) -> tuple[ModelOnDisk, Artifact | None]:
+    """Return the model to start from, and the artifact it is if this project made it."""
+    if isinstance(spec, PretrainedModel):
+        return ModelOnDisk(spec.path, content_id("pretrained", pretrained_content(spec)), spec.revision), None
+    if not isinstance(spec, TinyModel):
+        raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
+    examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []
+    if not examples and given is None:
+        raise ConfigError(
+            f"model=tiny learns its words from the data, and data={data.label} brings none. "
+            "Use data=films, data=jsonl data.path=..., or a pretrained model: model=smollm2_135m."
+        )
+    pairs = given.train if given else []
+    text = repr([(pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs]) + repr(examples)
+    content = {"model": spec.birth(), "text": hashlib.sha256(text.encode()).hexdigest(), "seed": seed}
+    plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
+
+    def produce(directory: Path) -> dict[str, Any]:
+        return make_tiny(spec, examples, pairs, seed, directory)
+
+    artifact = plan.make(produce, force=force)
+    return ModelOnDisk(str(artifact.path), artifact.id), artifact
+
+
+def pretrained_content(spec: PretrainedModel) -> dict[str, Any]:
+    """Return what determines pretrained weights; for a directory, size and time of its files too."""
+    directory = Path(spec.path)
+    files = sorted(path for path in directory.glob("*") if path.is_file()) if directory.is_dir() else []
+    stats = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
+    return {"path": spec.path, "revision": spec.revision, "files": stats}
+
+
+def make_tiny(
+    spec: TinyModel, examples: list[tuple[Prompt, str]], pairs: list[PreferencePair], seed: int, directory: Path
+) -> dict[str, Any]:
+    """Write the tiny model: tokenizer learned from the text, random weights, fine-tuned if there are examples."""
+    texts = [f" {text}" for prompt, answer in examples[:TOKENIZER_EXAMPLES] for text in (prompt.text, answer)]
+    texts += [f" {turn['content']}" for pair in pairs for turn in pair.prompt.messages]
+    texts += [f" {text}" for pair in pairs for text in (pair.chosen, pair.rejected)]
+    tokenizer = learn_tokenizer(texts, spec.vocab_size)
+    model = untrained(spec, tokenizer, derive(seed, "weights"))
+    figures = fine_tune(model, tokenizer, examples, spec, PaddedLayout(), seed, directory) if examples else {}
+    save_model(model, tokenizer, directory, base_path="")
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"parameters": parameters, "vocabulary": len(tokenizer), "examples": len(examples), **figures}
+
+
+def given_pairs(data: Data, seed: int) -> GivenPairs | None:
+    """Return the pairs of a data set that has them, None where the policy makes them."""
+    return data.load(seed) if isinstance(data, Given) else None

@@ -1,0 +1,105 @@
+"""Parts that work alone but not together: one small rule each, checked before anything heavy loads."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dpo_lab.components import ConfigError
+from dpo_lab.data.base import Given, Prompts
+from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.data.sources import HubPairs
+from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.models.adapter import NoAdapter
+from dpo_lab.models.quant import EightBit, FourBit, NoQuant
+from dpo_lab.ranking.base import Ranker
+from dpo_lab.stages.on_policy import OnPolicy
+
+if TYPE_CHECKING:
+    from dpo_lab.stages.train import Train
+
+BITS = {FourBit: "4-bit", EightBit: "8-bit"}
+
+
+def quantised_base_trained_in_full(train: "Train") -> str | None:
+    """Quantised weights have no gradient."""
+    if isinstance(train.model.quant, NoQuant) or not isinstance(train.model.adapter, NoAdapter):
+        return None
+    return f"a {BITS.get(type(train.model.quant), 'quantised')} base cannot be trained in full; use adapter=lora, or quant=none."
+
+
+def more_rounds_than_given_pairs(train: "Train") -> str | None:
+    """Given pairs serve one round, or as many as the data set has splits."""
+    rounds, available = train.iteration.rounds, len(train.data.splits) if isinstance(train.data, HubPairs) else 1
+    if not isinstance(train.data, Given) or rounds <= available:
+        return None
+    has = "its pairs are given, and serve one round" if available == 1 else f"the data has {available} splits, one per round"
+    return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: data=on_policy."
+
+
+def held_out_pairs_of_made_pairs(train: "Train") -> str | None:
+    """Made pairs are all trained on; what is held out are prompts."""
+    if not (train.evaluation.on_pairs and isinstance(train.data, OnPolicy)):
+        return None
+    return "evaluation=preference needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
+
+
+def film_evaluation_of_given_pairs(train: "Train") -> str | None:
+    """Answers about films say nothing of a model that was trained on other text."""
+    if not (isinstance(train.data, Given) and isinstance(train.evaluation, GenerationEvaluation)):
+        return None
+    if not train.evaluation.prompts.films:
+        return None
+    return "evaluation=generation asks about films, but the pairs are given and of other text; use evaluation=preference."
+
+
+def gold_without_films(train: "Train") -> str | None:
+    """The exact reward is that of the embedded films."""
+    judged: dict[str, tuple[Ranker, Prompts]] = {}
+    if isinstance(train.data, OnPolicy):
+        judged["ranker"] = (train.data.ranker, train.data.prompts)
+    if isinstance(train.evaluation, GenerationEvaluation):
+        judged["judge"] = (train.evaluation.judge, train.evaluation.prompts)
+    for group, (ranker, prompts) in judged.items():
+        if ranker.films_only and not prompts.films:
+            return (
+                f"{group}={ranker.label} can judge answers about films only, but prompts={prompts.label} asks other things; "
+                f"use prompts=films, or {group}={'pairrm' if group == 'ranker' else 'same'}."
+            )
+    return None
+
+
+def film_prompts_run_out(train: "Train") -> str | None:
+    """Rounds share no prompts, and the film world has 5826."""
+    if not (isinstance(train.data, OnPolicy) and isinstance(train.data.prompts, FilmPrompts)):
+        return None
+    last = 0 if train.iteration.prompts == "same" else train.iteration.rounds - 1
+    try:
+        train.data.prompts.for_round(last, train.seed)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def micro_batch_larger_than_batch(train: "Train") -> str | None:
+    """A micro-batch is a part of a step's batch."""
+    whole, part = train.trainer.batch_size, train.trainer.micro_batch_size
+    if part <= whole:
+        return None
+    return f"micro_batch_size={part} is more than batch_size={whole}; set recipe.micro_batch_size={whole} or less."
+
+
+RULES: tuple[Callable[["Train"], str | None], ...] = (
+    quantised_base_trained_in_full,
+    more_rounds_than_given_pairs,
+    held_out_pairs_of_made_pairs,
+    film_evaluation_of_given_pairs,
+    gold_without_films,
+    film_prompts_run_out,
+    micro_batch_larger_than_batch,
+)
+"""Each returns what is wrong and what to use instead, or None."""
+
+
+def refuse_illegal(train: "Train") -> None:
+    """Raise ConfigError with everything that is wrong with the parts of a stage taken together."""
+    if messages := [message for rule in RULES if (message := rule(train))]:
+        raise ConfigError(" Also: ".join(messages))

@@ -1,0 +1,81 @@
+"""Evaluation of one policy, kept on disk and found again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.models.load import ModelOnDisk, evaluating
+from dpo_lab.records import Candidates, read_jsonl, write_jsonl
+from dpo_lab.scoring.score import needs_own_logits
+from dpo_lab.stages.dpo_round import reference_scorer
+from dpo_lab.tokens.store import TokenStore
+
+if TYPE_CHECKING:
+    from dpo_lab.stages.train import Train
+
+ANSWERS = "answers.jsonl"
+
+
+def evaluate_answers(
+    train: "Train",
+    evaluation: GenerationEvaluation,
+    policy: ModelOnDisk,
+    before: ModelOnDisk,
+    before_made: Artifact | None,
+    name: str,
+) -> Artifact:
+    """Judge a policy's answers to the held-out prompts; with `before_made`, compare them with the model's before.
+
+    The facts of the artifact are the figures; answers.jsonl holds the answers with their scores.
+    """
+    content = {
+        "policy": policy.id,
+        "before": before_made.id if before_made else None,
+        "evaluation": evaluation.content(),
+        "seed": train.seed,
+    }
+    plan = Plan(train.outputs, "evaluation", name, content, parents=[policy.id, before.id])
+
+    def produce(directory: Path) -> dict[str, Any]:
+        device = train.trainer.device()
+        loaded = policy.loaded(device)
+        answers = evaluation.answers(loaded, train.seed, "after" if before_made else "before")
+        write_jsonl(directory / ANSWERS, (each.to_record() for each in answers.candidates))
+        figures = evaluation.figures(answers)
+        if before_made:
+            others = read_answers(before_made)
+            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, train.layout)
+        return figures
+
+    return plan.make(produce, force=train.force)
+
+
+def read_answers(artifact: Artifact) -> list[Candidates]:
+    """Return the judged answers of an evaluation."""
+    return [Candidates.from_record(record) for record in read_jsonl(artifact.path / ANSWERS)]
+
+
+def evaluate_pairs(
+    train: "Train", evaluation: PreferenceEvaluation, policy: ModelOnDisk, reference: ModelOnDisk, store: TokenStore, name: str
+) -> Artifact:
+    """Measure a policy against its reference on the pairs of a held-out store; the artifact's facts are the figures."""
+    content = {
+        "policy": policy.id,
+        "reference": reference.id,
+        "tokens": store.fingerprint(),
+        "evaluation": evaluation.content(),
+        "loss": train.loss.content(),
+    }
+    plan = Plan(train.outputs, "evaluation", name, content, parents=[policy.id, reference.id])
+
+    def produce(directory: Path) -> dict[str, Any]:
+        device = train.trainer.device()
+        frozen, model = reference.loaded(device).model, policy.loaded(device).model
+        own_logits = needs_own_logits(frozen, train.layout.rows(store, [0]).to(device))
+        scorer, _ = reference_scorer(train, frozen, store, f"{name}-held-out", own_logits=own_logits)
+        with evaluating(model):
+            return evaluation.figures(model, scorer, train.loss, store, train.layout, own_logits=own_logits)
+
+    return plan.make(produce, force=train.force)

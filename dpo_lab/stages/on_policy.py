@@ -1,0 +1,102 @@
+"""Pairs made by the policy itself: sample, rank, pair."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.components import component
+from dpo_lab.data.base import Data, Prompts, Truncation
+from dpo_lab.evaluation.generation import decoded
+from dpo_lab.models.load import ModelOnDisk, evaluating
+from dpo_lab.progress import part
+from dpo_lab.ranking.base import Ranker
+from dpo_lab.ranking.pairing import Pairing
+from dpo_lab.records import Candidates, PreferencePair, Prompt, read_jsonl, write_jsonl
+from dpo_lab.sampling.base import Sampler
+from dpo_lab.seeding import derive
+from dpo_lab.tokens.template import ChatEncoder
+
+CANDIDATES, PAIRS = "candidates.jsonl", "pairs.jsonl"
+
+
+@component
+class OnPolicy(Data):
+    """Each round: the policy answers prompts, the ranker scores the answers, the pairing picks pairs."""
+
+    prompts: Prompts
+    sampler: Sampler
+    ranker: Ranker
+    pairing: Pairing
+    max_length: Annotated[int, Field(ge=4)] = 1024
+    truncation: Truncation = "keep_end_prompt"
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        """The name of its prompts."""
+        return self.prompts.label
+
+
+@dataclass(frozen=True)
+class MadePairs:
+    """The pairs of one round and the artifacts they stand in."""
+
+    pairs: list[PreferencePair]
+    candidates: Artifact
+    ranked: Artifact
+
+
+def make_pairs(
+    data: OnPolicy,
+    policy: ModelOnDisk,
+    prompts: list[Prompt],
+    *,
+    root: Path,
+    name: str,
+    seed: int,
+    device: torch.device,
+    force: bool,
+) -> MadePairs:
+    """Sample answers of the policy, rank them and pair them; each part is kept and found again.
+
+    Args:
+        name: readable part of the directories' names.
+        seed: of this round's draws.
+    """
+    asked = {"policy": policy.id, "prompts": [prompt.id for prompt in prompts], "sampler": data.sampler.content(), "seed": seed}
+    sampling = Plan(root, "candidates", name, asked, parents=[policy.id])
+
+    def sample(directory: Path) -> dict[str, Any]:
+        loaded = policy.loaded(device)
+        ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
+        with evaluating(loaded.model) as model, part("sample", len(prompts)) as shown:
+            drawn = data.sampler.sample(model, loaded.tokenizer, ids, derive(seed, "sample"), advance=shown.advance)
+        write_jsonl(directory / CANDIDATES, (each.to_record() for each in decoded(prompts, drawn, loaded)))
+        return {
+            "prompts": len(prompts),
+            "answers": sum(map(len, drawn)),
+            "tokens": sum(len(one) for each in drawn for one in each),
+        }
+
+    candidates = sampling.make(sample, force=force)
+    judged = {"candidates": candidates.id, "ranker": data.ranker.content(), "pairing": data.pairing.content()}
+    ranking = Plan(root, "pairs", name, judged, parents=[candidates.id])
+
+    def rank(directory: Path) -> dict[str, Any]:
+        sets = [Candidates.from_record(record) for record in read_jsonl(candidates.path / CANDIDATES)]
+        verdicts = data.ranker.rank(sets)
+        scored = [
+            Candidates(prompt=each.prompt, responses=each.responses, scores=verdict.scores)
+            for each, verdict in zip(sets, verdicts, strict=True)
+        ]
+        pairs = data.pairing.pairs(scored, source=data.ranker.label)
+        write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
+        write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
+        return {"prompts": len(sets), "pairs": len(pairs)}
+
+    ranked = ranking.make(rank, force=force)
+    pairs = [PreferencePair.from_record(record) for record in read_jsonl(ranked.path / PAIRS)]
+    return MadePairs(pairs, candidates, ranked)

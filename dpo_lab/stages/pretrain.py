@@ -1,0 +1,39 @@
+"""The stage `pretrain`: make the model that training starts from."""
+
+from pathlib import Path
+
+from dpo_lab.components import Component, ConfigError, component, refuse_missing
+from dpo_lab.data.base import Data
+from dpo_lab.models.spec import ModelSpec, TinyModel
+from dpo_lab.progress import console
+
+
+@component
+class Pretrain(Component):
+    """Make the tiny model that training on this data starts from."""
+
+    model: ModelSpec
+    data: Data
+    outputs: Path = Path("outputs")
+    """Everything that is written goes below it."""
+    seed: int = 0
+    force: bool = False
+    """Make it again even if it is there."""
+
+    def run(self) -> None:
+        """Make the model, or say that it is there.
+
+        Raises:
+            ConfigError: if the model is pretrained already.
+        """
+        refuse_missing(self)
+        if not isinstance(self.model, TinyModel):
+            raise ConfigError(f"model={self.model.label} is pretrained already; only model=tiny is made here.")
+        from dpo_lab.stages.base_model import base_model, given_pairs  # only when there is work: it loads Lightning
+
+        given = given_pairs(self.data, self.seed)
+        _, made = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force)
+        assert made is not None
+        console.print(
+            f"{made.path}/  {made.facts['parameters'] / 1e6:.2f} M parameters, made in {made.seconds:.0f} s", markup=False
+        )

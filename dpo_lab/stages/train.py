@@ -1,0 +1,113 @@
+"""The stage `train`: rounds of getting pairs, DPO and evaluation, then the report."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact, Plan, write_durably
+from dpo_lab.components import Component, component, refuse_missing
+from dpo_lab.data.base import Data
+from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.layouts.base import Layout
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.models.spec import ModelSpec
+from dpo_lab.progress import console
+from dpo_lab.reference.base import Reference
+from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.training.callbacks import RunCallback
+from dpo_lab.training.iteration import Iteration
+from dpo_lab.training.loggers import RunLogger
+from dpo_lab.training.optim import Optim
+from dpo_lab.training.precision import Precision
+from dpo_lab.training.settings import TrainerSettings
+
+SUMMARY, SCREEN = "summary.json", "screen.txt"
+
+
+@component
+class Train(Component):
+    """Rounds of getting pairs, DPO and evaluation, then the report."""
+
+    model: ModelSpec
+    data: Data
+    loss: PreferenceLoss
+    reference: Reference
+    optim: Optim
+    evaluation: Evaluation
+    layout: Layout
+    precision: Precision
+    trainer: TrainerSettings
+    iteration: Iteration
+    callbacks: dict[str, RunCallback]
+    logger: dict[str, RunLogger]
+    outputs: Path = Path("outputs")
+    """Everything that is written goes below it."""
+    seed: int = 0
+    force: bool = False
+    """Start over even if the run is finished; the base model, made once, stays."""
+    tags: tuple[str, ...] = ()
+    """Words to find the run by; no part of its id."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the run's figures: not where they go, nor what it is called."""
+        neutral = ("force", "outputs", "tags", "logger", "callbacks")
+        return {name: value for name, value in super().content().items() if name not in neutral}
+
+    def run(self) -> dict[str, Any]:
+        """Run the stage, or return the figures of a finished run at once.
+
+        Returns:
+            The summary: the end screen's figures as flat keys.
+
+        Raises:
+            ConfigError: before anything heavy loads, if a part is missing or parts do not go together.
+        """
+        refuse_missing(self)
+        refuse_illegal(self)
+        name = f"{self.model.label}-{type(self.loss).__name__.removesuffix('Loss').lower()}-{self.data.label}"
+        plan = Plan(self.outputs, "train", name, self.content())
+        if (done := plan.finished()) and not self.force:
+            return show_finished(done)
+        from dpo_lab.stages.rounds import run_rounds  # the parts that load torch models, only when there is work
+
+        made = plan.make(lambda directory: run_rounds(self, directory, plan.path.name), force=self.force)
+        return read_summary(made)
+
+
+def show_finished(run: Artifact) -> dict[str, Any]:
+    """Print the end screen of a finished run and say that nothing was done."""
+    console.print((run.path / SCREEN).read_text(encoding="utf-8").rstrip(), markup=False)
+    console.print(
+        f"this run was finished before, in {run.seconds:.0f} s; nothing was done. force=true starts over.", markup=False
+    )
+    return read_summary(run)
+
+
+def read_summary(run: Artifact) -> dict[str, Any]:
+    """Return the figures of a finished run."""
+    summary: dict[str, Any] = json.loads((run.path / SUMMARY).read_text(encoding="utf-8"))
+    return summary
+
+
+class Screen:
+    """Prints lines and keeps them, so that a finished run can show its end screen again."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.started = time.monotonic()
+
+    def say(self, *lines: str) -> None:
+        """Print lines and keep them."""
+        for line in lines:
+            self.lines.append(line)
+            console.print(line, markup=False)
+
+    def elapsed(self) -> float:
+        """Return the seconds since the run began."""
+        return time.monotonic() - self.started
+
+    def save(self, directory: Path, summary: dict[str, Any]) -> None:
+        """Write the end screen and the figures."""
+        write_durably(directory / SCREEN, "\n".join(self.lines) + "\n")
+        write_durably(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")

@@ -1,0 +1,75 @@
+"""Several runs by one command: which jobs run, where a sweep is kept, and what a failed job does to the others."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.cli import main
+from dpo_lab.stages.train import Train
+
+RAN: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the program sets it too; this puts it back afterwards
+    RAN.clear()
+    monkeypatch.setattr(Train, "run", lambda stage: RAN.append(stage))
+
+
+def test_a_sweep_runs_every_combination_and_has_one_directory() -> None:
+    assert main(["train", "-m", "loss=dpo,ipo", "seed=0,1"]) == 0
+    assert [(type(stage.loss).__name__, stage.seed) for stage in RAN] == [
+        ("DPOLoss", 0),
+        ("DPOLoss", 1),
+        ("IPOLoss", 0),
+        ("IPOLoss", 1),
+    ]
+    (directory,) = Path("outputs/sweep").iterdir()
+    assert directory.name.startswith("train-loss-seed-")
+    assert [path.name for path in directory.iterdir()] == ["multirun.yaml"]  # the jobs write none there
+
+
+def test_where_and_how_a_sweep_is_shown_is_no_part_of_its_name() -> None:
+    main(["train", "-m", "seed=0,1"])
+    main(["train", "-m", "seed=0,1", "paths.outputs=other", "force=true"])
+    (one,), (other,) = Path("outputs/sweep").iterdir(), Path("other/sweep").iterdir()
+    assert one.name == other.name
+
+
+def test_a_kept_sweep_needs_no_m() -> None:
+    assert main(["train", "sweep=losses", "seed=0"]) == 0
+    assert [type(stage.loss).__name__ for stage in RAN] == ["DPOLoss", "IPOLoss"]
+
+
+def test_jobs_go_on_after_a_failure_and_a_table_says_which_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def second_fails(stage: Train) -> None:
+        if stage.seed == 1:
+            raise RuntimeError("the second one")
+
+    monkeypatch.setattr(Train, "run", second_fails)
+    assert main(["train", "-m", "seed=0,1,2"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-4:] == [
+        "3 jobs, 2 finished, 1 failed",
+        "    1  seed=0  finished",
+        "    2  seed=1  failed: RuntimeError: the second one",
+        "    3  seed=2  finished",
+    ]
+    assert shown.err.splitlines()[-1] == "error: 1 of 3 jobs failed; the table above says why."
+
+
+def test_a_value_that_one_job_of_a_sweep_refuses_fails_that_job(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", "recipe.beta=0.1,-1"]) == 1
+    assert [stage.loss.beta for stage in RAN] == [0.1]
+    assert "failed: recipe.beta=-1: Input should be greater than 0" in capsys.readouterr().out
+
+
+def test_a_sweep_of_which_no_job_starts_leaves_what_was_there() -> None:
+    Path("mine").mkdir()
+    assert main(["train", "-m", "lss=dpo,ipo", "paths.outputs=mine"]) == 2
+    assert list(Path().rglob("*")) == [Path("mine")]

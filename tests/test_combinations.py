@@ -1,0 +1,143 @@
+"""One test per rule of stages/combinations.py: what is refused, and that its neighbour is not."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.components import ConfigError
+from dpo_lab.data.prompts import FilmPrompts, HubPrompts
+from dpo_lab.data.sources import FilePairs, HubPairs
+from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.quant import EightBit, FourBit
+from dpo_lab.models.spec import TinyModel
+from dpo_lab.ranking.gold import GoldRanker
+from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.ranking.pairrm import PairRM
+from dpo_lab.reference.cached import CachedReference
+from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.stages.combinations import RULES, refuse_illegal
+from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.train import Train
+from dpo_lab.training.iteration import Iteration
+from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
+from dpo_lab.training.settings import TrainerSettings
+
+FILM_DATA = OnPolicy(prompts=FilmPrompts(), sampler=HFSampler(), ranker=GoldRanker(), pairing=BestVsWorst())
+FILM_EVALUATION = GenerationEvaluation(prompts=FilmPrompts(), sampler=HFSampler(), judge=GoldRanker())
+FILE = FilePairs(path=Path("pairs.jsonl"))
+HUB = HubPairs(path="someone/pairs", splits=("one", "two"))
+OTHER_PROMPTS = HubPrompts(path="someone/prompts")
+OTHER_EVALUATION = GenerationEvaluation(prompts=OTHER_PROMPTS, sampler=HFSampler(), judge=PairRM())
+
+LEGAL = Train(
+    model=TinyModel(),
+    data=FILM_DATA,
+    loss=DPOLoss(),
+    reference=CachedReference(),
+    optim=AdamW(),
+    evaluation=FILM_EVALUATION,
+    layout=PaddedLayout(),
+    precision=Precision(),
+    trainer=TrainerSettings(),
+    iteration=Iteration(rounds=3),
+    callbacks={},
+    logger={},
+)
+ONE_ROUND = Iteration(rounds=1)
+ON_FILE: dict[str, Any] = {"data": FILE, "evaluation": PreferenceEvaluation(), "iteration": ONE_ROUND}
+
+
+def message(**parts: Any) -> str:
+    """Return why the legal stage with other parts is refused, or nothing."""
+    try:
+        refuse_illegal(replace(LEGAL, **parts))
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(("quant", "bits"), [(FourBit(), "4-bit"), (EightBit(), "8-bit")])
+def test_a_quantised_base_is_not_trained_in_full(quant: Any, bits: str) -> None:
+    refused = f"a {bits} base cannot be trained in full; use adapter=lora, or quant=none."
+    assert message(model=TinyModel(quant=quant, adapter=NoAdapter())) == refused
+    assert message(model=TinyModel(quant=quant, adapter=LoRA())) == ""
+
+
+def test_a_file_of_pairs_serves_one_round() -> None:
+    refused = message(**{**ON_FILE, "iteration": Iteration(rounds=3)})
+    assert refused == (
+        "iteration.rounds=3: its pairs are given, and serve one round; "
+        "use iteration.rounds=1, or pairs made in each round: data=on_policy."
+    )
+    assert message(**ON_FILE) == ""
+
+
+def test_a_data_set_serves_as_many_rounds_as_it_has_splits() -> None:
+    parts = {**ON_FILE, "data": HUB}
+    assert message(**{**parts, "iteration": Iteration(rounds=3)}).startswith(
+        "iteration.rounds=3: the data has 2 splits, one per round; use iteration.rounds=2"
+    )
+    assert message(**{**parts, "iteration": Iteration(rounds=2)}) == ""
+
+
+def test_made_pairs_hold_no_pairs_out() -> None:
+    refused = message(evaluation=PreferenceEvaluation())
+    assert refused.startswith("evaluation=preference needs held-out pairs")
+    assert refused.endswith("use evaluation=generation.")
+
+
+def test_film_questions_do_not_evaluate_given_pairs() -> None:
+    refused = message(**{**ON_FILE, "evaluation": FILM_EVALUATION})
+    assert (
+        refused == "evaluation=generation asks about films, but the pairs are given and of other text; use evaluation=preference."
+    )
+    assert message(**{**ON_FILE, "evaluation": OTHER_EVALUATION}) == ""
+
+
+def test_gold_ranks_answers_about_films_only() -> None:
+    data = replace(FILM_DATA, prompts=OTHER_PROMPTS)
+    assert message(data=data, evaluation=OTHER_EVALUATION) == (
+        "ranker=gold can judge answers about films only, but prompts=hub asks other things; use prompts=films, or ranker=pairrm."
+    )
+    assert message(data=replace(data, ranker=PairRM()), evaluation=OTHER_EVALUATION) == ""
+
+
+def test_gold_judges_answers_about_films_only() -> None:
+    data = replace(FILM_DATA, prompts=OTHER_PROMPTS, ranker=PairRM())
+    refused = message(data=data, evaluation=replace(OTHER_EVALUATION, judge=GoldRanker()))
+    assert refused.startswith("judge=gold can judge answers about films only")
+    assert refused.endswith("use prompts=films, or judge=same.")
+
+
+def test_rounds_that_the_film_world_has_no_prompts_for_are_refused_before_the_first() -> None:
+    refused = message(iteration=Iteration(rounds=10))  # 10 x 600 of 5826
+    assert refused.startswith("prompts.num_prompts=600, round 10: ")
+    assert message(iteration=Iteration(rounds=9)) == ""
+    assert message(iteration=Iteration(rounds=10, prompts="same")) == ""
+
+
+def test_a_micro_batch_is_part_of_a_batch() -> None:
+    refused = message(trainer=TrainerSettings(batch_size=8, micro_batch_size=16))
+    assert refused == "micro_batch_size=16 is more than batch_size=8; set recipe.micro_batch_size=8 or less."
+    assert message(trainer=TrainerSettings(batch_size=16, micro_batch_size=16)) == ""
+
+
+def test_everything_that_is_wrong_is_said_at_once() -> None:
+    both = message(evaluation=PreferenceEvaluation(), trainer=TrainerSettings(batch_size=1, micro_batch_size=2))
+    assert "evaluation=preference needs held-out pairs" in both
+    assert " Also: micro_batch_size=2 is more than" in both
+
+
+def test_start_and_reference_of_a_single_round_do_no_harm() -> None:
+    assert message(iteration=Iteration(rounds=1, start="first", reference="first")) == ""
+
+
+def test_a_rule_says_what_it_is_about() -> None:
+    assert all(rule.__doc__ for rule in RULES)

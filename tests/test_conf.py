@@ -1,0 +1,125 @@
+"""Every yaml of conf/ says what it is, composes, builds, and lists every field of its class."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+
+from dpo_lab.build import build
+from dpo_lab.components import Component
+from dpo_lab.paths import CONF, groups, options, stages
+
+YAMLS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
+OPTIONS = [name for name in YAMLS if name.count("/") == 1]
+NEEDED = {"data=jsonl": ["data.path=pairs.jsonl"], "model=local": ["model.path=somewhere"]}
+MISSING = {
+    "quant/4bit.yaml",
+    "quant/8bit.yaml",
+    "data/snorkel.yaml",
+    "data/ultrafeedback.yaml",
+    "prompts/ultrafeedback.yaml",
+    "ranker/pairrm.yaml",
+    "logger/wandb.yaml",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hydra() -> Iterator[None]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def composed(name: str) -> DictConfig:
+    """Return the stage `train` with one option chosen, or another stage."""
+    if "/" not in name:
+        return compose(name.removesuffix(".yaml"), return_hydra_config=True)
+    override = name.removesuffix(".yaml").replace("/", "=")
+    return compose("train", [override, *NEEDED.get(override, [])], return_hydra_config=True)
+
+
+def nodes(raw: Any) -> Iterator[dict[str, Any]]:
+    """Yield every node that names a class."""
+    if isinstance(raw, dict):
+        if "_target_" in raw:
+            yield raw
+        for value in raw.values():
+            yield from nodes(value)
+
+
+def own_classes(name: str) -> list[type]:
+    """Return the classes that a yaml itself names."""
+    return [get_class(target) for target in re.findall(r"_target_: (\S+)", (CONF / name).read_text())]
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(name: str) -> None:
+    lines = (CONF / name).read_text().splitlines()
+    header = [
+        line for line in lines[: next(at for at, line in enumerate(lines) if not line.startswith("#"))] if "@package" not in line
+    ]
+    command = re.search(r": python (train\.py|scripts/\w+\.py)(.*)$", header[0])
+    assert lines[0].startswith("#")
+    assert command, header
+    folder, _, option = name.removesuffix(".yaml").rpartition("/")
+    named = command[2].split()
+    assert folder in ("", "iteration", "paths", "debug/model", "debug/evaluation") or f"{folder}={option}" in named
+
+
+@pytest.mark.parametrize("name", [*OPTIONS, *(f"{stage}.yaml" for stage in stages())])
+def test_a_yaml_composes_builds_and_lists_every_field(name: str) -> None:
+    config = composed(name)
+    stage = build(config)
+    assert isinstance(stage, Component)
+    raw = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), resolve=False)
+    found = list(nodes(raw))
+    for node in found:
+        of_class = {field.name for field in fields(get_class(node["_target_"]))}
+        shelves = set(groups()) if node is raw else set()
+        assert set(node) - {"_target_"} - shelves == of_class - shelves, node["_target_"]
+    own = {f"{each.__module__}.{each.__qualname__}" for each in own_classes(name)}
+    assert own <= {node["_target_"] for node in found}, "the option is not what was composed"
+
+
+def test_exactly_these_yamls_name_a_part_that_is_not_built_yet() -> None:
+    found = {name for name in YAMLS for each in own_classes(name) if issubclass(each, Component) and each.missing}
+    assert found == MISSING
+
+
+def test_every_directory_of_conf_is_a_group_and_every_group_has_options() -> None:
+    assert {path.name for path in CONF.iterdir() if path.is_dir()} == set(groups())
+    assert all(options(group) for group in groups())
+
+
+def test_what_only_one_model_or_evaluation_has_is_asked_of_it_alone_by_debug() -> None:
+    for path in sorted(CONF.glob("debug/*/*.yaml")):
+        debug, _, option = path.stem.partition("_")
+        assert (CONF / "debug" / f"{debug}.yaml").is_file()
+        assert option in options(path.parent.name)
+
+
+@pytest.mark.parametrize("model", options("model"))
+def test_debug_shortens_every_model(model: str) -> None:
+    config = compose("train", ["debug=fast", f"model={model}", *NEEDED.get(f"model={model}", [])], return_hydra_config=True)
+    assert isinstance(build(config), Component)
+    assert config.trainer.max_steps == 3
+
+
+def test_numbers_of_a_recipe_have_a_source() -> None:
+    for path in sorted(Path(CONF, "recipe").glob("*.yaml")):
+        values = [line for line in path.read_text().splitlines() if re.match(r"[a-z]", line)]
+        assert all(re.search(r" # \S", line) for line in values), path
+
+
+def test_no_value_is_written_twice_in_a_recipe_and_in_a_part() -> None:
+    """What a recipe holds is read by ${recipe.*} somewhere, so that setting it has an effect."""
+    text = "\n".join(path.read_text() for path in CONF.glob("*/*.yaml"))
+    for name in re.findall(r"^([a-z_]+):", (CONF / "recipe" / "lora.yaml").read_text(), re.M):
+        assert f"${{recipe.{name}}}" in text
+        for recipe in options("recipe"):
+            assert re.search(rf"^{name}:", (CONF / "recipe" / f"{recipe}.yaml").read_text(), re.M)

@@ -1,0 +1,11 @@
+"""python train.py: rounds of getting pairs, DPO and evaluation; works without installing."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from dpo_lab.cli import train
+
+if __name__ == "__main__":
+    sys.exit(train(sys.argv[1:]))
