@@ -13,6 +13,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from dpo_lab import __version__
+from dpo_lab.components import RunError
 from dpo_lab.progress import console
 
 SCHEMA = 1  # raise it when the same content would give different files
@@ -101,7 +102,13 @@ class Plan:
             produce: writes files into the directory it is given and returns facts for the manifest.
             force: make it again even if it is finished.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.path.parent} cannot be made ({error.strerror}), and results go there. "
+                "Use paths.outputs=DIR with a DIR that can be written."
+            ) from error
         lock = FileLock(self.path.parent / f".{self.path.name}.lock")
         try:
             lock.acquire(timeout=0)

@@ -1,5 +1,7 @@
 """Adapters: which weights are trained. The only place that imports peft."""
 
+import logging
+import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -51,6 +53,7 @@ class LoRA(Adapter):
 
     def attach(self, model: nn.Module) -> nn.Module:
         """Return the model with its base frozen and this adapter on it; an adapter from before is trained on."""
+        quiet_peft()
         from peft import LoraConfig, PeftModel, get_peft_model
 
         if isinstance(model, PeftModel):
@@ -66,6 +69,7 @@ class LoRA(Adapter):
 
 def load_adapter(base: nn.Module, directory: Path) -> nn.Module:
     """Return the base model with a saved adapter on it, trainable."""
+    quiet_peft()
     from peft import PeftModel
 
     adapted: nn.Module = PeftModel.from_pretrained(base, str(directory), is_trainable=True)
@@ -80,3 +84,9 @@ def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
         config.base_model_name_or_path = base_path  # so that plain peft finds the base again
     model.save_pretrained(str(directory))
     return True
+
+
+def quiet_peft() -> None:
+    """Silence what peft's import and its use of transformers 5 say on every run and nobody can act on."""
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # a kernel package for 4-bit weights
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # peft 0.21 reads the old name

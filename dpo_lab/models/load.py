@@ -46,10 +46,11 @@ class ModelOnDisk:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """Return the tokenizer of a directory or Hub id."""
+    """Return the tokenizer of a directory or Hub id; ConfigError if there is none."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+    with _plain_errors(path):
+        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 
 
 def load_model(path: str, revision: str | None = None) -> Loaded:
@@ -67,17 +68,11 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
     if (directory / ADAPTER_CONFIG).exists():
         base = load_model(_base_of(directory))
         return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
-    try:
-        tokenizer = load_tokenizer(path, revision)
+    tokenizer = load_tokenizer(path, revision)
+    with _plain_errors(path):
         model = AutoModelForCausalLM.from_pretrained(
             path, revision=revision, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise ConfigError(
-            f"model.path={path}: no model could be loaded from it ({reason}). "
-            "Give a directory with config.json and safetensors, or a Hub id this machine can reach; model=tiny needs neither."
-        ) from error
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
     return Loaded(model.train(), tokenizer)
 
@@ -118,6 +113,20 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
 def _base_of(directory: Path) -> str:
     config = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))
     return str(config["base_model_name_or_path"])
+
+
+@contextmanager
+def _plain_errors(path: str) -> Iterator[None]:
+    """Turn the library's errors about files and connections into one message."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise ConfigError(
+            f"model.path={path}: no model could be loaded from it ({reason}). "
+            "Give a directory with config.json, tokenizer and safetensors, or a Hub id that this machine can reach; "
+            "model=tiny needs neither."
+        ) from error
 
 
 def _quiet() -> None:

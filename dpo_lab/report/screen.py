@@ -36,9 +36,12 @@ def size(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B"
 
 
-def header(stage: str, name: str, parts: Sequence[tuple[str, str]]) -> str:
-    """Return the first line: the run's name and what it is made of."""
-    return "  ".join([f"dpo-lab {stage}", name, *(f"  {kind} {choice}" for kind, choice in parts)])
+def header(name: str, choices: Sequence[tuple[str, str]], parameters: int | None, threads: int) -> str:
+    """Return the first line: the run's name and what it is made of, the model first, with its size if that is known."""
+    shown = [f"{kind} {choice}" for kind, choice in choices]
+    if parameters is not None:
+        shown[0] += f" ({size(parameters)})"
+    return "  ".join([f"dpo-lab train  {name}   ", *shown, f"{threads} threads" if threads > 1 else "1 thread"])
 
 
 def pretrain_line(made_in: float | None, path: str) -> str:
@@ -62,8 +65,8 @@ def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     """Return a table with the columns before and after."""
-    width = max(34, len(title) + 2)
-    return [f"{title:{width}}{'before':13}after", *(f"  {name:{width - 2}}{before:13}{after}" for name, before, after in rows)]
+    width = max(31, len(title) + 3)
+    return [f"{title:{width}}{'before':12}after", *(f"  {name:{width - 2}}{before:12}{after}" for name, before, after in rows)]
 
 
 def answers_table(summary: Facts, judge: str, num_prompts: int, title: str) -> list[str]:

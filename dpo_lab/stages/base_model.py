@@ -1,12 +1,13 @@
 """The model that a run starts from: pretrained weights, or the tiny one, made once for its text."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan, content_id
 from dpo_lab.components import ConfigError
-from dpo_lab.data.base import Data, Given, GivenPairs
+from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
@@ -20,10 +21,22 @@ TOKENIZER_EXAMPLES = 2000  # enough to meet every word of the film world
 
 
 def base_model(
-    spec: ModelSpec, data: Data, given: GivenPairs | None, *, root: Path, seed: int, force: bool = False
+    spec: ModelSpec,
+    data: Data,
+    given: GivenPairs | None,
+    *,
+    root: Path,
+    seed: int,
+    force: bool = False,
+    announce: Callable[[int | None], None] = lambda parameters: None,
 ) -> tuple[ModelOnDisk, Artifact | None]:
-    """Return the model to start from, and the artifact it is if this project made it."""
+    """Return the model to start from, and the artifact it is if this project made it.
+
+    Args:
+        announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
+    """
     if isinstance(spec, PretrainedModel):
+        announce(None)
         return ModelOnDisk(spec.path, content_id("pretrained", pretrained_content(spec)), spec.revision), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
@@ -39,9 +52,11 @@ def base_model(
     plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
 
     def produce(directory: Path) -> dict[str, Any]:
-        return make_tiny(spec, examples, pairs, seed, directory)
+        return make_tiny(spec, examples, pairs, seed, directory, announce)
 
     artifact = plan.make(produce, force=force)
+    if not artifact.made_now:
+        announce(artifact.facts["parameters"])
     return ModelOnDisk(str(artifact.path), artifact.id), artifact
 
 
@@ -54,7 +69,12 @@ def pretrained_content(spec: PretrainedModel) -> dict[str, Any]:
 
 
 def make_tiny(
-    spec: TinyModel, examples: list[tuple[Prompt, str]], pairs: list[PreferencePair], seed: int, directory: Path
+    spec: TinyModel,
+    examples: list[tuple[Prompt, str]],
+    pairs: list[PreferencePair],
+    seed: int,
+    directory: Path,
+    announce: Callable[[int | None], None],
 ) -> dict[str, Any]:
     """Write the tiny model: tokenizer learned from the text, random weights, fine-tuned if there are examples."""
     texts = [f" {text}" for prompt, answer in examples[:TOKENIZER_EXAMPLES] for text in (prompt.text, answer)]
@@ -62,12 +82,8 @@ def make_tiny(
     texts += [f" {text}" for pair in pairs for text in (pair.chosen, pair.rejected)]
     tokenizer = learn_tokenizer(texts, spec.vocab_size)
     model = untrained(spec, tokenizer, derive(seed, "weights"))
+    parameters = sum(weight.numel() for weight in model.parameters())
+    announce(parameters)
     figures = fine_tune(model, tokenizer, examples, spec, PaddedLayout(), seed, directory) if examples else {}
     save_model(model, tokenizer, directory, base_path="")
-    parameters = sum(weight.numel() for weight in model.parameters())
     return {"parameters": parameters, "vocabulary": len(tokenizer), "examples": len(examples), **figures}
-
-
-def given_pairs(data: Data, seed: int) -> GivenPairs | None:
-    """Return the pairs of a data set that has them, None where the policy makes them."""
-    return data.load(seed) if isinstance(data, Given) else None

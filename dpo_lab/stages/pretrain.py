@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from dpo_lab.components import Component, ConfigError, component, refuse_missing
-from dpo_lab.data.base import Data
+from dpo_lab.data.base import Data, Given
 from dpo_lab.models.spec import ModelSpec, TinyModel
 from dpo_lab.progress import console
 
@@ -29,9 +29,9 @@ class Pretrain(Component):
         refuse_missing(self)
         if not isinstance(self.model, TinyModel):
             raise ConfigError(f"model={self.model.label} is pretrained already; only model=tiny is made here.")
-        from dpo_lab.stages.base_model import base_model, given_pairs  # only when there is work: it loads Lightning
+        from dpo_lab.stages.base_model import base_model  # only when there is work: it loads Lightning
 
-        given = given_pairs(self.data, self.seed)
+        given = self.data.load(self.seed) if isinstance(self.data, Given) else None
         _, made = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force)
         assert made is not None
         console.print(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dpo_lab.artifacts import Artifact
+from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
 from dpo_lab.report import screen as text
-from dpo_lab.stages.base_model import base_model, given_pairs
+from dpo_lab.stages.base_model import base_model
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
@@ -43,7 +44,7 @@ class Progress:
     """The evaluation of the newest policy."""
 
 
-def run_rounds(train: "Train", directory: Path, run_name: str) -> dict[str, Any]:
+def run_rounds(train: "Train", given: GivenPairs | None, directory: Path, run_name: str) -> dict[str, Any]:
     """Run all rounds; write the run's files into `directory`; return the summary."""
     screen = Screen()
     data = train.data
@@ -51,11 +52,12 @@ def run_rounds(train: "Train", directory: Path, run_name: str) -> dict[str, Any]
     if isinstance(data, OnPolicy):
         choices.append(("ranker", data.ranker.label))
     choices.append(("adapter", train.model.adapter.label))
-    screen.say(text.header("train", run_name, [*choices, ("threads", str(torch.get_num_threads()))]))
-    given = given_pairs(data, train.seed)
-    if given:
-        screen.say(*(f"  {note}" for note in given.notes))
-    base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed)
+
+    def announce(parameters: int | None) -> None:
+        screen.say(text.header(run_name, choices, parameters, torch.get_num_threads()))
+        screen.say(*(f"  {note}" for note in (given.notes if given else ())))
+
+    base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed, announce=announce)
     state = Progress(train, screen, f"{train.model.label}-{data.label}", base, given)
     if made:
         state.seconds["pretrain"] = made.seconds
@@ -114,6 +116,12 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
         device=train.trainer.device(),
         force=train.force,
     )
+    if not made.pairs:
+        raise RunError(
+            f"round {this.number}: {data.ranker.label} prefers none of the answers to {made.ranked.facts['prompts']} prompts, "
+            f"so there is nothing to train on (answers and scores: {made.ranked.path}). "
+            "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
+        )
     state.seconds["sample"] += made.candidates.seconds
     state.seconds["rank"] += made.ranked.seconds
     return made.pairs, [], text.made_pairs_text(made.candidates.facts, made.candidates.seconds, made.ranked.facts)
@@ -165,7 +173,7 @@ def finish(state: Progress, directory: Path, policies: list[Artifact]) -> None:
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
     screen.say(text.footer(str(directory / "summary.json"), NEXT))
-    screen.save(directory, summary)
+    screen.save(directory, summary, plain_fields(train))
 
 
 NEXT = ("python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo")

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.components import Component, component, refuse_missing
-from dpo_lab.data.base import Data
+from dpo_lab.data.base import Data, Given
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
@@ -22,7 +22,7 @@ from dpo_lab.training.optim import Optim
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
-SUMMARY, SCREEN = "summary.json", "screen.txt"
+SUMMARY, SCREEN, CONFIG = "summary.json", "screen.txt", "config.json"
 
 
 @component
@@ -69,9 +69,10 @@ class Train(Component):
         plan = Plan(self.outputs, "train", name, self.content())
         if (done := plan.finished()) and not self.force:
             return show_finished(done)
-        from dpo_lab.stages.rounds import run_rounds  # the parts that load torch models, only when there is work
+        given = self.data.load(self.seed) if isinstance(self.data, Given) else None
+        from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        made = plan.make(lambda directory: run_rounds(self, directory, plan.path.name), force=self.force)
+        made = plan.make(lambda directory: run_rounds(self, given, directory, plan.path.name), force=self.force)
         return read_summary(made)
 
 
@@ -107,7 +108,8 @@ class Screen:
         """Return the seconds since the run began."""
         return time.monotonic() - self.started
 
-    def save(self, directory: Path, summary: dict[str, Any]) -> None:
-        """Write the end screen and the figures."""
+    def save(self, directory: Path, summary: dict[str, Any], config: dict[str, Any]) -> None:
+        """Write the end screen, the figures and the configuration that gave them."""
+        write_durably(directory / CONFIG, json.dumps(config, indent=1) + "\n")
         write_durably(directory / SCREEN, "\n".join(self.lines) + "\n")
         write_durably(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")

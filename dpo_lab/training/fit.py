@@ -59,7 +59,9 @@ def quiet_lightning() -> None:
     """Silence what Lightning prints about devices, tips and loader workers: none of it is about this run."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    eval_mode = ".*module\\(s\\) in eval mode.*"  # the frozen reference
     for message in (
+        eval_mode,
         ".*does not have many workers.*",
         ".*isinstance.treespec.*",
         ".*litlogger.*",

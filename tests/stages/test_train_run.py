@@ -1,0 +1,249 @@
+"""The stage `train`, small: figures, parts found again, what a kill leaves, given pairs."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.artifacts import MANIFEST
+from dpo_lab.components import ConfigError, RunError, component
+from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.data.sources import FilePairs
+from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.spec import PretrainedModel, TinyModel
+from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.ranking.gold import GoldRanker
+from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.records import Candidates
+from dpo_lab.reference.cached import CachedReference
+from dpo_lab.reference.frozen import FrozenReference
+from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.train import Train
+from dpo_lab.training.callbacks import ProgressBar
+from dpo_lab.training.iteration import Iteration
+from dpo_lab.training.loggers import LocalLogger
+from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
+from dpo_lab.training.settings import TrainerSettings
+
+
+@component
+class ShareOfVowels(Ranker):
+    """Stands in for gold: the babble of a model this small has no gold reward, but vowels."""
+
+    label = "gold"
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        shares = [tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in each.responses) for each in candidates]
+        return [Verdict(scores=share, details={"well_formed": share}) for share in shares]
+
+
+MODEL = TinyModel(hidden_size=32, intermediate_size=48, num_heads=2, sft_examples=480, sft_lr=6e-3)
+
+
+def stage(outputs: Path, **fields: Any) -> Train:
+    prompts = FilmPrompts(num_prompts=12)
+    sampler = HFSampler(num_samples=3, max_new_tokens=40)
+    parts: dict[str, Any] = {
+        "model": MODEL,
+        "data": OnPolicy(prompts=prompts, sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst(), max_length=128),
+        "loss": DPOLoss(beta=1.0),
+        "reference": CachedReference(),
+        "optim": AdamW(lr=1e-3),
+        "evaluation": GenerationEvaluation(prompts=prompts, sampler=sampler, judge=ShareOfVowels(), num_samples=1, max_prompts=6),
+        "layout": PaddedLayout(),
+        "precision": Precision(mode="fp32"),
+        "trainer": TrainerSettings(accelerator="cpu", batch_size=8, micro_batch_size=4),
+        "iteration": Iteration(rounds=2),
+        "callbacks": {"progress": ProgressBar()},
+        "logger": {"local": LocalLogger()},
+        "outputs": outputs,
+    }
+    return Train(**{**parts, **fields})
+
+
+def pairs_file(directory: Path, count: int = 30) -> Path:
+    path = directory / "pairs.jsonl"
+    rows = [{"prompt": f"question {n}?", "chosen": f" a good answer {n}", "rejected": f" bad bad {n}"} for n in range(count)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def given(outputs: Path, path: Path, **fields: Any) -> Train:
+    data = FilePairs(path=path, max_length=64)
+    return stage(outputs, **{"data": data, "evaluation": PreferenceEvaluation(), "iteration": Iteration(), **fields})
+
+
+def directories(outputs: Path, kind: str) -> list[str]:
+    return sorted(path.parent.name for path in (outputs / kind).glob(f"*/{MANIFEST}"))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    outputs = tmp_path_factory.mktemp("outputs")
+    return outputs, stage(outputs).run()
+
+
+def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tuple[Path, dict[str, Any]]) -> None:
+    outputs, summary = finished
+    figures = {
+        "gold/before",
+        "gold/after",
+        "win_rate",
+        "win_rate/low",
+        "win_rate/high",
+        "kl",
+        "well_formed/before",
+        "well_formed/after",
+    }
+    rounds = {f"{name}/round_{number}" for name in ("gold", "win_rate", "kl") for number in (1, 2)}
+    seconds = {f"seconds/{part}" for part in ("pretrain", "sample", "rank", "reference", "dpo", "evaluate", "total")}
+    assert set(summary) == figures | rounds | seconds
+    assert summary["gold/after"] == summary["gold/round_2"]
+    (run,) = (outputs / "train").glob("tiny-dpo-films-*")
+    assert json.loads((run / "summary.json").read_text()) == summary
+
+
+def test_the_end_screen_shows_those_figures(finished: tuple[Path, dict[str, Any]]) -> None:
+    outputs, summary = finished
+    (run,) = (outputs / "train").glob("tiny-dpo-films-*")
+    lines = (run / "screen.txt").read_text().splitlines()
+    assert lines[0].startswith(f"dpo-lab train  {run.name}     model tiny (")
+    assert "data films  ranker gold  adapter none  " in lines[0]
+    assert lines[1].startswith("1 pretrain   ready in ")
+    assert lines[2].startswith("2 round 1/2  12 prompts x 3 answers ")
+    assert lines[3].startswith("3 round 2/2  12 prompts x 3 answers ")
+    assert lines[4] == "held-out films (6 prompts)     before      after"
+    after = f"{summary['gold/after']:.2f}".removeprefix("0")
+    assert lines[5].split() == ["gold", "reward", "(0..1)", f"{summary['gold/before']:.2f}".removeprefix("0"), after]
+    assert [line.split("  ")[1] for line in lines[6:9]] == ["win rate against before", "KL to before, nats", "well-formed"]
+    assert lines[9].startswith('"')
+    assert [line[:10] for line in lines[10:12]] == ["  before: ", "  after:  "]
+
+
+def test_metrics_count_on_over_the_rounds(finished: tuple[Path, dict[str, Any]]) -> None:
+    (run,) = (finished[0] / "train").glob("tiny-dpo-films-*")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
+    assert {row["round"] for row in rows} == {1, 2}
+    assert rows[0]["loss"] == pytest.approx(0.693147, abs=1e-4)  # the policy starts as its reference
+
+
+def test_a_second_run_returns_the_same_figures_and_makes_nothing(
+    finished: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, summary = finished
+    monkeypatch.setattr("dpo_lab.artifacts.Plan.make", None)
+    assert stage(outputs, force=False, tags=("again",)).run() == summary
+    assert "this run was finished before" in capsys.readouterr().out
+
+
+def test_fewer_rounds_find_every_part_of_the_longer_run(
+    finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outputs, summary = finished
+    monkeypatch.setattr("dpo_lab.stages.dpo_round.fit", None)
+    one = stage(outputs, iteration=Iteration(rounds=1)).run()
+    assert one["gold/after"] == summary["gold/round_1"]
+    assert "gold/round_2" not in one
+
+
+def test_a_killed_run_does_not_redo_its_finished_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real: Callable[..., Any] = __import__("dpo_lab.stages.rounds", fromlist=["evaluate_round"]).evaluate_round
+    with monkeypatch.context() as patched:
+        patched.setattr("dpo_lab.stages.rounds.evaluate_round", lambda *arguments: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            stage(tmp_path, iteration=Iteration(rounds=1)).run()
+    before = {kind: directories(tmp_path, kind) for kind in ("model", "candidates", "pairs", "tokens", "reference", "policy")}
+    assert all(len(found) == 1 for found in before.values()), before
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(MANIFEST)}
+    monkeypatch.setattr("dpo_lab.stages.rounds.evaluate_round", real)
+    summary = stage(tmp_path, iteration=Iteration(rounds=1)).run()
+    assert {kind: directories(tmp_path, kind) for kind in before} == before
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
+    assert "gold/after" in summary
+
+
+def test_force_makes_all_but_the_base_model_again(tmp_path: Path) -> None:
+    run = stage(tmp_path, iteration=Iteration(rounds=1))
+    first = run.run()
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(MANIFEST)}
+    again = stage(tmp_path, iteration=Iteration(rounds=1), force=True).run()
+    kept = {path.parent.parent.name for path, time in times.items() if path.stat().st_mtime_ns == time}
+    assert kept == {"model", "reference"}  # both named by what they hold: weights and ids
+    assert {name: value for name, value in again.items() if "seconds" not in name} == {
+        name: value for name, value in first.items() if "seconds" not in name
+    }
+
+
+def test_given_pairs_are_split_by_prompt_trained_on_and_evaluated(tmp_path: Path) -> None:
+    summary = given(tmp_path, pairs_file(tmp_path)).run()
+    assert summary["eval/pairs"] == 6
+    assert summary["eval/loss"] < summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
+    assert summary["eval/note"].startswith("6 held-out pairs are too few to tell: the 95 % interval of the accuracy is [")
+
+
+def test_a_changed_file_is_another_run(tmp_path: Path) -> None:
+    path = pairs_file(tmp_path)
+    given(tmp_path, path).run()
+    path.write_text(path.read_text() + "\n" + json.dumps({"prompt": "new?", "chosen": " a good one", "rejected": " bad"}))
+    given(tmp_path, path).run()
+    assert len(directories(tmp_path, "train")) == 2
+
+
+def test_nothing_held_out_is_said(tmp_path: Path) -> None:
+    summary = given(tmp_path, pairs_file(tmp_path, count=4)).run()
+    assert summary["eval/note"] == "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
+
+
+def test_frozen_and_cached_reference_train_to_the_same_figures(tmp_path: Path) -> None:
+    path = pairs_file(tmp_path)
+    cached = given(tmp_path, path).run()
+    frozen = given(tmp_path, path, reference=FrozenReference()).run()
+    for name in ("eval/loss", "eval/margin"):
+        assert frozen[name] == pytest.approx(cached[name], rel=1e-3)
+
+
+def test_lora_over_two_rounds_keeps_one_adapter_that_plain_peft_loads(tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    model = TinyModel(**{**{name: getattr(MODEL, name) for name in MODEL.__dataclass_fields__}, "adapter": LoRA(rank=4)})
+    summary = stage(tmp_path, model=model, optim=AdamW(lr=1e-2)).run()
+    assert summary["kl/round_2"] != summary["kl/round_1"] > 1e-3
+    (second,) = (path for path in (tmp_path / "policy").glob("tiny*round2*") if path.is_dir())
+    assert (second / "adapter_model.safetensors").exists()
+    assert not (second / "model.safetensors").exists()
+    loaded = AutoPeftModelForCausalLM.from_pretrained(str(second))
+    assert loaded.peft_config["default"].r == 4
+
+
+def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    (directory,) = (finished[0] / "model").glob("tiny-films-*")
+    model = PretrainedModel(path=str(directory), licence="none")
+    summary = given(tmp_path, pairs_file(tmp_path), model=model).run()
+    assert summary["eval/loss"] < summary["eval/loss/before"]
+
+
+def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:
+    model = PretrainedModel(path=str(tmp_path / "nothing"), licence="none")
+    with pytest.raises(ConfigError, match=r"model.path=.*nothing: no model could be loaded .* model=tiny needs neither"):
+        given(tmp_path, pairs_file(tmp_path), model=model).run()
+
+
+def test_a_ranker_that_prefers_nothing_is_said(tmp_path: Path) -> None:
+    data = OnPolicy(
+        prompts=FilmPrompts(num_prompts=3),
+        sampler=HFSampler(num_samples=2, max_new_tokens=2),
+        ranker=GoldRanker(),
+        pairing=BestVsWorst(),
+        max_length=128,
+    )
+    with pytest.raises(RunError, match=r"round 1: gold prefers none of the answers to 3 prompts.*sampler.num_samples"):
+        stage(tmp_path, data=data).run()
