@@ -1,8 +1,11 @@
 """What every configurable part is: a frozen, keyword-only dataclass whose fields are its schema."""
 
+import hashlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import Field as DataclassField
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from pydantic import ConfigDict, Field
@@ -40,9 +43,20 @@ class Component:
         """Return what determines this part's results, as plain data for a content id.
 
         Parts that read a file override this to add the file's digest; fields that only change speed or display
-        can be left out.
+        can be left out. A class from outside this package brings the digest of its source: an edited loss is another
+        loss (inside the package `artifacts.SCHEMA` says so).
         """
-        return {"class": f"{type(self).__module__}.{type(self).__qualname__}", **plain_fields(self)}
+        kind = type(self)
+        source = {} if kind.__module__.startswith("dpo_lab.") else {"source": source_digest(kind)}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **source, **plain_fields(self)}
+
+
+def source_digest(kind: type) -> str | None:
+    """Return a digest of the file that defines a class, None where there is no file (an interactive session)."""
+    try:
+        return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
+    except (OSError, TypeError):
+        return None
 
 
 def plain_fields(part: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ class Data(Component):
     max_length: int
     """Tokens of prompt and response together."""
     truncation: Truncation
-    """What happens to a pair that is longer: see tokens/truncation.py."""
+    """What happens to a pair that is longer: see tokens/build.py."""
 
 
 @dataclass(frozen=True)

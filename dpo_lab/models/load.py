@@ -132,4 +132,4 @@ def _plain_errors(path: str) -> Iterator[None]:
 def _quiet() -> None:
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # the parts show their own
+    logging.disable_progress_bar()  # the parts show their own

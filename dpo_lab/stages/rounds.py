@@ -184,7 +184,8 @@ def join_metrics(policies: list[Artifact], path: Path) -> None:
     rows: list[dict[str, Any]] = []
     offset = 0
     for number, policy in enumerate(policies, start=1):
-        for row in read_jsonl(policy.path / METRICS):
+        kept = policy.path / METRICS  # absent when no logger was asked for
+        for row in read_jsonl(kept) if kept.exists() else ():
             rows.append({"round": number, **row, "step": row["step"] + offset})
         offset += policy.facts["steps"]
     write_jsonl(path, rows)

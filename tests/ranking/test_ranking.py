@@ -8,7 +8,9 @@ PROMPT = Prompt.from_text("Please review The Silent Mirror.")
 
 
 def ranked(*scores: float) -> Candidates:
-    return Candidates(prompt=PROMPT, responses=tuple(f"answer {score} {place}" for place, score in enumerate(scores)), scores=scores)
+    return Candidates(
+        prompt=PROMPT, responses=tuple(f"answer {score} {place}" for place, score in enumerate(scores)), scores=scores
+    )
 
 
 def test_gold_gives_one_score_and_one_share_per_answer() -> None:

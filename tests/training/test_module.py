@@ -70,7 +70,13 @@ def test_a_perturbed_policy_has_margins(model: nn.Module, store: TokenStore, tmp
 
 
 def trained(
-    model: nn.Module, store: TokenStore, tmp_path: Path, *, micro_batch_size: int, batch_size: int = 8, adapter: Adapter | None = None
+    model: nn.Module,
+    store: TokenStore,
+    tmp_path: Path,
+    *,
+    micro_batch_size: int,
+    batch_size: int = 8,
+    adapter: Adapter | None = None,
 ) -> PreferenceModule:
     settings = TrainerSettings(batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, accelerator="cpu")
     batches = pair_batches(store, LAYOUT, batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, seed=3)
@@ -113,7 +119,10 @@ def test_with_lora_only_the_adapter_is_trained_and_kept(model: nn.Module, store:
     assert kept
     assert all("lora_" in name for name in kept)
     assert any(weight.abs().max() > 0 for name, weight in kept.items() if "lora_B" in name)
-    base = {name.replace(".base_layer", "").removeprefix("base_model.model."): weight for name, weight in module.policy.named_parameters()}
+    base = {
+        name.replace(".base_layer", "").removeprefix("base_model.model."): weight
+        for name, weight in module.policy.named_parameters()
+    }
     assert all(torch.equal(base[name], weight) for name, weight in before.items())
 
 

@@ -1,0 +1,87 @@
+# DPO Lab: `make` alone lists what can be made. Everything is installed into .venv; nothing else on the machine changes.
+#
+#   ARGS         what follows `python train.py`:              make run ARGS="loss=ipo seed=1"
+#   TORCH_INDEX  where torch comes from; empty: where the rest comes from, which on Linux brings CUDA:
+#                                                             make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
+#   PYTHON       a Python 3.11 or 3.12 to use:                make setup PYTHON=/opt/python/bin/python3.12
+#   PAIRS        the file of pairs that `make bands` trains on
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+ARGS ?=
+TORCH_INDEX ?=
+PYTHON ?=
+PAIRS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+READY_DEV := $(VENV)/.ready-dev
+UV := $(shell command -v uv 2>/dev/null)
+INSTALL = $(if $(UV),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) \
+	--quiet --constraint constraints.txt
+UV_PYTHON := >=3.11,<3.13
+SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+HAS_VENV := import ensurepip, venv
+
+.PHONY: help setup run test e2e bands format clean
+
+help:  ## list what can be made
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY)  ## make .venv with everything that training needs
+
+run: $(READY)  ## train: make run ARGS="loss=ipo seed=1"
+	@$(BIN)/python train.py $(ARGS)
+
+test: $(READY_DEV)  ## lint, types and the fast tests
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
+	$(BIN)/python -m pytest -m slow
+
+bands: $(READY)  ## seeds 0, 1, 2 of both kinds of run, as a table for docs/benchmarks.md
+	@pairs="$(PAIRS)"; $(BIN)/python scripts/bands.py 0 1 2 --pairs "$${pairs:-$$($(BIN)/python tests/e2e/preference.py)}"
+
+format: $(READY_DEV)  ## rewrite the code in the project's format
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## remove .venv and caches; outputs/ stays
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache
+	find dpo_lab scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The file .ready is written last. Without it whatever lies in .venv was cut short and is made anew; with an old one
+# (pyproject.toml or constraints.txt changed) the packages are brought up to date in place.
+$(READY): pyproject.toml constraints.txt
+	@if [ ! -e $@ ]; then rm -rf $(VENV); $(MAKE) --no-print-directory $(VENV)-new; fi
+	@echo "installing into $(VENV): the first time some minutes ..."
+	@$(if $(TORCH_INDEX),$(INSTALL) --no-deps --index-url $(TORCH_INDEX) torch)
+	@$(INSTALL) --editable .
+	@touch $@
+
+$(READY_DEV): $(READY)
+	@$(INSTALL) --editable '.[dev]'
+	@touch $@
+
+.PHONY: $(VENV)-new
+$(VENV)-new:
+ifneq ($(UV),)
+	@uv venv --quiet --seed --python '$(or $(PYTHON),$(UV_PYTHON))' $(VENV)
+else
+	@python=; for name in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
+		if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then python=$$name; break; fi; done; \
+	if [ -z "$$python" ]; then \
+		echo "DPO Lab needs Python 3.11 or 3.12; found: $$($(or $(PYTHON),python3) --version 2>&1 | head -1)." >&2; \
+		echo "Install one (Debian, Ubuntu: apt install python3.12 python3.12-venv) or name one: make setup PYTHON=..." >&2; \
+		exit 1; fi; \
+	if ! "$$python" -c '$(HAS_VENV)' 2>/dev/null; then \
+		echo "$$python cannot make a virtual environment: its module venv is not installed." >&2; \
+		echo "Debian, Ubuntu: apt install python3-venv   (for this Python: $$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; \
+		exit 1; fi; \
+	"$$python" -m venv $(VENV)
+endif

@@ -1,0 +1,166 @@
+"""The shape of the code: imports point down the layers, heavy packages have one home, files and functions stay small."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "dpo_lab"
+MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+FILES = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "train.py", *(each for name in ("dpo_lab", "scripts", "tests") for each in (ROOT / name).rglob("*.py")))
+)
+
+BASE = ("components", "records", "artifacts", "seeding", "progress", "metrics", "world")
+LAYERS: tuple[tuple[str, ...], ...] = (
+    BASE,
+    ("data", "models"),
+    ("tokens",),
+    ("layouts",),
+    ("scoring",),
+    ("losses", "reference", "sampling", "ranking"),
+    ("evaluation",),
+    ("training",),
+    ("report",),
+    ("stages",),
+    ("paths",),
+    ("build",),
+    ("cli",),
+)
+"""Lowest first; a part imports from itself and from lower layers only. Neighbours do not know each other, but in the base."""
+LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+
+HOMES = {
+    "bitsandbytes": ("models/quant.py",),
+    "datasets": ("data/",),
+    "filelock": ("artifacts.py",),
+    "hydra": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
+    "jinja2": ("tokens/template.py",),
+    "lightning": ("training/",),
+    "llm_blender": ("ranking/",),
+    "omegaconf": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
+    "peft": ("models/adapter.py",),
+    "rich": ("progress.py",),
+    "safetensors": ("models/", "reference/"),
+    "tokenizers": ("models/",),
+    "torch": (
+        *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
+        *("training/", "stages/"),
+    ),
+    "transformers": ("models/", "sampling/"),
+    "wandb": ("training/loggers.py",),
+}
+"""Where each heavy package may be imported, at the top of a file or inside a function."""
+
+MAX_FILE, MAX_FUNCTION = 300, 60
+CATCH_ALL = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
+
+
+def part_of(module: str) -> str:
+    """Return the part that a file of the package belongs to; cli_arguments and cli_messages are parts of cli.
+
+    >>> part_of("losses/dpo.py"), part_of("cli_messages.py"), part_of("seeding.py")
+    ('losses', 'cli', 'seeding')
+    """
+    first = module.split("/")[0].removesuffix(".py")
+    return "cli" if first.startswith("cli_") else first
+
+
+def is_type_checking(test: ast.expr) -> bool:
+    """Return whether a condition is TYPE_CHECKING."""
+    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
+        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
+    )
+
+
+def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield every node below this one, without what only type checkers read."""
+    for child in ast.iter_child_nodes(node):
+        below = child.orelse if isinstance(child, ast.If) and is_type_checking(child.test) else [child]
+        for each in below:
+            yield each
+            yield from nodes_at_run_time(each)
+
+
+def imports(source: str) -> Iterator[str]:
+    """Yield the dotted name of everything that a source imports, wherever the import stands.
+
+    >>> sorted(imports("import torch.nn\\nfrom dpo_lab import build\\ndef f():\\n    from dpo_lab.world.parser import parse"))
+    ['dpo_lab.build', 'dpo_lab.world.parser', 'torch.nn']
+    """
+    for node in nodes_at_run_time(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are written in full"
+            of_package = node.module == "dpo_lab"
+            yield from (f"dpo_lab.{name.name}" for name in node.names) if of_package else (str(node.module),)
+
+
+def imports_of(module: str) -> set[str]:
+    """Return what a file of the package imports."""
+    return set(imports((PACKAGE / module).read_text(encoding="utf-8")))
+
+
+def own_parts(module: str) -> set[str]:
+    """Return the other parts of the package that a file imports; `dpo_lab.__version__` is none."""
+    names = {name.split(".")[1] for name in imports_of(module) if name.startswith("dpo_lab.")}
+    parts = {part_of(name) for name in names if not name.startswith("__")}
+    return parts - {part_of(module)}
+
+
+def test_every_part_has_a_layer() -> None:
+    assert {part_of(module) for module in MODULES} - {"__init__"} == set(LEVEL)
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__.py"])
+def test_imports_point_down_the_layers(module: str) -> None:
+    part = part_of(module)
+    allowed = {other for other in LEVEL if LEVEL[other] < LEVEL[part] or (part in BASE and other in BASE)}
+    assert own_parts(module) <= allowed
+
+
+def test_the_base_parts_do_not_import_each_other_in_circles() -> None:
+    waiting = {part: set[str]() for part in BASE}
+    for module in MODULES:
+        if part_of(module) in BASE:
+            waiting[part_of(module)] |= own_parts(module)
+    while ready := [part for part, needs in waiting.items() if not needs & set(waiting)]:
+        for part in ready:
+            del waiting[part]
+    assert not waiting
+
+
+def test_the_package_itself_imports_nothing() -> None:
+    assert imports_of("__init__.py") == set()
+
+
+@pytest.mark.parametrize("package", sorted(HOMES))
+def test_a_heavy_package_is_imported_in_its_home_only(package: str) -> None:
+    users = {module for module in MODULES if package in {name.split(".")[0] for name in imports_of(module)}}
+    assert {module for module in users if not module.startswith(HOMES[package])} == set()
+
+
+def test_an_import_for_type_checkers_alone_is_exempt() -> None:
+    source = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch\nelse:\n    import numpy"
+    assert set(imports(source)) == {"typing", "numpy"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_has_at_most_300_lines(file: str) -> None:
+    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_function_has_at_most_60_lines(file: str) -> None:
+    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
+    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION} == {}
+
+
+def test_no_file_is_a_drawer_for_leftovers() -> None:
+    assert [file for file in FILES if Path(file).name in CATCH_ALL] == []

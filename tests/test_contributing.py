@@ -1,0 +1,115 @@
+"""CONTRIBUTING.md is followed to the letter: its files are written, composed, built and trained with."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+
+from dpo_lab.build import build
+from dpo_lab.cli import main
+from dpo_lab.paths import CONF
+from dpo_lab.records import Candidates, Prompt, read_jsonl
+from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.stages.train import Train
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```", TEXT, re.S | re.M))
+"""File name -> content, of every block under a bold file name."""
+PACKAGES = {name.split("/")[0] for name in FILES if name.endswith(".py")}
+
+
+@pytest.fixture
+def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with the files of CONTRIBUTING.md, as the current one and on Python's path."""
+    for name, content in FILES.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
+    for name in [name for name in sys.modules if name.split(".")[0] in PACKAGES]:
+        del sys.modules[name]
+
+
+def composed(beside: Path, *overrides: str) -> Train:
+    """Return the stage `train`, built with a second configuration directory."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        search = f"hydra.searchpath=[file://{beside / 'my_conf'}]"
+        stage = build(compose("train", [search, *overrides], return_hydra_config=True))
+    assert isinstance(stage, Train)
+    return stage
+
+
+def test_the_guide_holds_a_loss_a_ranker_and_a_model() -> None:
+    assert sorted(FILES) == [
+        "my_conf/loss/mine.yaml",
+        "my_conf/model/mine.yaml",
+        "my_conf/ranker/mine.yaml",
+        "my_losses/hinge.py",
+        "my_rankers/brevity.py",
+    ]
+
+
+def test_the_loss_beside_the_project_is_that_of_a_pair_worked_by_hand(beside: Path) -> None:
+    loss = composed(beside, "loss=mine", "recipe.beta=0.5").loss
+    # margins: -1 - -2 = 1 under the policy, -3 - -2.5 = -0.5 under the reference; 1 - 0.5 * 1.5 = 0.25
+    assert loss(pair_logps(-1.0, -2.0), pair_logps(-3.0, -2.5)).item() == 0.25
+    # margins: 5 and 0, past 1 / beta = 2 nats: nothing is left to gain
+    assert loss(pair_logps(-1.0, -6.0), pair_logps(-3.0, -3.0)).item() == 0.0
+
+
+def test_the_loss_beside_the_project_trains_from_one_at_the_first_step(beside: Path) -> None:
+    data = ["data=jsonl", f"data.path={ROOT / 'docs' / 'example_pairs.jsonl'}", "trainer.max_steps=1", "trainer=cpu"]
+    assert main(["train", "--config-dir", "my_conf", "loss=mine", *data]) == 0
+    (metrics,) = beside.glob("outputs/train/*/metrics.jsonl")
+    assert next(iter(read_jsonl(metrics)))["loss"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_bad_value_of_the_loss_beside_the_project_is_refused(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--config-dir", "my_conf", "loss=mine", "loss.beta=-1"]) == 2
+    assert "loss.beta=-1" in capsys.readouterr().err
+
+
+def test_the_ranker_beside_the_project_prefers_the_shorter_answer(beside: Path) -> None:
+    data = composed(beside, "ranker=mine").data
+    verdicts = data.ranker.rank([Candidates(prompt=Prompt.from_text("?"), responses=("one two", "one"))])  # type: ignore[attr-defined]
+    assert verdicts[0].scores == (-2.0, -1.0)
+
+
+def test_the_model_beside_the_project_takes_the_chosen_adapter(beside: Path) -> None:
+    model = composed(beside, "model=mine", "data=jsonl", "data.path=pairs.jsonl", "adapter=lora", "adapter.rank=4").model
+    assert (model.label, model.adapter.rank) == ("mine", 4)  # type: ignore[attr-defined]
+
+
+def test_in_the_project_the_contract_tests_find_the_loss_by_themselves(tmp_path: Path) -> None:
+    steps = TEXT[TEXT.index("### In the project") :]
+    class_file, yaml_file, target = re.findall(r"`(dpo_lab/\S+\.py|conf/\S+\.yaml|_target_: \S+)`", steps)[:3]
+    for name in ("dpo_lab", "conf", "tests"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "e2e"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / class_file).write_text(FILES["my_losses/hinge.py"], encoding="utf-8")
+    yaml = re.sub("_target_: .*", target, FILES["my_conf/loss/mine.yaml"])
+    yaml = yaml.replace("dpo-lab train --config-dir my_conf loss=mine", "python train.py loss=hinge")
+    (tmp_path / yaml_file).write_text(yaml, encoding="utf-8")
+    chosen = ["tests/test_conf.py", class_file, "-k", "hinge"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *chosen],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    assert int(re.findall(r"(\d+) passed", done.stdout)[0]) >= 3  # composes and builds, lists its fields, its example
