@@ -43,7 +43,7 @@ class PreferenceEvaluation(Evaluation):
         pairs = torch.from_numpy(store.pairs.copy())
         device = next(policy.parameters()).device
         ours, theirs = (
-            PairLogps.of(ResponseLogps(score_store(scorer, store, layout, device), counts), pairs)
+            PairLogps(ResponseLogps(score_store(scorer, store, layout, device), counts), pairs)
             for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
         )
         margin = loss.beta * (ours.margin - theirs.margin)

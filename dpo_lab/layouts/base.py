@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dpo_lab.components import Component
+from dpo_lab.tokens.labels import PairLabels, labels_of
 from dpo_lab.tokens.store import TokenStore
 
 
@@ -43,13 +44,15 @@ class PairBatch:
     """(pairs, 2) int64: positions of the chosen and the rejected response in `rows`."""
     ids: Tensor
     """(pairs,) int64: which pairs of the store these are."""
+    labels: PairLabels
+    """Scores and preference of the pairs."""
 
     def __len__(self) -> int:
         return self.pairs.shape[0]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "PairBatch":
         """Return the batch on a device."""
-        return PairBatch(self.rows.to(device, non_blocking), self.pairs.to(device), self.ids.to(device))
+        return PairBatch(self.rows.to(device, non_blocking), self.pairs.to(device), self.ids.to(device), self.labels.to(device))
 
 
 class Layout(Component, ABC):
@@ -69,4 +72,5 @@ class Layout(Component, ABC):
         for response in [*sides[:, 0].tolist(), *sides[:, 1].tolist()]:
             position.setdefault(response, len(position))
         slots = torch.tensor([[position[chosen], position[rejected]] for chosen, rejected in sides.tolist()])
-        return PairBatch(self.rows(store, list(position)), slots.view(-1, 2), torch.tensor(list(pairs)))
+        ids = torch.tensor(list(pairs))
+        return PairBatch(self.rows(store, list(position)), slots.view(-1, 2), ids, labels_of(store, ids))

@@ -19,6 +19,9 @@ class PreferenceLoss(Component, ABC):
     needs_full_softmax: ClassVar[bool] = False
     """True if per-token log-probabilities of the whole vocabulary are read."""
 
+    needs_labels: ClassVar[tuple[str, ...]] = ()
+    """Fields of `PairLabels` that every pair must have."""
+
     beta: float
     """Strength of the pull towards the reference, per nat; also the scale of the logged rewards."""
 

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from dpo_lab.tokens.labels import PairLabels
 
 
 @dataclass(frozen=True)
@@ -15,63 +18,122 @@ class ResponseLogps:
     """(tokens,) at least float32; the tokens of response 0, then of response 1, ..."""
     counts: Tensor
     """(responses,) int64: how many tokens each response has, its end token included."""
+    log_sum_squares: Tensor | None = None
+    """(tokens,) log of the sum of squared probabilities over the vocabulary; only where a loss needs the full softmax."""
 
     @property
     def sums(self) -> Tensor:
         """Log-probability of each whole response, shape (responses,)."""
-        owner = torch.repeat_interleave(self.counts, output_size=self.per_token.shape[0])  # token -> its response
-        return self.per_token.new_zeros(self.counts.shape[0]).index_add(0, owner, self.per_token)
+        return self.total(self.per_token)
 
-    def detach(self) -> "ResponseLogps":
-        """Return the same numbers outside the gradient graph."""
-        return ResponseLogps(self.per_token.detach(), self.counts)
+    def total(self, per_token: Tensor) -> Tensor:
+        """Return the sums of a per-token quantity over each response's tokens, shape (responses,)."""
+        owner = torch.repeat_interleave(self.counts, output_size=per_token.shape[0])  # token -> its response
+        return per_token.new_zeros(self.counts.shape[0]).index_add(0, owner, per_token)
+
+    def first(self, responses: Tensor, limits: Tensor) -> Tensor:
+        """Return the log-probability of the first `limits` tokens of some responses, shape of `responses`.
+
+        Differences of a running sum, which is kept in float64: in float32 it would lose digits over a long batch.
+        """
+        running = torch.cat([self.per_token.new_zeros(1, dtype=torch.float64), self.per_token.double().cumsum(0)])
+        starts = (self.counts.cumsum(0) - self.counts)[responses]
+        return (running[starts + limits] - running[starts]).to(self.per_token.dtype)
 
 
 @dataclass(frozen=True)
 class PairLogps:
     """What a loss sees of one model: log-probabilities of the chosen and the rejected response of each pair."""
 
-    chosen: Tensor
-    """(pairs,) sums over the tokens of the chosen responses."""
-    rejected: Tensor
-    """(pairs,) sums over the tokens of the rejected responses."""
-    chosen_tokens: Tensor
-    """(pairs,) how many tokens each chosen response has."""
-    rejected_tokens: Tensor
-    """(pairs,) how many tokens each rejected response has."""
+    responses: ResponseLogps
+    """The distinct responses of the pairs."""
+    pairs: Tensor
+    """(pairs, 2) int64: positions of the chosen and of the rejected response among `responses`."""
+    labels: PairLabels | None = None
+    """What the data says of the pairs; None where nothing reads it."""
 
-    @classmethod
-    def of(cls, responses: ResponseLogps, pairs: Tensor) -> "PairLogps":
-        """Pick the sides of each pair; `pairs` is (pairs, 2): positions of chosen and rejected among the responses."""
-        sums, counts = responses.sums, responses.counts
-        chosen, rejected = pairs[:, 0], pairs[:, 1]
-        return cls(sums[chosen], sums[rejected], counts[chosen], counts[rejected])
+    @cached_property
+    def sums(self) -> Tensor:
+        """(pairs, 2) log-probabilities of chosen and rejected response: sums over their tokens."""
+        return self.responses.sums[self.pairs]
+
+    @property
+    def chosen(self) -> Tensor:
+        """(pairs,) log-probability of the chosen response, summed over its tokens."""
+        return self.sums[:, 0]
+
+    @property
+    def rejected(self) -> Tensor:
+        """(pairs,) log-probability of the rejected response, summed over its tokens."""
+        return self.sums[:, 1]
+
+    @property
+    def chosen_tokens(self) -> Tensor:
+        """(pairs,) how many tokens the chosen response has."""
+        return self.responses.counts[self.pairs[:, 0]]
+
+    @property
+    def rejected_tokens(self) -> Tensor:
+        """(pairs,) how many tokens the rejected response has."""
+        return self.responses.counts[self.pairs[:, 1]]
 
     @property
     def margin(self) -> Tensor:
-        """log p(chosen) - log p(rejected) of each pair, shape (pairs,)."""
+        """(pairs,) log p(chosen) - log p(rejected)."""
         return self.chosen - self.rejected
 
+    def first(self, limits: Tensor) -> Tensor:
+        """Return (pairs, 2): log-probabilities of the first `limits` (pairs,) tokens of chosen and rejected."""
+        return self.responses.first(self.pairs, limits.unsqueeze(1).expand_as(self.pairs))
 
-def pair_logps(chosen: float | Sequence[float], rejected: float | Sequence[float], tokens: tuple[int, int] = (1, 1)) -> PairLogps:
+
+def joined(parts: Sequence[PairLogps]) -> PairLogps:
+    """Return the pairs of several batches as one; tokens and pairs follow one another."""
+    responses = [part.responses for part in parts]
+    offsets = torch.tensor([0, *(len(each.counts) for each in responses[:-1])]).cumsum(0).tolist()
+    squares = [each.log_sum_squares for each in responses if each.log_sum_squares is not None]
+    labels = [part.labels for part in parts if part.labels is not None]
+    return PairLogps(
+        ResponseLogps(
+            torch.cat([each.per_token for each in responses]),
+            torch.cat([each.counts for each in responses]),
+            torch.cat(squares) if squares else None,
+        ),
+        torch.cat([part.pairs + offset for part, offset in zip(parts, offsets, strict=True)]),
+        PairLabels.joined(labels) if labels else None,
+    )
+
+
+def pair_logps(
+    chosen: float | Sequence[float],
+    rejected: float | Sequence[float],
+    tokens: tuple[int, int] = (1, 1),
+    labels: PairLabels | None = None,
+) -> PairLogps:
     """Return PairLogps from plain numbers, for examples and tests; every response has `tokens` (chosen, rejected) tokens.
 
     >>> pair_logps(-2.0, -6.0).margin
     tensor([4.])
     """
-    sums = [torch.tensor(side, dtype=torch.get_default_dtype()).reshape(-1) for side in (chosen, rejected)]
-    counts = [torch.full_like(side, count, dtype=torch.int64) for side, count in zip(sums, tokens, strict=True)]
-    return PairLogps(sums[0], sums[1], counts[0], counts[1])
+    sides = [torch.tensor(side, dtype=torch.get_default_dtype()).reshape(-1) for side in (chosen, rejected)]
+    per_token = torch.cat([(side / count).repeat_interleave(count) for side, count in zip(sides, tokens, strict=True)])
+    counts = torch.cat([torch.full_like(side, count, dtype=torch.int64) for side, count in zip(sides, tokens, strict=True)])
+    first = torch.arange(len(sides[0]))
+    return PairLogps(ResponseLogps(per_token, counts), torch.stack([first, first + len(first)], dim=1), labels)
+
+
+def promoted(logits: Tensor) -> Tensor:
+    """Return logits in at least float32: half precision is promoted, float64 stays."""
+    return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def token_logps(logits: Tensor, targets: Tensor) -> Tensor:
     """Return log p(target) at each position in at least float32: gather - logsumexp.
 
     Args:
-        logits: (tokens, vocab), any float dtype; half precision is promoted, float64 stays.
+        logits: (tokens, vocab), any float dtype.
         targets: (tokens,) token ids.
     """
-    if logits.dtype in (torch.float16, torch.bfloat16):
-        logits = logits.float()
+    logits = promoted(logits)
     # gather - logsumexp was five times closer to float64 than log_softmax in float32 at 512 tokens, vocab 32k
     return logits.gather(-1, targets.unsqueeze(-1)).squeeze(-1) - torch.logsumexp(logits, dim=-1)

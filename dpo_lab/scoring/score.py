@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import ResponseBatch
-from dpo_lab.scoring.logps import ResponseLogps, token_logps
+from dpo_lab.scoring.logps import ResponseLogps, promoted, token_logps
 
 HEAD_TOLERANCE = 1e-4  # nats; beyond it the head path is not what the model means (soft-capped or scaled logits)
 
@@ -38,11 +38,20 @@ def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool 
     return made
 
 
-def score(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False) -> ResponseLogps:
-    """Return the log-probabilities of a batch's responses under a model, at least float32."""
+def score(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False, full_softmax: bool = False) -> ResponseLogps:
+    """Return the log-probabilities of a batch's responses under a model, at least float32.
+
+    Args:
+        own_logits: see `response_logits`.
+        full_softmax: also return the log of the sum of squared probabilities at each position, without gradient.
+    """
     logits = response_logits(model, batch, own_logits=own_logits)
     with torch.autocast(logits.device.type, enabled=False):
-        return ResponseLogps(token_logps(logits, batch.targets), batch.counts)
+        squares = None
+        if full_softmax:
+            with torch.no_grad():
+                squares = (2 * promoted(logits).log_softmax(-1)).logsumexp(-1)
+        return ResponseLogps(token_logps(logits, batch.targets), batch.counts, squares)
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """The LightningModules: supervised fine-tuning and preference training, one optimizer step per batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import lightning as L
 import torch
@@ -13,10 +13,12 @@ from dpo_lab.layouts.base import PairBatch, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverPairs
 from dpo_lab.reference.base import ReferenceScorer
-from dpo_lab.scoring.logps import PairLogps
+from dpo_lab.scoring.logps import PairLogps, joined
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.training.optim import Optim
+
+Result = TypeVar("Result")
 
 
 class StepModule(L.LightningModule, ABC):
@@ -46,12 +48,20 @@ class StepModule(L.LightningModule, ABC):
         """Return `collect` with the learning rate and the gradient norm (before clipping) of the last step."""
         return {**self.collect(), "lr": self._rate, "grad_norm": float(self._norm)}
 
+    def accumulate(self, step: Sequence[Any]) -> None:
+        """Add the gradient of a step's loss to the weights, micro-batch by micro-batch."""
+        for position, micro_batch in enumerate(step):
+            self.manual_backward(self._seeded(position, self.micro_batch_loss, micro_batch, step))
+
+    def _seeded(self, position: int, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call a function with the random numbers of one micro-batch of the current step."""
+        torch.manual_seed(derive(self.seed, "dropout", self.global_step, position, self.global_rank))
+        return function(*arguments)
+
     def training_step(self, batch: list[Any], batch_idx: int) -> None:
         """Run one optimizer step."""
         optimizer: Any = self.optimizers()
-        for position, micro_batch in enumerate(batch):
-            torch.manual_seed(derive(self.seed, "dropout", self.global_step, position, self.global_rank))
-            self.manual_backward(self.micro_batch_loss(micro_batch, batch))
+        self.accumulate(batch)
         trainable = [weight for weight in self.policy.parameters() if weight.grad is not None]
         self._norm = nn.utils.clip_grad_norm_(trainable, self.optim.clip or float("inf"))
         self._rate = optimizer.param_groups[0]["lr"]
@@ -114,16 +124,41 @@ class PreferenceModule(StepModule):
 
     def pair_logps(self, batch: PairBatch) -> tuple[PairLogps, PairLogps]:
         """Return what policy and reference say of a batch's pairs."""
-        policy = PairLogps.of(score(self.policy, batch.rows, own_logits=self.own_logits), batch.pairs)
-        return policy, PairLogps.of(self.reference(batch.rows), batch.pairs)
+        policy = score(self.policy, batch.rows, own_logits=self.own_logits, full_softmax=self.loss.needs_full_softmax)
+        return PairLogps(policy, batch.pairs, batch.labels), PairLogps(self.reference(batch.rows), batch.pairs)
+
+    def step_losses(self, policy: PairLogps, reference: PairLogps) -> Tensor:
+        """Return the loss of each pair, and note the figures."""
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.loss(policy, reference)
+        self._means.update(pair_figures(policy, reference, losses, self.loss.beta))
+        return losses
 
     def micro_batch_loss(self, micro_batch: PairBatch, step: Sequence[PairBatch]) -> Tensor:
         """Return the sum of the micro-batch's losses over the step's number of pairs."""
         policy, reference = self.pair_logps(micro_batch)
-        with torch.autocast(self.device.type, enabled=False):
-            losses = self.loss(policy, reference)
-        self._means.update(pair_figures(policy, reference, losses, self.loss.beta))
-        return losses.sum() / sum(len(each) for each in step)
+        return self.step_losses(policy, reference).sum() / sum(len(each) for each in step)
+
+    def accumulate(self, step: Sequence[PairBatch]) -> None:
+        """Add the gradient of a step's loss; a loss that couples pairs sees all of them at once.
+
+        Then the step is scored without gradients, the loss gives the derivative by every response token's
+        log-probability, and a second pass multiplies it in: the same gradient for any split, at twice the forwards.
+        """
+        if not self.loss.couples_pairs or len(step) == 1:
+            super().accumulate(step)
+            return
+        with torch.no_grad():
+            scored = [self._seeded(position, self.pair_logps, batch) for position, batch in enumerate(step)]
+        policy, reference = (joined([each[side] for each in scored]) for side in (0, 1))
+        leaf = policy.responses.per_token.requires_grad_()
+        losses = self.step_losses(policy, reference)
+        (by_token,) = torch.autograd.grad(losses.mean(), leaf)
+        for position, (batch, part) in enumerate(
+            zip(step, by_token.split([len(each.rows.targets) for each in step]), strict=True)
+        ):
+            again, _ = self._seeded(position, self.pair_logps, batch)
+            self.manual_backward((again.responses.per_token * part).sum())
 
     def collect(self) -> dict[str, float]:
         """Return the means over the pairs since the last call."""

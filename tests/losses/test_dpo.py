@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from dpo_lab.losses.dpo import DPOLoss
-from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.scoring.logps import PairLogps, ResponseLogps, pair_logps
 
 
 def test_value_by_hand() -> None:
@@ -29,8 +29,8 @@ def test_at_policy_equal_to_reference_the_loss_is_log_2() -> None:
 
 def test_extreme_margins_have_finite_values_and_gradients() -> None:
     chosen = torch.tensor([-1e4, 0.0], requires_grad=True)
-    policy = pair_logps(0.0, 0.0)
-    policy = type(policy)(chosen, torch.tensor([0.0, -1e4]), policy.chosen_tokens, policy.rejected_tokens)
+    per_token = torch.cat([chosen, torch.tensor([0.0, -1e4])])
+    policy = PairLogps(ResponseLogps(per_token, torch.ones(4, dtype=torch.int64)), torch.tensor([[0, 2], [1, 3]]))
     reference = pair_logps([0.0, 0.0], [0.0, 0.0])
     loss = DPOLoss(beta=1.0)(policy, reference)
     loss.sum().backward()

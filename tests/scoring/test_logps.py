@@ -12,13 +12,13 @@ def test_sums_run_over_each_responses_own_tokens() -> None:
 
 def test_a_response_may_stand_in_several_pairs() -> None:
     logps = ResponseLogps(torch.tensor([-1.0, -2.0, -4.0]), torch.tensor([1, 1, 1]))
-    pairs = PairLogps.of(logps, torch.tensor([[0, 1], [0, 2]]))
+    pairs = PairLogps(logps, torch.tensor([[0, 1], [0, 2]]))
     assert pairs.margin.tolist() == [1.0, 3.0]
 
 
 def test_swapping_the_sides_flips_the_margin() -> None:
     logps = ResponseLogps(torch.randn(5, generator=torch.Generator().manual_seed(0)), torch.tensor([2, 3]))
-    one, other = PairLogps.of(logps, torch.tensor([[0, 1]])), PairLogps.of(logps, torch.tensor([[1, 0]]))
+    one, other = PairLogps(logps, torch.tensor([[0, 1]])), PairLogps(logps, torch.tensor([[1, 0]]))
     assert torch.equal(one.margin, -other.margin)
 
 
