@@ -30,3 +30,7 @@ class Ranker(Component, ABC):
     @abstractmethod
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         """Return one verdict per set of candidates."""
+
+    def win_probability(self, score: float, other: float) -> float | None:
+        """Return the probability that a candidate with `score` beats one with `other`; None if the ranker does not know."""
+        return None

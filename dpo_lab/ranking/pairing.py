@@ -6,14 +6,15 @@ from typing import Annotated
 from pydantic import Field
 
 from dpo_lab.components import Component, component
+from dpo_lab.ranking.base import Ranker
 from dpo_lab.records import Candidates, PreferencePair
 
 
 class Pairing(Component):
     """Which of the ranked candidates become pairs."""
 
-    def pairs(self, candidates: Iterable[Candidates], source: str) -> list[PreferencePair]:
-        """Return pairs from candidates that carry scores."""
+    def pairs(self, candidates: Iterable[Candidates], ranker: Ranker) -> list[PreferencePair]:
+        """Return pairs from candidates that carry the ranker's scores."""
         raise NotImplementedError
 
 
@@ -24,7 +25,7 @@ class BestVsWorst(Pairing):
     min_gap: Annotated[float, Field(ge=0)] = 0.0
     """Smallest difference of scores that counts as a preference; at 0 any difference does."""
 
-    def pairs(self, candidates: Iterable[Candidates], source: str) -> list[PreferencePair]:
+    def pairs(self, candidates: Iterable[Candidates], ranker: Ranker) -> list[PreferencePair]:
         """Return at most one pair per prompt; equal texts and gaps of 0 or below `min_gap` are left out."""
         pairs = []
         for row, each in enumerate(candidates, start=1):
@@ -40,7 +41,8 @@ class BestVsWorst(Pairing):
                     rejected=each.responses[worst],
                     score_chosen=each.scores[best],
                     score_rejected=each.scores[worst],
-                    source=source,
+                    preference=ranker.win_probability(each.scores[best], each.scores[worst]),
+                    source=ranker.label,
                     row=row,
                 )
             )

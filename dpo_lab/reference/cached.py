@@ -1,7 +1,7 @@
 """The cached reference: scored once per token store, kept on disk by content, audited when it is used again."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -32,8 +32,6 @@ class ReferenceDriftError(RunError):
 class CachedReference(Reference):
     """Per-token log-probabilities, computed once per token store and kept on disk."""
 
-    on_disk: ClassVar[bool] = True
-
     audit_rows: Annotated[int, Field(ge=0)] = 4
     """Random responses that are scored again whenever a kept pass is used."""
     tolerance: PositiveFloat = 1e-3
@@ -42,6 +40,13 @@ class CachedReference(Reference):
     def content(self) -> dict[str, Any]:
         """Return the kind alone: the audit does not change the numbers."""
         return {"class": "cached"}
+
+    def scorer(
+        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+    ) -> tuple[ReferenceScorer, float]:
+        """Return the scorer that looks the store's numbers up, and the seconds that scoring them took."""
+        scorer, artifact = reference_pass(model, store, layout, self, root=root, name=name, own_logits=own_logits)
+        return scorer, artifact.seconds
 
 
 class CachedScorer(ReferenceScorer):

@@ -1,22 +1,31 @@
 """The frozen reference: a second copy of the model, scored beside the policy."""
 
+import copy
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from dpo_lab.components import component
-from dpo_lab.layouts.base import ResponseBatch
+from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.reference.base import Reference, ReferenceScorer
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
+from dpo_lab.tokens.store import TokenStore
 
 
 @component
 class FrozenReference(Reference):
     """A frozen copy in memory, scored on every micro-batch: the same rounding as the policy, so step 0 is exact."""
 
-    on_disk: ClassVar[bool] = False
+    exact: ClassVar[bool] = True
+
+    def scorer(
+        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+    ) -> tuple[ReferenceScorer, float]:
+        """Return the scorer of a copy of the model."""
+        return FrozenScorer(copy.deepcopy(model), own_logits=own_logits), 0.0
 
 
 class FrozenScorer(ReferenceScorer):

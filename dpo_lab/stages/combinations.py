@@ -79,6 +79,13 @@ def film_prompts_run_out(train: "Train") -> str | None:
     return None
 
 
+def reference_that_a_loss_needs(train: "Train") -> str | None:
+    """Most losses compare the policy with a frozen reference."""
+    if train.reference.compares or not train.loss.needs_reference:
+        return None
+    return "reference=none leaves this loss nothing to compare with; use reference=cached, or a loss that needs none: loss=simpo."
+
+
 def micro_batch_larger_than_batch(train: "Train") -> str | None:
     """A micro-batch is a part of a step's batch."""
     whole, part = train.trainer.batch_size, train.trainer.micro_batch_size
@@ -94,6 +101,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     film_evaluation_of_given_pairs,
     gold_without_films,
     film_prompts_run_out,
+    reference_that_a_loss_needs,
     micro_batch_larger_than_batch,
 )
 """Each returns what is wrong and what to use instead, or None."""

@@ -1,37 +1,29 @@
 """One round of preference training: pairs -> tokens -> reference -> policy, each kept on disk and found again."""
 
-import copy
 import hashlib
-import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
+import numpy as np
 
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import ConfigError, RunError
+from dpo_lab.components import RunError
 from dpo_lab.data.base import Data
-from dpo_lab.layouts.base import PairBatch
 from dpo_lab.models.load import ModelOnDisk, load_model, load_tokenizer, save_model
 from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair
-from dpo_lab.reference.base import ReferenceScorer
-from dpo_lab.reference.cached import CachedReference, reference_pass
-from dpo_lab.reference.frozen import FrozenReference, FrozenScorer
 from dpo_lab.scoring.score import needs_own_logits
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.step_0 import check_step_0
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
-
-STEP_0_TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}  # nats; a cached reference was scored in other batch shapes
 
 
 @dataclass(frozen=True)
@@ -70,12 +62,25 @@ def token_store(
     return TokenStore.open(artifact.path), artifact
 
 
+def refuse_unlabelled(train: "Train", store: TokenStore) -> None:
+    """Raise RunError if the loss reads a score or a preference that pairs do not have."""
+    for name in train.loss.needs_labels:
+        unknown = int(np.isnan(store.columns[name]).sum())
+        if unknown:
+            raise RunError(
+                f"this loss reads each pair's `{name}`; {unknown} of {store.num_pairs} pairs of {train.data.label} have none. "
+                f"Add the column {name} to the data, use a ranker that gives it (ranker=gold), or another loss: loss=dpo."
+            )
+
+
 def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
     """Train the policy of a round on a store's pairs; return the artifact it stands in."""
+    refuse_unlabelled(train, store)
     content = {
         "start": this.start.id,
         "reference": [this.reference.id, train.reference.content()],
         "tokens": store.fingerprint(),
+        "labels": [store.label_digest(name) for name in train.loss.needs_labels],
         "adapter": train.model.adapter.content(),
         "seed": [train.seed, this.number],
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "precision", "layout")},
@@ -84,28 +89,16 @@ def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
     return plan.make(lambda directory: _produce(train, this, store, directory), force=train.force)
 
 
-def reference_scorer(
-    train: "Train", model: nn.Module, store: TokenStore, name: str, *, own_logits: bool
-) -> tuple[ReferenceScorer, float]:
-    """Return the scorer of a store under a reference model, and the seconds that its pass took when it was made."""
-    if isinstance(train.reference, FrozenReference):
-        return FrozenScorer(copy.deepcopy(model), own_logits=own_logits), 0.0
-    if isinstance(train.reference, CachedReference):
-        scorer, artifact = reference_pass(
-            model, store, train.layout, train.reference, root=train.outputs, name=name, own_logits=own_logits
-        )
-        return scorer, artifact.seconds
-    raise ConfigError(f"reference: {type(train.reference).__name__} is neither cached nor frozen; use one of them.")
-
-
 def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) -> dict[str, Any]:
     device, seed = train.trainer.device(), train.seed * 1000 + this.number
     loaded = load_model(this.start.path, this.start.revision)
     model = loaded.model.to(device)
     own_logits = needs_own_logits(model, train.layout.rows(store, [0]).to(device))
-    same = this.reference.id == this.start.id
+    same = this.reference.id == this.start.id or not train.reference.compares
     reference_model = model if same else this.reference.loaded(device).model
-    scorer, reference_seconds = reference_scorer(train, reference_model, store, this.name, own_logits=own_logits)
+    scorer, reference_seconds = train.reference.scorer(
+        reference_model, store, train.layout, root=train.outputs, name=this.name, own_logits=own_logits
+    )
     policy = train.model.adapter.attach(model)
     settings = train.trainer
     batches = pair_batches(
@@ -118,7 +111,9 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
     )
     total_steps = min(batches.total_steps, settings.max_steps or batches.total_steps)
     module = PreferenceModule(policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=own_logits)
-    gap = check_step_0(module, batches.collate(next(iter(batches.sampler))), train) if same else None
+    first_step = batches.collate(next(iter(batches.sampler)))
+    compared = same and train.reference.compares
+    gap = check_step_0(module, first_step, train.reference, train.precision, device) if compared else None
     started = time.monotonic()
     with part(f"DPO round {this.number}", total_steps) as shown:
         figures = fit(
@@ -142,33 +137,6 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
         "seconds/reference": reference_seconds,
         "seconds/dpo": time.monotonic() - started,
     }
-
-
-@torch.no_grad()
-def check_step_0(module: PreferenceModule, step: list[PairBatch], train: "Train") -> float:
-    """Return the largest gap in nats between policy and reference before the first step; they are the same model.
-
-    Raises:
-        RunError: if they disagree, for then every margin of the run would be wrong by as much.
-    """
-    module.to(train.trainer.device())
-    gap = 0.0
-    for batch in step:
-        policy, reference = module.pair_logps(batch.to(train.trainer.device()))
-        gap = max(
-            gap,
-            *(
-                float((ours - theirs).abs().max())
-                for ours, theirs in zip((policy.chosen, policy.rejected), (reference.chosen, reference.rejected), strict=True)
-            ),
-        )
-    allowed = 0.0 if isinstance(train.reference, FrozenReference) else STEP_0_TOLERANCE[train.precision.resolved()]
-    if math.isnan(gap) or gap > allowed:
-        raise RunError(
-            f"policy and reference are the same model before the first step, yet differ by {gap:.2g} nats (allowed {allowed:g}). "
-            "Dropout in the base model, or weights in another number format, would do this; use precision=fp32."
-        )
-    return gap
 
 
 def _absolute(path: str) -> str:

@@ -9,7 +9,6 @@ from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 from dpo_lab.scoring.score import needs_own_logits
-from dpo_lab.stages.dpo_round import reference_scorer
 from dpo_lab.tokens.store import TokenStore
 
 if TYPE_CHECKING:
@@ -74,7 +73,9 @@ def evaluate_pairs(
         device = train.trainer.device()
         frozen, model = reference.loaded(device).model, policy.loaded(device).model
         own_logits = needs_own_logits(frozen, train.layout.rows(store, [0]).to(device))
-        scorer, _ = reference_scorer(train, frozen, store, f"{name}-held-out", own_logits=own_logits)
+        scorer, _ = train.reference.scorer(
+            frozen, store, train.layout, root=train.outputs, name=f"{name}-held-out", own_logits=own_logits
+        )
         with evaluating(model):
             return evaluation.figures(model, scorer, train.loss, store, train.layout, own_logits=own_logits)
 

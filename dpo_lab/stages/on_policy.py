@@ -92,7 +92,7 @@ def make_pairs(
             Candidates(prompt=each.prompt, responses=each.responses, scores=verdict.scores)
             for each, verdict in zip(sets, verdicts, strict=True)
         ]
-        pairs = data.pairing.pairs(scored, source=data.ranker.label)
+        pairs = data.pairing.pairs(scored, data.ranker)
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
         return {"prompts": len(sets), "pairs": len(pairs)}

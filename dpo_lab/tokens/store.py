@@ -81,6 +81,10 @@ class TokenStore:
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
+    def label_digest(self, name: str) -> str:
+        """Return a digest of one column of labels."""
+        return hashlib.sha256(np.ascontiguousarray(self.columns[name]).tobytes()).hexdigest()
+
     def _arrays(self) -> dict[str, NDArray[Any]]:
         names = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "pairs")
         return {name: getattr(self, name) for name in names}

@@ -73,11 +73,13 @@ class Batches(L.LightningDataModule):
         )
 
 
-def pair_batches(store: TokenStore, layout: Layout, *, batch_size: int, micro_batch_size: int, epochs: int, seed: int) -> Batches:
-    """Return the batches that train on every pair of a store."""
+def pair_batches(
+    store: TokenStore, layout: Layout, *, batch_size: int, micro_batch_size: int, epochs: int, seed: int, shuffle: bool = True
+) -> Batches:
+    """Return the batches that train on every pair of a store, in the store's own order without `shuffle`."""
     lengths = store.row_lengths()[store.pairs].max(axis=1)
 
     def collate(pairs: list[int]) -> list[PairBatch]:
         return [layout.pairs(store, each) for each in micro_batches(pairs, lengths, micro_batch_size)]
 
-    return Batches(StepSampler(store.num_pairs, batch_size, seed), collate, epochs)
+    return Batches(StepSampler(store.num_pairs, batch_size, seed, shuffle=shuffle), collate, epochs)

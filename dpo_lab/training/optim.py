@@ -1,6 +1,7 @@
 """The optimizer, its learning-rate schedule and gradient clipping."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Annotated, Literal
 
@@ -11,62 +12,46 @@ from torch import nn
 from dpo_lab.components import Component, component
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Optim(Component):
-    """An optimizer with its schedule."""
-
-    lr: float
-    clip: float | None
-
-    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return the optimizer of these parameters."""
-        raise NotImplementedError
-
-    def factor(self, total_steps: int) -> Callable[[int], float]:
-        """Return the function from steps done to the factor on `lr`."""
-        raise NotImplementedError
+Schedule = Literal["cosine", "linear", "constant", "flat_then_linear"]
 
 
 @component
-class AdamW(Optim):
-    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with warm-up and a schedule."""
+class Optim(Component, ABC):
+    """An optimizer with its schedule: a warm-up, then a course down to `final`."""
 
     lr: PositiveFloat = 5e-7
     """Peak learning rate."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
-    """Decay of the running mean of gradients and of their squares."""
-    eps: PositiveFloat = 1e-8
-    """Added to the root of the second moment."""
-    weight_decay: NonNegativeFloat = 0.0
-    """Decoupled decay per step, times the learning rate."""
     warmup: Share = 0.1
-    """Share of all steps over which the rate rises linearly from near 0."""
-    schedule: Literal["cosine", "linear", "constant", "flat_then_linear"] = "cosine"
+    """Share of all steps over which the rate rises linearly to the peak."""
+    warmup_from: Literal["step", "zero"] = "step"
+    """Step k = 0, 1, ... of a warm-up of w steps has (k + 1) / w of the peak (`step`) or k / w (`zero`, as transformers and
+    TRL do: the first step then changes nothing)."""
+    schedule: Schedule = "cosine"
     """Course after the warm-up; `flat_then_linear` stays at the peak for the first half."""
     final: Share = 0.1
     """Share of the peak rate that the last step ends at."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient of a step; null turns clipping off."""
 
+    @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-        """Return torch's AdamW, fused."""
-        return torch.optim.AdamW(
-            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
-        )
+        """Return the optimizer of these parameters."""
 
     def factor(self, total_steps: int) -> Callable[[int], float]:
-        """Return the factor on `lr` of step 0, 1, ...: never 0, so that no step is lost.
+        """Return the function from steps done (0, 1, ...) to the factor on `lr`.
+
+        The first DPO code's "n warm-up steps" give min(1, (k + 1) / (n + 1)): a warm-up of n + 1 steps here.
 
         >>> factor = AdamW(lr=1.0, warmup=0.5, schedule="linear", final=0.0).factor(4)
         >>> [round(factor(step), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
         """
         warm = self.warmup * total_steps
+        ahead = 1 if self.warmup_from == "step" else 0
 
         def of(step: int) -> float:
             if step < warm:
-                return min(1.0, (step + 1) / warm)
+                return min(1.0, (step + ahead) / warm)
             done = (step - warm) / max(1.0, total_steps - warm)  # 0 right after the warm-up, below 1 at the last step
             remaining = {
                 "cosine": 0.5 * (1 + math.cos(math.pi * done)),
@@ -77,3 +62,39 @@ class AdamW(Optim):
             return self.final + (1 - self.final) * remaining
 
         return of
+
+
+@component
+class AdamW(Optim):
+    """AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101) with warm-up and a schedule."""
+
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """Decay of the running mean of gradients and of their squares."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the second moment."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled decay per step, times the learning rate."""
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's AdamW, fused."""
+        return torch.optim.AdamW(
+            parameters, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay, fused=True
+        )
+
+
+@component
+class RMSprop(Optim):
+    """RMSprop (Tieleman and Hinton 2012) as the first DPO code trains: half of AdamW's state, no running mean of gradients."""
+
+    alpha: Share = 0.99
+    """Decay of the running mean of squared gradients."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of that mean, which starts at 0: the first steps are up to 1 / sqrt(1 - alpha) times longer."""
+    schedule: Schedule = "constant"
+    """Course after the warm-up; `flat_then_linear` stays at the peak for the first half."""
+    clip: PositiveFloat | None = 10.0
+    """Largest norm of the gradient of a step; null turns clipping off."""
+
+    def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """Return torch's RMSprop."""
+        return torch.optim.RMSprop(parameters, lr=self.lr, alpha=self.alpha, eps=self.eps)

@@ -1,7 +1,10 @@
 """Gold ranks as the grammar's reward; pairing takes best against worst."""
 
+import pytest
+
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.ranking.pairrm import PairRM
 from dpo_lab.records import Candidates, Prompt
 
 PROMPT = Prompt.from_text("Please review The Silent Mirror.")
@@ -23,17 +26,28 @@ def test_gold_gives_one_score_and_one_share_per_answer() -> None:
 
 
 def test_best_against_worst_with_their_scores() -> None:
-    (pair,) = BestVsWorst().pairs([ranked(0.25, 1.0, 0.0, 0.5)], source="here")
+    (pair,) = BestVsWorst().pairs([ranked(0.25, 1.0, 0.0, 0.5)], GoldRanker())
     assert (pair.chosen, pair.rejected) == ("answer 1.0 1", "answer 0.0 2")
-    assert (pair.score_chosen, pair.score_rejected, pair.source, pair.row) == (1.0, 0.0, "here", 1)
+    assert (pair.score_chosen, pair.score_rejected, pair.source, pair.row) == (1.0, 0.0, "gold", 1)
 
 
 def test_ties_and_small_gaps_give_no_pair() -> None:
-    assert BestVsWorst().pairs([ranked(0.5, 0.5)], source="") == []
-    assert BestVsWorst(min_gap=0.3).pairs([ranked(0.5, 0.25)], source="") == []
-    assert len(BestVsWorst(min_gap=0.25).pairs([ranked(0.5, 0.25)], source="")) == 1
+    assert BestVsWorst().pairs([ranked(0.5, 0.5)], GoldRanker()) == []
+    assert BestVsWorst(min_gap=0.3).pairs([ranked(0.5, 0.25)], GoldRanker()) == []
+    assert len(BestVsWorst(min_gap=0.25).pairs([ranked(0.5, 0.25)], GoldRanker())) == 1
 
 
 def test_equal_texts_give_no_pair() -> None:
     same = Candidates(prompt=PROMPT, responses=("a", "a"), scores=(1.0, 0.0))
-    assert BestVsWorst().pairs([same], source="") == []
+    assert BestVsWorst().pairs([same], GoldRanker()) == []
+
+
+def test_a_pair_carries_the_rankers_win_probability() -> None:
+    # a gap of 0.3 at temperature 0.15: sigmoid(2)
+    (pair,) = BestVsWorst().pairs([ranked(0.2, 0.5)], GoldRanker(temperature=0.15))
+    assert pair.preference == pytest.approx(0.880797, abs=1e-6)
+
+
+def test_a_ranker_without_probabilities_leaves_the_preference_unknown() -> None:
+    (pair,) = BestVsWorst().pairs([ranked(0.2, 0.5)], PairRM())
+    assert pair.preference is None

@@ -1,0 +1,37 @@
+"""The self-test before the first step: a policy that starts as its reference must get the reference's numbers."""
+
+import math
+
+import torch
+
+from dpo_lab.components import RunError
+from dpo_lab.layouts.base import PairBatch
+from dpo_lab.models.load import evaluating
+from dpo_lab.reference.base import Reference
+from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.precision import Precision
+
+TOLERANCE = {"32-true": 1e-3, "bf16-mixed": 5e-2}  # nats; a cached reference was scored in other batch shapes
+
+
+def check_step_0(
+    module: PreferenceModule, step: list[PairBatch], reference: Reference, precision: Precision, device: torch.device
+) -> float:
+    """Return the largest gap in nats between policy and reference before the first step; they are the same model.
+
+    Raises:
+        RunError: if they disagree, for then every margin of the run would be wrong by as much.
+    """
+    module.to(device)
+    gap = 0.0
+    with evaluating(module.policy):  # an adapter from the round before differs under its own dropout, by design
+        for batch in step:
+            policy, fixed = module.pair_logps(batch.to(device))
+            gap = max(gap, float((policy.sums - fixed.sums).abs().max()))
+    allowed = 0.0 if reference.exact else TOLERANCE[precision.resolved()]
+    if math.isnan(gap) or gap > allowed:
+        raise RunError(
+            f"policy and reference are the same model before the first step, yet differ by {gap:.2g} nats (allowed {allowed:g}). "
+            "The model that is trained is then not the one that was scored: another number format or kernel; try precision=fp32."
+        )
+    return gap
