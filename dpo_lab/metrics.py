@@ -1,23 +1,52 @@
-"""Figures of preference training: one table of names and meanings, and means that are exact for ragged batches."""
+"""Figures of preference training: one table of what each means, and means that are exact for ragged batches."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MEANINGS: dict[str, str] = {
-    "loss": "mean of the loss over pairs",
-    "rewards/chosen": "beta x (policy - reference) log-probability of the chosen response, mean over pairs",
-    "rewards/rejected": "the same of the rejected response",
-    "rewards/margins": "rewards/chosen - rewards/rejected, mean over pairs",
-    "rewards/accuracies": "share of pairs with a margin above 0; a tie counts as wrong",
-    "rewards/accuracies_ties_half": "share of pairs with a margin above 0; a tie counts half",
-    "logps/chosen": "log-probability of the chosen response under the policy, nats, mean over pairs",
-    "logps/rejected": "the same of the rejected response",
-    "lr": "learning rate of the step",
-    "grad_norm": "norm of the step's gradient before clipping",
-}
+
+@dataclass(frozen=True)
+class Metric:
+    """What a figure means; every one is a mean over pairs unless its meaning says otherwise."""
+
+    name: str
+    meaning: str
+    formula: str
+    """With y_w the chosen and y_l the rejected response, pi the policy, ref the reference."""
+    unit: str
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("loss", "the loss", "loss(pi, ref)", "of the loss"),
+    Metric("rewards/chosen", "implicit reward of the chosen response", "beta (log pi(y_w) - log ref(y_w))", "beta x nats"),
+    Metric("rewards/rejected", "implicit reward of the rejected response", "beta (log pi(y_l) - log ref(y_l))", "beta x nats"),
+    Metric("rewards/margins", "by how much the chosen response is preferred", "rewards/chosen - rewards/rejected", "beta x nats"),
+    Metric("rewards/accuracies", "share of pairs ranked rightly; a tie counts as wrong", "1[margin > 0]", "share"),
+    Metric("rewards/accuracies_ties_half", "the same; a tie counts half", "1[margin > 0] + 1[margin = 0] / 2", "share"),
+    Metric("logps/chosen", "log-probability of the chosen response", "log pi(y_w)", "nats"),
+    Metric("logps/rejected", "log-probability of the rejected response", "log pi(y_l)", "nats"),
+    Metric("logps/chosen_per_token", "the same per token of each response", "log pi(y_w) / tokens(y_w)", "nats per token"),
+    Metric("logps/rejected_per_token", "the same per token of each response", "log pi(y_l) / tokens(y_l)", "nats per token"),
+    Metric(
+        "kl/implicit",
+        "drift on the data: mean log-ratio of both responses; negative where the policy leaves the data",
+        "(log pi(y_w) - log ref(y_w) + log pi(y_l) - log ref(y_l)) / 2",
+        "nats",
+    ),
+    Metric("lengths/chosen", "tokens of the chosen response, end token included", "tokens(y_w)", "tokens"),
+    Metric("lengths/rejected", "tokens of the rejected response, end token included", "tokens(y_l)", "tokens"),
+    Metric("lr", "learning rate of the step (no mean)", "lr x factor(step)", "-"),
+    Metric("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
+)
+
+
+def table() -> str:
+    """Return the metrics as a Markdown table, which docs/method.md holds."""
+    rows = [f"| `{each.name}` | {each.meaning} | {each.formula} | {each.unit} |" for each in METRICS]
+    return "\n".join(["| name | meaning | formula | unit |", "|---|---|---|---|", *rows])
 
 
 class MeanOverPairs:

@@ -2,7 +2,7 @@
 
 import torch
 
-from dpo_lab.metrics import MEANINGS, MeanOverPairs
+from dpo_lab.metrics import METRICS, MeanOverPairs
 from dpo_lab.scoring.logps import pair_logps
 from dpo_lab.training.module import pair_figures
 
@@ -19,7 +19,16 @@ def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:
 def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
     reference = pair_logps([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
     figures = pair_figures(pair_logps([1.0, 0.0, -1.0], [0.0, 0.0, 0.0]), reference, torch.zeros(3), beta=2.0)
-    assert set(figures) <= set(MEANINGS)
+    assert [*figures, "lr", "grad_norm"] == [each.name for each in METRICS]
     assert figures["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]
     assert figures["rewards/accuracies_ties_half"].tolist() == [1.0, 0.5, 0.0]
     assert figures["rewards/margins"].tolist() == [2.0, 0.0, -2.0]
+
+
+def test_lengths_per_token_log_probs_and_drift_by_hand() -> None:
+    policy, reference = pair_logps(-6.0, -8.0, tokens=(3, 2)), pair_logps(-5.0, -4.0, tokens=(3, 2))
+    figures = pair_figures(policy, reference, torch.zeros(1), beta=0.5)
+    assert (figures["lengths/chosen"].item(), figures["lengths/rejected"].item()) == (3, 2)
+    assert (figures["logps/chosen_per_token"].item(), figures["logps/rejected_per_token"].item()) == (-2.0, -4.0)
+    assert figures["kl/implicit"].item() == -2.5  # (-1 - 4) / 2
+    assert figures["rewards/margins"].item() == 1.5  # 0.5 * (-1 - -4)
