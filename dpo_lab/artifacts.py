@@ -18,6 +18,7 @@ from dpo_lab.progress import console
 
 SCHEMA = 1  # raise it when the same content would give different files
 MANIFEST = "manifest.json"
+NAME_LENGTH = 80  # characters of the readable part; file systems take 255 with lock and temporary names around it
 
 
 def content_id(kind: str, content: Mapping[str, Any]) -> str:
@@ -58,12 +59,13 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact | None":
-        """Return the artifact of a directory, or None if it is absent or unfinished."""
+        """Return the artifact of a directory, or None if it is absent, unfinished, or has lost a file since."""
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
             return None
-        return cls(path, manifest)
+        sizes = {name: (path / name).stat().st_size for name in manifest["files"] if (path / name).is_file()}
+        return cls(path, manifest) if sizes == {name: each["bytes"] for name, each in manifest["files"].items()} else None
 
 
 @dataclass(frozen=True)
@@ -89,11 +91,16 @@ class Plan:
     @property
     def path(self) -> Path:
         """Where the artifact stands: <root>/<kind>/<name>-<first 8 of id>."""
-        return self.root / self.kind / f"{self.name}-{self.id[:8]}"
+        return self.root / self.kind / f"{self.name[:NAME_LENGTH]}-{self.id[:8]}"
 
     def finished(self) -> Artifact | None:
         """Return the artifact if it is already made."""
-        return Artifact.open(self.path)
+        found = Artifact.open(self.path)
+        if found and found.id != self.id:
+            raise RunError(
+                f"{self.path} is another artifact whose id begins alike ({found.id}). Move it, or use paths.outputs=DIR."
+            )
+        return found
 
     def make(self, produce: Callable[[Path], dict[str, Any]], *, force: bool = False) -> Artifact:
         """Return the finished artifact, making it if need be; a lock lets only one process make it.
@@ -113,7 +120,7 @@ class Plan:
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            console.print(f"  another process is making {self.path}; waiting for it")
+            console.print(f"  another process is making {self.path}; waiting for it", markup=False)
             lock.acquire()
         with lock:
             if (done := self.finished()) and not force:
@@ -138,7 +145,9 @@ class Plan:
             "parents": list(self.parents),
             "content": self.content,
             "facts": facts,
-            "files": {str(path.relative_to(self.path)): file_digest(path) for path in files},
+            "files": {
+                str(path.relative_to(self.path)): {"bytes": path.stat().st_size, "sha256": file_digest(path)} for path in files
+            },
             "code": __version__,
             "seconds": round(seconds, 3),
         }

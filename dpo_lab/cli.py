@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
@@ -27,6 +27,9 @@ NOT_IN_NAME = ("force", "logger", "paths", "callbacks", "tags")  # what a sweep'
 
 class Stopped(BaseException):
     """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with an exit code of its own."""
+
+    received: ClassVar[int | None] = None
+    """The last signal: an import that it interrupts may fail with an error of its own instead."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -77,6 +80,7 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
     if "--version" in words:
         return main(["--version"])
     session = Session("outputs")
+    Stopped.received = None
     try:
         line = read(stage, words)
         session.outputs = line.value("paths.outputs", "outputs")
@@ -104,6 +108,7 @@ def signals_as_exceptions() -> Iterator[None]:
     """Raise Stopped on Ctrl-C and SIGTERM while the block runs (in the main thread, which alone may ask for it)."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        Stopped.received = number
         raise Stopped(number)
 
     try:
@@ -230,6 +235,8 @@ def run_job(config: Any, session: Session) -> None:
 
 def answer(error: Exception, outputs: str) -> tuple[int, str]:
     """Return exit code and message of a failure; the message is empty if only a traceback, printed here, says it."""
+    if Stopped.received is not None:
+        raise Stopped(Stopped.received)
     from dpo_lab.components import ConfigError, RunError
     from dpo_lab.data.problems import DataError
 

@@ -1,12 +1,14 @@
 """The command line before Hydra sees it: help, and what can be refused from the text alone. Imports nothing heavy."""
 
 import re
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_lab.paths import groups, nearest, options, stages
 
+OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
@@ -148,8 +150,7 @@ def general_help() -> str:
 def stage_help(stage: str) -> str:
     """Return what a stage does, its groups and their options, from the text of conf/ alone."""
     known = groups()
-    width = max(len(" ".join(options(name))) for name in known)
-    rows = {name: f"  {name:11} {' '.join(options(name)):{width}}  {what}" for name, what in known.items()}
+    rows = {name: help_row(name, what) for name, what in known.items()}
     return "\n".join(
         [
             f"usage: dpo-lab {stage} [-m] [group=option ...] [key=value ...]",
@@ -169,6 +170,15 @@ def stage_help(stage: str) -> str:
             "",
         ]
     )
+
+
+def help_row(name: str, what: str) -> str:
+    """Return a group with its options and what it decides; options that are too many for one line stand below."""
+    listed = " ".join(options(name))
+    if len(listed) <= OPTIONS_WIDTH:
+        return f"  {name:11} {listed:{OPTIONS_WIDTH}}  {what}"
+    indent = " " * 14
+    return f"  {name:11} {what}\n{textwrap.fill(listed, 110, initial_indent=indent, subsequent_indent=indent)}"
 
 
 def is_path_problem(override: str) -> bool:

@@ -118,14 +118,23 @@ def system_message(error: BaseException, outputs: str) -> str | None:
 def full_message(outputs: str) -> str:
     """Return what to do when the disk is full."""
     return (
-        f"the disk of {outputs} is full. Finished parts are kept below {outputs}; "
+        f"the disk of {outputs} is full. Kept there: {kept_parts(outputs) or 'nothing yet'}; "
         "free some space and run the same command again to continue, or move with paths.outputs=DIR."
     )
 
 
 def stop_message(how: str, outputs: str) -> str:
     """Return what a stopped run leaves."""
-    return f"stopped by {how}. Finished parts are kept below {outputs}; run the same command again to continue."
+    kept = kept_parts(outputs)
+    if not kept:
+        return f"stopped by {how}. No part was finished yet; run the same command again to start."
+    return f"stopped by {how}. Kept below {outputs}: {kept}. Run the same command again to continue."
+
+
+def kept_parts(outputs: str) -> str:
+    """Return which finished parts lie below the outputs directory, counted by kind."""
+    kinds = sorted(path.parent.parent.name for path in Path(outputs).glob("*/*/manifest.json"))
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -28,7 +28,7 @@ def component(cls: type[Class]) -> type[Class]:
 
     Constructing a component loads nothing and reads nothing; equal components compare and hash equal.
     """
-    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, use_attribute_docstrings=True)
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
     made: type[Class] = dataclass(frozen=True, kw_only=True, config=config)(cls)  # type: ignore[assignment]
     return made
 

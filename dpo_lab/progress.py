@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 EVERY_SECONDS = 15.0  # how often a log file (no terminal) gets a line
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False)
+console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
 
 
 class Part:

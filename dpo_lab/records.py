@@ -58,6 +58,8 @@ class PreferencePair:
     score_rejected: float | None = None
     preference: float | None = None
     """Probability that `chosen` is the better one; None when the data does not say."""
+    finished: tuple[bool, bool] = (True, True)
+    """Whether the chosen and the rejected response ended by themselves; one that was cut gets no end token."""
     source: str = ""
     """The file or part that the pair comes from."""
     row: int = 0
@@ -84,6 +86,7 @@ class PreferencePair:
             "row": self.row,
             "split": split,
             "rendered": self.prompt.rendered,
+            "finished": list(self.finished),
         }
 
     @classmethod
@@ -96,6 +99,7 @@ class PreferencePair:
             score_chosen=record["score_chosen"],
             score_rejected=record["score_rejected"],
             preference=record["preference"],
+            finished=tuple(record.get("finished", (True, True))),
             source=record["source"],
             row=record["row"],
         )
@@ -108,6 +112,12 @@ class Candidates:
     prompt: Prompt
     responses: tuple[str, ...]
     scores: tuple[float, ...] = ()
+    finished: tuple[bool, ...] = ()
+    """Whether each response ended by itself; empty: all did."""
+
+    def has_ended(self, index: int) -> bool:
+        """Return whether a response ended by itself."""
+        return not self.finished or self.finished[index]
 
     def to_record(self) -> dict[str, Any]:
         """Return the candidate record as plain data."""
@@ -122,7 +132,12 @@ class Candidates:
     def from_record(cls, record: dict[str, Any]) -> "Candidates":
         """Return the candidates of a record."""
         prompt = Prompt.of(record["prompt"], rendered=record.get("rendered", False))
-        return cls(prompt=prompt, responses=tuple(record["responses"]), scores=tuple(record["scores"]))
+        return cls(
+            prompt=prompt,
+            responses=tuple(record["responses"]),
+            scores=tuple(record["scores"]),
+            finished=tuple(record.get("finished", ())),
+        )
 
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from dpo_lab.artifacts import MANIFEST, Artifact, Plan
+from dpo_lab.components import RunError
 
 
 def writer(directory: Path) -> dict[str, Any]:
@@ -32,7 +33,26 @@ def test_the_manifest_tells_kind_parents_content_facts_and_digests(tmp_path: Pat
     assert manifest["content"] == {"seed": 0}
     assert manifest["facts"] == {"rows": 1}
     # sha256 of "one\n"
-    assert manifest["files"] == {"rows.txt": "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"}
+    digest = "2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806"
+    assert manifest["files"] == {"rows.txt": {"bytes": 4, "sha256": digest}}
+
+
+@pytest.mark.parametrize("damage", ["rows.txt", MANIFEST])
+def test_an_artifact_that_lost_or_cut_a_file_is_made_again(tmp_path: Path, damage: str) -> None:
+    made = plan(tmp_path).make(writer)
+    (made.path / damage).write_text("{")
+    assert plan(tmp_path).finished() is None
+    assert plan(tmp_path).make(writer).made_now
+    (made.path / "rows.txt").unlink()
+    assert plan(tmp_path).finished() is None
+
+
+def test_two_ids_that_begin_alike_are_not_taken_for_each_other(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(writer)
+    manifest = json.loads((made.path / MANIFEST).read_text())
+    (made.path / MANIFEST).write_text(json.dumps({**manifest, "id": manifest["id"][:8] + "0" * 56}))
+    with pytest.raises(RunError, match="another artifact whose id begins alike"):
+        plan(tmp_path).make(writer)
 
 
 def test_a_finished_artifact_is_not_made_again_unless_forced(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.ranking.pairrm import PairRM
 from dpo_lab.reference.cached import CachedReference
+from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.combinations import RULES, refuse_illegal
 from dpo_lab.stages.on_policy import OnPolicy
@@ -127,6 +128,23 @@ def test_a_micro_batch_is_part_of_a_batch() -> None:
     refused = message(trainer=TrainerSettings(batch_size=8, micro_batch_size=16))
     assert refused == "micro_batch_size=16 is more than batch_size=8; set recipe.micro_batch_size=8 or less."
     assert message(trainer=TrainerSettings(batch_size=16, micro_batch_size=16)) == ""
+
+
+def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    refused = message(trainer=TrainerSettings(accelerator="gpu"))
+    assert refused == "trainer.accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu."
+    assert message(trainer=TrainerSettings(accelerator="auto")) == ""
+
+
+def test_heads_have_to_share_the_width() -> None:
+    refused = message(model=TinyModel(hidden_size=100, num_heads=4))
+    assert refused == "model.hidden_size=100 is no multiple of 2 x model.num_heads=4; use model.hidden_size=104."
+    assert message(model=TinyModel(hidden_size=96, num_heads=4)) == ""
+
+
+def test_a_loss_that_compares_needs_a_reference() -> None:
+    assert message(reference=NoReference()).startswith("reference=none leaves this loss nothing to compare with")
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

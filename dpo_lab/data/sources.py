@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
@@ -34,12 +34,9 @@ class FilePairs(Given):
         return self.path.stem
 
     def content(self) -> dict[str, Any]:
-        """Return the fields with the file's digest in place of its path.
-
-        Raises:
-            DataError: if there is no such file.
-        """
-        return {**super().content(), "path": self.path.name, "sha256": file_digest(self.path) if self.path.is_file() else None}
+        """Return the fields with the file's digest in place of its path; how many rows may be unusable is no content."""
+        fields = {name: value for name, value in super().content().items() if name not in ("path", "max_dropped")}
+        return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
 
     def load(self, seed: int) -> GivenPairs:
         """Return the file's pairs, split by prompt."""
@@ -58,7 +55,7 @@ class HubPairs(Given):
     """Hub id or directory."""
     splits: tuple[str, ...]
     """Training split of each round; one split means one round."""
-    held_out: PositiveInt | None = None
+    held_out: Annotated[int, Field(ge=0)] | None = None
     """Prompts kept for evaluation; null: a fifth of them, at most 500."""
     max_length: MaxLength = 1024
     truncation: Truncation = "keep_end_prompt"

@@ -1,5 +1,7 @@
 """How far a policy has moved: the Kullback-Leibler divergence to another model, on the policy's own answers."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -10,7 +12,9 @@ from dpo_lab.tokens.store import TokenStore
 
 
 @torch.no_grad()
-def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout) -> torch.Tensor:
+def divergence(
+    policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout, advance: Callable[[int], None] = lambda count: None
+) -> torch.Tensor:
     """Return an estimate of KL(policy || other) per response of a store, in nats, shape (responses,).
 
     The Rao-Blackwell estimate: at every position of an answer that the policy drew, the exact divergence of the two
@@ -26,4 +30,5 @@ def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, layout: L
         per_token = (ours.exp() * (ours - theirs)).sum(-1).double().cpu()
         owner = batch.responses.repeat_interleave(batch.counts)
         total.index_add_(0, owner, per_token)
+        advance(len(batch.counts))
     return total

@@ -1,11 +1,10 @@
 """Evaluation on held-out prompts: answers before and after, judged; win rate; KL to the model before."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import torch
 from pydantic import PositiveInt
 
 from dpo_lab.components import component
@@ -33,7 +32,9 @@ class Answers:
     """With scores."""
     verdicts: list[Verdict]
     store: TokenStore
-    """The answers' token ids, without pairs."""
+    """The answers' token ids, without pairs; equal answers to one prompt stand there once."""
+    index: list[int]
+    """Where each answer stands in the store, in order."""
 
 
 @component
@@ -50,6 +51,13 @@ class GenerationEvaluation(Evaluation):
     max_prompts: PositiveInt | None = None
     """At most so many of the held-out prompts; null: all."""
 
+    def content(self) -> dict[str, Any]:
+        """Return what determines the figures: not how many prompts and answers a round of training draws."""
+        fields = super().content()
+        fields["prompts"] = {name: value for name, value in fields["prompts"].items() if name != "num_prompts"}
+        fields["sampler"] = {name: value for name, value in fields["sampler"].items() if name != "num_samples"}
+        return fields
+
     def held_out(self) -> list[Prompt]:
         """Return the prompts that are answered."""
         return self.prompts.held_out()[: self.max_prompts]
@@ -63,11 +71,9 @@ class GenerationEvaluation(Evaluation):
             drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, advance=shown.advance)
         candidates = decoded(prompts, drawn, loaded)
         verdicts = self.judge.rank(candidates)
-        scored = [
-            Candidates(prompt=each.prompt, responses=each.responses, scores=verdict.scores)
-            for each, verdict in zip(candidates, verdicts, strict=True)
-        ]
-        return Answers(scored, verdicts, tokenise_answers(ids, drawn)[0])
+        scored = [replace(each, scores=verdict.scores) for each, verdict in zip(candidates, verdicts, strict=True)]
+        store, index = tokenise_answers(ids, drawn)
+        return Answers(scored, verdicts, store, [response for each in index for response in each])
 
     def figures(self, answers: Answers) -> dict[str, float]:
         """Return the judge's mean score, and the means of its parts, over all answers."""
@@ -82,17 +88,22 @@ class GenerationEvaluation(Evaluation):
         """Return win rate against the model before, with its Wilson 95 % interval, and KL to it."""
         win_rate = share_of_wins(answers.candidates, answers_before)
         low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
-        with evaluating(policy.model), evaluating(before.model), torch.no_grad():
-            kl = divergence(policy.model, before.model, answers.store, layout)
-        return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl.mean())}
+        with evaluating(policy.model), evaluating(before.model), part("KL", answers.store.num_responses) as shown:
+            kl = divergence(policy.model, before.model, answers.store, layout, shown.advance)
+        return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}
 
 
 def decoded(prompts: Sequence[Prompt], drawn: Sequence[Sequence[Sequence[int]]], loaded: Loaded) -> list[Candidates]:
     """Return sampled token ids as text, without special tokens and outer white space."""
+    end = loaded.tokenizer.eos_token_id
     texts = loaded.tokenizer.batch_decode([answer for each in drawn for answer in each], skip_special_tokens=True)
     stripped = iter([text.strip() for text in texts])
     return [
-        Candidates(prompt=prompt, responses=tuple(next(stripped) for _ in each))
+        Candidates(
+            prompt=prompt,
+            responses=tuple(next(stripped) for _ in each),
+            finished=tuple(bool(answer) and answer[-1] == end for answer in each),
+        )
         for prompt, each in zip(prompts, drawn, strict=True)
     ]
 

@@ -10,6 +10,7 @@ from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.progress import part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
@@ -42,10 +43,11 @@ class PreferenceEvaluation(Evaluation):
         counts = torch.from_numpy(store.response_lengths().copy())
         pairs = torch.from_numpy(store.pairs.copy())
         device = next(policy.parameters()).device
-        ours, theirs = (
-            PairLogps(ResponseLogps(score_store(scorer, store, layout, device), counts), pairs)
-            for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
-        )
+        with part("evaluate", 2 * store.num_responses) as shown:
+            ours, theirs = (
+                PairLogps(ResponseLogps(score_store(scorer, store, layout, device, shown.advance), counts), pairs)
+                for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
+            )
         margin = loss.beta * (ours.margin - theirs.margin)
         accuracy = float((margin > 0).double().mean())
         low, high = wilson(accuracy, store.num_pairs)

@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
+import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -21,8 +22,15 @@ class Adapter(Component, ABC):
     """Name on the end screen."""
 
     @abstractmethod
-    def attach(self, model: nn.Module) -> nn.Module:
-        """Return the policy to train, made from a model that has no trainable part yet or an adapter from before."""
+    def attach(self, model: nn.Module, seed: int) -> nn.Module:
+        """Return the policy to train, made from a model that has no trainable part yet or an adapter from before.
+
+        Args:
+            seed: of what starts random.
+
+        Raises:
+            ConfigError: if the model holds an adapter that is not this one.
+        """
 
 
 @component
@@ -31,8 +39,12 @@ class NoAdapter(Adapter):
 
     label: ClassVar[str] = "none"
 
-    def attach(self, model: nn.Module) -> nn.Module:
+    def attach(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model with every weight trainable."""
+        if hasattr(model, "peft_config"):
+            raise ConfigError(
+                "adapter=none: the model to start from has an adapter on it; use adapter=lora to train that on."
+            )
         return model.requires_grad_(True)
 
 
@@ -51,19 +63,27 @@ class LoRA(Adapter):
     target_modules: str | tuple[str, ...] = "all-linear"
     """Module names, or `all-linear` for every linear layer but the head."""
 
-    def attach(self, model: nn.Module) -> nn.Module:
+    def attach(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model with its base frozen and this adapter on it; an adapter from before is trained on."""
         quiet_peft()
         from peft import LoraConfig, PeftModel, get_peft_model
 
         if isinstance(model, PeftModel):
+            found: Any = model.peft_config["default"]
+            if (found.r, found.lora_alpha) != (self.rank, self.alpha):
+                raise ConfigError(
+                    f"adapter.rank={self.rank} adapter.alpha={self.alpha}: the model to start from has an adapter with "
+                    f"rank={found.r} alpha={found.lora_alpha}, which is trained on. Use its numbers."
+                )
             return model
         model.requires_grad_(False)
         targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
         config = LoraConfig(
             r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets, task_type="CAUSAL_LM"
         )
-        adapted: nn.Module = get_peft_model(model, config)
+        with torch.random.fork_rng():  # peft draws A from torch's global generator
+            torch.manual_seed(seed)
+            adapted: nn.Module = get_peft_model(model, config)
         return adapted
 
 

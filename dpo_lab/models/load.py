@@ -66,7 +66,7 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
     _quiet()
     directory = Path(path)
     if (directory / ADAPTER_CONFIG).exists():
-        base = load_model(_base_of(directory))
+        base = load_model(base_of(path))
         return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
     tokenizer = load_tokenizer(path, revision)
     with _plain_errors(path):
@@ -110,9 +110,12 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
         model.train(was_training)
 
 
-def _base_of(directory: Path) -> str:
-    config = json.loads((directory / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    return str(config["base_model_name_or_path"])
+def base_of(path: str) -> str:
+    """Return the model that an adapter's directory sits on; the path itself where it holds no adapter."""
+    config = Path(path) / ADAPTER_CONFIG
+    if not config.exists():
+        return str(Path(path).resolve()) if Path(path).exists() else path
+    return base_of(str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]))
 
 
 @contextmanager

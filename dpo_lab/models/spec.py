@@ -1,9 +1,9 @@
 """What a model is: a recipe for a tiny one, or the name of pretrained weights."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from dpo_lab.components import Component, component
 from dpo_lab.models.adapter import Adapter, NoAdapter
@@ -37,6 +37,17 @@ class PretrainedModel(ModelSpec):
         """The last part of the path."""
         return Path(self.path).name
 
+    def content(self) -> dict[str, Any]:
+        """Return what determines the weights; of a directory also size and time of its files, which a changed weight changes."""
+        fields = {name: value for name, value in super().content().items() if name != "licence"}
+        directory = Path(self.path)
+        files = sorted(path for path in directory.glob("*") if path.is_file()) if directory.is_dir() else []
+        return {**fields, "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}}
+
+    def birth(self) -> dict[str, Any]:
+        """Return the part of the content that determines the weights: neither quantisation nor adapter."""
+        return {name: value for name, value in self.content().items() if name not in ("quant", "adapter")}
+
 
 @component
 class TinyModel(ModelSpec):
@@ -50,7 +61,7 @@ class TinyModel(ModelSpec):
     intermediate_size: PositiveInt = 352
     num_layers: PositiveInt = 2
     num_heads: PositiveInt = 4
-    vocab_size: PositiveInt = 4096
+    vocab_size: Annotated[int, Field(ge=300)] = 4096
     """At most so many tokens: 256 bytes, special tokens, merges learned from the text."""
     sft_examples: PositiveInt = 14400
     """Examples seen once, in order, when there are any."""

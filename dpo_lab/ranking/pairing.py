@@ -41,6 +41,7 @@ class BestVsWorst(Pairing):
                     rejected=each.responses[worst],
                     score_chosen=each.scores[best],
                     score_rejected=each.scores[worst],
+                    finished=(each.has_ended(best), each.has_ended(worst)),
                     preference=ranker.win_probability(each.scores[best], each.scores[worst]),
                     source=ranker.label,
                     row=row,

@@ -1,5 +1,6 @@
 """The cached reference: scored once per token store, kept on disk by content, audited when it is used again."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,6 @@ from dpo_lab.reference.base import Reference, ReferenceScorer
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.passes import score_store, scorer_of, token_positions
 from dpo_lab.scoring.score import score
-from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 
 SCORING_VERSION = 1  # raise it when the same weights and ids would give other numbers
@@ -80,7 +80,7 @@ def reference_pass(
     content = {
         "weights": weights_digest(model),
         "tokens": store.fingerprint(),
-        "dtype": str(next(model.parameters()).dtype),
+        "dtype": number_format(model),
         "scoring": [SCORING_VERSION, own_logits],
     }
     plan = Plan(root, "reference", name, content)
@@ -99,6 +99,14 @@ def reference_pass(
     return CachedScorer(per_token, store), artifact
 
 
+def number_format(model: nn.Module) -> str:
+    """Return the dtype of the weights, and the one that is computed in if autocast says another."""
+    weight = next(model.parameters())
+    kind = weight.device.type
+    computed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    return f"{weight.dtype} {computed}"
+
+
 def audit(
     model: nn.Module,
     store: TokenStore,
@@ -113,7 +121,8 @@ def audit(
     count = min(cached.audit_rows, store.num_responses)
     if not count:
         return
-    generator = torch.Generator().manual_seed(derive(0, "audit", path.name))
+    # other rows each time, so that in the end all are looked at; no result depends on which
+    generator = torch.Generator().manual_seed(time.time_ns())
     chosen = torch.randperm(store.num_responses, generator=generator)[:count]
     batch = layout.rows(store, chosen.tolist()).to(next(model.parameters()).device)
     with evaluating(model):

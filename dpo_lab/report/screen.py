@@ -36,6 +36,15 @@ def size(parameters: int) -> str:
     return f"{parameters / 1e6:.2f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B"
 
 
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> count_of(1, "pair"), count_of(2, "pair")
+    ('1 pair', '2 pairs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def header(name: str, choices: Sequence[tuple[str, str]], parameters: int | None, threads: int) -> str:
     """Return the first line: the run's name and what it is made of, the model first, with its size if that is known."""
     shown = [f"{kind} {choice}" for kind, choice in choices]
@@ -52,7 +61,7 @@ def pretrain_line(made_in: float | None, path: str) -> str:
 
 def round_line(number: int, rounds: int, pairs: str, facts: Facts) -> str:
     """Return the line of a finished round; `pairs` says where its pairs came from."""
-    dpo = f"DPO {facts['steps']} steps {seconds(facts['seconds/dpo'])}"
+    dpo = f"DPO {count_of(facts['steps'], 'step')} {seconds(facts['seconds/dpo'])}"
     loss = f"loss {short(facts['loss/first'])} -> {short(facts['loss/last'])}"
     return f"{number + 1} round {number}/{rounds}  {pairs} | reference {seconds(facts['seconds/reference'])} | {dpo}  {loss}"
 
@@ -60,7 +69,8 @@ def round_line(number: int, rounds: int, pairs: str, facts: Facts) -> str:
 def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
     """Return how the pairs of a round were made."""
     answers = sampled["answers"] // sampled["prompts"]
-    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked | {ranked['pairs']} pairs"
+    pairs = count_of(ranked["pairs"], "pair")
+    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked | {pairs}"
 
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:

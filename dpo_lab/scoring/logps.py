@@ -29,7 +29,9 @@ class ResponseLogps:
     def total(self, per_token: Tensor) -> Tensor:
         """Return the sums of a per-token quantity over each response's tokens, shape (responses,)."""
         owner = torch.repeat_interleave(self.counts, output_size=per_token.shape[0])  # token -> its response
-        return per_token.new_zeros(self.counts.shape[0]).index_add(0, owner, per_token)
+        # in float32 the running sum of a long response loses digits: 1.3e-5 against 4e-6 in the golden curves' losses
+        zeros = per_token.new_zeros(self.counts.shape[0], dtype=torch.float64)
+        return zeros.index_add(0, owner, per_token.double()).to(per_token.dtype)
 
     def first(self, responses: Tensor, limits: Tensor) -> Tensor:
         """Return the log-probability of the first `limits` tokens of some responses, shape of `responses`.

@@ -37,7 +37,7 @@ def base_model(
     """
     if isinstance(spec, PretrainedModel):
         announce(None)
-        return ModelOnDisk(spec.path, content_id("pretrained", pretrained_content(spec)), spec.revision), None
+        return ModelOnDisk(spec.path, content_id("pretrained", spec.birth()), spec.revision), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
     examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []
@@ -58,14 +58,6 @@ def base_model(
     if not artifact.made_now:
         announce(artifact.facts["parameters"])
     return ModelOnDisk(str(artifact.path), artifact.id), artifact
-
-
-def pretrained_content(spec: PretrainedModel) -> dict[str, Any]:
-    """Return what determines pretrained weights; for a directory, size and time of its files too."""
-    directory = Path(spec.path)
-    files = sorted(path for path in directory.glob("*") if path.is_file()) if directory.is_dir() else []
-    stats = {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
-    return {"path": spec.path, "revision": spec.revision, "files": stats}
 
 
 def make_tiny(

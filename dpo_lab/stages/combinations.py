@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+import torch
+
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Given, Prompts
 from dpo_lab.data.prompts import FilmPrompts
@@ -10,6 +12,7 @@ from dpo_lab.data.sources import HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.models.adapter import NoAdapter
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant
+from dpo_lab.models.spec import TinyModel
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages.on_policy import OnPolicy
 
@@ -94,6 +97,24 @@ def micro_batch_larger_than_batch(train: "Train") -> str | None:
     return f"micro_batch_size={part} is more than batch_size={whole}; set recipe.micro_batch_size={whole} or less."
 
 
+def gpu_without_one(train: "Train") -> str | None:
+    """A device that is asked for by name has to be there."""
+    if train.trainer.accelerator != "gpu" or torch.cuda.is_available():
+        return None
+    return "trainer.accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu."
+
+
+def heads_that_do_not_divide(train: "Train") -> str | None:
+    """Attention heads share the width evenly, in even parts for the rotary positions."""
+    model = train.model
+    if not isinstance(model, TinyModel) or model.hidden_size % (2 * model.num_heads) == 0:
+        return None
+    return (
+        f"model.hidden_size={model.hidden_size} is no multiple of 2 x model.num_heads={model.num_heads}; "
+        f"use model.hidden_size={-(-model.hidden_size // (2 * model.num_heads)) * 2 * model.num_heads}."
+    )
+
+
 RULES: tuple[Callable[["Train"], str | None], ...] = (
     quantised_base_trained_in_full,
     more_rounds_than_given_pairs,
@@ -103,6 +124,8 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     film_prompts_run_out,
     reference_that_a_loss_needs,
     micro_batch_larger_than_batch,
+    gpu_without_one,
+    heads_that_do_not_divide,
 )
 """Each returns what is wrong and what to use instead, or None."""
 

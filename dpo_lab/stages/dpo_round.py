@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,14 +12,16 @@ import numpy as np
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import RunError
 from dpo_lab.data.base import Data
-from dpo_lab.models.load import ModelOnDisk, load_model, load_tokenizer, save_model
+from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
 from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair
 from dpo_lab.scoring.score import needs_own_logits
+from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
+from dpo_lab.training.loggers import LocalLogger, RunLogger
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.step_0 import check_step_0
 
@@ -47,7 +50,7 @@ def token_store(
 ) -> tuple[TokenStore, Artifact]:
     """Return the token store of some pairs and the artifact it stands in."""
     digest = hashlib.sha256(
-        repr([(pair.id, pair.score_chosen, pair.score_rejected, pair.preference) for pair in pairs]).encode()
+        repr([(pair.id, pair.finished, pair.score_chosen, pair.score_rejected, pair.preference) for pair in pairs]).encode()
     ).hexdigest()
     content = {"pairs": digest, "tokenizer": base.id, "max_length": data.max_length, "truncation": data.truncation}
     plan = Plan(root, "tokens", name, content, parents=[base.id])
@@ -83,23 +86,31 @@ def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
         "labels": [store.label_digest(name) for name in train.loss.needs_labels],
         "adapter": train.model.adapter.content(),
         "seed": [train.seed, this.number],
-        **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "precision", "layout")},
+        "precision": train.precision.resolved(train.trainer.device()),
+        **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
     }
     plan = Plan(train.outputs, "policy", this.name, content, parents=[this.start.id, this.reference.id])
     return plan.make(lambda directory: _produce(train, this, store, directory), force=train.force)
 
 
+def recorded(loggers: Mapping[str, RunLogger]) -> list[RunLogger]:
+    """Return the loggers, the local record among them whatever was asked for: a run without it cannot be looked at later."""
+    others = [each for each in loggers.values() if not isinstance(each, LocalLogger)]
+    return [LocalLogger(), *others]
+
+
 def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) -> dict[str, Any]:
-    device, seed = train.trainer.device(), train.seed * 1000 + this.number
+    device, seed = train.trainer.device(), derive(train.seed, "round", this.number)
     loaded = load_model(this.start.path, this.start.revision)
     model = loaded.model.to(device)
-    own_logits = needs_own_logits(model, train.layout.rows(store, [0]).to(device))
     same = this.reference.id == this.start.id or not train.reference.compares
     reference_model = model if same else this.reference.loaded(device).model
-    scorer, reference_seconds = train.reference.scorer(
-        reference_model, store, train.layout, root=train.outputs, name=this.name, own_logits=own_logits
-    )
-    policy = train.model.adapter.attach(model)
+    with train.precision.autocast(device):  # the reference is scored as the policy will be
+        own_logits = needs_own_logits(model, train.layout.rows(store, [0]).to(device))
+        scorer, reference_seconds = train.reference.scorer(
+            reference_model, store, train.layout, root=train.outputs, name=this.name, own_logits=own_logits
+        )
+    policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     settings = train.trainer
     batches = pair_batches(
         store,
@@ -123,10 +134,10 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
             train.precision,
             part=shown,
             directory=directory,
-            loggers=train.logger.values(),
+            loggers=recorded(train.logger),
             callbacks=train.callbacks.values(),
         )
-    save_model(policy, loaded.tokenizer, directory, _absolute(this.base.path))
+    save_model(policy, loaded.tokenizer, directory, base_of(this.base.path))
     return {
         "pairs": store.num_pairs,
         "steps": total_steps,
@@ -137,7 +148,3 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
         "seconds/reference": reference_seconds,
         "seconds/dpo": time.monotonic() - started,
     }
-
-
-def _absolute(path: str) -> str:
-    return str(Path(path).resolve()) if Path(path).exists() else path

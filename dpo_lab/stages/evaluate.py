@@ -72,11 +72,11 @@ def evaluate_pairs(
     def produce(directory: Path) -> dict[str, Any]:
         device = train.trainer.device()
         frozen, model = reference.loaded(device).model, policy.loaded(device).model
-        own_logits = needs_own_logits(frozen, train.layout.rows(store, [0]).to(device))
-        scorer, _ = train.reference.scorer(
-            frozen, store, train.layout, root=train.outputs, name=f"{name}-held-out", own_logits=own_logits
-        )
-        with evaluating(model):
+        with train.precision.autocast(device), evaluating(model):
+            own_logits = needs_own_logits(frozen, train.layout.rows(store, [0]).to(device))
+            scorer, _ = train.reference.scorer(
+                frozen, store, train.layout, root=train.outputs, name=f"{name}-held-out", own_logits=own_logits
+            )
             return evaluation.figures(model, scorer, train.loss, store, train.layout, own_logits=own_logits)
 
     return plan.make(produce, force=train.force)

@@ -1,6 +1,6 @@
 """Pairs made by the policy itself: sample, rank, pair."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -74,7 +74,8 @@ def make_pairs(
         ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
         with evaluating(loaded.model) as model, part("sample", len(prompts)) as shown:
             drawn = data.sampler.sample(model, loaded.tokenizer, ids, derive(seed, "sample"), advance=shown.advance)
-        write_jsonl(directory / CANDIDATES, (each.to_record() for each in decoded(prompts, drawn, loaded)))
+        origin = {"model": policy.id, "seed": seed, "sampling": data.sampler.content()}
+        write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in decoded(prompts, drawn, loaded)))
         return {
             "prompts": len(prompts),
             "answers": sum(map(len, drawn)),
@@ -87,11 +88,10 @@ def make_pairs(
 
     def rank(directory: Path) -> dict[str, Any]:
         sets = [Candidates.from_record(record) for record in read_jsonl(candidates.path / CANDIDATES)]
-        verdicts = data.ranker.rank(sets)
-        scored = [
-            Candidates(prompt=each.prompt, responses=each.responses, scores=verdict.scores)
-            for each, verdict in zip(sets, verdicts, strict=True)
-        ]
+        with part("rank", len(sets)) as shown:
+            verdicts = data.ranker.rank(sets)
+            shown.advance(len(sets))
+        scored = [replace(each, scores=verdict.scores) for each, verdict in zip(sets, verdicts, strict=True)]
         pairs = data.pairing.pairs(scored, data.ranker)
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))

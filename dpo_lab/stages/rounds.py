@@ -10,16 +10,19 @@ import torch
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs
+from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
 from dpo_lab.report import screen as text
+from dpo_lab.seeding import derive
 from dpo_lab.stages.base_model import base_model
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
 from dpo_lab.stages.train import Screen
+from dpo_lab.tokens.store import TokenStore
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -44,9 +47,8 @@ class Progress:
     """The evaluation of the newest policy."""
 
 
-def run_rounds(train: "Train", given: GivenPairs | None, directory: Path, run_name: str) -> dict[str, Any]:
+def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, directory: Path, run_name: str) -> dict[str, Any]:
     """Run all rounds; write the run's files into `directory`; return the summary."""
-    screen = Screen()
     data = train.data
     choices = [("model", train.model.label), ("data", data.label)]
     if isinstance(data, OnPolicy):
@@ -63,7 +65,7 @@ def run_rounds(train: "Train", given: GivenPairs | None, directory: Path, run_na
         state.seconds["pretrain"] = made.seconds
         screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
     else:
-        screen.say(text.pretrain_line(None, base.path))
+        screen.say(f"1 model      {base.path}")
     if isinstance(train.evaluation, GenerationEvaluation):
         state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
         state.seconds["evaluate"] += state.before.seconds
@@ -82,20 +84,32 @@ def play_rounds(state: Progress) -> list[Artifact]:
         reference = start if train.iteration.reference == "previous" else base
         this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
         pairs, held_out, how = round_pairs(state, this, start)
-        store, tokens = token_store(pairs, train.data, base, root=train.outputs, name=this.name, force=train.force)
-        state.screen.say(*(f"  {note}" for note in tokens.facts["notes"]))
+        store = store_of(state, pairs, this.name)
+        kept = store_of(state, held_out, f"{this.name}-held-out") if held_out else None
+        if state.given:
+            how = f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
         if store.num_pairs < train.trainer.batch_size:
             state.screen.say(
-                f"  {store.num_pairs} pairs are fewer than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
+                f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
             )
         policy = train_round(train, this, store)
         policies.append(policy)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
         state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
+        if start is not base:
+            start.release()
         start = ModelOnDisk(str(policy.path), policy.id)
-        evaluate_round(state, this, start, held_out)
+        evaluate_round(state, this, start, kept)
     return policies
+
+
+def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenStore:
+    """Return the token store of some pairs and say what was cut or left out."""
+    store, made = token_store(pairs, state.train.data, state.base, root=state.train.outputs, name=name, force=state.train.force)
+    where = "held out: " if name.endswith("held-out") else ""
+    state.screen.say(*(f"  {where}{note}" for note in made.facts["notes"]))
+    return store
 
 
 def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list[PreferencePair], list[PreferencePair], str]:
@@ -103,7 +117,7 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
     train, data = state.train, state.train.data
     if state.given:
         train_pairs, held_out = state.given.train, state.given.held_out
-        return train_pairs, held_out, f"{len(train_pairs)} pairs, {len(held_out)} held out"
+        return train_pairs, held_out, ""
     assert isinstance(data, OnPolicy)
     which = this.number - 1 if train.iteration.prompts == "disjoint" else 0
     made = make_pairs(
@@ -112,7 +126,7 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
         data.prompts.for_round(which, train.seed),
         root=train.outputs,
         name=this.name,
-        seed=train.seed * 1000 + this.number,
+        seed=derive(train.seed, "round", this.number),
         device=train.trainer.device(),
         force=train.force,
     )
@@ -127,7 +141,7 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
     return made.pairs, [], text.made_pairs_text(made.candidates.facts, made.candidates.seconds, made.ranked.facts)
 
 
-def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: list[PreferencePair]) -> None:
+def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> None:
     """Measure the policy of a round and note the figures."""
     train, evaluation = state.train, state.train.evaluation
     name = f"{this.name}-after"
@@ -139,10 +153,7 @@ def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: 
             state.summary[f"{figure}/round_{this.number}"] = facts[figure]
         state.seconds["evaluate"] += state.after.seconds
     elif isinstance(evaluation, PreferenceEvaluation) and held_out:
-        store, _ = token_store(
-            held_out, train.data, state.base, root=train.outputs, name=f"{this.name}-held-out", force=train.force
-        )
-        made = evaluate_pairs(train, evaluation, policy, this.reference, store, name)
+        made = evaluate_pairs(train, evaluation, policy, this.reference, held_out, name)
         state.summary |= made.facts
         state.seconds["evaluate"] += made.seconds
 
@@ -172,11 +183,16 @@ def finish(state: Progress, directory: Path, policies: list[Artifact]) -> None:
     join_metrics(policies, directory / METRICS)
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
-    screen.say(text.footer(str(directory / "summary.json"), NEXT))
+    screen.say(text.footer(str(directory / "summary.json"), next_commands(train)))
     screen.save(directory, summary, plain_fields(train))
 
 
-NEXT = ("python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo")
+def next_commands(train: "Train") -> tuple[str, ...]:
+    """Return what a person may try after this run."""
+    if isinstance(train.data, FilePairs):
+        given = f"data=jsonl data.path={train.data.path}"
+        return f"python train.py {given} seed=1", f"python train.py -m {given} loss=dpo,ipo"
+    return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"
 
 
 def join_metrics(policies: list[Artifact], path: Path) -> None:

@@ -52,7 +52,8 @@ class Train(Component):
     def content(self) -> dict[str, Any]:
         """Return what determines the run's figures: not where they go, nor what it is called."""
         neutral = ("force", "outputs", "tags", "logger", "callbacks")
-        return {name: value for name, value in super().content().items() if name not in neutral}
+        fields = {name: value for name, value in super().content().items() if name not in neutral}
+        return {**fields, "precision": self.precision.resolved(self.trainer.device())}
 
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.
@@ -69,11 +70,12 @@ class Train(Component):
         plan = Plan(self.outputs, "train", name, self.content())
         if (done := plan.finished()) and not self.force:
             return show_finished(done)
+        screen = Screen()
         given = self.data.load(self.seed) if isinstance(self.data, Given) else None
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        made = plan.make(lambda directory: run_rounds(self, given, directory, plan.path.name), force=self.force)
-        return read_summary(made)
+        made = plan.make(lambda directory: run_rounds(self, given, screen, directory, plan.path.name), force=self.force)
+        return read_summary(made) if made.made_now else show_finished(made)
 
 
 def show_finished(run: Artifact) -> dict[str, Any]:

@@ -15,6 +15,7 @@ MEANINGS = {
     "prompt_too_long": "pairs whose prompt was cut at its beginning to fit {max_length} tokens",
     "response_too_long": "pairs with a response cut at its end, so without end token",
     "dropped": "pairs longer than {max_length} tokens left out",
+    "template_refused": "pairs left out because the model's chat template refuses the order of their turns",
     "same_tokens": "pairs left out because both responses are the same after cutting",
 }
 
@@ -54,11 +55,16 @@ def tokenise_pairs(
     Raises:
         TooLongError: under `error`, or when no pair is left.
     """
-    sides = [(pair.prompt, text) for pair in pairs for text in (pair.chosen, pair.rejected)]
-    encoded = ChatEncoder(tokenizer).encode(sides)
-    builder, counts = StoreBuilder(), Counter[str]()
-    for pair, chosen, rejected in zip(pairs, encoded[::2], encoded[1::2], strict=True):
-        prompt, answers = chosen.prompt, [chosen.response, rejected.response]
+    encoder = ChatEncoder(tokenizer)
+    taken = [pair for pair in pairs if encoder.takes(pair.prompt)]
+    encoded = encoder.encode([(pair.prompt, text) for pair in taken for text in (pair.chosen, pair.rejected)])
+    builder, counts = StoreBuilder(), Counter[str](template_refused=len(pairs) - len(taken))
+    for pair, chosen, rejected in zip(taken, encoded[::2], encoded[1::2], strict=True):
+        prompt = chosen.prompt
+        answers = [
+            each.response if ended else without_end(each.response, tokenizer)
+            for each, ended in zip((chosen, rejected), pair.finished, strict=True)
+        ]
         too_long = len(prompt) + max(map(len, answers)) > max_length
         if too_long and truncation == "error":
             raise TooLongError(
@@ -83,9 +89,15 @@ def tokenise_pairs(
             score_rejected=pair.score_rejected,
             preference=pair.preference,
         )
-    if pairs and sum(counts[name] for name in ("dropped", "same_tokens")) == len(pairs):
-        raise TooLongError(f"none of {len(pairs)} pairs is left at data.max_length={max_length}. Raise it.")
-    return Tokenised(builder.build(), {name: count for name, count in counts.items() if count})
+    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count})
+    if pairs and not made.store.num_pairs:
+        raise TooLongError(f"none of {len(pairs)} pairs is left: {'; '.join(made.notes(max_length))}. Raise data.max_length.")
+    return made
+
+
+def without_end(response: list[int], tokenizer: Any) -> list[int]:
+    """Return a response that was cut, without the end token that a finished one has; never nothing."""
+    return response[:-1] if len(response) > 1 and response[-1] == tokenizer.eos_token_id else response
 
 
 def cut_prompt(prompt: list[int], longest_response: int, max_length: int, bos: int | None) -> list[int]:

@@ -58,6 +58,14 @@ class ChatEncoder:
         text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         return text
 
+    def takes(self, prompt: Prompt) -> bool:
+        """Return whether the template renders the prompt; some refuse a conversation that the assistant opens."""
+        try:
+            self.prompt_text(prompt)
+        except TemplateError:
+            return False
+        return True
+
     def full_text(self, prompt: Prompt, prompt_text: str, response: str) -> str:
         """Return prompt and response as one text; it starts with `prompt_text`."""
         if prompt.rendered:
@@ -82,6 +90,8 @@ class ChatEncoder:
         ids = dict(zip((prompt.id for prompt in distinct), self.prompt_ids(distinct), strict=True))
         texts = {prompt.id: self.prompt_text(prompt) for prompt in distinct}
         full = [self.full_text(prompt, texts[prompt.id], response) for prompt, response in items]
+        if not items:
+            return []
         batch = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
         return [
             self._split(ids[prompt.id], texts[prompt.id], response, text, together, offsets, prompt.rendered)
@@ -102,7 +112,8 @@ class ChatEncoder:
         else:
             ids, begins = together[len(prompt) :], [begin for begin, _ in offsets[len(prompt) - shift :]]
         content = response if rendered else response.strip()
-        content_end = text.rindex(content) + len(content) if content and content in text else len(start)
+        found = text.find(content, len(start))  # from the left: the template's own tail may hold a short answer again
+        content_end = found + len(content) if found >= 0 else len(start)
         return Encoded(prompt, self._ended(ids, begins, content_end), retokenised)
 
     def _ended(self, ids: list[int], begins: list[int], content_end: int) -> list[int]:
@@ -112,7 +123,7 @@ class ChatEncoder:
             if begin >= content_end and token == eos:
                 return ids[: position + 1]
         kept = [token for token, begin in zip(ids, begins, strict=True) if begin < content_end]
-        return [*kept, eos]
+        return kept if kept[-1:] == [eos] else [*kept, eos]
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         batch: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

@@ -39,7 +39,7 @@ def fit(
     trainer = L.Trainer(
         accelerator=settings.accelerator,
         devices=1,
-        precision=precision.resolved(),
+        precision=precision.resolved(settings.device()),
         max_epochs=batches.epochs,
         max_steps=settings.max_steps or -1,
         logger=[each.build(directory) for each in loggers],

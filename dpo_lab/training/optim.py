@@ -40,11 +40,18 @@ class Optim(Component, ABC):
     def factor(self, total_steps: int) -> Callable[[int], float]:
         """Return the function from steps done (0, 1, ...) to the factor on `lr`.
 
-        The first DPO code's "n warm-up steps" give min(1, (k + 1) / (n + 1)): a warm-up of n + 1 steps here.
-
         >>> factor = AdamW(lr=1.0, warmup=0.5, schedule="linear", final=0.0).factor(4)
         >>> [round(factor(step), 2) for step in range(4)]
         [0.5, 1.0, 1.0, 0.5]
+
+        The first DPO code's "n warm-up steps" give min(1, (k + 1) / (n + 1)), which is a warm-up of n + 1 steps here (n = 4,
+        20 steps); transformers' and TRL's begin at 0:
+
+        >>> [round(RMSprop(lr=1.0, warmup=5 / 20).factor(20)(step), 2) for step in range(6)]
+        [0.2, 0.4, 0.6, 0.8, 1.0, 1.0]
+        >>> factor = AdamW(lr=1.0, warmup=4 / 20, warmup_from="zero", schedule="linear", final=0.0).factor(20)
+        >>> [factor(step) for step in (0, 1, 4, 5, 19)]
+        [0.0, 0.25, 1.0, 0.9375, 0.0625]
         """
         warm = self.warmup * total_steps
         ahead = 1 if self.warmup_from == "step" else 0
@@ -84,12 +91,21 @@ class AdamW(Optim):
 
 @component
 class RMSprop(Optim):
-    """RMSprop (Tieleman and Hinton 2012) as the first DPO code trains: half of AdamW's state, no running mean of gradients."""
+    """RMSprop (Tieleman and Hinton 2012) as the first DPO code trains: half of AdamW's state, no running mean of gradients.
+
+    The running mean of squares starts at 0, so that a first step at the full rate would be 1 / sqrt(1 - alpha) times too long:
+
+    >>> weight = nn.Parameter(torch.zeros(1))
+    >>> weight.grad = torch.ones(1)
+    >>> RMSprop(lr=0.01, alpha=0.99).optimizer([weight]).step()
+    >>> weight.data  # 10 x lr; the warm-up is there for it
+    tensor([-0.1000])
+    """
 
     alpha: Share = 0.99
     """Decay of the running mean of squared gradients."""
     eps: PositiveFloat = 1e-8
-    """Added to the root of that mean, which starts at 0: the first steps are up to 1 / sqrt(1 - alpha) times longer."""
+    """Added to the root of that mean."""
     schedule: Schedule = "constant"
     """Course after the warm-up; `flat_then_linear` stays at the peak for the first half."""
     clip: PositiveFloat | None = 10.0

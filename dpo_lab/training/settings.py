@@ -31,6 +31,7 @@ class TrainerSettings(Component):
         return torch.device("cuda" if on_gpu else "cpu")
 
     def content(self) -> dict[str, Any]:
-        """Return what determines the result: how often figures are logged and the micro-batch do not."""
-        neutral = ("log_every", "micro_batch_size", "accelerator")
-        return {name: value for name, value in super().content().items() if name not in neutral}
+        """Return what determines the result: how often figures are logged does not; the device does, by its rounding."""
+        neutral = ("log_every", "accelerator")
+        fields = {name: value for name, value in super().content().items() if name not in neutral}
+        return {**fields, "device": self.device().type}

@@ -24,11 +24,12 @@ def check_step_0(
     """
     module.to(device)
     gap = 0.0
-    with evaluating(module.policy):  # an adapter from the round before differs under its own dropout, by design
+    # in eval mode: an adapter from the round before differs under its own dropout, by design
+    with evaluating(module.policy), precision.autocast(device):
         for batch in step:
             policy, fixed = module.pair_logps(batch.to(device))
             gap = max(gap, float((policy.sums - fixed.sums).abs().max()))
-    allowed = 0.0 if reference.exact else TOLERANCE[precision.resolved()]
+    allowed = 0.0 if reference.exact else TOLERANCE[precision.resolved(device)]
     if math.isnan(gap) or gap > allowed:
         raise RunError(
             f"policy and reference are the same model before the first step, yet differ by {gap:.2g} nats (allowed {allowed:g}). "

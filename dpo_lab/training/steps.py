@@ -9,7 +9,7 @@ from dpo_lab.training.module import StepModule
 
 
 class StepFigures(L.Callback):
-    """Hands the figures of every n-th step, and of the last, to the loggers; keeps the first and the newest."""
+    """Hands the figures of the first, every n-th and the last step to the loggers; keeps the first and the newest."""
 
     def __init__(self, every: int) -> None:
         self.every = every
@@ -19,7 +19,7 @@ class StepFigures(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Collect and log."""
         assert isinstance(pl_module, StepModule)
-        if trainer.global_step % self.every == 0 or trainer.global_step == pl_module.total_steps:
+        if trainer.global_step in (1, pl_module.total_steps) or trainer.global_step % self.every == 0:
             self.newest = pl_module.figures()
             self.first = self.first or self.newest
             for logger in trainer.loggers:

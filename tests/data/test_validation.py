@@ -14,7 +14,7 @@ from dpo_lab.records import PreferencePair, Prompt
 QUESTION = Prompt.from_text("Is it late?")
 
 
-def pair(chosen: str = "No.", rejected: str = "Yes.", prompt: Prompt = QUESTION, row: int = 1, **scores: float) -> PreferencePair:
+def pair(chosen: str = "No.", rejected: str = "Yes.", prompt: Prompt = QUESTION, row: int = 1, **scores: Any) -> PreferencePair:
     return PreferencePair(prompt=prompt, chosen=chosen, rejected=rejected, source="pairs.jsonl", row=row, **scores)
 
 

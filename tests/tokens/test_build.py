@@ -1,5 +1,6 @@
 """Truncation: what is cut, dropped, refused, and that it is counted."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -58,6 +59,21 @@ def test_pairs_that_become_equal_are_left_out(tokenizer: Any) -> None:
     same_start = pair("a", "b c d e f", "b c d e g")
     made = tokenise_pairs([same_start, pair("a", "b", "c")], tokenizer, max_length=8, truncation="keep_end_prompt")
     assert (made.store.num_pairs, made.counts["same_tokens"]) == (1, 1)
+
+
+def test_an_answer_that_was_cut_gets_no_end_token(tokenizer: Any) -> None:
+    cut = replace(pair("a", "b c", "d e"), finished=(False, True))
+    store = tokenise_pairs([cut], tokenizer, max_length=64, truncation="error").store
+    assert [answer[-1] == tokenizer.eos_token_id for answer in (store.response(0), store.response(1))] == [False, True]
+
+
+def test_turns_that_the_template_refuses_are_left_out_and_counted(tokenizer: Any) -> None:
+    opened = Prompt.of([{"role": "assistant", "content": "a"}, {"role": "user", "content": "b"}])
+    odd = replace(pair("a", "b", "c"), prompt=opened)
+    made = tokenise_pairs([odd, pair("a", "b", "c")], tokenizer, max_length=64, truncation="error")
+    assert (made.store.num_pairs, made.counts) == (1, {"template_refused": 1})
+    with pytest.raises(TooLongError, match="none of 1 pairs is left: 1 pairs left out because the model's chat template"):
+        tokenise_pairs([odd], tokenizer, max_length=64, truncation="error")
 
 
 def test_nothing_left_is_an_error(tokenizer: Any) -> None:

@@ -42,6 +42,18 @@ def test_an_end_token_written_in_the_text_does_not_end_the_response(encoder: Cha
     assert text(encoder, encoded.response) == " It is</s> good.</s>"
 
 
+@pytest.mark.parametrize("answer", ["s", "/", "<", ">", "</s>", "S"])
+def test_an_answer_that_stands_in_the_templates_tail_has_one_end_token_behind_it(encoder: ChatEncoder, answer: str) -> None:
+    (encoded,) = encoder.encode([(Prompt.from_text("Is it good?"), answer)])
+    assert text(encoder, encoded.response) == f" {answer}</s>"
+
+
+def test_rendered_text_that_ends_with_the_end_token_gets_no_second(encoder: ChatEncoder) -> None:
+    prompt = Prompt.of([{"role": "user", "content": "Q:"}], rendered=True)
+    (encoded,) = encoder.encode([(prompt, " yes</s>")])
+    assert text(encoder, encoded.response) == " yes</s>"
+
+
 def test_only_the_last_turn_is_the_response(encoder: ChatEncoder) -> None:
     prompt = Prompt.of(
         [

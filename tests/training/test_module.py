@@ -46,7 +46,7 @@ def test_at_step_0_frozen_margins_are_0_and_the_loss_is_log_2_exactly(
     model: nn.Module, store: TokenStore, tmp_path: Path, adapter: Adapter
 ) -> None:
     reference = frozen(model, store, tmp_path)
-    module = module_of(adapter.attach(model), reference)
+    module = module_of(adapter.attach(model, seed=0), reference)
     batch = LAYOUT.pairs(store, range(store.num_pairs))
     policy, fixed = module.pair_logps(batch)
     assert torch.equal(policy.margin, fixed.margin)
@@ -81,7 +81,7 @@ def trained(
     settings = TrainerSettings(batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, accelerator="cpu")
     batches = pair_batches(store, LAYOUT, batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, seed=3)
     reference = frozen(model, store, tmp_path)
-    module = module_of((adapter or NoAdapter()).attach(model), reference)
+    module = module_of((adapter or NoAdapter()).attach(model, seed=0), reference)
     module.total_steps = batches.total_steps
     fit(module, batches, settings, Precision(mode="fp32"), part=Part("test", 4, None), directory=tmp_path)
     return module
