@@ -109,6 +109,8 @@ def shown(value: Any) -> str:
         return "null" if value is None else str(value).lower()
     if isinstance(value, list | tuple):
         return f"[{','.join(shown(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{shown(item)}' for name, item in value.items())}}}"
     return str(value) if isinstance(value, str | int | float) else type(value).__name__
 
 
@@ -216,4 +218,13 @@ def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any
     if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
         return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
     now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
-    return f"with {now} nothing takes {key}. Use {' or '.join(would)}."
+    return f"with {now} nothing takes {key}. Use {few(would)}."
+
+
+def few(options: Sequence[str]) -> str:
+    """Return options as a choice, three of them where there are many.
+
+    >>> few(["a", "b"]), few(["a", "b", "c", "d", "e"])
+    ('a or b', 'a, b, c or another of 5')
+    """
+    return " or ".join(options) if len(options) <= 4 else f"{', '.join(options[:3])} or another of {len(options)}"

@@ -1,5 +1,6 @@
 """CONTRIBUTING.md is followed to the letter: its files are written, composed, built and trained with."""
 
+import math
 import os
 import re
 import shutil
@@ -56,17 +57,15 @@ def test_the_guide_holds_a_loss_a_ranker_and_a_model() -> None:
         "my_conf/loss/mine.yaml",
         "my_conf/model/mine.yaml",
         "my_conf/ranker/mine.yaml",
-        "my_losses/hinge.py",
+        "my_losses/exponential.py",
         "my_rankers/brevity.py",
     ]
 
 
 def test_the_loss_beside_the_project_is_that_of_a_pair_worked_by_hand(beside: Path) -> None:
     loss = composed(beside, "loss=mine", "recipe.beta=0.5").loss
-    # margins: -1 - -2 = 1 under the policy, -3 - -2.5 = -0.5 under the reference; 1 - 0.5 * 1.5 = 0.25
-    assert loss(pair_logps(-1.0, -2.0), pair_logps(-3.0, -2.5)).item() == 0.25
-    # margins: 5 and 0, past 1 / beta = 2 nats: nothing is left to gain
-    assert loss(pair_logps(-1.0, -6.0), pair_logps(-3.0, -3.0)).item() == 0.0
+    # margins: -1 - -2 = 1 under the policy, -3 - -2.5 = -0.5 under the reference; e^(-0.5 * 1.5)
+    assert loss(pair_logps(-1.0, -2.0), pair_logps(-3.0, -2.5)).item() == pytest.approx(math.exp(-0.75))
 
 
 def test_the_loss_beside_the_project_trains_from_one_at_the_first_step(beside: Path) -> None:
@@ -98,11 +97,11 @@ def test_in_the_project_the_contract_tests_find_the_loss_by_themselves(tmp_path:
     for name in ("dpo_lab", "conf", "tests"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "e2e"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / class_file).write_text(FILES["my_losses/hinge.py"], encoding="utf-8")
+    (tmp_path / class_file).write_text(FILES["my_losses/exponential.py"], encoding="utf-8")
     yaml = re.sub("_target_: .*", target, FILES["my_conf/loss/mine.yaml"])
-    yaml = yaml.replace("dpo-lab train --config-dir my_conf loss=mine", "python train.py loss=hinge")
+    yaml = yaml.replace("dpo-lab train --config-dir my_conf loss=mine", "python train.py loss=exponential")
     (tmp_path / yaml_file).write_text(yaml, encoding="utf-8")
-    chosen = ["tests/test_conf.py", class_file, "-k", "hinge"]
+    chosen = ["tests/test_conf.py", class_file, "-k", "exponential"]
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *chosen],
         cwd=tmp_path,

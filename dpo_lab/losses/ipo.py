@@ -1,12 +1,12 @@
 """Identity Preference Optimization (Azar et al. 2023)."""
 
-from typing import Literal
-
 from pydantic import PositiveFloat
 from torch import Tensor
 
 from dpo_lab.components import component
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.losses.links import squared
+from dpo_lab.losses.log_ratios import Reduction, log_ratio_margin
 from dpo_lab.scoring.logps import PairLogps
 
 
@@ -25,12 +25,9 @@ class IPOLoss(PreferenceLoss):
 
     beta: PositiveFloat = 0.1
     """tau: the margin that the loss aims at is 1 / (2 beta) nats (per token with `mean`)."""
-    reduction: Literal["mean", "sum"] = "mean"
+    reduction: Reduction = "mean"
     """Whether a response counts by its mean or its summed log-ratio."""
 
     def __call__(self, policy: PairLogps, reference: PairLogps) -> Tensor:
         """Return one loss per pair, shape (pairs,)."""
-        chosen, rejected = policy.chosen - reference.chosen, policy.rejected - reference.rejected
-        if self.reduction == "mean":
-            chosen, rejected = chosen / policy.chosen_tokens, rejected / policy.rejected_tokens
-        return (chosen - rejected - 1 / (2 * self.beta)).square()
+        return squared(log_ratio_margin(policy, reference, self.reduction), self.beta)
