@@ -14,6 +14,7 @@ import pytest
 from dpo_lab import __version__
 from dpo_lab.cli import main
 from dpo_lab.data.problems import DataError
+from dpo_lab.paths import options
 from dpo_lab.stages.train import Train
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,11 +88,17 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
     lines = capsys.readouterr().out.splitlines()
     first = lines.index("groups to change first")
     assert [line.split()[0] for line in lines[first + 1 : first + 5]] == ["model", "quant", "data", "ranker"]
-    assert any(line.split()[:3] == ["loss", "dpo", "ipo"] and "what training minimises" in line for line in lines)
+    assert max(map(len, lines)) <= 120
+    assert any(line.split()[0] == "optim" and "adamw" in line and "the optimizer" in line for line in lines if line)
+    loss = next(at for at, line in enumerate(lines) if line.startswith("  loss "))
+    assert "what training minimises" in lines[loss]  # too many options for one line: they stand below
+    shown = " ".join(lines[loss + 1 : loss + 5]).split()
+    assert shown[: len(options("loss"))] == options("loss")
 
 
 # ---------------------------------------------------------------- messages
 # command: the whole message after "error: "
+LOSSES = ", ".join(options("loss"))
 MESSAGES = {
     "trian": "'trian' is no stage. Did you mean 'train'? Valid: pretrain, train. Example: dpo-lab train model=tiny",
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films.",
@@ -104,7 +111,7 @@ MESSAGES = {
     "train -m --cfg job seed=0,1": "-m and --cfg do different things. Give one of them.",
     "train -m": ("-m runs every value of a list, but no key has a list. Give it one, for instance seed=0,1,2, or leave out -m."),
     "train -m loss=dpo": (
-        "-m runs every value of a list, but no key has a list. Give it one, for instance loss=dpo,ipo, or leave out -m."
+        "-m runs every value of a list, but no key has a list. Give it one, for instance loss=dpo,aot, or leave out -m."
     ),
     "train loss=dpo,ipo": "loss=dpo,ipo names several options. Add -m to run each of them.",
     "train seed=0,1": (
@@ -114,11 +121,12 @@ MESSAGES = {
         "logger=local,wandb names several options. Add -m to run each of them. To merge them: logger=[local,wandb]."
     ),
     "train loss=[dpo,ipo]": "loss=[dpo,ipo]: loss takes one option. To run each of them: -m loss=dpo,ipo.",
-    "train loss=null": "loss=null: loss needs one of its options: dpo, ipo.",
+    "train loss=null": f"loss=null: loss needs one of its options: {LOSSES}.",
     "train seed=1 seed=2": "seed is set twice: seed=1 and seed=2. Leave one out.",
     "train outputs=/x": "outputs=/x: everything that is written moves with paths.outputs. Write paths.outputs=/x.",
     "train optim.lrr=1": (
-        "optim.lrr is not known. Did you mean 'lr'? Valid in optim: betas, clip, eps, final, lr, schedule, warmup, weight_decay."
+        "optim.lrr is not known. Did you mean 'lr'? "
+        "Valid in optim: betas, clip, eps, final, lr, schedule, warmup, warmup_from, weight_decay."
     ),
     "train data.sampl.x=1": (
         "data.sampl.x is not known. Did you mean 'sampler'? "
@@ -128,11 +136,11 @@ MESSAGES = {
         "data.sampler.top_p cannot be set there: data.sampler is taken from sampler. Write sampler.top_p=..."
     ),
     "train optim.lr.x=1": "optim.lr.x does not exist: optim.lr has no keys below it. Write optim.lr=...",
-    "train loss=dpp": "loss=dpp: there is no such option. Did you mean 'dpo'? Valid: dpo, ipo.",
+    "train loss=dpp": f"loss=dpp: there is no such option. Did you mean 'dpop'? Valid: {LOSSES}.",
     "train experiment=snorkel": (
         "experiment=snorkel: there is no such option. Did you mean 'snorkel_mistral'? Valid: snorkel_mistral."
     ),
-    "train -m loss=dpo,ipp": "loss=ipp: there is no such option. Did you mean 'ipo'? Valid: dpo, ipo.",
+    "train -m loss=dpo,ipp": f"loss=ipp: there is no such option. Did you mean 'ipo'? Valid: {LOSSES}.",
     "train +loss=ipo": "+loss: the group is there already. Write loss=... without the plus sign.",
     "train +seed=1": "+seed: the key is there already. Write seed=... without the plus sign.",
     "train ~foo": "~foo: there is no such key to remove. --cfg job shows those that exist.",
@@ -177,7 +185,8 @@ def test_options_of_a_second_directory_count(capsys: pytest.CaptureFixture[str])
     assert main(["train", "-m", "--config-dir", "mine", "loss=own,dpo"]) == 0
     assert [stage.loss.beta for stage in RAN] == [0.7, 0.7, 1.0]
     assert main(["train", "--config-dir", "mine", "loss=owm"]) == 2
-    assert capsys.readouterr().err == "error: loss=owm: there is no such option. Did you mean 'own'? Valid: dpo, ipo, own.\n"
+    valid = ", ".join(sorted([*options("loss"), "own"]))
+    assert capsys.readouterr().err == f"error: loss=owm: there is no such option. Did you mean 'own'? Valid: {valid}.\n"
 
 
 # ---------------------------------------------------------------- how a run ends
@@ -244,9 +253,7 @@ def test_a_full_disk_says_what_is_kept(
     run_with(monkeypatch, full)
     assert main(["train", "paths.outputs=there"]) == 1
     shown = capsys.readouterr().err
-    assert shown.startswith(
-        "error: the disk of there is full. Finished parts are kept below there; free some space and run the same"
-    )
+    assert shown.startswith("error: the disk of there is full. Kept there: nothing yet; free some space and run the same")
     assert shown.count("\n") == 1
 
 
@@ -266,7 +273,5 @@ def test_a_stopped_run_says_what_is_kept_and_how_to_go_on(
     before = signal.getsignal(number)
     run_with(monkeypatch, lambda stage: os.kill(os.getpid(), number))
     assert main(["train", "paths.outputs=there"]) == code
-    assert capsys.readouterr().err == (
-        f"\nstopped by {how}. Finished parts are kept below there; run the same command again to continue.\n"
-    )
+    assert capsys.readouterr().err == (f"\nstopped by {how}. No part was finished yet; run the same command again to start.\n")
     assert signal.getsignal(number) is before

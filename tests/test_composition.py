@@ -177,7 +177,8 @@ REFUSED = {
     "optim.betas=[0.9,2]": "optim.betas=[0.9,2]: Input should be less than or equal to 1.",
     "optim.lr=0 optim.eps=-1": "optim.lr=0: Input should be greater than 0. optim.eps=-1: Input should be greater than 0.",
     "+optim.epz=1": (
-        "optim.epz is not known. Did you mean 'eps'? Valid: betas, clip, eps, final, lr, schedule, warmup, weight_decay."
+        "optim.epz is not known. Did you mean 'eps'? "
+        "Valid: betas, clip, eps, final, lr, schedule, warmup, warmup_from, weight_decay."
     ),
     "data=jsonl": "data.path has no value. Add data.path=...",
     "model=local data=jsonl": "data.path, model.path have no value. Add data.path=... model.path=...",

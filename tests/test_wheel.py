@@ -81,5 +81,5 @@ def test_the_installed_command_trains_and_writes_where_it_is_called(installed: I
 
 
 def test_a_typo_is_a_usage_error_that_names_the_nearest_option(installed: Installed) -> None:
-    done = installed.run("dpo-lab", "train", "loss=dop")
-    assert (done.returncode, "Did you mean 'dpo'?" in done.stderr) == (2, True), done.stderr
+    done = installed.run("dpo-lab", "train", "loss=ippo")
+    assert (done.returncode, "Did you mean 'ipo'?" in done.stderr) == (2, True), done.stderr

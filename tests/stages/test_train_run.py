@@ -1,92 +1,24 @@
 """The stage `train`, small: figures, parts found again, what a kill leaves, given pairs."""
 
 import json
-import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from safetensors.torch import load_file, save_file
 
 from dpo_lab.artifacts import MANIFEST
-from dpo_lab.components import ConfigError, RunError, component
+from dpo_lab.components import RunError
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
-from dpo_lab.evaluation.generation import GenerationEvaluation
-from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.losses.dpo import DPOLoss
-from dpo_lab.models.adapter import LoRA, NoAdapter
-from dpo_lab.models.spec import PretrainedModel, TinyModel
-from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
-from dpo_lab.records import Candidates
-from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.on_policy import OnPolicy
-from dpo_lab.stages.train import Train
-from dpo_lab.training.callbacks import ProgressBar
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.loggers import LocalLogger
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
-from dpo_lab.training.settings import TrainerSettings
-
-
-@component
-class ShareOfVowels(Ranker):
-    """Stands in for gold: the babble of a model this small has no gold reward, but vowels."""
-
-    label = "gold"
-
-    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        shares = [tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in each.responses) for each in candidates]
-        return [Verdict(scores=share, details={"well_formed": share}) for share in shares]
-
-
-MODEL = TinyModel(hidden_size=32, intermediate_size=48, num_heads=2, sft_examples=480, sft_lr=6e-3)
-
-
-def stage(outputs: Path, **fields: Any) -> Train:
-    prompts = FilmPrompts(num_prompts=12)
-    sampler = HFSampler(num_samples=3, max_new_tokens=40)
-    parts: dict[str, Any] = {
-        "model": MODEL,
-        "data": OnPolicy(prompts=prompts, sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst(), max_length=128),
-        "loss": DPOLoss(beta=1.0),
-        "reference": CachedReference(),
-        "optim": AdamW(lr=1e-3),
-        "evaluation": GenerationEvaluation(prompts=prompts, sampler=sampler, judge=ShareOfVowels(), num_samples=1, max_prompts=6),
-        "layout": PaddedLayout(),
-        "precision": Precision(mode="fp32"),
-        "trainer": TrainerSettings(accelerator="cpu", batch_size=8, micro_batch_size=4),
-        "iteration": Iteration(rounds=2),
-        "callbacks": {"progress": ProgressBar()},
-        "logger": {"local": LocalLogger()},
-        "outputs": outputs,
-    }
-    return Train(**{**parts, **fields})
-
-
-def pairs_file(directory: Path, count: int = 30) -> Path:
-    path = directory / "pairs.jsonl"
-    rows = [{"prompt": f"question {n}?", "chosen": f" a good answer {n}", "rejected": f" bad bad {n}"} for n in range(count)]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    return path
-
-
-def given(outputs: Path, path: Path, **fields: Any) -> Train:
-    data = FilePairs(path=path, max_length=64)
-    return stage(outputs, **{"data": data, "evaluation": PreferenceEvaluation(), "iteration": Iteration(), **fields})
-
-
-def directories(outputs: Path, kind: str) -> list[str]:
-    return sorted(path.parent.name for path in (outputs / kind).glob(f"*/{MANIFEST}"))
+from tests.small_stage import directories, given, pairs_file, stage
 
 
 @pytest.fixture(scope="module")
@@ -215,71 +147,6 @@ def test_frozen_and_cached_reference_train_to_the_same_figures(tmp_path: Path) -
         assert frozen[name] == pytest.approx(cached[name], rel=1e-3)
 
 
-def test_lora_over_two_rounds_keeps_one_adapter_that_plain_peft_loads(tmp_path: Path) -> None:
-    from peft import AutoPeftModelForCausalLM
-
-    summary = stage(tmp_path, model=with_lora(), optim=AdamW(lr=1e-2)).run()
-    assert summary["kl/round_2"] != summary["kl/round_1"] > 1e-3
-    (second,) = (path for path in (tmp_path / "policy").glob("tiny*round2*") if path.is_dir())
-    assert (second / "adapter_model.safetensors").exists()
-    assert not (second / "model.safetensors").exists()
-    loaded = AutoPeftModelForCausalLM.from_pretrained(str(second))
-    assert loaded.peft_config["default"].r == 4
-
-
-def with_lora(**fields: Any) -> TinyModel:
-    return replace(MODEL, adapter=LoRA(rank=4, **fields))
-
-
-def test_lora_starts_from_the_seed_alone_whether_the_base_was_made_or_found(tmp_path: Path) -> None:
-    # peft draws from torch's global generator, whose state depends on what ran before
-    one = stage(tmp_path / "one", model=with_lora(), iteration=Iteration(rounds=1))
-    one.run()
-    (tmp_path / "two").mkdir()
-    shutil.copytree(tmp_path / "one" / "model", tmp_path / "two" / "model")
-    replace(one, outputs=tmp_path / "two").run()
-    first, second = (
-        next(path for path in (tmp_path / name / "policy").glob("tiny*/adapter_model.safetensors")).read_bytes()
-        for name in ("one", "two")
-    )
-    assert first == second
-
-
-def test_adapter_dropout_does_not_stop_the_second_round(tmp_path: Path) -> None:
-    summary = stage(tmp_path, model=with_lora(dropout=0.3), optim=AdamW(lr=1e-2)).run()
-    assert "kl/round_2" in summary
-
-
-def test_a_saved_adapter_is_a_model_to_train_on_with_its_own_numbers(tmp_path: Path) -> None:
-    stage(tmp_path, model=with_lora(), iteration=Iteration(rounds=1)).run()
-    policy = next(path for path in (tmp_path / "policy").glob("tiny*round1*") if path.is_dir())
-    path = pairs_file(tmp_path)
-    model = PretrainedModel(path=str(policy), licence="none", adapter=LoRA(rank=4))
-    assert given(tmp_path, path, model=model).run()["eval/pairs"] == 6
-    for adapter, said in ((LoRA(rank=8), "rank=4"), (NoAdapter(), "use adapter=lora")):
-        with pytest.raises(ConfigError, match=said):
-            given(tmp_path, path, model=replace(model, adapter=adapter)).run()
-
-
-def test_changed_weights_in_a_directory_are_another_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    source = next(path for path in (finished[0] / "model").glob("tiny-films-*") if path.is_dir())
-    shutil.copytree(source, tmp_path / "model")
-    run = given(tmp_path, pairs_file(tmp_path), model=PretrainedModel(path=str(tmp_path / "model"), licence="none"))
-    run.run()
-    weights = load_file(tmp_path / "model" / "model.safetensors")
-    save_file({name: 1.5 * value for name, value in weights.items()}, tmp_path / "model" / "model.safetensors", {"format": "pt"})
-    run.run()
-    assert len(directories(tmp_path, "train")) == 2
-
-
-def test_bf16_on_a_cpu_scores_the_reference_as_it_trains(tmp_path: Path) -> None:
-    given(tmp_path, pairs_file(tmp_path), precision=Precision(mode="bf16-mixed")).run()
-    policy = next(path for path in (tmp_path / "policy").glob("tiny*") if path.is_dir())
-    facts = json.loads((policy / MANIFEST).read_text())["facts"]
-    assert facts["loss/first"] == pytest.approx(0.693147, abs=2e-4)
-    assert facts["step_0_gap"] <= 5e-2
-
-
 def test_held_out_pairs_that_do_not_fit_are_said_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,19 +167,6 @@ def test_the_screen_of_given_pairs_and_what_to_do_next(tmp_path: Path) -> None:
     assert lines[-2] == f"all figures {run}/summary.json"
     again = f"data=jsonl data.path={path}"
     assert lines[-1] == f"next: python train.py {again} seed=1   |   python train.py -m {again} loss=dpo,ipo"
-
-
-def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    (directory,) = (finished[0] / "model").glob("tiny-films-*")
-    model = PretrainedModel(path=str(directory), licence="none")
-    summary = given(tmp_path, pairs_file(tmp_path), model=model).run()
-    assert summary["eval/loss"] < summary["eval/loss/before"]
-
-
-def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:
-    model = PretrainedModel(path=str(tmp_path / "nothing"), licence="none")
-    with pytest.raises(ConfigError, match=r"model.path=.*nothing: no model could be loaded .* model=tiny needs neither"):
-        given(tmp_path, pairs_file(tmp_path), model=model).run()
 
 
 def test_a_ranker_that_prefers_nothing_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,99 @@
+"""The stage `train` on models of several kinds: adapters, directories, number formats."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from dpo_lab.artifacts import MANIFEST
+from dpo_lab.components import ConfigError
+from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.spec import PretrainedModel
+from dpo_lab.training.iteration import Iteration
+from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
+from tests.small_stage import directories, given, pairs_file, stage, with_lora
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    outputs = tmp_path_factory.mktemp("outputs")
+    return outputs, stage(outputs).run()
+
+
+def test_lora_over_two_rounds_keeps_one_adapter_that_plain_peft_loads(tmp_path: Path) -> None:
+    from peft import AutoPeftModelForCausalLM
+
+    summary = stage(tmp_path, model=with_lora(), optim=AdamW(lr=1e-2)).run()
+    assert summary["kl/round_2"] != summary["kl/round_1"] > 1e-3
+    (second,) = (path for path in (tmp_path / "policy").glob("tiny*round2*") if path.is_dir())
+    assert (second / "adapter_model.safetensors").exists()
+    assert not (second / "model.safetensors").exists()
+    loaded = AutoPeftModelForCausalLM.from_pretrained(str(second))
+    assert loaded.peft_config["default"].r == 4
+
+
+def test_lora_starts_from_the_seed_alone_whether_the_base_was_made_or_found(tmp_path: Path) -> None:
+    # peft draws from torch's global generator, whose state depends on what ran before
+    one = stage(tmp_path / "one", model=with_lora(), iteration=Iteration(rounds=1))
+    one.run()
+    (tmp_path / "two").mkdir()
+    shutil.copytree(tmp_path / "one" / "model", tmp_path / "two" / "model")
+    replace(one, outputs=tmp_path / "two").run()
+    first, second = (
+        next(path for path in (tmp_path / name / "policy").glob("tiny*/adapter_model.safetensors")).read_bytes()
+        for name in ("one", "two")
+    )
+    assert first == second
+
+
+def test_adapter_dropout_does_not_stop_the_second_round(tmp_path: Path) -> None:
+    summary = stage(tmp_path, model=with_lora(dropout=0.3), optim=AdamW(lr=1e-2)).run()
+    assert "kl/round_2" in summary
+
+
+def test_a_saved_adapter_is_a_model_to_train_on_with_its_own_numbers(tmp_path: Path) -> None:
+    stage(tmp_path, model=with_lora(), iteration=Iteration(rounds=1)).run()
+    policy = next(path for path in (tmp_path / "policy").glob("tiny*round1*") if path.is_dir())
+    path = pairs_file(tmp_path)
+    model = PretrainedModel(path=str(policy), licence="none", adapter=LoRA(rank=4))
+    assert given(tmp_path, path, model=model).run()["eval/pairs"] == 6
+    for adapter, said in ((LoRA(rank=8), "rank=4"), (NoAdapter(), "use adapter=lora")):
+        with pytest.raises(ConfigError, match=said):
+            given(tmp_path, path, model=replace(model, adapter=adapter)).run()
+
+
+def test_changed_weights_in_a_directory_are_another_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    source = next(path for path in (finished[0] / "model").glob("tiny-films-*") if path.is_dir())
+    shutil.copytree(source, tmp_path / "model")
+    run = given(tmp_path, pairs_file(tmp_path), model=PretrainedModel(path=str(tmp_path / "model"), licence="none"))
+    run.run()
+    weights = load_file(tmp_path / "model" / "model.safetensors")
+    save_file({name: 1.5 * value for name, value in weights.items()}, tmp_path / "model" / "model.safetensors", {"format": "pt"})
+    run.run()
+    assert len(directories(tmp_path, "train")) == 2
+
+
+def test_bf16_on_a_cpu_scores_the_reference_as_it_trains(tmp_path: Path) -> None:
+    given(tmp_path, pairs_file(tmp_path), precision=Precision(mode="bf16-mixed")).run()
+    policy = next(path for path in (tmp_path / "policy").glob("tiny*") if path.is_dir())
+    facts = json.loads((policy / MANIFEST).read_text())["facts"]
+    assert facts["loss/first"] == pytest.approx(0.693147, abs=2e-4)
+    assert facts["step_0_gap"] <= 5e-2
+
+
+def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    (directory,) = (finished[0] / "model").glob("tiny-films-*")
+    model = PretrainedModel(path=str(directory), licence="none")
+    summary = given(tmp_path, pairs_file(tmp_path), model=model).run()
+    assert summary["eval/loss"] < summary["eval/loss/before"]
+
+
+def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:
+    model = PretrainedModel(path=str(tmp_path / "nothing"), licence="none")
+    with pytest.raises(ConfigError, match=r"model.path=.*nothing: no model could be loaded .* model=tiny needs neither"):
+        given(tmp_path, pairs_file(tmp_path), model=model).run()
