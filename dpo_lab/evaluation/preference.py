@@ -7,13 +7,16 @@ from torch import nn
 
 from dpo_lab.components import component
 from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.progress import part
 from dpo_lab.reference.base import ReferenceScorer
+from dpo_lab.reference.none import ZeroScorer
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
+from dpo_lab.tokens.labels import labels_of
 from dpo_lab.tokens.store import TokenStore
 
 WIDE = 0.2  # an interval of accuracy at least this wide tells little
@@ -21,7 +24,7 @@ WIDE = 0.2  # an interval of accuracy at least this wide tells little
 
 @component
 class PreferenceEvaluation(Evaluation):
-    """Held-out loss, accuracy (ties count as wrong) and margin, with the accuracy's 95 % interval."""
+    """Held-out loss, accuracy (ties count as wrong) and margin, with the accuracy's 95 % interval; other losses for free."""
 
     on_pairs: ClassVar[bool] = True
 
@@ -42,13 +45,15 @@ class PreferenceEvaluation(Evaluation):
         """
         counts = torch.from_numpy(store.response_lengths().copy())
         pairs = torch.from_numpy(store.pairs.copy())
+        labels = labels_of(store, torch.arange(store.num_pairs))
         device = next(policy.parameters()).device
         with part("evaluate", 2 * store.num_responses) as shown:
             ours, theirs = (
-                PairLogps(ResponseLogps(score_store(scorer, store, layout, device, shown.advance), counts), pairs)
+                PairLogps(ResponseLogps(score_store(scorer, store, layout, device, shown.advance), counts), pairs, labels)
                 for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
             )
         margin = loss.beta * (ours.margin - theirs.margin)
+        others = compared_losses(ours, theirs, has_reference=not isinstance(reference, ZeroScorer))
         accuracy = float((margin > 0).double().mean())
         low, high = wilson(accuracy, store.num_pairs)
         return {
@@ -59,6 +64,7 @@ class PreferenceEvaluation(Evaluation):
             "eval/accuracy/high": high,
             "eval/margin": float(margin.double().mean()),
             "eval/pairs": store.num_pairs,
+            **{f"eval/losses/{name}": value for name, value in others.items()},
         }
 
 

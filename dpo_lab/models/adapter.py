@@ -42,9 +42,7 @@ class NoAdapter(Adapter):
     def attach(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model with every weight trainable."""
         if hasattr(model, "peft_config"):
-            raise ConfigError(
-                "adapter=none: the model to start from has an adapter on it; use adapter=lora to train that on."
-            )
+            raise ConfigError("adapter=none: the model to start from has an adapter on it; use adapter=lora to train that on.")
         return model.requires_grad_(True)
 
 
