@@ -39,7 +39,7 @@ test: $(READY_DEV)  ## lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
 	$(BIN)/python -m pytest -m slow
