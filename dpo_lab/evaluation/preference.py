@@ -41,6 +41,7 @@ class PreferenceEvaluation(Evaluation):
     ) -> dict[str, float]:
         """Return the figures of a policy in eval mode on a store's pairs.
 
+        The loss before is that of a policy that equals the reference; without a reference it is not known.
         Every response is scored once, whatever number of pairs it stands in; means are over pairs.
         """
         counts = torch.from_numpy(store.response_lengths().copy())
@@ -53,12 +54,14 @@ class PreferenceEvaluation(Evaluation):
                 for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
             )
         margin = loss.beta * (ours.margin - theirs.margin)
-        others = compared_losses(ours, theirs, has_reference=not isinstance(reference, ZeroScorer))
+        has_reference = not isinstance(reference, ZeroScorer)
+        others = compared_losses(ours, theirs, has_reference=has_reference)
+        before = {"eval/loss/before": float(loss(theirs, theirs).double().mean())} if has_reference else {}
         accuracy = float((margin > 0).double().mean())
         low, high = wilson(accuracy, store.num_pairs)
         return {
             "eval/loss": float(loss(ours, theirs).double().mean()),
-            "eval/loss/before": float(loss(theirs, theirs).double().mean()),
+            **before,
             "eval/accuracy": accuracy,
             "eval/accuracy/low": low,
             "eval/accuracy/high": high,

@@ -94,10 +94,11 @@ def answers_table(summary: Facts, judge: str, num_prompts: int, title: str) -> l
 
 def pairs_table(summary: Facts) -> list[str]:
     """Return the figures of a run on given pairs."""
+    known = "eval/loss/before" in summary  # not without a reference
     rows = [
-        ("loss", short(summary["eval/loss/before"]), short(summary["eval/loss"])),
+        ("loss", short(summary["eval/loss/before"]) if known else "-", short(summary["eval/loss"])),
         ("accuracy", "-", _with_interval(summary, "eval/accuracy")),
-        ("margin of rewards", "0", short(summary["eval/margin"])),
+        ("margin of rewards", "0" if known else "-", short(summary["eval/margin"])),
     ]
     return table(f"held-out pairs ({summary['eval/pairs']})", rows)
 

@@ -12,9 +12,11 @@ from dpo_lab.components import RunError
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
+from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.reference.frozen import FrozenReference
+from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.training.iteration import Iteration
@@ -167,6 +169,19 @@ def test_the_screen_of_given_pairs_and_what_to_do_next(tmp_path: Path) -> None:
     assert lines[-2] == f"all figures {run}/summary.json"
     again = f"data=jsonl data.path={path}"
     assert lines[-1] == f"next: python train.py {again} seed=1   |   python train.py -m {again} loss=dpo,ipo"
+
+
+def test_without_a_reference_nothing_is_scored_beside_the_policy_and_nothing_is_said_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo_lab.reference.cached.reference_pass", None)
+    monkeypatch.setattr("dpo_lab.reference.frozen.FrozenScorer", None)
+    summary = given(tmp_path, pairs_file(tmp_path), loss=SimPOLoss(), reference=NoReference()).run()
+    assert "eval/loss/before" not in summary
+    assert not (tmp_path / "reference").exists()
+    (run,) = (each for each in (tmp_path / "train").glob("tiny-simpo-*") if each.is_dir())
+    table = (run / "screen.txt").read_text().splitlines()[5:8]
+    assert [line.split()[-2] for line in table[::2]] == ["-", "-"]
 
 
 def test_a_ranker_that_prefers_nothing_is_said(tmp_path: Path) -> None:
