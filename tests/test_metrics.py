@@ -2,9 +2,9 @@
 
 import torch
 
+from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.metrics import METRICS, MeanOverPairs
 from dpo_lab.scoring.logps import pair_logps
-from dpo_lab.training.module import pair_figures
 
 
 def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:

@@ -16,6 +16,7 @@ from dpo_lab import __version__
 from dpo_lab.build import build
 from dpo_lab.cli import main, train
 from dpo_lab.cli_arguments import FIRST, key_of
+from dpo_lab.metrics import METRICS
 from dpo_lab.paths import CONF, groups, options, stages
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +133,10 @@ def test_the_python_example_runs_and_gives_the_keys_that_the_readme_lists(
     summary = names["run"].run()  # type: ignore[attr-defined]  # finished: returned at once
     assert summary["eval/accuracy"] == accuracy
     listed = set(re.findall(r"`((?:eval|seconds)/[a-z/]+)`", README))
+    metrics = {f"eval/{each.name}" for each in METRICS}
+    assert metrics - {"eval/lr", "eval/grad_norm", "eval/loss"} <= set(summary)
     of_run = {name for name in summary if name.startswith("eval/") and not name.startswith("eval/losses/")}
+    of_run -= metrics - {"eval/loss"}
     assert of_run == {name for name in listed if name.startswith("eval/")}
     assert "`eval/losses/<loss>`" in README
     assert "eval/losses/dpo" in summary

@@ -8,13 +8,15 @@ from torch import nn
 from dpo_lab.components import component
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.compared import compared_losses
+from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.metrics import MeanOverPairs
 from dpo_lab.progress import part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.none import ZeroScorer
-from dpo_lab.scoring.logps import PairLogps, ResponseLogps
+from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.tokens.labels import labels_of
 from dpo_lab.tokens.store import TokenStore
@@ -41,32 +43,37 @@ class PreferenceEvaluation(Evaluation):
     ) -> dict[str, float]:
         """Return the figures of a policy in eval mode on a store's pairs.
 
-        The loss before is that of a policy that equals the reference; without a reference it is not known.
+        The loss before is that of a policy that equals the reference; without a reference, or
+        where the loss takes the policy's full softmax, it is not known.
         Every response is scored once, whatever number of pairs it stands in; means are over pairs.
         """
-        counts = torch.from_numpy(store.response_lengths().copy())
-        pairs = torch.from_numpy(store.pairs.copy())
-        labels = labels_of(store, torch.arange(store.num_pairs))
         device = next(policy.parameters()).device
+        pairs, labels = torch.from_numpy(store.pairs.copy()), labels_of(store, torch.arange(store.num_pairs))
+        ours_of = scorer_of(policy, own_logits=own_logits, full_softmax=loss.needs_full_softmax)
         with part("evaluate", 2 * store.num_responses) as shown:
             ours, theirs = (
-                PairLogps(ResponseLogps(score_store(scorer, store, layout, device, shown.advance), counts), pairs, labels)
-                for scorer in (scorer_of(policy, own_logits=own_logits), reference.to(device))
+                PairLogps(score_store(scorer, store, layout, device, shown.advance), pairs, labels)
+                for scorer in (ours_of, reference.to(device))
             )
-        margin = loss.beta * (ours.margin - theirs.margin)
         has_reference = not isinstance(reference, ZeroScorer)
-        others = compared_losses(ours, theirs, has_reference=has_reference)
-        before = {"eval/loss/before": float(loss(theirs, theirs).double().mean())} if has_reference else {}
-        accuracy = float((margin > 0).double().mean())
+        losses = loss(ours, theirs)
+        means = MeanOverPairs()
+        means.update(pair_figures(ours, theirs, losses, loss.beta))
+        every = means.compute()
+        accuracy = every["rewards/accuracies"]
         low, high = wilson(accuracy, store.num_pairs)
+        others = compared_losses(ours, theirs, has_reference=has_reference)
+        known = has_reference and not loss.needs_full_softmax
+        before = {"eval/loss/before": float(loss(theirs, theirs).double().mean())} if known else {}
         return {
-            "eval/loss": float(loss(ours, theirs).double().mean()),
+            "eval/loss": every["loss"],
             **before,
             "eval/accuracy": accuracy,
             "eval/accuracy/low": low,
             "eval/accuracy/high": high,
-            "eval/margin": float(margin.double().mean()),
+            "eval/margin": every["rewards/margins"],
             "eval/pairs": store.num_pairs,
+            **{f"eval/{name}": value for name, value in every.items() if name != "loss"},
             **{f"eval/losses/{name}": value for name, value in others.items()},
         }
 

@@ -25,6 +25,11 @@ class PreferenceLoss(Component, ABC):
             """Strength of the pull towards the reference, per nat; also the scale of the logged rewards."""
 
     @property
+    def label(self) -> str:
+        """Name in the directories of runs: the option's where the class tells them apart."""
+        return type(self).__name__.removesuffix("Loss").lower()
+
+    @property
     def inner(self) -> Sequence["PreferenceLoss"]:
         """The losses that this one is made of; most are made of none."""
         return ()

@@ -34,6 +34,13 @@ class DPOLoss(PreferenceLoss):
     reduction: Reduction = "sum"
     """Whether a response counts by its summed log-ratio (the paper) or by the mean over its tokens."""
 
+    @property
+    def label(self) -> str:
+        """dpo, dpo_norm or cdpo."""
+        if self.reduction == "mean":
+            return "dpo_norm"
+        return "cdpo" if self.label_smoothing else "dpo"
+
     def __call__(self, policy: PairLogps, reference: PairLogps) -> Tensor:
         """Return one loss per pair, shape (pairs,)."""
         logit = self.beta * log_ratio_margin(policy, reference, self.reduction)

@@ -99,6 +99,11 @@ class FDivergenceLoss(PreferenceLoss):
     """What is done with the difference of the two: a loss that reads nothing else."""
 
     @property
+    def label(self) -> str:
+        """The loss and the divergence."""
+        return f"{self.loss.label}-{type(self.divergence).__name__.lower()}"
+
+    @property
     def inner(self) -> Sequence[PreferenceLoss]:
         """The loss of the difference."""
         return (self.loss,)

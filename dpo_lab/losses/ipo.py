@@ -28,6 +28,11 @@ class IPOLoss(PreferenceLoss):
     reduction: Reduction = "mean"
     """Whether a response counts by its mean or its summed log-ratio."""
 
+    @property
+    def label(self) -> str:
+        """ipo or ipo_sum."""
+        return "ipo" if self.reduction == "mean" else "ipo_sum"
+
     def __call__(self, policy: PairLogps, reference: PairLogps) -> Tensor:
         """Return one loss per pair, shape (pairs,)."""
         return squared(log_ratio_margin(policy, reference, self.reduction), self.beta)

@@ -31,6 +31,11 @@ class MixtureLoss(PreferenceLoss):
     weights: dict[str, NonNegativeFloat]
     """The same names -> weight."""
 
+    @property
+    def label(self) -> str:
+        """The names of the losses."""
+        return "+".join(self.losses)
+
     @field_validator("weights")
     @classmethod
     def _every_loss_has_a_weight(cls, weights: dict[str, float], info: ValidationInfo) -> dict[str, float]:

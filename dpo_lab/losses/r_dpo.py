@@ -30,5 +30,6 @@ class RDPOLoss(PreferenceLoss):
 
     def __call__(self, policy: PairLogps, reference: PairLogps) -> Tensor:
         """Return one loss per pair, shape (pairs,)."""
-        longer = policy.chosen_tokens - policy.rejected_tokens
-        return logistic(self.beta * log_ratio_margin(policy, reference) + self.alpha * longer)
+        margin = log_ratio_margin(policy, reference)
+        longer = (policy.chosen_tokens - policy.rejected_tokens).to(margin.dtype)
+        return logistic(self.beta * margin + self.alpha * longer)

@@ -31,7 +31,7 @@ class SimPOLoss(PreferenceLoss):
     beta: PositiveFloat = 2.0
     """Scale of the rewards, per nat and token; the paper uses 2.0 to 2.5 (10 in one setting)."""
     gamma: NonNegativeFloat = 1.0
-    """Target reward margin; the authors' code has gamma / beta = 0.5 as its default."""
+    """Target reward margin; the authors suggest to start from gamma / beta = 0.5."""
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """Probability that a preference is flipped."""
 

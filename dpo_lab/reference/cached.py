@@ -88,7 +88,7 @@ def reference_pass(
     def produce(directory: Path) -> dict[str, Any]:
         with evaluating(model), part("reference", store.num_responses) as shown:
             device = next(model.parameters()).device
-            per_token = score_store(scorer_of(model, own_logits=own_logits), store, layout, device, shown.advance)
+            per_token = score_store(scorer_of(model, own_logits=own_logits), store, layout, device, shown.advance).per_token
         save_file({"per_token": per_token}, directory / FILE)
         return {"responses": store.num_responses, "forwards": store.num_responses}
 

@@ -32,8 +32,8 @@ def score_store(
     layout: Layout,
     device: torch.device,
     advance: Callable[[int], None] = lambda count: None,
-) -> Tensor:
-    """Return the log-probability of every response token of a store, in the store's order, float32 on the CPU.
+) -> ResponseLogps:
+    """Return the log-probabilities of every response of a store, in the store's order, float32 on the CPU.
 
     Args:
         scorer: a reference, or a model's `scorer_of`; gradients off.
@@ -41,17 +41,22 @@ def score_store(
         advance: told how many responses were scored, as they are.
     """
     per_token = torch.empty(len(store.response_ids))
+    squares: Tensor | None = None
     ends = torch.from_numpy(store.response_ends.copy())
     for batch in batches_of(store, layout):
         logps = scorer(batch.to(device))
-        per_token[token_positions(ends, batch.responses, len(batch.targets))] = logps.per_token.float().cpu()
+        positions = token_positions(ends, batch.responses, len(batch.targets))
+        per_token[positions] = logps.per_token.float().cpu()
+        if logps.log_sum_squares is not None:
+            squares = torch.empty_like(per_token) if squares is None else squares
+            squares[positions] = logps.log_sum_squares.float().cpu()
         advance(len(batch.counts))
-    return per_token
+    return ResponseLogps(per_token, torch.from_numpy(store.response_lengths().copy()), squares)
 
 
-def scorer_of(model: nn.Module, *, own_logits: bool) -> Callable[[ResponseBatch], ResponseLogps]:
+def scorer_of(model: nn.Module, *, own_logits: bool, full_softmax: bool = False) -> Callable[[ResponseBatch], ResponseLogps]:
     """Return the function that scores a batch under a model."""
-    return lambda batch: score(model, batch, own_logits=own_logits)
+    return lambda batch: score(model, batch, own_logits=own_logits, full_softmax=full_softmax)
 
 
 def token_positions(ends: Tensor, responses: Tensor, num_tokens: int) -> Tensor:

@@ -97,6 +97,15 @@ def micro_batch_larger_than_batch(train: "Train") -> str | None:
     return f"micro_batch_size={part} is more than batch_size={whole}; set recipe.micro_batch_size={whole} or less."
 
 
+def ranker_without_probabilities(train: "Train") -> str | None:
+    """Some losses read how sure the ranker is."""
+    if not isinstance(train.data, OnPolicy) or "preference" not in train.loss.needs_labels:
+        return None
+    if train.data.ranker.win_probability(1.0, 0.0) is not None:
+        return None
+    return f"this loss reads the ranker's win probability, and ranker={train.data.ranker.label} gives none; use loss=dpo."
+
+
 def gpu_without_one(train: "Train") -> str | None:
     """A device that is asked for by name has to be there."""
     if train.trainer.accelerator != "gpu" or torch.cuda.is_available():
@@ -124,6 +133,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     film_prompts_run_out,
     reference_that_a_loss_needs,
     micro_batch_larger_than_batch,
+    ranker_without_probabilities,
     gpu_without_one,
     heads_that_do_not_divide,
 )

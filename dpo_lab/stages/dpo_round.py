@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import RunError
 from dpo_lab.data.base import Data
 from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
 from dpo_lab.progress import part
@@ -65,20 +62,8 @@ def token_store(
     return TokenStore.open(artifact.path), artifact
 
 
-def refuse_unlabelled(train: "Train", store: TokenStore) -> None:
-    """Raise RunError if the loss reads a score or a preference that pairs do not have."""
-    for name in train.loss.needs_labels:
-        unknown = int(np.isnan(store.columns[name]).sum())
-        if unknown:
-            raise RunError(
-                f"this loss reads each pair's `{name}`; {unknown} of {store.num_pairs} pairs of {train.data.label} have none. "
-                f"Add the column {name} to the data, use a ranker that gives it (ranker=gold), or another loss: loss=dpo."
-            )
-
-
 def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
     """Train the policy of a round on a store's pairs; return the artifact it stands in."""
-    refuse_unlabelled(train, store)
     content = {
         "start": this.start.id,
         "reference": [this.reference.id, train.reference.content()],

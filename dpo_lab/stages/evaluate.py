@@ -9,7 +9,7 @@ from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 from dpo_lab.scoring.score import needs_own_logits
-from dpo_lab.tokens.store import TokenStore
+from dpo_lab.tokens.store import COLUMNS, TokenStore
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -64,6 +64,7 @@ def evaluate_pairs(
         "policy": policy.id,
         "reference": reference.id,
         "tokens": store.fingerprint(),
+        "labels": [store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the run's own does
         "evaluation": evaluation.content(),
         "loss": train.loss.content(),
     }

@@ -2,17 +2,19 @@
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan, write_durably
-from dpo_lab.components import Component, component, refuse_missing
+from dpo_lab.components import Component, RunError, component, refuse_missing
 from dpo_lab.data.base import Data, Given
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import console
+from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import Reference
 from dpo_lab.stages.combinations import refuse_illegal
 from dpo_lab.training.callbacks import RunCallback
@@ -66,16 +68,26 @@ class Train(Component):
         """
         refuse_missing(self)
         refuse_illegal(self)
-        name = f"{self.model.label}-{type(self.loss).__name__.removesuffix('Loss').lower()}-{self.data.label}"
+        name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
         plan = Plan(self.outputs, "train", name, self.content())
         if (done := plan.finished()) and not self.force:
             return show_finished(done)
         screen = Screen()
         given = self.data.load(self.seed) if isinstance(self.data, Given) else None
+        if given:
+            refuse_unlabelled(self.loss, [*given.train, *given.held_out], self.data.label)
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
         made = plan.make(lambda directory: run_rounds(self, given, screen, directory, plan.path.name), force=self.force)
         return read_summary(made) if made.made_now else show_finished(made)
+
+
+def refuse_unlabelled(loss: PreferenceLoss, pairs: Sequence[PreferencePair], source: str) -> None:
+    """Raise RunError if the loss reads a score or a preference that pairs do not have."""
+    unknown = {name: sum(getattr(pair, name) is None for pair in pairs) for name in loss.needs_labels}
+    if lacking := {name: count for name, count in unknown.items() if count}:
+        counts = ", ".join(f"{count} of {len(pairs)} pairs of {source} have no {name}" for name, count in lacking.items())
+        raise RunError(f"this loss reads {' and '.join(loss.needs_labels)}; {counts}. Add the columns, or use loss=dpo.")
 
 
 def show_finished(run: Artifact) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.layouts.base import PairBatch, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverPairs
@@ -86,19 +87,21 @@ class SFTModule(StepModule):
 
     def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
         super().__init__(policy, optim, total_steps, seed)
-        self._losses: list[Tensor] = []
+        self._summed: list[Tensor] = []
+        self._tokens = 0
 
     def micro_batch_loss(self, micro_batch: ResponseBatch, step: Sequence[ResponseBatch]) -> Tensor:
         """Return minus the micro-batch's log-probabilities over the step's number of tokens."""
         tokens = sum(each.targets.shape[0] for each in step)
         loss = -score(self.policy, micro_batch).per_token.sum() / tokens
-        self._losses.append(loss.detach() * len(step))
+        self._summed.append(loss.detach() * tokens)
+        self._tokens += micro_batch.targets.shape[0]
         return loss
 
     def collect(self) -> dict[str, float]:
-        """Return the mean loss of the steps since the last call."""
-        losses, self._losses = self._losses, []
-        return {"loss": float(torch.stack(losses).mean())} if losses else {}
+        """Return the mean of -log p over the response tokens since the last call."""
+        summed, tokens, self._summed, self._tokens = self._summed, self._tokens, [], 0
+        return {"loss": float(torch.stack(summed).sum()) / tokens} if tokens else {}
 
 
 class PreferenceModule(StepModule):
@@ -164,26 +167,3 @@ class PreferenceModule(StepModule):
         """Return the means over the pairs since the last call."""
         figures, self._means = self._means.compute(), MeanOverPairs()
         return figures
-
-
-def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: float) -> dict[str, Tensor]:
-    """Return the figures of each pair under the names of `dpo_lab.metrics.METRICS`, every value of shape (pairs,)."""
-    ours, theirs = policy.sums.detach(), reference.sums.detach()
-    rewards = beta * (ours - theirs)
-    margin = rewards[:, 0] - rewards[:, 1]
-    lengths = policy.responses.counts[policy.pairs]
-    return {
-        "loss": losses.detach(),
-        "rewards/chosen": rewards[:, 0],
-        "rewards/rejected": rewards[:, 1],
-        "rewards/margins": margin,
-        "rewards/accuracies": (margin > 0).double(),
-        "rewards/accuracies_ties_half": (margin > 0).double() + 0.5 * (margin == 0).double(),
-        "logps/chosen": ours[:, 0],
-        "logps/rejected": ours[:, 1],
-        "logps/chosen_per_token": ours[:, 0] / lengths[:, 0],
-        "logps/rejected_per_token": ours[:, 1] / lengths[:, 1],
-        "kl/implicit": (ours - theirs).mean(1),
-        "lengths/chosen": lengths[:, 0],
-        "lengths/rejected": lengths[:, 1],
-    }

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.losses.aot import AOTLoss, AOTUnpairedLoss
 from dpo_lab.losses.apo import APODownLoss, APOZeroLoss
 from dpo_lab.losses.base import PreferenceLoss
@@ -34,7 +35,6 @@ from dpo_lab.losses.sppo import SPPOHardLoss
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.tokens.labels import PairLabels
-from dpo_lab.training.module import pair_figures
 
 PRECISIONS = {"float64": torch.float64, "float32": torch.float32}
 

@@ -83,7 +83,7 @@ def test_scoring_goes_through_a_lora_adapter(model: nn.Module, store: TokenStore
 @torch.no_grad()
 def test_a_pass_over_the_store_gives_every_token_in_its_place(model: nn.Module, store: TokenStore) -> None:
     seen: list[int] = []
-    per_token = score_store(scorer_of(model, own_logits=False), store, LAYOUT, torch.device("cpu"), seen.append)
+    per_token = score_store(scorer_of(model, own_logits=False), store, LAYOUT, torch.device("cpu"), seen.append).per_token
     assert sum(seen) == store.num_responses
     starts = [0, *store.response_ends[:-1].tolist()]
     for response, (start, end) in enumerate(zip(starts, store.response_ends.tolist(), strict=True)):

@@ -12,6 +12,7 @@ from dpo_lab.components import RunError
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
+from dpo_lab.losses.odpo import ODPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
@@ -169,6 +170,31 @@ def test_the_screen_of_given_pairs_and_what_to_do_next(tmp_path: Path) -> None:
     assert lines[-2] == f"all figures {run}/summary.json"
     again = f"data=jsonl data.path={path}"
     assert lines[-1] == f"next: python train.py {again} seed=1   |   python train.py -m {again} loss=dpo,ipo"
+
+
+def scored_file(directory: Path, score: float | None) -> Path:
+    path = directory / "scored.jsonl"
+    rows = [json.loads(line) for line in pairs_file(directory).read_text().splitlines()]
+    scored = [
+        {**row, "score_chosen": score if n else 3.0, "score_rejected": 1.0 if score else None} for n, row in enumerate(rows)
+    ]
+    path.write_text("\n".join(map(json.dumps, scored)))
+    return path
+
+
+def test_changed_scores_are_evaluated_anew(tmp_path: Path) -> None:
+    run = given(tmp_path, scored_file(tmp_path, 2.0), loss=ODPOLoss(beta=1.0))
+    first = run.run()
+    scored_file(tmp_path, 9.0)
+    again = run.run()
+    assert again["eval/losses/odpo"] != first["eval/losses/odpo"]
+    assert again["eval/loss"] != first["eval/loss"]
+
+
+def test_pairs_without_the_labels_that_a_loss_reads_are_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"reads score_chosen and score_rejected; 29 of 30 pairs of scored have no score_chosen"):
+        given(tmp_path, scored_file(tmp_path, None), loss=ODPOLoss(beta=1.0)).run()
+    assert not (tmp_path / "model").exists()
 
 
 def test_without_a_reference_nothing_is_scored_beside_the_policy_and_nothing_is_said_of_before(

@@ -1,0 +1,109 @@
+"""Every option of conf/loss through the module and the held-out evaluation; whole-step losses for any split."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dpo_lab.evaluation.compared import COMPARED, DPO
+from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.losses.bco import BCOLoss
+from dpo_lab.losses.wpo import WPOLoss
+from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.models.load import evaluating
+from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.optim import AdamW
+
+LAYOUT = PaddedLayout()
+LOSSES: dict[str, PreferenceLoss] = {**COMPARED, "wpo": WPOLoss(loss=DPO)}
+COUPLED = [name for name, loss in LOSSES.items() if loss.couples_pairs]
+
+
+@pytest.fixture(scope="module")
+def labelled(store: TokenStore) -> TokenStore:
+    """The twelve pairs with scores and preferences."""
+    rising = np.linspace(0.1, 0.9, store.num_pairs).astype(np.float32)
+    return replace(
+        store,
+        columns={
+            "preference": rising,
+            "score_chosen": (rising + 1).astype(np.float32),
+            "score_rejected": (rising / 2).astype(np.float32),
+        },
+    )
+
+
+def gradients(
+    monkeypatch: pytest.MonkeyPatch,
+    policy: nn.Module,
+    other: nn.Module,
+    loss: PreferenceLoss,
+    store: TokenStore,
+    size: int,
+    adapter: Adapter,
+) -> tuple[list[Tensor], dict[str, float]]:
+    """Return the gradient of a step of all pairs in micro-batches of `size`, and its figures."""
+    policy = adapter.attach(copy.deepcopy(policy), seed=0)
+    module = PreferenceModule(policy, FrozenScorer(copy.deepcopy(other)), loss, AdamW(lr=1e-3), total_steps=1, seed=0)
+    monkeypatch.setattr(module, "manual_backward", lambda value: value.backward())  # there is no Trainer here
+    monkeypatch.setattr(module, "_trainer", SimpleNamespace(global_step=0, global_rank=0, strategy=None))
+    pairs = list(range(store.num_pairs))
+    module.accumulate([LAYOUT.pairs(store, pairs[start : start + size]) for start in range(0, len(pairs), size)])
+    return [weight.grad for weight in policy.parameters() if weight.grad is not None], module.collect()
+
+
+@pytest.mark.parametrize("name", COUPLED)
+@pytest.mark.parametrize("adapter", [NoAdapter(), LoRA(rank=2)], ids=["full", "lora"])
+def test_a_loss_of_the_whole_step_does_not_depend_on_its_split(
+    monkeypatch: pytest.MonkeyPatch,
+    model: nn.Module,
+    other_model: nn.Module,
+    labelled: TokenStore,
+    name: str,
+    adapter: Adapter,
+) -> None:
+    whole, figures = gradients(monkeypatch, model, other_model, LOSSES[name], labelled, 12, adapter)
+    for size in (5, 1):
+        split, again = gradients(monkeypatch, model, other_model, LOSSES[name], labelled, size, adapter)
+        assert again == pytest.approx(figures, rel=1e-4, abs=1e-4)
+        for one, other in zip(whole, split, strict=True):
+            assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+    assert max(float(each.abs().max()) for each in whole) > 1e-3
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_option_evaluates_held_out_pairs(model: nn.Module, other_model: nn.Module, labelled: TokenStore, name: str) -> None:
+    with evaluating(model):
+        figures = PreferenceEvaluation().figures(
+            model, FrozenScorer(other_model), LOSSES[name], labelled, LAYOUT, own_logits=False
+        )
+    assert all(np.isfinite(value) for value in figures.values())
+    assert {f"eval/losses/{each}" for each in COMPARED} <= set(figures)
+
+
+def test_the_shift_of_bco_has_no_gradient() -> None:
+    # policy = reference: the shift is 0; the slope of -log sigmoid(beta a - shift) by a is -beta/2 of the pair itself alone
+    policy = pair_logps([0.0, 0.0], [0.0, 0.0])
+    leaf = policy.responses.per_token.requires_grad_()
+    BCOLoss(beta=0.4)(policy, pair_logps([0.0, 0.0], [0.0, 0.0])).sum().backward()
+    assert leaf.grad is not None
+    assert leaf.grad.tolist() == pytest.approx([-0.2, -0.2, 0.2, 0.2])
+
+
+def test_the_full_softmax_is_taken_only_where_a_loss_reads_it(
+    model: nn.Module, other_model: nn.Module, labelled: TokenStore, tmp_path: Path
+) -> None:
+    for name, wanted in (("dpo", False), ("wpo", True)):
+        module = PreferenceModule(model, FrozenScorer(other_model), LOSSES[name], AdamW(), total_steps=1, seed=0)
+        policy, _ = module.pair_logps(LAYOUT.pairs(labelled, [0, 1]))
+        assert (policy.responses.log_sum_squares is not None) is wanted
