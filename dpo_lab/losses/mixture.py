@@ -43,6 +43,8 @@ class MixtureLoss(PreferenceLoss):
         if names != set(weights) or not names:
             named, weighted = (", ".join(sorted(each)) or "nothing" for each in (names, weights))
             raise ValueError(f"the losses are {named} and the weights of {weighted}; every loss needs one weight of its name")
+        if not any(weights.values()):
+            raise ValueError("every weight is 0, so nothing would be trained; give at least one loss a weight above 0")
         return weights
 
     @property

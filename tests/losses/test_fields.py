@@ -39,6 +39,7 @@ REFUSED: dict[str, Callable[[], object]] = {
     "a negative target margin": lambda: SimPOLoss(gamma=-1.0),
     "a negative weight of the likelihood": lambda: CPOLoss(nll_weight=-1.0),
     "a negative weight of a mixture": lambda: MixtureLoss(losses={"dpo": DPOLoss()}, weights={"dpo": -1.0}),
+    "a mixture of nothing but zeros": lambda: MixtureLoss(losses={"dpo": DPOLoss()}, weights={"dpo": 0.0}),
     "an unknown reduction": lambda: NLLLoss(reduction="tokens"),  # type: ignore[arg-type]
     "a field that a loss does not have": lambda: IPOLoss(label_smoothing=0.1),  # type: ignore[call-arg]
 }
