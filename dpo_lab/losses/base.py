@@ -31,8 +31,9 @@ class PreferenceLoss(Component, ABC):
 
     @property
     def inner(self) -> Sequence["PreferenceLoss"]:
-        """The losses that this one is made of; most are made of none."""
-        return ()
+        """The losses that this one is made of: the one in its field `loss`; most are made of none."""
+        loss = getattr(self, "loss", None)
+        return (loss,) if isinstance(loss, PreferenceLoss) else ()
 
     @property
     def needs_reference(self) -> bool:

@@ -2,7 +2,6 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -102,11 +101,6 @@ class FDivergenceLoss(PreferenceLoss):
     def label(self) -> str:
         """The loss and the divergence."""
         return f"{self.loss.label}-{type(self.divergence).__name__.lower()}"
-
-    @property
-    def inner(self) -> Sequence[PreferenceLoss]:
-        """The loss of the difference."""
-        return (self.loss,)
 
     @property
     def beta(self) -> float:

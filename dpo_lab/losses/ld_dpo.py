@@ -1,6 +1,5 @@
 """LD-DPO: length desensitization in DPO (Liu et al. 2024), for any loss."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -34,11 +33,6 @@ class LDDPOLoss(PreferenceLoss):
     """Weight of the tokens beyond the shorter response; 1 changes nothing, 0 leaves them out."""
     loss: PreferenceLoss
     """What is done with the log-probabilities."""
-
-    @property
-    def inner(self) -> Sequence[PreferenceLoss]:
-        """The loss of the desensitized log-probabilities."""
-        return (self.loss,)
 
     @property
     def beta(self) -> float:

@@ -1,6 +1,5 @@
 """WPO: weighted preference optimization (Zhou et al. 2024), for any loss."""
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 from pydantic import field_validator
@@ -34,11 +33,6 @@ class WPOLoss(PreferenceLoss):
 
     loss: PreferenceLoss
     """What is weighted."""
-
-    @property
-    def inner(self) -> Sequence[PreferenceLoss]:
-        """The loss that is weighted."""
-        return (self.loss,)
 
     @property
     def beta(self) -> float:

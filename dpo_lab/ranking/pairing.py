@@ -1,5 +1,6 @@
 """Preference pairs from ranked candidates."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -10,12 +11,12 @@ from dpo_lab.ranking.base import Ranker
 from dpo_lab.records import Candidates, PreferencePair
 
 
-class Pairing(Component):
+class Pairing(Component, ABC):
     """Which of the ranked candidates become pairs."""
 
+    @abstractmethod
     def pairs(self, candidates: Iterable[Candidates], ranker: Ranker) -> list[PreferencePair]:
         """Return pairs from candidates that carry the ranker's scores."""
-        raise NotImplementedError
 
 
 @component
