@@ -35,6 +35,7 @@ START = {  # at policy = reference, beta 0.1; chosen 3 tokens, rejected 4, -2 na
     "ipo": 25,  # (0 - 1 / 0.2)^2
     "ipo_sum": 25,
     "hinge": 1,
+    "gpo": log(2),
     "simpo": log(1 + e),  # means are equal: -log sigmoid(-gamma), gamma 1
     "orpo": 2 + 0.1 * log(2),
     "cpo": log(1 + exp(-0.1 * (-6 + 8))) + 2,

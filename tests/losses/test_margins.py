@@ -1,6 +1,7 @@
 """DPOP, ODPO, hinge, EXO, DiscoPOP, AOT: other functions of the margin, by hand."""
 
 from math import exp, log
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from dpo_lab.losses.discopop import DiscoPOPLoss
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.losses.dpop import DPOPLoss
 from dpo_lab.losses.exo import EXOLoss
+from dpo_lab.losses.gpo import GPOLoss
 from dpo_lab.losses.hinge import HingeLoss
 from dpo_lab.losses.odpo import ODPOLoss
 from dpo_lab.scoring.logps import PairLogps, pair_logps
@@ -57,6 +59,25 @@ def test_a_pair_whose_scores_do_not_agree_with_its_order_asks_nothing_of_odpo(ch
 def test_hinge_stops_at_one_over_beta() -> None:
     loss = HingeLoss(beta=0.5)(pair_logps([-2.0, -2.0], [-6.0, -9.0]), pair_logps([-2.5, -2.5], [-5.0, -5.0]))
     assert loss.tolist() == pytest.approx([0.25, 0.0])  # margins 1.5 and 4.5
+
+
+LINKS_BY_HAND: dict[str, list[float]] = {  # margins of 4 and -4 nats at beta 1/2
+    "logistic": [log(1 + exp(-2)), log(1 + exp(2))],
+    "hinge": [0.0, 3.0],
+    "squared": [(4 - 1) ** 2, (-4 - 1) ** 2],
+}
+
+
+@pytest.mark.parametrize(("reduction", "tokens"), [("sum", (1, 1)), ("mean", (1, 1)), ("mean", (5, 2))])
+@pytest.mark.parametrize("link", LINKS_BY_HAND)
+def test_gpo_takes_every_link_of_a_margin_of_sums_or_of_means(link: Any, reduction: Any, tokens: tuple[int, int]) -> None:
+    policy = pair_logps([-2.0 * tokens[0]] * 2, [-6.0 * tokens[1], 2.0 * tokens[1]], tokens)
+    zero = pair_logps([0.0, 0.0], [0.0, 0.0], tokens)
+    near, far = LINKS_BY_HAND[link]
+    clean = GPOLoss(beta=0.5, link=link, reduction=reduction)
+    noisy = GPOLoss(beta=0.5, link=link, reduction=reduction, label_smoothing=0.25)
+    assert clean(policy, zero).tolist() == pytest.approx([near, far], rel=1e-6)
+    assert noisy(policy, zero).tolist() == pytest.approx([0.75 * near + 0.25 * far, 0.75 * far + 0.25 * near], rel=1e-6)
 
 
 def test_exo_is_the_divergence_of_the_policys_preference_from_the_label() -> None:
