@@ -50,7 +50,7 @@ HOMES = {
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
         *("training/", "stages/"),
     ),
-    "transformers": ("models/", "sampling/"),
+    "transformers": ("layouts/attention.py", "models/", "sampling/"),
     "wandb": ("training/loggers.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -16,8 +17,8 @@ from dpo_lab.tokens.store import TokenStore
 class ResponseBatch:
     """Some responses of a token store, each with its prompt, ready for one forward pass."""
 
-    inputs: dict[str, Tensor]
-    """What the transformer's body takes: `input_ids` and whatever the layout adds."""
+    inputs: dict[str, Any]
+    """What the transformer's body takes: `input_ids` and whatever the layout adds (tensors, and `segments`)."""
     predictors: Tensor
     """(tokens,) flat positions in `input_ids` whose hidden state predicts a response token."""
     targets: Tensor
@@ -29,10 +30,12 @@ class ResponseBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ResponseBatch":
         """Return the batch on a device."""
-        move = [
-            part.to(device, non_blocking=non_blocking) for part in (self.predictors, self.targets, self.counts, self.responses)
-        ]
-        return ResponseBatch({name: part.to(device, non_blocking=non_blocking) for name, part in self.inputs.items()}, *move)
+
+        def moved(part: Any) -> Any:
+            return part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part
+
+        inputs = {name: moved(part) for name, part in self.inputs.items()}
+        return ResponseBatch(inputs, *(moved(part) for part in (self.predictors, self.targets, self.counts, self.responses)))
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,18 @@ class PairBatch:
 class Layout(Component, ABC):
     """How responses of a token store become model inputs; the result of scoring does not depend on it."""
 
+    label: ClassVar[str]
+    """Name of the option."""
+    one_row: ClassVar[bool] = False
+    """True if a batch is one row of several sequences, which only models that `scoring.fitting` accepts can read."""
+
     @abstractmethod
     def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:
-        """Return the batch that scores these responses of the store, in this order."""
+        """Return the batch that scores these distinct responses of the store, in this order."""
+
+    @abstractmethod
+    def num_tokens(self, store: TokenStore, responses: Sequence[int]) -> int:
+        """Return how many tokens the model's body computes for these distinct responses, padding included."""
 
     def pairs(self, store: TokenStore, pairs: Sequence[int]) -> PairBatch:
         """Return the batch that scores these pairs; a response that stands in several of them appears once.

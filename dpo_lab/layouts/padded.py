@@ -1,6 +1,7 @@
 """The padded layout: one row per response, the readable implementation that the others are compared with."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 
@@ -12,6 +13,8 @@ from dpo_lab.tokens.store import TokenStore
 @component
 class PaddedLayout(Layout):
     """Rows of [prompt | response | padding], padded on the right to the longest row."""
+
+    label: ClassVar[str] = "padded"
 
     def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:
         """Return inputs of shape (responses, time).
@@ -39,3 +42,7 @@ class PaddedLayout(Layout):
             counts=torch.tensor([len(answer) for answer in answers]),
             responses=torch.tensor(list(responses)),
         )
+
+    def num_tokens(self, store: TokenStore, responses: Sequence[int]) -> int:
+        """Return rows times the longest row."""
+        return len(responses) * int(store.row_lengths[list(responses)].max())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.budget import fill
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
@@ -13,17 +14,16 @@ from dpo_lab.tokens.store import TokenStore
 TOKENS_PER_BATCH = 8192
 
 
-def batches_of(store: TokenStore, layout: Layout) -> Iterator[ResponseBatch]:
-    """Yield every response of a store once, in batches of like length and at most `TOKENS_PER_BATCH` padded tokens."""
-    lengths = store.row_lengths()
-    batch: list[int] = []
-    for response in lengths.argsort(kind="stable").tolist():
-        if batch and (len(batch) + 1) * int(lengths[response]) > TOKENS_PER_BATCH:
-            yield layout.rows(store, batch)
-            batch = []
-        batch.append(response)
-    if batch:
-        yield layout.rows(store, batch)
+def batches_of(store: TokenStore, layout: Layout) -> Iterator[list[int]]:
+    """Yield every response of a store once, in batches of at most `TOKENS_PER_BATCH` tokens through the model's body.
+
+    Prompts in the order of their longest row, so that little is padded; the responses to one prompt together.
+    """
+    together: dict[int, list[int]] = {}
+    for response, prompt in enumerate(store.response_prompt.tolist()):
+        together.setdefault(prompt, []).append(response)
+    units = sorted(together.values(), key=lambda unit: int(store.row_lengths[unit].max()))
+    return fill(units, lambda responses: layout.num_tokens(store, responses), TOKENS_PER_BATCH)
 
 
 def score_store(
@@ -43,7 +43,8 @@ def score_store(
     per_token = torch.empty(len(store.response_ids))
     squares: Tensor | None = None
     ends = torch.from_numpy(store.response_ends.copy())
-    for batch in batches_of(store, layout):
+    for responses in batches_of(store, layout):
+        batch = layout.rows(store, responses)
         logps = scorer(batch.to(device))
         positions = token_positions(ends, batch.responses, len(batch.targets))
         per_token[positions] = logps.per_token.float().cpu()
@@ -51,7 +52,7 @@ def score_store(
             squares = torch.empty_like(per_token) if squares is None else squares
             squares[positions] = logps.log_sum_squares.float().cpu()
         advance(len(batch.counts))
-    return ResponseLogps(per_token, torch.from_numpy(store.response_lengths().copy()), squares)
+    return ResponseLogps(per_token, torch.from_numpy(store.response_lengths.copy()), squares)
 
 
 def scorer_of(model: nn.Module, *, own_logits: bool, full_softmax: bool = False) -> Callable[[ResponseBatch], ResponseLogps]:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,20 @@ class TokenStore:
         start = self.response_ends[index - 1] if index else 0
         return self.response_ids[start : self.response_ends[index]]
 
+    @cached_property
+    def prompt_lengths(self) -> NDArray[np.int64]:
+        """(prompts,) number of tokens of every prompt."""
+        return np.diff(self.prompt_ends, prepend=0)
+
+    @cached_property
     def response_lengths(self) -> NDArray[np.int64]:
-        """Return the number of tokens of every response, shape (responses,)."""
+        """(responses,) number of tokens of every response."""
         return np.diff(self.response_ends, prepend=0)
 
+    @cached_property
     def row_lengths(self) -> NDArray[np.int64]:
-        """Return the tokens of prompt plus response for every response, shape (responses,)."""
-        return np.diff(self.prompt_ends, prepend=0)[self.response_prompt] + self.response_lengths()
+        """(responses,) tokens of prompt plus response."""
+        return self.prompt_lengths[self.response_prompt] + self.response_lengths
 
     def fingerprint(self) -> str:
         """Return a digest of every token id, of which are response tokens, and of the pairs; of nothing else."""

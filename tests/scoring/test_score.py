@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.scoring.passes import score_store, scorer_of
-from dpo_lab.scoring.score import needs_own_logits, score
+from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
 LAYOUT = PaddedLayout()
@@ -45,27 +45,6 @@ def test_head_path_equals_own_logits_in_value_and_gradient(model: nn.Module, sto
     assert len(gradients[0]) == len(list(model.parameters()))
     for one, other in zip(*gradients, strict=True):
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-5)
-
-
-def test_the_probe_finds_a_model_that_scales_its_logits(model: nn.Module, store: TokenStore) -> None:
-    class Scaled(nn.Module):
-        """Like Cohere and Granite: logits are more than the head's output."""
-
-        def __init__(self, inner: nn.Module) -> None:
-            super().__init__()
-            self.model, self.inner, self.base_model_prefix = inner.model, inner, "model"
-
-        def get_output_embeddings(self) -> nn.Module:
-            return self.inner.get_output_embeddings()  # type: ignore[operator,no-any-return]
-
-        def forward(self, **inputs: Tensor) -> object:
-            out = self.inner(**inputs)
-            out.logits = out.logits * 0.5
-            return out
-
-    batch = LAYOUT.rows(store, [0, 1])
-    assert not needs_own_logits(model, batch)
-    assert needs_own_logits(Scaled(model), batch)
 
 
 @torch.no_grad()

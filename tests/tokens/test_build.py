@@ -25,7 +25,7 @@ LONG = pair("a b c d e f g h", "a b c d", "a b")  # prompt 1 + 3 + 8 tokens with
 def test_what_fits_is_untouched(tokenizer: Any) -> None:
     made = tokenise_pairs([LONG], tokenizer, max_length=64, truncation="error")
     assert made.counts == {}
-    assert made.store.response_lengths().tolist() == [5, 3]
+    assert made.store.response_lengths.tolist() == [5, 3]
 
 
 def test_keep_end_prompt_cuts_the_prompts_beginning_and_keeps_the_start_token(tokenizer: Any) -> None:
@@ -39,7 +39,7 @@ def test_keep_end_prompt_cuts_the_prompts_beginning_and_keeps_the_start_token(to
 def test_a_response_that_does_not_fit_loses_its_end_but_never_all_of_it(tokenizer: Any) -> None:
     made = tokenise_pairs([LONG], tokenizer, max_length=8, truncation="keep_end_prompt")
     assert made.counts == {"prompt_too_long": 1, "response_too_long": 1}
-    assert made.store.response_lengths().tolist() == [4, 3]
+    assert made.store.response_lengths.tolist() == [4, 3]
     assert made.store.response(0)[-1] != tokenizer.eos_token_id
     assert made.store.response(1)[-1] == tokenizer.eos_token_id
 

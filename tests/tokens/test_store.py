@@ -24,7 +24,7 @@ def test_each_prompt_and_each_response_is_stored_once() -> None:
     assert store.pairs.tolist() == [[0, 1], [0, 2], [1, 2], [3, 4]]
     assert store.prompt_of(4).tolist() == [4]
     assert store.response(2).tolist() == [7, 8, 9]
-    assert store.row_lengths().tolist() == [5, 5, 6, 3, 3]
+    assert store.row_lengths.tolist() == [5, 5, 6, 3, 3]
 
 
 def test_an_equal_answer_to_another_prompt_is_another_response() -> None:

@@ -1,0 +1,160 @@
+"""How a model is scored: stock models read rows of segments, others are found out and get padded rows."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    AutoModelForCausalLM,
+    BloomConfig,
+    CohereConfig,
+    FalconConfig,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from dpo_lab.layouts.attention import NAME
+from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.packed import PackedLayout
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.models.adapter import LoRA
+from dpo_lab.scoring.fitting import fitted
+from dpo_lab.scoring.score import score
+from dpo_lab.tokens.store import TokenStore
+
+SHAPE: dict[str, Any] = {"vocab_size": 256, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+GATED: dict[str, Any] = {**SHAPE, "intermediate_size": 48, "num_key_value_heads": 2, "head_dim": 8, "initializer_range": 0.3}
+NO_DROPOUT: dict[str, Any] = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
+FINE: dict[str, PreTrainedConfig] = {
+    "mistral": MistralConfig(**GATED, sliding_window=None),
+    "mistral, window of the longest row": MistralConfig(**GATED, sliding_window=23),
+    "llama": LlamaConfig(**GATED),
+    "qwen2": Qwen2Config(**{**GATED, "sliding_window": 4}),  # use_sliding_window is false: no window
+    "qwen3": Qwen3Config(**GATED),
+    "gpt2": GPT2Config(vocab_size=256, n_embd=32, n_layer=2, n_head=4, initializer_range=0.3, **NO_DROPOUT),
+    "gpt_neox": GPTNeoXConfig(**SHAPE, intermediate_size=48, initializer_range=0.3),
+}
+WRONG: dict[str, tuple[PreTrainedConfig, str]] = {
+    "sliding window": (
+        MistralConfig(**GATED, sliding_window=8),
+        "its sliding window of 8 tokens is shorter than the longest row, 23",
+    ),
+    "soft-capped attention": (Gemma2Config(**GATED, attn_logit_softcapping=2.0), "its attention is soft-capped"),
+    "ALiBi": (BloomConfig(vocab_size=256, hidden_size=32, n_layer=2, n_head=4), "ALiBi"),
+    "ALiBi by a flag": (FalconConfig(**SHAPE, alibi=True), "ALiBi"),
+    "state space": (
+        MambaConfig(vocab_size=256, hidden_size=32, num_hidden_layers=2, state_size=4),
+        "carry a state along the row",
+    ),
+}
+CAPPED: dict[str, PreTrainedConfig] = {
+    "gemma2": Gemma2Config(**GATED, attn_logit_softcapping=None, final_logit_softcapping=1.0, sliding_window=4096),
+    "cohere": CohereConfig(**{name: value for name, value in GATED.items() if name != "head_dim"}, logit_scale=0.1),
+}
+ONE_ROW = (PrefixLayout(), PackedLayout())
+
+
+def built(config: PreTrainedConfig) -> nn.Module:
+    """Return a random model of a configuration."""
+    torch.manual_seed(0)
+    model: nn.Module = AutoModelForCausalLM.from_config(config)
+    return model
+
+
+@torch.no_grad()
+def gap(model: nn.Module, store: TokenStore, layout: Layout, *, own_logits: bool) -> float:
+    """Return the largest difference to each response alone by the model's own logits."""
+    together = score(model, layout.rows(store, range(store.num_responses)), own_logits=own_logits).per_token
+    alone = [score(model, PaddedLayout().rows(store, [one]), own_logits=True).per_token for one in range(store.num_responses)]
+    return float((together - torch.cat(alone)).abs().max())
+
+
+@pytest.mark.parametrize("layout", ONE_ROW)
+@pytest.mark.parametrize("name", FINE)
+def test_stock_models_read_one_row_of_many_responses(name: str, layout: Layout, store: TokenStore) -> None:
+    model = built(FINE[name])
+    fit = fitted(model, layout, store)
+    assert (fit.layout, fit.own_logits, fit.notes) == (layout, False, ())
+    assert gap(model, store, layout, own_logits=False) < 1e-4
+
+
+@pytest.mark.parametrize("layout", ONE_ROW)
+@pytest.mark.parametrize("name", WRONG)
+def test_models_that_one_row_would_change_get_padded_rows_and_say_why(name: str, layout: Layout, store: TokenStore) -> None:
+    config, reason = WRONG[name]
+    model = built(config)
+    fit = fitted(model, layout, store)
+    assert fit.layout == PaddedLayout()
+    (note,) = [note for note in fit.notes if "layout" in note]
+    assert note.startswith(f"layout={layout.label} does not suit this model (")
+    assert reason in note
+    assert note.endswith("layout=padded is used")
+    assert gap(model, store, fit.layout, own_logits=fit.own_logits) < 1e-4
+
+
+@pytest.mark.parametrize("layout", [PaddedLayout(), *ONE_ROW])
+@pytest.mark.parametrize("name", CAPPED)
+def test_logits_that_are_more_than_the_head_are_taken_from_the_model(name: str, layout: Layout, store: TokenStore) -> None:
+    model = built(CAPPED[name])
+    fit = fitted(model, layout, store)
+    assert (fit.layout, fit.own_logits) == (layout, True)
+    assert len(fit.notes) == 1
+    assert gap(model, store, layout, own_logits=True) < 1e-4
+    assert gap(model, store, layout, own_logits=False) > 1e-2  # what the head alone would have said
+
+
+@pytest.mark.parametrize("layout", ONE_ROW)
+def test_a_model_that_no_rule_knows_is_found_out_by_its_numbers(layout: Layout, store: TokenStore) -> None:
+    def summed_along_the_row(module: nn.Module, inputs: Any, out: Any) -> Any:
+        out.last_hidden_state = out.last_hidden_state.cumsum(1) / 10
+        return out
+
+    model: Any = built(FINE["llama"])
+    model.model.register_forward_hook(summed_along_the_row)
+    fit = fitted(model, layout, store)
+    assert fit.layout == PaddedLayout()
+    assert fit.notes == (
+        f"layout={layout.label} does not suit this model (its log-probabilities then differ from those of padded "
+        "rows); layout=padded is used",
+    )
+
+
+def test_the_probe_sees_through_an_adapter_and_leaves_mode_and_gradients_alone(model: nn.Module, store: TokenStore) -> None:
+    adapted = LoRA(rank=2, dropout=0.5).attach(model, seed=0).train()
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            nn.init.constant_(weight, 0.05)
+    before = {name: weight.requires_grad for name, weight in adapted.named_parameters()}
+    fit = fitted(adapted, PrefixLayout(), store)
+    assert (fit.layout, fit.notes) == (PrefixLayout(), ())
+    assert adapted.training
+    assert all(weight.grad is None for weight in adapted.parameters())
+    assert before == {name: weight.requires_grad for name, weight in adapted.named_parameters()}
+
+
+def test_a_model_that_reads_segments_still_generates_as_before(model: Any, store: TokenStore) -> None:
+    prompts = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10]])
+    mask = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    options: dict[str, Any] = {"attention_mask": mask, "max_new_tokens": 12, "do_sample": False, "pad_token_id": 0}
+    before = model.eval().generate(prompts, **options)
+    fitted(model, PrefixLayout(), store)
+    assert model.config._attn_implementation == NAME
+    assert torch.equal(model.generate(prompts, **options), before)
+
+
+def test_the_attention_function_is_not_written_into_the_saved_configuration(model: Any, store: TokenStore, tmp_path: Any) -> None:
+    fitted(model, PrefixLayout(), store)
+    model.save_pretrained(tmp_path)
+    assert NAME not in (tmp_path / "config.json").read_text()
+    again: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.tensor([[5, 6, 7]])
+    assert torch.equal(model(ids).logits, again(ids).logits)
