@@ -102,12 +102,13 @@ class Plan:
             )
         return found
 
-    def make(self, produce: Callable[[Path], dict[str, Any]], *, force: bool = False) -> Artifact:
+    def make(self, produce: Callable[[Path], dict[str, Any]], *, force: bool = False, resume: bool = False) -> Artifact:
         """Return the finished artifact, making it if need be; a lock lets only one process make it.
 
         Args:
             produce: writes files into the directory it is given and returns facts for the manifest.
             force: make it again even if it is finished.
+            resume: `produce` goes on with what a killed process left in the directory, instead of finding it empty.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,8 +126,9 @@ class Plan:
         with lock:
             if (done := self.finished()) and not force:
                 return done
-            shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
-            self.path.mkdir()
+            if force or not resume:
+                shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
+            self.path.mkdir(exist_ok=True)
             started = time.monotonic()
             try:
                 facts = produce(self.path)

@@ -1,15 +1,28 @@
 """The contract of a reference: what the frozen model says of the responses of a batch."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from torch import nn
 
 from dpo_lab.components import Component
-from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.base import ResponseBatch
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.tokens.store import TokenStore
+
+
+@dataclass(frozen=True)
+class ReferenceModel:
+    """The model that is the reference."""
+
+    path: Path
+    """Its directory; a Hub id where it is one."""
+    load: Callable[[], nn.Module]
+    """Returns it, ready to be scored; references that need no second model never call it."""
 
 
 class ReferenceScorer(nn.Module, ABC):
@@ -19,6 +32,9 @@ class ReferenceScorer(nn.Module, ABC):
     def forward(self, batch: ResponseBatch) -> ResponseLogps:
         """Return the log-probabilities of the batch's responses, without gradients."""
 
+    def follow(self, policy: nn.Module) -> None:
+        """Take note of the policy, for references that share its weights."""
+
 
 class Reference(Component, ABC):
     """How the frozen reference's log-probabilities are had."""
@@ -27,16 +43,20 @@ class Reference(Component, ABC):
     """False if there is no reference model at all."""
     exact: ClassVar[bool] = False
     """True if a policy that equals the reference gets exactly its numbers, False if up to rounding."""
+    needs_adapter: ClassVar[bool] = False
+    """True if the reference is the policy's own base, which only training an adapter leaves as it was."""
+    keeps_adapter: ClassVar[bool] = False
+    """True if such a reference has the adapter of the round before."""
 
     @abstractmethod
     def scorer(
-        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+        self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer of a store's responses under a model, and the seconds that a kept pass took to make.
 
         Args:
             model: the reference; it is not changed.
+            fit: how the policy, and so the reference, is scored.
             root: the outputs directory.
             name: readable part of the name of what is kept there.
-            own_logits: see `scoring.score.response_logits`.
         """

@@ -11,17 +11,19 @@ from torch import Tensor, nn
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import RunError, component
-from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
-from dpo_lab.progress import part
-from dpo_lab.reference.base import Reference, ReferenceScorer
+from dpo_lab.progress import console, part
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.reference.parts import Parts
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
-from dpo_lab.scoring.passes import score_store, scorer_of, token_positions
+from dpo_lab.scoring.passes import batches_of, token_positions
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
 SCORING_VERSION = 1  # raise it when the same weights and ids would give other numbers
-FILE = "logps.safetensors"
+FILE, PARTS = "logps.safetensors", "parts"
 
 
 class ReferenceDriftError(RunError):
@@ -36,16 +38,18 @@ class CachedReference(Reference):
     """Random responses that are scored again whenever a kept pass is used."""
     tolerance: PositiveFloat = 1e-3
     """Largest difference in nats per response that the audit accepts (another batch shape gives other rounding)."""
+    root: Path | None = None
+    """Where passes are kept; null: below the run's outputs. One place for many outputs lets them share passes."""
 
     def content(self) -> dict[str, Any]:
         """Return the kind alone: the audit does not change the numbers."""
         return {"class": "cached"}
 
     def scorer(
-        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+        self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer that looks the store's numbers up, and the seconds that scoring them took."""
-        scorer, artifact = reference_pass(model, store, layout, self, root=root, name=name, own_logits=own_logits)
+        scorer, artifact = reference_pass(model.load(), store, fit, self, root=self.root or root, name=name)
         return scorer, artifact.seconds
 
 
@@ -67,7 +71,7 @@ class CachedScorer(ReferenceScorer):
 
 
 def reference_pass(
-    model: nn.Module, store: TokenStore, layout: Layout, cached: CachedReference, *, root: Path, name: str, own_logits: bool
+    model: nn.Module, store: TokenStore, fit: Fit, cached: CachedReference, *, root: Path, name: str
 ) -> tuple[CachedScorer, Artifact]:
     """Return the scorer of a store under a model, from disk if the same weights have scored the same ids before.
 
@@ -81,22 +85,33 @@ def reference_pass(
         "weights": weights_digest(model),
         "tokens": store.fingerprint(),
         "dtype": number_format(model),
-        "scoring": [SCORING_VERSION, own_logits],
+        "scoring": [SCORING_VERSION, fit.own_logits],
     }
     plan = Plan(root, "reference", name, content)
 
-    def produce(directory: Path) -> dict[str, Any]:
-        with evaluating(model), part("reference", store.num_responses) as shown:
-            device = next(model.parameters()).device
-            per_token = score_store(scorer_of(model, own_logits=own_logits), store, layout, device, shown.advance).per_token
-        save_file({"per_token": per_token}, directory / FILE)
-        return {"responses": store.num_responses, "forwards": store.num_responses}
-
-    artifact = plan.make(produce)
+    artifact = plan.make(lambda directory: _score(model, store, fit, directory), resume=True)
     per_token = load_file(artifact.path / FILE)["per_token"]
     if not artifact.made_now:
-        audit(model, store, layout, per_token, cached, artifact.path, own_logits=own_logits)
+        audit(model, store, fit, per_token, cached, artifact.path)
     return CachedScorer(per_token, store), artifact
+
+
+def _score(model: nn.Module, store: TokenStore, fit: Fit, directory: Path) -> dict[str, Any]:
+    parts = Parts(directory / PARTS, store)
+    if message := parts.missing():
+        console.print(f"  {message}", markup=False)
+    device = next(model.parameters()).device
+    forwards = 0
+    with evaluating(model), part("reference", store.num_responses) as shown:
+        for responses in batches_of(store, fit.layout):
+            if not parts.known[responses].all():
+                batch = fit.layout.rows(store, responses).to(device)
+                parts.add(batch.responses.cpu(), score(model, batch, own_logits=fit.own_logits).per_token.float().cpu())
+                forwards += len(responses)
+            shown.advance(len(responses))
+    save_file({"per_token": parts.per_token}, directory / FILE)
+    parts.remove()
+    return {"responses": store.num_responses, "forwards": forwards}
 
 
 def number_format(model: nn.Module) -> str:
@@ -107,16 +122,7 @@ def number_format(model: nn.Module) -> str:
     return f"{weight.dtype} {computed}"
 
 
-def audit(
-    model: nn.Module,
-    store: TokenStore,
-    layout: Layout,
-    per_token: Tensor,
-    cached: CachedReference,
-    path: Path,
-    *,
-    own_logits: bool,
-) -> None:
+def audit(model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, cached: CachedReference, path: Path) -> None:
     """Score a few random responses again and compare them with the kept numbers."""
     count = min(cached.audit_rows, store.num_responses)
     if not count:
@@ -124,10 +130,10 @@ def audit(
     # other rows each time, so that in the end all are looked at; no result depends on which
     generator = torch.Generator().manual_seed(time.time_ns())
     chosen = torch.randperm(store.num_responses, generator=generator)[:count]
-    batch = layout.rows(store, chosen.tolist()).to(next(model.parameters()).device)
+    batch = fit.layout.rows(store, chosen.tolist())
+    kept = CachedScorer(per_token, store)(batch).sums
     with evaluating(model):
-        now = score(model, batch, own_logits=own_logits).sums.cpu()
-    kept = CachedScorer(per_token, store)(layout.rows(store, chosen.tolist())).sums
+        now = score(model, batch.to(next(model.parameters()).device), own_logits=fit.own_logits).sums.cpu()
     drift = float((now - kept).abs().max())
     if not drift <= cached.tolerance:
         raise ReferenceDriftError(

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from dpo_lab.components import component
-from dpo_lab.layouts.base import Layout, ResponseBatch
-from dpo_lab.reference.base import Reference, ReferenceScorer
+from dpo_lab.layouts.base import ResponseBatch
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
@@ -22,10 +23,10 @@ class FrozenReference(Reference):
     exact: ClassVar[bool] = True
 
     def scorer(
-        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+        self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer of a copy of the model."""
-        return FrozenScorer(copy.deepcopy(model), own_logits=own_logits), 0.0
+        return FrozenScorer(copy.deepcopy(model.load()), own_logits=fit.own_logits), 0.0
 
 
 class FrozenScorer(ReferenceScorer):

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import ClassVar
 
-from torch import nn
-
 from dpo_lab.components import component
-from dpo_lab.layouts.base import Layout, ResponseBatch
-from dpo_lab.reference.base import Reference, ReferenceScorer
+from dpo_lab.layouts.base import ResponseBatch
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.tokens.store import TokenStore
 
@@ -19,7 +18,7 @@ class NoReference(Reference):
     compares: ClassVar[bool] = False
 
     def scorer(
-        self, model: nn.Module, store: TokenStore, layout: Layout, *, root: Path, name: str, own_logits: bool
+        self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer that gives zeros."""
         return ZeroScorer(), 0.0

@@ -7,17 +7,22 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.cached import FILE, CachedReference, ReferenceDriftError, reference_pass
+from dpo_lab.reference.parts import Parts
+from dpo_lab.scoring.fitting import Fit
+from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 LAYOUT, CACHED = PaddedLayout(), CachedReference()
+FIT = Fit(LAYOUT, own_logits=False)
 
 
 def test_lookup_equals_scoring_online(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
-    scorer, _ = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+    scorer, _ = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
     batch = LAYOUT.pairs(store, [4, 2, 11]).rows
     with evaluating(model):
         online = score(model, batch)
@@ -27,26 +32,65 @@ def test_lookup_equals_scoring_online(model: nn.Module, store: TokenStore, tmp_p
 def test_the_same_weights_and_ids_are_found_again_and_scored_nowhere_else(
     model: nn.Module, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, first = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="one", own_logits=False)
-    monkeypatch.setattr("dpo_lab.reference.cached.score_store", None)
-    _, again = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="one", own_logits=False)
+    _, first = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="one")
+    monkeypatch.setattr("dpo_lab.reference.cached._score", None)
+    _, again = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="one")
     assert again.path == first.path
 
 
 def test_one_changed_weight_or_token_is_another_reference(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
-    _, first = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+    _, first = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
     builder = StoreBuilder()
     builder.add_response([5, 6], [7, 1])
-    _, other_ids = reference_pass(model, builder.build(), LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+    _, other_ids = reference_pass(model, builder.build(), FIT, CACHED, root=tmp_path, name="r")
     with torch.no_grad():
         next(model.parameters())[0, 0] += 1e-3
-    _, other_weights = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+    _, other_weights = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
     assert len({first.id, other_ids.id, other_weights.id}) == 3
 
 
 def test_drift_is_refused_with_the_directory_to_remove(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
-    _, artifact = reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+    _, artifact = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
     kept = load_file(artifact.path / FILE)["per_token"]
     save_file({"per_token": kept + 0.01}, artifact.path / FILE)
     with pytest.raises(ReferenceDriftError, match=r"reference/r-.*differ by up to .* nats .*Remove this directory"):
-        reference_pass(model, store, LAYOUT, CACHED, root=tmp_path, name="r", own_logits=False)
+        reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
+
+
+def test_a_pass_that_was_interrupted_goes_on_and_says_what_is_missing(
+    model: nn.Module, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dpo_lab.scoring.passes.TOKENS_PER_BATCH", 50)
+    whole, _ = reference_pass(model, store, FIT, CACHED, root=tmp_path / "whole", name="r")
+    scored: list[int] = []
+
+    def dying(policy: nn.Module, batch: ResponseBatch, **options: bool) -> ResponseLogps:
+        if len(scored) == 4:
+            raise KeyboardInterrupt
+        scored.append(len(batch.counts))
+        return score(policy, batch, **options)
+
+    monkeypatch.setattr("dpo_lab.reference.cached.score", dying)
+    with pytest.raises(KeyboardInterrupt):
+        reference_pass(model, store, FIT, CACHED, root=tmp_path / "cut", name="r")
+    done = sum(scored)
+    assert 0 < done < 12
+    monkeypatch.setattr("dpo_lab.reference.cached.score", score)
+    again, artifact = reference_pass(model, store, FIT, CACHED, root=tmp_path / "cut", name="r")
+    assert artifact.facts == {"responses": 12, "forwards": 12 - done}  # nothing is scored twice
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"reference goes on: {done} of 12 responses are scored; missing" in said
+    assert torch.equal(again.per_token, whole.per_token)
+    assert sorted(path.name for path in artifact.path.iterdir()) == [FILE, "manifest.json"]
+
+
+def test_a_part_that_was_cut_short_is_scored_again(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "parts", store)
+    batch = LAYOUT.rows(store, [2, 0])
+    parts.add(batch.responses, torch.arange(len(batch.targets)).float())
+    (file,) = (tmp_path / "parts").iterdir()
+    assert Parts(tmp_path / "parts", store).known.tolist() == [True, False, True, *[False] * 9]
+    file.write_bytes(file.read_bytes()[:-3])
+    again = Parts(tmp_path / "parts", store)
+    assert not again.known.any()
+    assert not list((tmp_path / "parts").iterdir())
