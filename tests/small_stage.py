@@ -12,7 +12,7 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.spec import TinyModel
@@ -55,9 +55,9 @@ def stage(outputs: Path, **fields: Any) -> Train:
         "reference": CachedReference(),
         "optim": AdamW(lr=1e-3),
         "evaluation": GenerationEvaluation(prompts=prompts, sampler=sampler, judge=ShareOfVowels(), num_samples=1, max_prompts=6),
-        "layout": PaddedLayout(),
+        "layout": PrefixLayout(),
         "precision": Precision(mode="fp32"),
-        "trainer": TrainerSettings(accelerator="cpu", batch_size=8, micro_batch_size=4),
+        "trainer": TrainerSettings(accelerator="cpu", batch_size=8, token_budget=256),
         "iteration": Iteration(rounds=2),
         "callbacks": {"progress": ProgressBar()},
         "logger": {"local": LocalLogger()},

@@ -130,7 +130,7 @@ MESSAGES = {
     ),
     "train data.sampl.x=1": (
         "data.sampl.x is not known. Did you mean 'sampler'? "
-        "Valid in data: max_length, pairing, prompts, ranker, sampler, truncation."
+        "Valid in data: max_length, order, pairing, prompts, ranker, sampler, truncation."
     ),
     "train data.sampler.top_p=1": (
         "data.sampler.top_p cannot be set there: data.sampler is taken from sampler. Write sampler.top_p=..."

@@ -124,12 +124,6 @@ def test_rounds_that_the_film_world_has_no_prompts_for_are_refused_before_the_fi
     assert message(iteration=Iteration(rounds=10, prompts="same")) == ""
 
 
-def test_a_micro_batch_is_part_of_a_batch() -> None:
-    refused = message(trainer=TrainerSettings(batch_size=8, micro_batch_size=16))
-    assert refused == "micro_batch_size=16 is more than batch_size=8; set recipe.micro_batch_size=8 or less."
-    assert message(trainer=TrainerSettings(batch_size=16, micro_batch_size=16)) == ""
-
-
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     refused = message(trainer=TrainerSettings(accelerator="gpu"))
@@ -148,9 +142,9 @@ def test_a_loss_that_compares_needs_a_reference() -> None:
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
-    both = message(evaluation=PreferenceEvaluation(), trainer=TrainerSettings(batch_size=1, micro_batch_size=2))
+    both = message(evaluation=PreferenceEvaluation(), reference=NoReference())
     assert "evaluation=preference needs held-out pairs" in both
-    assert " Also: micro_batch_size=2 is more than" in both
+    assert " Also: reference=none leaves this loss" in both
 
 
 def test_start_and_reference_of_a_single_round_do_no_harm() -> None:

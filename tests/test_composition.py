@@ -96,7 +96,7 @@ def test_the_default_run_is_the_tiny_model_on_films_with_the_measured_numbers() 
     )
     optim: Any = stage.optim
     assert (optim.lr, optim.betas) == (5e-4, (0.9, 0.98))
-    assert (stage.trainer.epochs, stage.trainer.batch_size, stage.trainer.micro_batch_size) == (2, 32, 16)
+    assert (stage.trainer.epochs, stage.trainer.batch_size, stage.trainer.token_budget) == (2, 32, 1024)
     assert stage.data.max_length == 512
 
 

@@ -9,6 +9,9 @@ from dpo_lab.records import PreferencePair, Prompt
 
 Truncation = Literal["keep_end_prompt", "drop", "error"]
 
+Order = Literal["shuffled", "by_prompt", "as_given"]
+"""Pairs in random order; prompts in random order, with the pairs of each together; pairs as they are listed."""
+
 
 class Data(Component):
     """Where preference pairs come from: given, or made by the policy of each round."""
@@ -19,6 +22,8 @@ class Data(Component):
     """Tokens of prompt and response together."""
     truncation: Truncation
     """What happens to a pair that is longer: see tokens/build.py."""
+    order: Order
+    """In which order an epoch takes the pairs; by_prompt lets the pairs of a prompt share a step and its computation."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
-from dpo_lab.data.base import Given, GivenPairs, Truncation
+from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
 from dpo_lab.data.load import load_pairs
 from dpo_lab.data.split import split_by_prompt
 
@@ -27,6 +27,7 @@ class FilePairs(Given):
     """Share of rows that may be left out as unusable before the run stops."""
     max_length: MaxLength = 512
     truncation: Truncation = "keep_end_prompt"
+    order: Order = "shuffled"
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -59,6 +60,7 @@ class HubPairs(Given):
     """Prompts kept for evaluation; null: a fifth of them, at most 500."""
     max_length: MaxLength = 1024
     truncation: Truncation = "keep_end_prompt"
+    order: Order = "shuffled"
 
     @property
     def label(self) -> str:  # type: ignore[override]

@@ -59,7 +59,7 @@ COMPARED: dict[str, PreferenceLoss] = {
     "mpo": MixtureLoss(losses={"dpo": DPO, "bco": BCOLoss(), "nll": NLL}, weights={"dpo": 0.8, "bco": 0.2, "nll": 1.0}),
 }
 """Each option of conf/loss with the defaults of its class, whatever numbers the run trains with; not `wpo`, which needs more
-than log-probabilities of the responses."""
+than log-probabilities of the responses, nor `gpo`, whose points are other options."""
 
 
 def compared_losses(policy: PairLogps, reference: PairLogps, *, has_reference: bool) -> dict[str, float]:

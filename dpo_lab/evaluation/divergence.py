@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from dpo_lab.layouts.base import Layout
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.scoring.score import response_logits
 from dpo_lab.tokens.store import TokenStore
@@ -13,7 +13,7 @@ from dpo_lab.tokens.store import TokenStore
 
 @torch.no_grad()
 def divergence(
-    policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout, advance: Callable[[int], None] = lambda count: None
+    policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit, advance: Callable[[int], None] = lambda count: None
 ) -> torch.Tensor:
     """Return an estimate of KL(policy || other) per response of a store, in nats, shape (responses,).
 
@@ -23,10 +23,12 @@ def divergence(
     """
     total = torch.zeros(store.num_responses, dtype=torch.float64)
     device = next(policy.parameters()).device
-    for batch in batches_of(store, layout):
+    for responses in batches_of(store, fit.layout):
+        batch = fit.layout.rows(store, responses)
         moved = batch.to(device)
-        ours = response_logits(policy, moved).float().log_softmax(-1)
-        theirs = response_logits(other, moved).float().log_softmax(-1)
+        ours, theirs = (
+            response_logits(model, moved, own_logits=fit.own_logits).float().log_softmax(-1) for model in (policy, other)
+        )
         per_token = (ours.exp() * (ours - theirs)).sum(-1).double().cpu()
         owner = batch.responses.repeat_interleave(batch.counts)
         total.index_add_(0, owner, per_token)

@@ -18,6 +18,7 @@ from dpo_lab.progress import part
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.base import Sampler
+from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
@@ -88,8 +89,9 @@ class GenerationEvaluation(Evaluation):
         """Return win rate against the model before, with its Wilson 95 % interval, and KL to it."""
         win_rate = share_of_wins(answers.candidates, answers_before)
         low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
-        with evaluating(policy.model), evaluating(before.model), part("KL", answers.store.num_responses) as shown:
-            kl = divergence(policy.model, before.model, answers.store, layout, shown.advance)
+        fit, other = fitted(policy.model, layout, answers.store), made_ready(before.model, layout, answers.store)
+        with evaluating(policy.model), evaluating(other), part("KL", answers.store.num_responses) as shown:
+            kl = divergence(policy.model, other, answers.store, fit, shown.advance)
         return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}
 
 

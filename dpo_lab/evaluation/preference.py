@@ -10,12 +10,12 @@ from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
-from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverPairs
 from dpo_lab.progress import part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.none import ZeroScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.tokens.labels import labels_of
@@ -37,9 +37,7 @@ class PreferenceEvaluation(Evaluation):
         reference: ReferenceScorer,
         loss: PreferenceLoss,
         store: TokenStore,
-        layout: Layout,
-        *,
-        own_logits: bool,
+        fit: Fit,
     ) -> dict[str, float]:
         """Return the figures of a policy in eval mode on a store's pairs.
 
@@ -49,10 +47,10 @@ class PreferenceEvaluation(Evaluation):
         """
         device = next(policy.parameters()).device
         pairs, labels = torch.from_numpy(store.pairs.copy()), labels_of(store, torch.arange(store.num_pairs))
-        ours_of = scorer_of(policy, own_logits=own_logits, full_softmax=loss.needs_full_softmax)
+        ours_of = scorer_of(policy, own_logits=fit.own_logits, full_softmax=loss.needs_full_softmax)
         with part("evaluate", 2 * store.num_responses) as shown:
             ours, theirs = (
-                PairLogps(score_store(scorer, store, layout, device, shown.advance), pairs, labels)
+                PairLogps(score_store(scorer, store, fit.layout, device, shown.advance), pairs, labels)
                 for scorer in (ours_of, reference.to(device))
             )
         has_reference = not isinstance(reference, ZeroScorer)

@@ -70,9 +70,7 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
         return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
     tokenizer = load_tokenizer(path, revision)
     with _plain_errors(path):
-        model = AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, dtype=torch.float32, attn_implementation="sdpa", trust_remote_code=False
-        )
+        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32, trust_remote_code=False)
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
     return Loaded(model.train(), tokenizer)
 

@@ -89,12 +89,18 @@ def reference_that_a_loss_needs(train: "Train") -> str | None:
     return "reference=none leaves this loss nothing to compare with; use reference=cached, or a loss that needs none: loss=simpo."
 
 
-def micro_batch_larger_than_batch(train: "Train") -> str | None:
-    """A micro-batch is a part of a step's batch."""
-    whole, part = train.trainer.batch_size, train.trainer.micro_batch_size
-    if part <= whole:
+def reference_that_a_policy_cannot_be(train: "Train") -> str | None:
+    """References without a second model are the policy's base, which only an adapter leaves as it was."""
+    if not train.reference.needs_adapter:
         return None
-    return f"micro_batch_size={part} is more than batch_size={whole}; set recipe.micro_batch_size={whole} or less."
+    if isinstance(train.model.adapter, NoAdapter):
+        return "this reference is the policy without its adapter, and adapter=none trains every weight; use reference=cached."
+    if train.iteration.reference == "first" or train.iteration.rounds == 1 or train.reference.keeps_adapter:
+        return None
+    return (
+        "reference=adapter_off is the model before all rounds, and iteration.reference=previous asks for that before each; "
+        "use reference=previous_adapter, or iteration.reference=first."
+    )
 
 
 def ranker_without_probabilities(train: "Train") -> str | None:
@@ -132,7 +138,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     gold_without_films,
     film_prompts_run_out,
     reference_that_a_loss_needs,
-    micro_batch_larger_than_batch,
+    reference_that_a_policy_cannot_be,
     ranker_without_probabilities,
     gpu_without_one,
     heads_that_do_not_divide,

@@ -12,7 +12,8 @@ from dpo_lab.data.base import Data
 from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
 from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair
-from dpo_lab.scoring.score import needs_own_logits
+from dpo_lab.reference.base import ReferenceModel
+from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
@@ -71,6 +72,7 @@ def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
         "labels": [store.label_digest(name) for name in train.loss.needs_labels],
         "adapter": train.model.adapter.content(),
         "seed": [train.seed, this.number],
+        "order": train.data.order,
         "precision": train.precision.resolved(train.trainer.device()),
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
     }
@@ -89,27 +91,31 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
     loaded = load_model(this.start.path, this.start.revision)
     model = loaded.model.to(device)
     same = this.reference.id == this.start.id or not train.reference.compares
-    reference_model = model if same else this.reference.loaded(device).model
+    how = fitted(model, train.layout, store)
+    reference = ReferenceModel(
+        Path(this.reference.path),
+        lambda: model if same else made_ready(this.reference.loaded(device).model, train.layout, store),
+    )
     with train.precision.autocast(device):  # the reference is scored as the policy will be
-        own_logits = needs_own_logits(model, train.layout.rows(store, [0]).to(device))
-        scorer, reference_seconds = train.reference.scorer(
-            reference_model, store, train.layout, root=train.outputs, name=this.name, own_logits=own_logits
-        )
+        scorer, reference_seconds = train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
+    scorer.follow(policy)
     settings = train.trainer
     batches = pair_batches(
         store,
-        train.layout,
+        how.layout,
         batch_size=settings.batch_size,
-        micro_batch_size=settings.micro_batch_size,
+        token_budget=settings.token_budget,
         epochs=settings.epochs,
         seed=seed,
+        order=train.data.order,
     )
     total_steps = min(batches.total_steps, settings.max_steps or batches.total_steps)
-    module = PreferenceModule(policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=own_logits)
-    first_step = batches.collate(next(iter(batches.sampler)))
+    module = PreferenceModule(
+        policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
+    )
     compared = same and train.reference.compares
-    gap = check_step_0(module, first_step, train.reference, train.precision, device) if compared else None
+    gap = check_step_0(module, batches.first_step(), train.reference, train.precision, device) if compared else None
     started = time.monotonic()
     with part(f"DPO round {this.number}", total_steps) as shown:
         figures = fit(
@@ -126,6 +132,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
     return {
         "pairs": store.num_pairs,
         "steps": total_steps,
+        "notes": list(how.notes),
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,

@@ -8,7 +8,8 @@ from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
-from dpo_lab.scoring.score import needs_own_logits
+from dpo_lab.reference.base import ReferenceModel
+from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.tokens.store import COLUMNS, TokenStore
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ def evaluate_pairs(
 
     def produce(directory: Path) -> dict[str, Any]:
         device = train.trainer.device()
-        frozen, model = reference.loaded(device).model, policy.loaded(device).model
+        model = policy.loaded(device).model
+        fit = fitted(model, train.layout, store)
+        frozen = ReferenceModel(Path(reference.path), lambda: made_ready(reference.loaded(device).model, train.layout, store))
         with train.precision.autocast(device), evaluating(model):
-            own_logits = needs_own_logits(frozen, train.layout.rows(store, [0]).to(device))
-            scorer, _ = train.reference.scorer(
-                frozen, store, train.layout, root=train.outputs, name=f"{name}-held-out", own_logits=own_logits
-            )
-            return evaluation.figures(model, scorer, train.loss, store, train.layout, own_logits=own_logits)
+            scorer, _ = train.reference.scorer(frozen, store, fit, root=train.outputs, name=f"{name}-held-out")
+            scorer.follow(model)
+            return evaluation.figures(model, scorer, train.loss, store, fit)
 
     return plan.make(produce, force=train.force)

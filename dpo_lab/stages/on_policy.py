@@ -9,7 +9,7 @@ from pydantic import Field
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import component
-from dpo_lab.data.base import Data, Prompts, Truncation
+from dpo_lab.data.base import Data, Order, Prompts, Truncation
 from dpo_lab.evaluation.generation import decoded
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.progress import part
@@ -33,6 +33,7 @@ class OnPolicy(Data):
     pairing: Pairing
     max_length: Annotated[int, Field(ge=4)] = 1024
     truncation: Truncation = "keep_end_prompt"
+    order: Order = "shuffled"
 
     @property
     def label(self) -> str:  # type: ignore[override]

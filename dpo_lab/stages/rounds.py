@@ -96,6 +96,7 @@ def play_rounds(state: Progress) -> list[Artifact]:
         policies.append(policy)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
+        state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
         state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
         if start is not base:
             start.release()

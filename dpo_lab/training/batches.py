@@ -1,58 +1,93 @@
-"""Batches: the order of pairs is a function of seed and epoch; one batch is one optimizer step."""
+"""Batches: one batch is one optimizer step, planned from seed, epoch and lengths alone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import lightning as L
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from dpo_lab.layouts.base import Layout, PairBatch
+from dpo_lab.data.base import Order
+from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.budget import fill
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 
 
-class StepSampler(Sampler[list[int]]):
-    """Yields the items of each optimizer step of an epoch, every item exactly once."""
+def steps_of_epoch(store: TokenStore, batch_size: int, order: Order, seed: int, epoch: int) -> list[list[int]]:
+    """Return the pairs of each optimizer step of an epoch, every pair once.
 
-    def __init__(self, num_items: int, batch_size: int, seed: int, *, shuffle: bool = True) -> None:
-        self.num_items, self.batch_size, self.seed, self.shuffle = num_items, batch_size, seed, shuffle
+    Ordered by prompt, a step ends early rather than part the pairs of a prompt, unless they are more than a batch.
+    """
+    if order == "as_given":
+        units = [[pair] for pair in range(store.num_pairs)]
+    else:
+        prompts = store.response_prompt[store.pairs[:, 0]].tolist()
+        together: dict[int, list[int]] = {}
+        for pair in range(store.num_pairs):
+            together.setdefault(prompts[pair] if order == "by_prompt" else pair, []).append(pair)
+        generator = torch.Generator().manual_seed(derive(seed, "shuffle", epoch))
+        kept = list(together.values())
+        units = [kept[index] for index in torch.randperm(len(kept), generator=generator).tolist()]
+    return list(fill(units, len, batch_size))
+
+
+def micro_batches(pairs: Sequence[int], store: TokenStore, layout: Layout, budget: int) -> list[list[int]]:
+    """Return the pairs of a step in micro-batches of at most `budget` tokens through the model's body.
+
+    Rows of like length stand together, so that little is padded, and the pairs of one prompt, so that a layout can share it.
+    A pair that is longer than the budget is a micro-batch of its own.
+    """
+    together: dict[int, list[int]] = {}
+    for pair in pairs:
+        together.setdefault(int(store.response_prompt[store.pairs[pair, 0]]), []).append(pair)
+    units = sorted(together.values(), key=lambda unit: int(store.row_lengths[store.pairs[unit]].max()))
+
+    def num_tokens(some: list[int]) -> int:
+        return layout.num_tokens(store, list(dict.fromkeys(store.pairs[some].flatten().tolist())))
+
+    return list(fill(units, num_tokens, budget))
+
+
+class StepSampler(Sampler[list[list[int]]]):
+    """Yields the optimizer steps of an epoch, each a list of micro-batches of item numbers."""
+
+    def __init__(
+        self, steps: Callable[[int], list[list[int]]], split: Callable[[list[int]], list[list[int]]], epochs: int
+    ) -> None:
+        self.steps, self.split, self.epochs = steps, split, epochs
         self.epoch = 0
         self.sampler = self  # Lightning calls set_epoch on loader.batch_sampler.sampler, never on loader.batch_sampler
+        self.counts = [len(steps(epoch)) for epoch in range(epochs)]
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch whose order the next iteration follows."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return -(-self.num_items // self.batch_size)
+        return self.counts[min(self.epoch, self.epochs - 1)]
 
-    def __iter__(self) -> Iterator[list[int]]:
-        order = np.arange(self.num_items)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(derive(self.seed, "shuffle", self.epoch))
-            order = torch.randperm(self.num_items, generator=generator).numpy()
-        for start in range(0, self.num_items, self.batch_size):
-            yield order[start : start + self.batch_size].tolist()
+    def __iter__(self) -> Iterator[list[list[int]]]:
+        for step in self.steps(self.epoch):
+            yield self.split(step)
 
 
-def micro_batches(items: Sequence[int], lengths: np.ndarray[Any, Any], size: int) -> list[list[int]]:
-    """Split the items of a step into micro-batches of like length, so that little is padded.
+class MicroBatches(Dataset[Any]):
+    """Makes the micro-batch of some item numbers."""
 
-    >>> micro_batches([0, 1, 2, 3], np.array([9, 1, 8, 2]), 2)
-    [[1, 3], [2, 0]]
-    """
-    ordered = sorted(items, key=lambda item: int(lengths[item]))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+    def __init__(self, make: Callable[[list[int]], Any]) -> None:
+        self.make = make
+
+    def __getitem__(self, items: list[int]) -> Any:
+        return self.make(items)
 
 
 class Batches(L.LightningDataModule):
-    """One optimizer step per batch: a list of micro-batches, made from item numbers by `collate`."""
+    """One optimizer step per batch: a list of micro-batches."""
 
-    def __init__(self, sampler: StepSampler, collate: Callable[[list[int]], list[Any]], epochs: int) -> None:
+    def __init__(self, sampler: StepSampler, make: Callable[[list[int]], Any]) -> None:
         super().__init__()
-        self.sampler, self.collate, self.epochs = sampler, collate, epochs
+        self.sampler, self.dataset, self.epochs = sampler, MicroBatches(make), sampler.epochs
 
     @property
     def total_steps(self) -> int:
@@ -61,25 +96,34 @@ class Batches(L.LightningDataModule):
         Counted here: asking the Trainer for it builds the loader before the loops are restored, and a run continued in
         the middle of an epoch would then start from its first batch (Lightning 2.6).
         """
-        return len(self.sampler) * self.epochs
+        return sum(self.sampler.counts)
+
+    def first_step(self) -> list[Any]:
+        """Return the micro-batches of the first optimizer step."""
+        return [self.dataset[items] for items in next(iter(self.sampler))]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return the loader of one epoch's steps."""
         return DataLoader(
-            range(self.sampler.num_items),  # type: ignore[arg-type]
+            self.dataset,
             batch_sampler=self.sampler,
-            collate_fn=self.collate,
+            collate_fn=list,
             generator=torch.Generator().manual_seed(0),  # so that making an iterator draws nothing from the global one
         )
 
 
 def pair_batches(
-    store: TokenStore, layout: Layout, *, batch_size: int, micro_batch_size: int, epochs: int, seed: int, shuffle: bool = True
+    store: TokenStore, layout: Layout, *, batch_size: int, token_budget: int, epochs: int, seed: int, order: Order = "shuffled"
 ) -> Batches:
-    """Return the batches that train on every pair of a store, in the store's own order without `shuffle`."""
-    lengths = store.row_lengths()[store.pairs].max(axis=1)
+    """Return the batches that train on every pair of a store.
 
-    def collate(pairs: list[int]) -> list[PairBatch]:
-        return [layout.pairs(store, each) for each in micro_batches(pairs, lengths, micro_batch_size)]
-
-    return Batches(StepSampler(store.num_pairs, batch_size, seed, shuffle=shuffle), collate, epochs)
+    Args:
+        batch_size: pairs of an optimizer step.
+        token_budget: tokens of a forward pass, as the layout counts them.
+    """
+    sampler = StepSampler(
+        lambda epoch: steps_of_epoch(store, batch_size, order, seed, epoch),
+        lambda step: micro_batches(step, store, layout, token_budget),
+        epochs,
+    )
+    return Batches(sampler, lambda pairs: layout.pairs(store, pairs))

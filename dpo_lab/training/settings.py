@@ -20,8 +20,8 @@ class TrainerSettings(Component):
     """Optimizer steps after which training ends even if the epochs are not over; null: none."""
     batch_size: PositiveInt = 32
     """Pairs per optimizer step; the loss of a step is the mean over them."""
-    micro_batch_size: PositiveInt = 8
-    """Pairs per forward pass; changes memory and speed, never the result."""
+    token_budget: PositiveInt = 8192
+    """Tokens per forward pass (micro-batch); changes memory and speed, never the result. A longer pair gets a pass of its own."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
 

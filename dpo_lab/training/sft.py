@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.base import Layout
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.progress import part
 from dpo_lab.records import Prompt
@@ -33,19 +33,12 @@ def fine_tune(
 ) -> dict[str, float]:
     """Train a model on examples in their order and return the last step's figures; the model changes in place."""
     store, order = tokenise_examples(examples, tokenizer)
-    plan = windowed(order, store.row_lengths().tolist(), spec.sft_batch_size, seed)
-    flat = [response for step in plan for response in step]
-
-    def collate(positions: list[int]) -> list[ResponseBatch]:
-        return [layout.rows(store, [flat[position] for position in positions])]
-
-    sampler = StepSampler(len(flat), spec.sft_batch_size, seed, shuffle=False)
+    plan = windowed(order, store.row_lengths.tolist(), spec.sft_batch_size, seed)
+    sampler = StepSampler(lambda epoch: plan, lambda step: [step], epochs=1)
     optim = AdamW(lr=spec.sft_lr, betas=(0.9, 0.98), weight_decay=0.01, warmup=0.05, schedule="flat_then_linear")
-    batches = Batches(sampler, collate, epochs=1)
+    batches = Batches(sampler, lambda responses: layout.rows(store, responses))
     module = SFTModule(model, optim, batches.total_steps, seed)
-    settings = TrainerSettings(
-        batch_size=spec.sft_batch_size, micro_batch_size=spec.sft_batch_size, log_every=20, accelerator="cpu"
-    )
+    settings = TrainerSettings(batch_size=spec.sft_batch_size, log_every=20, accelerator="cpu")
     with part("pretrain", batches.total_steps) as shown:
         callbacks = [ProgressBar()]
         figures = fit(module, batches, settings, Precision(mode="fp32"), part=shown, directory=directory, callbacks=callbacks)

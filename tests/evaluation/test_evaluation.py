@@ -14,6 +14,7 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
@@ -32,8 +33,8 @@ def test_wilson_without_trials_knows_nothing() -> None:
 
 def test_divergence_is_0_to_itself_and_by_hand_to_another(model: nn.Module, other_model: nn.Module, store: TokenStore) -> None:
     with evaluating(model), evaluating(other_model):
-        assert divergence(model, model, store, LAYOUT).abs().max() < 1e-6
-        kl = divergence(model, other_model, store, LAYOUT)
+        assert divergence(model, model, store, Fit(LAYOUT, own_logits=False)).abs().max() < 1e-6
+        kl = divergence(model, other_model, store, Fit(LAYOUT, own_logits=False))
         prompt, answer = store.prompt_of(4).tolist(), store.response(4).tolist()
         ids = torch.tensor([prompt + answer])
         ours, theirs = (each(ids).logits[0].double().softmax(-1) for each in (model, other_model))
@@ -49,7 +50,7 @@ def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model:
         builder.add_response([5, 6], [token])
     tokens = builder.build()
     with evaluating(model), evaluating(other_model):
-        estimate = divergence(model, other_model, tokens, LAYOUT)
+        estimate = divergence(model, other_model, tokens, Fit(LAYOUT, own_logits=False))
         batch = LAYOUT.rows(tokens, range(40))
         ratio = score(model, batch).per_token - score(other_model, batch).per_token
     assert estimate.max() - estimate.min() < 1e-4  # the same distribution whatever token was drawn
@@ -59,7 +60,7 @@ def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model:
 def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module, store: TokenStore) -> None:
     reference = FrozenScorer(copy.deepcopy(model))
     with evaluating(model):
-        figures = PreferenceEvaluation().figures(model, reference, DPOLoss(), store, LAYOUT, own_logits=False)
+        figures = PreferenceEvaluation().figures(model, reference, DPOLoss(), store, Fit(LAYOUT, own_logits=False))
     assert figures["eval/loss"] == pytest.approx(math.log(2), rel=1e-6)
     assert (figures["eval/accuracy"], figures["eval/margin"], figures["eval/pairs"]) == (0.0, 0.0, 12)  # a tie is wrong
 
@@ -67,7 +68,7 @@ def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module
 def test_held_out_figures_equal_those_of_one_batch(model: nn.Module, other_model: nn.Module, store: TokenStore) -> None:
     with evaluating(other_model):
         figures = PreferenceEvaluation().figures(
-            other_model, FrozenScorer(model), DPOLoss(beta=0.5), store, LAYOUT, own_logits=False
+            other_model, FrozenScorer(model), DPOLoss(beta=0.5), store, Fit(LAYOUT, own_logits=False)
         )
         batch = LAYOUT.rows(store, range(store.num_responses))
         change = score(other_model, batch).sums - score(model, batch).sums

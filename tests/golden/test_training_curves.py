@@ -175,13 +175,13 @@ def repeat(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Repeats:
         module = module_of(golden, name, dtype)
         before = copy.deepcopy(module)
         size = config["batch_size"]
-        micro = 4 if name in SPLIT else size
+        budget = 1024 if name in SPLIT else 2**20
         epochs = math.ceil(config["steps"] * size / golden.store.num_pairs)  # "sequential, wrapping at 64"
         batches = pair_batches(
-            golden.store, LAYOUT, batch_size=size, micro_batch_size=micro, epochs=epochs, seed=0, shuffle=False
+            golden.store, LAYOUT, batch_size=size, token_budget=budget, epochs=epochs, seed=0, order="as_given"
         )
         settings = TrainerSettings(
-            accelerator="cpu", epochs=epochs, max_steps=config["steps"], batch_size=size, micro_batch_size=micro
+            accelerator="cpu", epochs=epochs, max_steps=config["steps"], batch_size=size, token_budget=budget
         )
         plain = Precision(mode="fp32")  # no autocast; the weights keep the type that they come in
         fit(module, batches, settings, plain, part=Part("", STEPS, None), directory=directory, loggers=[LocalLogger()])
@@ -239,8 +239,8 @@ def largest_gap(golden: Golden, model: nn.Module, recorded: dict[str, list[float
     """Return by how much a model's log-probabilities of all responses differ from recorded ones of all pairs."""
     ours = torch.empty(golden.store.num_responses, dtype=torch.float64)
     with torch.no_grad():
-        for batch in batches_of(golden.store, LAYOUT):
-            ours[batch.responses] = score(model, batch).sums
+        for responses in batches_of(golden.store, LAYOUT):
+            ours[responses] = score(model, LAYOUT.rows(golden.store, responses)).sums
     theirs = torch.tensor([recorded["chosen"], recorded["rejected"]], dtype=torch.float64).T
     return float(((ours[golden.store.pairs] - theirs).abs() / theirs.abs().clamp(min=1)).max())
 

@@ -10,6 +10,8 @@ from dpo_lab.cli import train
 
 SMALL = ["model.hidden_size=32", "model.intermediate_size=48", "model.num_heads=2", "trainer=cpu", "precision=fp32"]
 
+WHOLE = "recipe.token_budget=100000"
+
 
 def rows(count: int = 24) -> list[dict[str, str]]:
     return [
@@ -33,33 +35,33 @@ def run(directory: Path, data: list[dict[str, str]], *words: str) -> dict[str, A
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The figures of steps of 8 pairs in one micro-batch of 8."""
-    return run(tmp_path_factory.mktemp("whole") / "run", rows(), "recipe.micro_batch_size=8")
+    """The figures of steps of 8 pairs in one forward pass."""
+    return run(tmp_path_factory.mktemp("whole") / "run", rows(), WHOLE)
 
 
-@pytest.mark.parametrize("size", [4, 1])
-def test_accumulating_a_step_from_micro_batches_changes_nothing(tmp_path: Path, whole: dict[str, Any], size: int) -> None:
-    split = run(tmp_path / "run", rows(), f"recipe.micro_batch_size={size}")
+@pytest.mark.parametrize("budget", [150, 1])  # two to four pairs a pass, one pair a pass
+def test_accumulating_a_step_from_micro_batches_changes_nothing(tmp_path: Path, whole: dict[str, Any], budget: int) -> None:
+    split = run(tmp_path / "run", rows(), f"recipe.token_budget={budget}")
     for name in ("eval/loss", "eval/margin", "eval/accuracy"):
         assert split[name] == pytest.approx(whole[name], rel=1e-4), name
 
 
 def test_the_same_command_elsewhere_gives_the_same_figures_to_the_bit(tmp_path: Path, whole: dict[str, Any]) -> None:
-    assert run(tmp_path / "run", rows(), "recipe.micro_batch_size=8", "force=true", "tags=[again]") == whole
+    assert run(tmp_path / "run", rows(), WHOLE, "force=true", "tags=[again]") == whole
 
 
 def test_another_seed_gives_other_figures(tmp_path: Path, whole: dict[str, Any]) -> None:
-    assert run(tmp_path / "run", rows(), "recipe.micro_batch_size=8", "seed=1")["eval/loss"] != whole["eval/loss"]
+    assert run(tmp_path / "run", rows(), WHOLE, "seed=1")["eval/loss"] != whole["eval/loss"]
 
 
 def test_either_labelling_of_the_same_answers_is_learned(tmp_path: Path, whole: dict[str, Any]) -> None:
     swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in rows()]
-    figures = run(tmp_path / "run", swapped, "recipe.micro_batch_size=8")
+    figures = run(tmp_path / "run", swapped, WHOLE)
     assert figures["eval/accuracy"] == whole["eval/accuracy"] == 1.0
     assert figures["eval/rewards/chosen"] > figures["eval/rewards/rejected"]  # of what the file calls chosen, here the bad ones
 
 
 def test_frozen_and_cached_reference_agree(tmp_path: Path, whole: dict[str, Any]) -> None:
-    frozen = run(tmp_path / "run", rows(), "recipe.micro_batch_size=8", "reference=frozen")
+    frozen = run(tmp_path / "run", rows(), WHOLE, "reference=frozen")
     for name in ("eval/loss", "eval/margin"):
         assert frozen[name] == pytest.approx(whole[name], rel=1e-3)

@@ -1,5 +1,6 @@
 """What must not matter to a score, and what must."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,11 +13,13 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 LAYOUT = PaddedLayout()
+FIT = Fit(LAYOUT, own_logits=False)
 
 
 def store_of(prompt: list[int], *answers: list[int]) -> TokenStore:
@@ -86,12 +89,12 @@ def test_swapping_chosen_and_rejected_flips_margins_and_accuracy(
     batch = LAYOUT.pairs(store, range(store.num_pairs))
     scored = score(model, batch.rows)
     assert torch.equal(PairLogps(scored, batch.pairs).margin, -PairLogps(scored, batch.pairs.flip(1)).margin)
-    swapped = TokenStore(**{**vars(store), "pairs": store.pairs[:, ::-1].copy()})
+    swapped = replace(store, pairs=store.pairs[:, ::-1].copy())
     figures = []
     with evaluating(model):
         for each in (store, swapped):
             reference = FrozenScorer(other_model)
-            figures.append(PreferenceEvaluation().figures(model, reference, DPOLoss(beta=1.0), each, LAYOUT, own_logits=False))
+            figures.append(PreferenceEvaluation().figures(model, reference, DPOLoss(beta=1.0), each, FIT))
     assert figures[0]["eval/margin"] == pytest.approx(-figures[1]["eval/margin"], abs=1e-5)
     assert figures[0]["eval/accuracy"] == pytest.approx(1 - figures[1]["eval/accuracy"])
 
@@ -105,6 +108,6 @@ def test_held_out_figures_do_not_depend_on_how_the_pass_is_cut(
         monkeypatch.setattr("dpo_lab.scoring.passes.TOKENS_PER_BATCH", tokens)
         with evaluating(model):
             reference = FrozenScorer(other_model)
-            made.append(PreferenceEvaluation().figures(model, reference, DPOLoss(), store, LAYOUT, own_logits=False))
+            made.append(PreferenceEvaluation().figures(model, reference, DPOLoss(), store, FIT))
     for name, value in made[0].items():
         assert [figures[name] for figures in made] == pytest.approx([value] * 3, abs=1e-5), name

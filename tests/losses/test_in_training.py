@@ -19,6 +19,7 @@ from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import pair_logps
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import PreferenceModule
@@ -85,7 +86,7 @@ def test_a_loss_of_the_whole_step_does_not_depend_on_its_split(
 def test_every_option_evaluates_held_out_pairs(model: nn.Module, other_model: nn.Module, labelled: TokenStore, name: str) -> None:
     with evaluating(model):
         figures = PreferenceEvaluation().figures(
-            model, FrozenScorer(other_model), LOSSES[name], labelled, LAYOUT, own_logits=False
+            model, FrozenScorer(other_model), LOSSES[name], labelled, Fit(LAYOUT, own_logits=False)
         )
     assert all(np.isfinite(value) for value in figures.values())
     assert {f"eval/losses/{each}" for each in COMPARED} <= set(figures)

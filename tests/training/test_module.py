@@ -17,6 +17,7 @@ from dpo_lab.progress import Part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.fitting import Fit
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
@@ -34,7 +35,7 @@ def frozen(model: nn.Module, store: TokenStore, root: Path) -> ReferenceScorer:
 
 
 def cached(model: nn.Module, store: TokenStore, root: Path) -> ReferenceScorer:
-    return reference_pass(model, store, LAYOUT, CachedReference(), root=root, name="r", own_logits=False)[0]
+    return reference_pass(model, store, Fit(LAYOUT, own_logits=False), CachedReference(), root=root, name="r")[0]
 
 
 def module_of(policy: nn.Module, reference: ReferenceScorer, lr: float = 1e-2, beta: float = 0.5) -> PreferenceModule:
@@ -74,12 +75,12 @@ def trained(
     store: TokenStore,
     tmp_path: Path,
     *,
-    micro_batch_size: int,
+    token_budget: int = 10**6,
     batch_size: int = 8,
     adapter: Adapter | None = None,
 ) -> PreferenceModule:
-    settings = TrainerSettings(batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, accelerator="cpu")
-    batches = pair_batches(store, LAYOUT, batch_size=batch_size, micro_batch_size=micro_batch_size, epochs=2, seed=3)
+    settings = TrainerSettings(batch_size=batch_size, token_budget=token_budget, epochs=2, accelerator="cpu")
+    batches = pair_batches(store, LAYOUT, batch_size=batch_size, token_budget=token_budget, epochs=2, seed=3)
     reference = frozen(model, store, tmp_path)
     module = module_of((adapter or NoAdapter()).attach(model, seed=0), reference)
     module.total_steps = batches.total_steps
@@ -91,9 +92,9 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_result(
     model: nn.Module, store: TokenStore, tmp_path: Path
 ) -> None:
     start = copy.deepcopy(model)
-    whole = trained(copy.deepcopy(model), store, tmp_path, micro_batch_size=8).state_dict()
-    # steps of 8 and 4 pairs, cut into 3 + 3 + 2 and 3 + 1
-    split = trained(copy.deepcopy(model), store, tmp_path, micro_batch_size=3).state_dict()
+    whole = trained(copy.deepcopy(model), store, tmp_path).state_dict()
+    # passes of at most 60 padded tokens: one to three pairs
+    split = trained(copy.deepcopy(model), store, tmp_path, token_budget=60).state_dict()
     moved = [(whole[name] - start.get_parameter(name.removeprefix("policy."))).abs().max() for name in whole]
     assert min(moved) > 1e-3
     for name in whole:
@@ -103,7 +104,7 @@ def test_splitting_a_step_into_micro_batches_does_not_change_the_result(
 def test_training_raises_the_margin_of_its_pairs_and_leaves_the_reference_alone(
     model: nn.Module, store: TokenStore, tmp_path: Path
 ) -> None:
-    module = trained(model, store, tmp_path, micro_batch_size=4)
+    module = trained(model, store, tmp_path)
     assert isinstance(module.reference, FrozenScorer)
     assert not module.reference.model.training
     assert not any(weight.requires_grad for weight in module.reference.parameters())
@@ -114,7 +115,7 @@ def test_training_raises_the_margin_of_its_pairs_and_leaves_the_reference_alone(
 
 def test_with_lora_only_the_adapter_is_trained_and_kept(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
     before = {name: weight.clone() for name, weight in model.named_parameters()}
-    module = trained(model, store, tmp_path, micro_batch_size=4, adapter=LoRA(rank=2))
+    module = trained(model, store, tmp_path, adapter=LoRA(rank=2))
     kept = module.state_dict()
     assert kept
     assert all("lora_" in name for name in kept)
@@ -127,7 +128,7 @@ def test_with_lora_only_the_adapter_is_trained_and_kept(model: nn.Module, store:
 
 
 def test_a_checkpoint_holds_plain_tensors(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
-    module = trained(model, store, tmp_path, micro_batch_size=8)
+    module = trained(model, store, tmp_path)
     torch.save(module.state_dict(), tmp_path / "state.pt")
     assert set(torch.load(tmp_path / "state.pt", weights_only=True)) == {f"policy.{name}" for name, _ in model.named_parameters()}
 
