@@ -2,11 +2,11 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from dpo_lab.components import Component, component
@@ -18,10 +18,16 @@ from dpo_lab.losses.log_ratios import log_ratios, with_sums
 from dpo_lab.scoring.logps import PairLogps
 
 LARGEST_EXPONENT = 80.0  # e^88 overflows in float32; TRL stops here too. Beyond it a response has no gradient
+LARGEST_SQUARED = math.log(torch.finfo(torch.float32).max) / 2  # 44: the square of what is larger than e to it is infinite
 
 
 class Divergence(Component, ABC):
     """An f-divergence between policy and reference, by what its reward is made of."""
+
+    @property
+    def growth(self) -> float:
+        """f'(u) grows like u^-growth as u goes to 0, exponentially in the log-ratio; 0: not faster than the log-ratio."""
+        return 0.0
 
     @abstractmethod
     def derivative(self, log_ratio: Tensor) -> Tensor:
@@ -40,6 +46,8 @@ class ForwardKL(Divergence):
     >>> ForwardKL().derivative(torch.tensor([0.0, 2.0]).log1p())  # 1 - 1/u at u = 1 and 3
     tensor([0.0000, 0.6667])
     """
+
+    growth: ClassVar[float] = 1.0
 
     def derivative(self, log_ratio: Tensor) -> Tensor:
         """Return 1 - 1 / u."""
@@ -72,6 +80,11 @@ class AlphaDivergence(Divergence):
     alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """Between 0 (reverse KL: `DPOLoss` itself) and 1 (`ForwardKL`)."""
 
+    @property
+    def growth(self) -> float:
+        """alpha."""
+        return self.alpha
+
     def derivative(self, log_ratio: Tensor) -> Tensor:
         """Return (1 - u^-alpha) / alpha."""
         return -exp_minus_one(-self.alpha * log_ratio) / self.alpha
@@ -95,7 +108,20 @@ class FDivergenceLoss(PreferenceLoss):
     divergence: Divergence
     """What holds the policy near the reference."""
     loss: DPOLoss | IPOLoss | HingeLoss | RobustDPOLoss
-    """What is done with the difference of the two: a loss that reads nothing else."""
+    """What is done with the difference of the two: a loss that reads nothing else; IPO only where f' does not grow
+    exponentially, because its true value leaves the numbers of float32 at log-ratios that training reaches."""
+
+    @field_validator("loss")
+    @classmethod
+    def _is_finite(cls, loss: PreferenceLoss, info: ValidationInfo) -> PreferenceLoss:
+        divergence = info.data.get("divergence")  # absent if it was refused itself
+        if isinstance(loss, IPOLoss) and divergence is not None and divergence.growth:
+            raise ValueError(
+                f"IPO squares the difference, which under {type(divergence).__name__} grows exponentially and is infinite "
+                f"once a log-ratio is below -{LARGEST_SQUARED / divergence.growth:.0f} nats; "
+                "choose DPOLoss, HingeLoss or RobustDPOLoss, or the divergence JensenShannon"
+            )
+        return loss
 
     @property
     def label(self) -> str:

@@ -1,6 +1,7 @@
 """WPO, f-divergences and mixtures: losses that hold others, by hand."""
 
 from math import exp, log
+from typing import Any
 
 import pytest
 import torch
@@ -8,9 +9,11 @@ from pydantic import ValidationError
 
 from dpo_lab.losses.aot import AOTLoss
 from dpo_lab.losses.bco import BCOLoss
-from dpo_lab.losses.dpo import DPOLoss, SoftLabelDPOLoss
+from dpo_lab.losses.dpo import DPOLoss, RobustDPOLoss, SoftLabelDPOLoss
 from dpo_lab.losses.f_divergences import AlphaDivergence, Divergence, FDivergenceLoss, ForwardKL, JensenShannon
 from dpo_lab.losses.hinge import HingeLoss
+from dpo_lab.losses.ipo import IPOLoss
+from dpo_lab.losses.log_ratios import Reduction
 from dpo_lab.losses.mixture import MixtureLoss
 from dpo_lab.losses.nll import NLLLoss
 from dpo_lab.losses.simpo import SimPOLoss
@@ -48,6 +51,36 @@ def test_an_alpha_divergence_lies_between_the_reverse_and_the_forward_kl() -> No
 def test_a_loss_of_more_than_the_difference_has_no_f_divergence() -> None:
     with pytest.raises(ValidationError):
         FDivergenceLoss(divergence=ForwardKL(), loss=SimPOLoss())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("divergence", "nats"), [(ForwardKL(), 44), (AlphaDivergence(alpha=0.5), 89)])
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_the_square_of_a_derivative_that_grows_exponentially_is_refused(
+    divergence: Divergence, nats: int, reduction: Reduction
+) -> None:
+    # (e^45)^2 = 1.2e39 is no number of float32, nor is (e^(0.5 * 90))^2
+    with pytest.raises(ValidationError, match=f"IPO squares .* under {type(divergence).__name__} .* -{nats} nats"):
+        FDivergenceLoss(divergence=divergence, loss=IPOLoss(reduction=reduction))
+
+
+DIVERGENCES = (ForwardKL(), JensenShannon(), AlphaDivergence(alpha=0.5))
+INSIDE: tuple[Any, ...] = (DPOLoss(), HingeLoss(), RobustDPOLoss())
+
+
+@pytest.mark.parametrize("nats", [50.0, 200.0, 1e4])
+@pytest.mark.parametrize(
+    "loss",
+    [FDivergenceLoss(divergence=JensenShannon(), loss=IPOLoss(reduction="sum"))]
+    + [FDivergenceLoss(divergence=divergence, loss=loss) for divergence in DIVERGENCES for loss in INSIDE],
+    ids=lambda loss: loss.label,
+)
+def test_every_other_f_divergence_of_a_loss_is_finite_at_extreme_log_ratios(loss: FDivergenceLoss, nats: float) -> None:
+    policy = pair_logps([-nats, 0.0, -nats], [0.0, -nats, -nats])
+    leaf = policy.responses.per_token.requires_grad_()
+    losses = loss(policy, pair_logps([0.0] * 3, [0.0] * 3))
+    (gradient,) = torch.autograd.grad(losses.sum(), leaf)
+    assert losses.isfinite().all()
+    assert gradient.isfinite().all()
 
 
 def test_pairs_are_weighted_by_how_likely_the_policy_writes_both() -> None:
