@@ -14,7 +14,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class AOTLoss(PreferenceLoss):
-    """Alignment via optimal transport, paired, Melnyk et al. 2024 (arXiv:2406.05882).
+    """Alignment via optimal transport, paired, Melnyk et al. 2024, section 3 (arXiv:2406.05882).
 
     The policy's margins and the reference's, each sorted over the optimizer step, are compared rank by rank with cDPO's loss:
     the distribution of the one is to dominate that of the other. The values returned belong to ranks, not to pairs; their
@@ -42,7 +42,7 @@ class AOTLoss(PreferenceLoss):
 
 @component
 class AOTUnpairedLoss(PreferenceLoss):
-    """Alignment via optimal transport, unpaired, Melnyk et al. 2024 (arXiv:2406.05882).
+    """Alignment via optimal transport, unpaired, Melnyk et al. 2024, section 3 (arXiv:2406.05882).
 
     The log-ratios of the chosen responses and those of the rejected ones, each sorted over the optimizer step, are compared
     rank by rank with cDPO's loss. The values returned belong to ranks, not to pairs; their mean is the loss.

@@ -12,7 +12,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class APOZeroLoss(PreferenceLoss):
-    """APO-zero, D'Oosterlinck et al. 2024 (arXiv:2408.06266): chosen likelihood up, rejected likelihood down.
+    """APO-zero, D'Oosterlinck et al. 2024, eq. 7 (arXiv:2408.06266): chosen likelihood up, rejected likelihood down.
 
     1 - sigmoid(beta a) + sigmoid(beta b), with a and b the log-ratios of chosen and rejected; for data that are better than
     the model. The paper's loss is without the constant 1, which TRL adds.
@@ -33,7 +33,7 @@ class APOZeroLoss(PreferenceLoss):
 
 @component
 class APODownLoss(PreferenceLoss):
-    """APO-down, D'Oosterlinck et al. 2024 (arXiv:2408.06266): both likelihoods down, the rejected one further.
+    """APO-down, D'Oosterlinck et al. 2024, eq. 8 (arXiv:2408.06266): both likelihoods down, the rejected one further.
 
     sigmoid(beta a) + 1 - sigmoid(beta (a - b)), with a and b the log-ratios of chosen and rejected; for a model that is better
     than the data. The paper's loss is without the constant 1, which TRL adds.

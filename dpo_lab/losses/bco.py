@@ -15,12 +15,12 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class BCOLoss(PreferenceLoss):
-    """Binary classifier optimization, Jung et al. 2024 (arXiv:2404.04656).
+    """Binary classifier optimization, Jung et al. 2024, eq. 8 (arXiv:2404.04656).
 
     -log sigmoid(beta a - shift) - log sigmoid(shift - beta b), with a and b the log-ratios of chosen and rejected, and the
-    shift the mean of all rewards beta a and beta b, without gradient. The paper keeps a moving average of that mean over the
-    steps; here it is the mean over the optimizer step, so that a step is a function of its pairs alone and a continued run
-    has nothing to restore. TRL 1.16 has no shift in its pair form: `zero`.
+    shift the mean of all rewards beta a and beta b (eq. 7), without gradient. The paper keeps a moving average of that mean
+    over the steps; here it is the mean over the optimizer step, so that a step is a function of its pairs alone and a
+    continued run has nothing to restore. TRL 1.16 has no shift in its pair form: `zero`.
 
     Two pairs with rewards 3, 1 and 3, 1: the shift is 2, each term log(1 + e^-1) = 0.3133.
 

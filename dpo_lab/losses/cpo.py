@@ -13,11 +13,11 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class CPOLoss(PreferenceLoss):
-    """Contrastive preference optimization, Xu et al. 2024 (arXiv:2401.08417); no reference.
+    """Contrastive preference optimization, Xu et al. 2024, eq. 3 and 5 (arXiv:2401.08417); no reference.
 
     -log sigmoid(beta * [log p(chosen) - log p(rejected)]) - nll_weight * log p(chosen) / its tokens.
-    The likelihood is taken per token, as in the authors' code, and over each response rather than over a batch.
-    Other links than the logistic one are TRL's.
+    The likelihood, which eq. 5 adds, is taken per token, as in the authors' code, and over each response rather than over a
+    batch. Other links than the logistic one are TRL's.
 
     >>> from dpo_lab.scoring.logps import pair_logps
     >>> policy = pair_logps(-2.0, -2.0, tokens=(2, 2))

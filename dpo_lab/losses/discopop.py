@@ -16,7 +16,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class DiscoPOPLoss(PreferenceLoss):
-    """Log-ratio modulated loss, Lu et al. 2024 (arXiv:2406.08414): logistic for small logits, exponential for large ones.
+    """Log-ratio modulated loss, Lu et al. 2024, eq. 5 (arXiv:2406.08414): logistic for small logits, exponential for large ones.
 
     (1 - m) * -log sigmoid(x) + m * e^-x, with x = beta * (the policy's margin - the reference's) and m = sigmoid(x / tau).
     Not convex; at x = 0 it is (log 2 + 1) / 2.

@@ -20,7 +20,7 @@ class DPOLoss(PreferenceLoss):
     -log sigmoid(beta * [(chosen - rejected) under the policy - the same under the reference]).
     With label smoothing e it is cDPO (Mitchell 2023, eq. 3): labels are wrong with probability e.
     With reduction `mean` each response's log-ratio is divided by its number of tokens: the length-normalised DPO of
-    Tulu 3 (Lambert et al. 2024, arXiv:2411.15124), whose beta is larger by the length of a response.
+    Tulu 3 (Lambert et al. 2024, eq. 6, arXiv:2411.15124), whose beta is larger by the length of a response.
 
     >>> from dpo_lab.scoring.logps import pair_logps
     >>> DPOLoss(beta=0.1)(pair_logps(-2.0, -6.0), pair_logps(-2.5, -5.0))
@@ -49,7 +49,7 @@ class DPOLoss(PreferenceLoss):
 
 @component
 class RobustDPOLoss(PreferenceLoss):
-    """Robust DPO, Chowdhury et al. 2024 (arXiv:2403.00409): unbiased when labels are flipped with probability e.
+    """Robust DPO, Chowdhury et al. 2024, section 3.1 (arXiv:2403.00409): unbiased when labels are flipped with probability e.
 
     [(1 - e) l(h) - e l(-h)] / (1 - 2e) with DPO's loss l(h) = -log sigmoid(beta h). In expectation over flipped labels it is
     the loss of the true ones; it is unbounded below, where cDPO (`DPOLoss.label_smoothing`) has a smallest value.

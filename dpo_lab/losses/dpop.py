@@ -12,7 +12,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class DPOPLoss(PreferenceLoss):
-    """DPO-Positive, Pal et al. 2024 (Smaug, arXiv:2402.13228).
+    """DPO-Positive, Pal et al. 2024, eq. 3 (Smaug, arXiv:2402.13228).
 
     -log sigmoid(beta * [a - b - penalty * max(0, -a)]), with a and b the log-ratios of chosen and rejected: a chosen response
     that is less likely than under the reference costs `penalty` (the paper's lambda) times its loss.

@@ -16,7 +16,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class EXOLoss(PreferenceLoss):
-    """EXO for preference pairs, Ji et al. 2024 (arXiv:2402.00856): the reverse of DPO's divergence.
+    """EXO for preference pairs, Ji et al. 2024, eq. 16 (arXiv:2402.00856): the reverse of DPO's divergence.
 
     KL(q || (1 - e, e)) = q log(q / (1 - e)) + (1 - q) log((1 - q) / e), with q = sigmoid(beta h) the policy's preference and
     h = its margin minus the reference's. DPO has the arguments the other way round; the label smoothing e keeps this finite.

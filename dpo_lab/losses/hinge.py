@@ -12,7 +12,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class HingeLoss(PreferenceLoss):
-    """Hinge, from SLiC-HF (Zhao et al. 2023, arXiv:2305.10425) with the reference of RSO (Liu et al. 2023, arXiv:2309.06657).
+    """Hinge of SLiC-HF (Zhao et al. 2023, arXiv:2305.10425), with a reference: RSO, Liu et al. 2023, eq. 10 (arXiv:2309.06657).
 
     max(0, 1 - beta h) with h = the policy's margin minus the reference's: a pair that is far enough apart no longer counts.
     SLiC-HF itself has no reference and adds a likelihood term: a mixture with `NLLLoss`.

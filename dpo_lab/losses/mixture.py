@@ -14,8 +14,8 @@ from dpo_lab.scoring.logps import PairLogps
 class MixtureLoss(PreferenceLoss):
     """Several losses at once: the sum of weight times loss; it needs what its losses need.
 
-    DPO + NLL is RPO (Pang et al. 2024, arXiv:2404.19733); 0.8 DPO + 0.2 BCO + 1.0 NLL is the mixed preference optimization of
-    InternVL (Wang et al. 2024, arXiv:2411.10442). Logged rewards have the beta of the first loss.
+    DPO + NLL is RPO (Pang et al. 2024, eq. 1, arXiv:2404.19733); 0.8 DPO + 0.2 BCO + 1.0 NLL is the mixed preference
+    optimization of InternVL (Wang et al. 2024, eq. 3, arXiv:2411.10442). Logged rewards have the beta of the first loss.
 
     >>> from dpo_lab.losses.dpo import DPOLoss
     >>> from dpo_lab.losses.nll import NLLLoss

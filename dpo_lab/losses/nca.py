@@ -12,7 +12,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class NCALoss(PreferenceLoss):
-    """Noise contrastive alignment with one preferred response, Chen et al. 2024 (arXiv:2402.05369).
+    """Noise contrastive alignment with one preferred response, Chen et al. 2024, table 1 (arXiv:2402.05369).
 
     -log sigmoid(beta a) - 1/2 log sigmoid(-beta a) - 1/2 log sigmoid(-beta b), with a and b the log-ratios of chosen and
     rejected: each response against a noise of its own, so that likelihoods do not fall together.

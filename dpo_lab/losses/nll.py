@@ -11,7 +11,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class NLLLoss(PreferenceLoss):
-    """-log p(chosen): preferred fine-tuning, and the regulariser of RPO (Pang et al. 2024, arXiv:2404.19733) in a mixture.
+    """-log p(chosen): preferred fine-tuning, and the regulariser of RPO (Pang et al. 2024, eq. 1, arXiv:2404.19733).
 
     Three normalisers are in use, and they are three numbers: over each response (RPO, LLaMA-Factory), over all chosen tokens
     of a step (TRL's `sft`, there of a micro-batch), and none (the likelihood itself).

@@ -13,7 +13,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class SPPOHardLoss(PreferenceLoss):
-    """SPPO with certain labels, Wu et al. 2024 (arXiv:2405.00675): the chosen response wins with probability 1.
+    """SPPO with certain labels, Wu et al. 2024, eq. 4.7 (arXiv:2405.00675): the chosen response wins with probability 1.
 
     (a - 1 / (2 beta))^2 + (b + 1 / (2 beta))^2, with a and b the log-ratios of chosen and rejected, and beta = 1 / eta of the
     paper (which has eta = 1000). As in TRL; the authors' code halves it.
@@ -35,7 +35,7 @@ class SPPOHardLoss(PreferenceLoss):
 
 @component
 class SPPOSoftLoss(PreferenceLoss):
-    """SPPO, Wu et al. 2024 (arXiv:2405.00675), with the win probability p of the chosen response from the ranker.
+    """SPPO, Wu et al. 2024, eq. 4.7 (arXiv:2405.00675), with the win probability p of the chosen response from the ranker.
 
     (a - (p - 1/2) / beta)^2 + (b - (1/2 - p) / beta)^2, with a and b the log-ratios of chosen and rejected. p is the pair's
     `preference`, the chosen response against the rejected one, where the paper takes the mean over answers of the policy;

@@ -12,10 +12,10 @@ from dpo_lab.scoring.logps import PairLogps
 
 @component
 class WPOLoss(PreferenceLoss):
-    """Weighted preference optimization, Zhou et al. 2024 (arXiv:2406.11827): pairs count by how likely the policy writes them.
+    """Weighted preference optimization, Zhou et al. 2024, eq. 1 (arXiv:2406.11827): pairs count by how likely they are written.
 
     The loss of a pair times w(chosen) w(rejected), with w = exp(mean over tokens of [log p(token) - log sum of p(v)^2]), v over
-    the vocabulary: the likelihood of a token against that of one drawn from the policy. Weights carry no gradient; they
+    the vocabulary (eq. 2): the likelihood of a token against that of one drawn from the policy. Weights carry no gradient; they
     exceed 1 where the answer is more likely than a draw, and TRL 1.16 leaves them so.
 
     Tokens as likely as drawn ones weigh 1, those half as likely 1/2; one of each: 1/2 log 2.
