@@ -6,12 +6,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.losses.dpo import DPOLoss, SoftLabelDPOLoss
 from dpo_lab.losses.ipo import IPOLoss
 from dpo_lab.losses.ld_dpo import LDDPOLoss
 from dpo_lab.losses.r_dpo import RDPOLoss
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps, pair_logps
+from dpo_lab.tokens.labels import PairLabels
 
 
 def surprise(logit: float) -> float:
@@ -48,6 +49,18 @@ def test_a_loss_that_divides_by_tokens_divides_by_all_of_them() -> None:
 
 def test_alpha_one_changes_nothing() -> None:
     assert torch.allclose(LDDPOLoss(alpha=1.0, loss=DPOLoss())(SHARED, NOTHING), DPOLoss()(SHARED, NOTHING))
+
+
+def test_the_loss_inside_reads_the_labels_of_the_pairs() -> None:
+    # alpha 0, first tokens alone: -1 + 3 = 2, -3 + 2 = -1, -3 + 0.5 = -2.5
+    labels = PairLabels(*torch.tensor([[0.9, 0.5, 0.2], [0.0] * 3, [0.0] * 3]))
+    labelled = PairLogps(SHARED.responses, SHARED.pairs, labels)
+    loss = LDDPOLoss(alpha=0.0, loss=SoftLabelDPOLoss(beta=1.0))
+    by_hand = [
+        sum(p * surprise(sign * m) for p, sign in ((q, 1), (1 - q, -1))) for q, m in ((0.9, 2.0), (0.5, -1.0), (0.2, -2.5))
+    ]
+    assert loss.needs_labels == ("preference",)
+    assert loss(labelled, NOTHING).tolist() == pytest.approx(by_hand)
 
 
 def test_gradients_reach_tokens_by_their_weight() -> None:
