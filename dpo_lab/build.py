@@ -1,19 +1,19 @@
 """From a composed configuration to the stage that it describes; refuses what cannot be or has no effect."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Protocol, cast
 
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from dpo_lab.components import ConfigError
-from dpo_lab.paths import REFERENCE, nearest, overlaps, takers
-from dpo_lab.paths import references as references_in
+from dpo_lab.keys import at, leaves, origin, overlaps, references_below
+from dpo_lab.paths import few, nearest, nearest_key, takers
 
 EXEMPT = ("paths", "hydra")  # read by the edge itself
 
@@ -76,14 +76,20 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     key, first = origin(raw, used), problems[0]
     if first["type"] == "unexpected_keyword_argument":
         valid = sorted(known_fields(raw, part))
-        return f"{key} is not known.{nearest(used.rpartition('.')[2], valid)} Valid: {', '.join(valid)}."
+        meant = nearest_key(used.rpartition(".")[2], valid, raw, origin(raw, part))
+        return f"{key} is not known.{meant} Valid: {', '.join(valid)}."
     if first["type"].startswith("missing") and len(first["loc"]) == 1:
         return f"{key} has no value. Add {key}=..."
     value = at(raw, key) if len(first["loc"]) > 1 else first["input"]  # an item of a list: show the whole list
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    says = " or ".join(dict.fromkeys(str(each["msg"]) for each in problems))
+    says = " or ".join(dict.fromkeys(what_is_wrong(each) for each in problems))
     as_used = f" (used as {used})" if key != used else ""
     return f"{key}={shown(value)}: {says}{as_used}.{nearest(str(value), expected)}"
+
+
+def what_is_wrong(problem: Mapping[str, Any]) -> str:
+    """Return one of pydantic's errors as its sentence; of a check of our own what it says, without pydantic's "Value error, "."""
+    return str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
 
 
 def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
@@ -114,39 +120,7 @@ def shown(value: Any) -> str:
     return str(value) if isinstance(value, str | int | float) else type(value).__name__
 
 
-# ---------------------------------------------------------------- keys, and who takes them
-def at(raw: Any, key: str) -> Any:
-    """Return the raw node at a dotted key; a string that stands on the way is returned as it is."""
-    for part in key.split("."):
-        if not isinstance(raw, Mapping):
-            return raw
-        raw = raw.get(part)
-    return raw
-
-
-def origin(raw: Mapping[str, Any], key: str) -> str:
-    """Return the key that the user sets for the value at `key`: ${...} is followed to its shelf.
-
-    >>> origin({"loss": {"beta": "${recipe.beta}"}, "recipe": {"beta": 0.1}}, "loss.beta")
-    'recipe.beta'
-    """
-    parts = key.split(".")
-    for length in range(1, len(parts) + 1):
-        node = at(raw, ".".join(parts[:length]))
-        if isinstance(node, str) and (found := re.fullmatch(REFERENCE, node)):
-            return origin(raw, ".".join([found[1], *parts[length:]]))
-    return key
-
-
-def references(node: Any) -> set[str]:
-    """Return the dotted keys that a raw node names by ${...}."""
-    if isinstance(node, Mapping):
-        return set().union(*(references(value) for value in node.values()))
-    if isinstance(node, list | ListConfig):
-        return set().union(*(references(value) for value in node))
-    return references_in(node) if isinstance(node, str) else set()
-
-
+# ---------------------------------------------------------------- who takes which key
 def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
     """Return the dotted keys that a stage takes, directly or through ${...}."""
     seen: set[str] = set()
@@ -155,17 +129,8 @@ def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
         key = waiting.pop()
         if key not in seen:
             seen.add(key)
-            waiting += references(at(raw, key))
+            waiting += references_below(at(raw, key))
     return seen
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, raw value) for every value below a raw node."""
-    if not isinstance(node, Mapping):
-        yield key, node
-        return
-    for name, value in node.items():
-        yield from leaves(value, f"{key}.{name}" if key else str(name))
 
 
 def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> str:
@@ -174,7 +139,7 @@ def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> s
     if not found:
         return f"{str(error).splitlines()[0]}."
     values = dict(leaves(raw))
-    holder = next((key for key, value in values.items() if found[1] in references(value)), "a value")
+    holder = next((key for key, value in values.items() if found[1] in references_below(value)), "a value")
     return f"{holder} is taken from {found[1]}, which does not exist.{nearest(found[1], values)}"
 
 
@@ -219,12 +184,3 @@ def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any
         return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
     now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
     return f"with {now} nothing takes {key}. Use {few(would)}."
-
-
-def few(options: Sequence[str]) -> str:
-    """Return options as a choice, three of them where there are many.
-
-    >>> few(["a", "b"]), few(["a", "b", "c", "d", "e"])
-    ('a or b', 'a, b, c or another of 5')
-    """
-    return " or ".join(options) if len(options) <= 4 else f"{', '.join(options[:3])} or another of {len(options)}"

@@ -3,12 +3,12 @@
 import errno
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dpo_lab.cli_arguments import is_path_problem
-from dpo_lab.paths import groups, nearest, options
+from dpo_lab.paths import groups, nearest, nearest_key, options
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -85,18 +85,27 @@ def unknown_key(key: str, cause: Any) -> str:
     OmegaConf's exception holds the node in which it looked, so that no second composition is needed.
     """
     node = getattr(cause, "parent_node", None) or {}
+    raw = whole(node)
     valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
     above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
     if not above:
         valid = sorted({*valid, *groups()})
         key = last
-        return f"{key} is neither a group nor a key.{nearest(key, valid)} Valid: {', '.join(valid)}."
+        return f"{key} is neither a group nor a key.{nearest_key(key, valid, raw, '')} Valid: {', '.join(valid)}."
     if valid:
-        return f"{key} is not known.{nearest(last, valid)} Valid in {above}: {', '.join(valid)}."
+        return f"{key} is not known.{nearest_key(last, valid, raw, above)} Valid in {above}: {', '.join(valid)}."
     parts = above.split(".")
     if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
         return f"{key} cannot be set there: {above} is taken from {shelf}. Write {key[key.rindex(f'{shelf}.') :]}=..."
     return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
+
+
+def whole(node: Any) -> Mapping[str, Any]:
+    """Return the raw configuration that a node of OmegaConf belongs to."""
+    from omegaconf import OmegaConf
+
+    root = node._get_root() if OmegaConf.is_config(node) else {}
+    return cast(Mapping[str, Any], OmegaConf.to_container(root, resolve=False) if root else {})
 
 
 # ---------------------------------------------------------------- the system

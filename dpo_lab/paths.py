@@ -1,11 +1,13 @@
 """Where conf/ is, what its text alone says (stages, groups, options, who takes what), and the nearest valid name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from dpo_lab.keys import overlaps, references, settable
 
 PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are no stage
-REFERENCE = r"\$\{([a-z_][\w.]*)\}"  # ${recipe.beta}, but no resolver such as ${oc.env:HOME}
 
 
 def find_conf() -> Path:
@@ -54,20 +56,6 @@ def takers(key: str) -> list[str]:
     return sorted(f"{path.parent.name}={path.stem}" for path, used in files if overlaps(key, used))
 
 
-def references(text: str) -> set[str]:
-    """Return the dotted keys that a text names by ${...}.
-
-    >>> references("beta: ${recipe.beta}")
-    {'recipe.beta'}
-    """
-    return set(re.findall(REFERENCE, text))
-
-
-def overlaps(key: str, used: set[str]) -> bool:
-    """Return whether a key, something above it or something below it is among the used ones."""
-    return any(f"{key}.".startswith(f"{use}.") or f"{use}.".startswith(f"{key}.") for use in used)
-
-
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Return a question that names the valid word most like this one, or nothing.
 
@@ -78,3 +66,34 @@ def nearest(word: str, valid: Iterable[str]) -> str:
 
     near = difflib.get_close_matches(word, list(valid), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest_key(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: str) -> str:
+    """Return a question that names what was meant by an unknown name in a part, or nothing.
+
+    The same name further down comes first, then a similar one beside it, then a similar one further down.
+
+    >>> raw = {"loss": {"alpha": 0.5, "loss": {"beta": "${recipe.beta}"}}, "recipe": {"beta": 0.1}}
+    >>> nearest_key("beta", ["alpha", "loss"], raw, "loss")
+    " Did you mean 'loss.loss.beta' or 'recipe.beta'?"
+    """
+    import difflib
+
+    below: dict[str, dict[str, None]] = {}
+    for key in settable(raw, part):
+        if key != f"{part}.{name}":  # there when a plus sign added the unknown key
+            below.setdefault(key.rpartition(".")[2], {})[key] = None
+    if name not in below and (beside := nearest(name, valid)):
+        return beside
+    near = difflib.get_close_matches(name, below, n=1)
+    at_part_first = sorted(below[near[0]], key=lambda key: not key.startswith(f"{part}.")) if near else []
+    return f" Did you mean {few([repr(key) for key in at_part_first])}?" if near else ""
+
+
+def few(options: Sequence[str]) -> str:
+    """Return options as a choice, three of them where there are many.
+
+    >>> few(["a", "b"]), few(["a", "b", "c", "d", "e"])
+    ('a or b', 'a, b, c or another of 5')
+    """
+    return " or ".join(options) if len(options) <= 4 else f"{', '.join(options[:3])} or another of {len(options)}"

@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("training",),
     ("report",),
     ("stages",),
+    ("keys",),
     ("paths",),
     ("build",),
     ("cli",),

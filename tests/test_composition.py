@@ -7,9 +7,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from dpo_lab.build import build, origin, reachable
+from dpo_lab.build import build, reachable
 from dpo_lab.components import ConfigError
 from dpo_lab.data.sources import FilePairs, HubPairs
+from dpo_lab.keys import origin
 from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.paths import CONF
 from dpo_lab.stages.on_policy import OnPolicy
@@ -175,11 +176,16 @@ REFUSED = {
         "optim.schedule=cosin: Input should be 'cosine', 'linear', 'constant' or 'flat_then_linear'. Did you mean 'cosine'?"
     ),
     "optim.betas=[0.9,2]": "optim.betas=[0.9,2]: Input should be less than or equal to 1.",
+    "loss=mpo loss.weights.dpo=0 loss.weights.bco=0 loss.weights.nll=0": (
+        "loss.weights={dpo:0,bco:0,nll:0}: every weight is 0, so nothing would be trained; "
+        "give at least one loss a weight above 0."
+    ),
     "optim.lr=0 optim.eps=-1": "optim.lr=0: Input should be greater than 0. optim.eps=-1: Input should be greater than 0.",
     "+optim.epz=1": (
         "optim.epz is not known. Did you mean 'eps'? "
         "Valid: betas, clip, eps, final, lr, schedule, warmup, warmup_from, weight_decay."
     ),
+    "loss=wpo +loss.beta=0.3": "loss.beta is not known. Did you mean 'loss.loss.beta' or 'recipe.beta'? Valid: loss.",
     "data=jsonl": "data.path has no value. Add data.path=...",
     "model=local data=jsonl": "data.path, model.path have no value. Add data.path=... model.path=...",
     "~loss": "loss has no value. Add loss=...",

@@ -1,0 +1,82 @@
+"""Dotted keys of a raw configuration, in which ${...} stands unresolved: what stands at one, and where it is set."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+REFERENCE = r"\$\{([a-z_][\w.]*)\}"  # ${recipe.beta}, but no resolver such as ${oc.env:HOME}
+
+
+def references(text: str) -> set[str]:
+    """Return the dotted keys that a text names by ${...}.
+
+    >>> references("beta: ${recipe.beta}")
+    {'recipe.beta'}
+    """
+    return set(re.findall(REFERENCE, text))
+
+
+def references_below(node: Any) -> set[str]:
+    """Return the dotted keys that a raw node and all below it name by ${...}."""
+    if isinstance(node, Mapping | list):
+        return set().union(*(references_below(value) for value in (node.values() if isinstance(node, Mapping) else node)))
+    return references(node) if isinstance(node, str) else set()
+
+
+def overlaps(key: str, used: set[str]) -> bool:
+    """Return whether a key, something above it or something below it is among the used ones."""
+    return any(f"{key}.".startswith(f"{use}.") or f"{use}.".startswith(f"{key}.") for use in used)
+
+
+def at(raw: Any, key: str) -> Any:
+    """Return the raw node at a dotted key; a string that stands on the way is returned as it is."""
+    for part in key.split("."):
+        if not isinstance(raw, Mapping):
+            return raw
+        raw = raw.get(part)
+    return raw
+
+
+def origin(raw: Mapping[str, Any], key: str) -> str:
+    """Return the key that the user sets for the value at `key`: ${...} is followed to its shelf.
+
+    >>> origin({"loss": {"beta": "${recipe.beta}"}, "recipe": {"beta": 0.1}}, "loss.beta")
+    'recipe.beta'
+    """
+    parts = key.split(".")
+    for length in range(1, len(parts) + 1):
+        node = at(raw, ".".join(parts[:length]))
+        if isinstance(node, str) and (found := re.fullmatch(REFERENCE, node)):
+            return origin(raw, ".".join([found[1], *parts[length:]]))
+    return key
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, raw value) for every value below a raw node."""
+    if not isinstance(node, Mapping):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from leaves(value, f"{key}.{name}" if key else str(name))
+
+
+def settable(raw: Mapping[str, Any], part: str) -> Iterator[str]:
+    """Yield the keys below a part by which its values can be set, at the part itself and where ${...} takes them from.
+
+    What a shelf gives as a whole is set on the shelf alone.
+
+    >>> raw = {"loss": {"loss": {"beta": "${recipe.beta}"}}, "recipe": {"beta": 0.1}, "data": {"sampler": "${sampler}"}}
+    >>> list(settable(raw, "loss")), list(settable({**raw, "sampler": {"top_p": 1}}, "data"))
+    (['loss.loss', 'loss.loss.beta', 'recipe.beta'], ['sampler', 'sampler.top_p'])
+    """
+    node = at(raw, part) if part else raw
+    for name in node if isinstance(node, Mapping) else ():
+        key = f"{part}.{name}" if part else str(name)
+        if name in ("_target_", "hydra"):
+            continue
+        source = origin(raw, key)
+        if isinstance(at(raw, source), Mapping):
+            yield source
+            yield from settable(raw, source)
+        else:
+            yield from dict.fromkeys((key, source))
