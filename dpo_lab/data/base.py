@@ -40,8 +40,8 @@ class Given(Data, ABC):
     """Pairs that exist already."""
 
     @abstractmethod
-    def load(self, seed: int) -> GivenPairs:
-        """Return the pairs; `seed` chooses the prompts that are held out.
+    def load(self) -> GivenPairs:
+        """Return the pairs, those of some prompts held out; the same ones whatever the seed of the run.
 
         Raises:
             DataError: with file, row, what was found, what happens, what to change.

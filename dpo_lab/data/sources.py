@@ -23,6 +23,8 @@ class FilePairs(Given):
     """The file."""
     held_out: Annotated[int, Field(ge=0)] | None = None
     """Prompts kept for evaluation; null: a fifth of them, at most 500."""
+    split_seed: int = 0
+    """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
     max_dropped: Share = 0.05
     """Share of rows that may be left out as unusable before the run stops."""
     max_length: MaxLength = 512
@@ -39,10 +41,10 @@ class FilePairs(Given):
         fields = {name: value for name, value in super().content().items() if name not in ("path", "max_dropped")}
         return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
 
-    def load(self, seed: int) -> GivenPairs:
+    def load(self) -> GivenPairs:
         """Return the file's pairs, split by prompt."""
         pairs, report = load_pairs(self.path, max_dropped=self.max_dropped)
-        train, held_out = split_by_prompt(pairs, self.held_out, seed)
+        train, held_out = split_by_prompt(pairs, self.held_out, self.split_seed)
         return GivenPairs(train, held_out, tuple(report.lines()))
 
 
@@ -58,6 +60,8 @@ class HubPairs(Given):
     """Training split of each round; one split means one round."""
     held_out: Annotated[int, Field(ge=0)] | None = None
     """Prompts kept for evaluation; null: a fifth of them, at most 500."""
+    split_seed: int = 0
+    """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
     max_length: MaxLength = 1024
     truncation: Truncation = "keep_end_prompt"
     order: Order = "shuffled"
@@ -67,6 +71,6 @@ class HubPairs(Given):
         """The data set's name without its owner."""
         return self.path.rpartition("/")[2]
 
-    def load(self, seed: int) -> GivenPairs:
+    def load(self) -> GivenPairs:
         """Raise ConfigError: see `missing`."""
         raise ConfigError(f"data: {self.missing}")

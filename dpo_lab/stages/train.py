@@ -73,7 +73,7 @@ class Train(Component):
         if (done := plan.finished()) and not self.force:
             return show_finished(done)
         screen = Screen()
-        given = self.data.load(self.seed) if isinstance(self.data, Given) else None
+        given = self.data.load() if isinstance(self.data, Given) else None
         if given:
             refuse_unlabelled(self.loss, [*given.train, *given.held_out], self.data.label)
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work

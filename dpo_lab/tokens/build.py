@@ -3,12 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from dpo_lab.data.base import Truncation
 from dpo_lab.data.problems import DataError
+from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.tokens.template import ChatEncoder
+from dpo_lab.tokens.template import ChatEncoder, Encoded
+
+PAIRS_AT_A_TIME = 1000  # their text and ids are held as Python objects, those of the others are not
 
 MEANINGS = {
     "retokenised": "pairs whose prompt and response share a token: the response was tokenised alone",
@@ -42,9 +46,7 @@ class Tokenised:
         ]
 
 
-def tokenise_pairs(
-    pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Literal["keep_end_prompt", "drop", "error"]
-) -> Tokenised:
+def tokenise_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Truncation) -> Tokenised:
     """Return the token store of some pairs.
 
     Args:
@@ -55,44 +57,71 @@ def tokenise_pairs(
     Raises:
         TooLongError: under `error`, or when no pair is left.
     """
-    encoder = ChatEncoder(tokenizer)
-    taken = [pair for pair in pairs if encoder.takes(pair.prompt)]
-    encoded = encoder.encode([(pair.prompt, text) for pair in taken for text in (pair.chosen, pair.rejected)])
-    builder, counts = StoreBuilder(), Counter[str](template_refused=len(pairs) - len(taken))
-    for pair, chosen, rejected in zip(taken, encoded[::2], encoded[1::2], strict=True):
-        prompt = chosen.prompt
-        answers = [
-            each.response if ended else without_end(each.response, tokenizer)
-            for each, ended in zip((chosen, rejected), pair.finished, strict=True)
-        ]
-        too_long = len(prompt) + max(map(len, answers)) > max_length
-        if too_long and truncation == "error":
-            raise TooLongError(
-                f"{pair.source} row {pair.row}: {len(prompt) + max(map(len, answers))} tokens, data.max_length={max_length}. "
-                "Raise it, or choose data.truncation=keep_end_prompt or drop."
-            )
-        if too_long and truncation == "drop":
-            counts["dropped"] += 1
-            continue
-        short = cut_prompt(prompt, max(map(len, answers)), max_length, tokenizer.bos_token_id)
-        room = max_length - len(short)
-        fitted = [answer[:room] for answer in answers]
-        if fitted[0] == fitted[1]:
-            counts["same_tokens"] += 1
-            continue
-        counts["retokenised"] += chosen.retokenised or rejected.retokenised
-        counts["prompt_too_long"] += len(short) < len(prompt)
-        counts["response_too_long"] += fitted != answers
-        builder.add_pair(
-            *(builder.add_response(short, answer) for answer in fitted),
-            score_chosen=pair.score_chosen,
-            score_rejected=pair.score_rejected,
-            preference=pair.preference,
-        )
+    encoder, builder, counts = ChatEncoder(tokenizer), StoreBuilder(), Counter[str]()
+    with part("tokenise", len(pairs)) as shown:
+        for start in range(0, len(pairs), PAIRS_AT_A_TIME):
+            some = pairs[start : start + PAIRS_AT_A_TIME]
+            taken = [pair for pair in some if encoder.takes(pair.prompt)]
+            counts["template_refused"] += len(some) - len(taken)
+            encoded = encoder.encode([(pair.prompt, text) for pair in taken for text in (pair.chosen, pair.rejected)])
+            for pair, chosen, rejected in zip(taken, encoded[::2], encoded[1::2], strict=True):
+                fit = fitted(pair, chosen, rejected, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
+                if fit:
+                    prompt, *answers = fit
+                    builder.add_pair(
+                        *(builder.add_response(prompt, answer) for answer in answers),
+                        score_chosen=pair.score_chosen,
+                        score_rejected=pair.score_rejected,
+                        preference=pair.preference,
+                    )
+            shown.advance(len(some))
     made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count})
     if pairs and not made.store.num_pairs:
         raise TooLongError(f"none of {len(pairs)} pairs is left: {'; '.join(made.notes(max_length))}. Raise data.max_length.")
     return made
+
+
+def fitted(
+    pair: PreferencePair,
+    chosen: Encoded,
+    rejected: Encoded,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    truncation: Truncation,
+    counts: Counter[str],
+) -> tuple[list[int], list[int], list[int]] | None:
+    """Return the token ids of prompt, chosen and rejected response as they are stored; None if the pair is left out.
+
+    Args:
+        counts: what had to be done is counted there, under the keys of `MEANINGS`.
+
+    Raises:
+        TooLongError: under `error`.
+    """
+    prompt = chosen.prompt
+    answers = [
+        each.response if ended else without_end(each.response, tokenizer)
+        for each, ended in zip((chosen, rejected), pair.finished, strict=True)
+    ]
+    too_long = len(prompt) + max(map(len, answers)) > max_length
+    if too_long and truncation == "error":
+        raise TooLongError(
+            f"{pair.source} row {pair.row}: {len(prompt) + max(map(len, answers))} tokens, data.max_length={max_length}. "
+            "Raise it, or choose data.truncation=keep_end_prompt or drop."
+        )
+    if too_long and truncation == "drop":
+        counts["dropped"] += 1
+        return None
+    short = cut_prompt(prompt, max(map(len, answers)), max_length, tokenizer.bos_token_id)
+    cut = [answer[: max_length - len(short)] for answer in answers]
+    if cut[0] == cut[1]:
+        counts["same_tokens"] += 1
+        return None
+    counts["retokenised"] += chosen.retokenised or rejected.retokenised
+    counts["prompt_too_long"] += len(short) < len(prompt)
+    counts["response_too_long"] += cut != answers
+    return short, cut[0], cut[1]
 
 
 def without_end(response: list[int], tokenizer: Any) -> list[int]:

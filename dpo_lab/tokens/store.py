@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -84,9 +85,9 @@ class TokenStore:
     def fingerprint(self) -> str:
         """Return a digest of every token id, of which are response tokens, and of the pairs; of nothing else."""
         digest = hashlib.sha256(b"token store 1")
-        for name, array in self._arrays().items():
-            digest.update(f"{name} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
+        for name, values in self._arrays().items():
+            digest.update(f"{name} {values.shape}".encode())
+            digest.update(np.ascontiguousarray(values).ravel().data)
         return digest.hexdigest()
 
     def label_digest(self, name: str) -> str:
@@ -99,8 +100,8 @@ class TokenStore:
 
     def save(self, directory: Path) -> None:
         """Write one .npy file per array."""
-        for name, array in {**self._arrays(), **self.columns}.items():
-            np.save(directory / f"{name}.npy", array, allow_pickle=False)
+        for name, values in {**self._arrays(), **self.columns}.items():
+            np.save(directory / f"{name}.npy", values, allow_pickle=False)
         (directory / "fingerprint.json").write_text(json.dumps({"fingerprint": self.fingerprint()}))
 
     @classmethod
@@ -121,13 +122,16 @@ class TokenStore:
 
 
 class StoreBuilder:
-    """Collects prompts, responses and pairs into a TokenStore; equal ones are stored once."""
+    """Collects prompts, responses and pairs into a TokenStore; equal ones are stored once.
+
+    Keeps four bytes a token and a digest for each prompt and response: no text, no list of integers.
+    """
 
     def __init__(self) -> None:
-        self._prompts: dict[tuple[int, ...], int] = {}
-        self._responses: dict[tuple[int, tuple[int, ...]], int] = {}
-        self._pairs: list[tuple[int, int]] = []
-        self._columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
+        self._prompts, self._responses = Sequences(), Sequences()
+        self._owners = array("q")
+        self._pairs = array("q")
+        self._columns = {name: array("f") for name in COLUMNS}
 
     def add_response(self, prompt: Sequence[int], response: Sequence[int]) -> int:
         """Return the index of a response to a prompt, new or known.
@@ -137,12 +141,15 @@ class StoreBuilder:
         """
         if not prompt or not response:
             raise ValueError(f"a prompt of {len(prompt)} and a response of {len(response)} tokens; both need at least one")
-        owner = self._prompts.setdefault(tuple(prompt), len(self._prompts))
-        return self._responses.setdefault((owner, tuple(response)), len(self._responses))
+        owner = self._prompts.add(prompt)
+        index = self._responses.add(response, owner)
+        if index == len(self._owners):
+            self._owners.append(owner)
+        return index
 
     def add_pair(self, chosen: int, rejected: int, **columns: float | None) -> None:
         """Add a pair of response indices with its scores and preference (None: unknown)."""
-        self._pairs.append((chosen, rejected))
+        self._pairs.extend((chosen, rejected))
         for name, values in self._columns.items():
             value = columns.get(name)
             values.append(float("nan") if value is None else value)
@@ -150,19 +157,29 @@ class StoreBuilder:
     def build(self) -> TokenStore:
         """Return the store."""
         return TokenStore(
-            prompt_ids=_flat(self._prompts),
-            prompt_ends=_ends(self._prompts),
-            response_ids=_flat(ids for _, ids in self._responses),
-            response_ends=_ends(ids for _, ids in self._responses),
-            response_prompt=np.array([owner for owner, _ in self._responses], dtype=np.int64),
-            pairs=np.array(self._pairs, dtype=np.int64).reshape(-1, 2),
-            columns={name: np.array(values, dtype=np.float32) for name, values in self._columns.items()},
+            prompt_ids=np.asarray(self._prompts.ids, dtype=np.int32),
+            prompt_ends=np.asarray(self._prompts.ends, dtype=np.int64),
+            response_ids=np.asarray(self._responses.ids, dtype=np.int32),
+            response_ends=np.asarray(self._responses.ends, dtype=np.int64),
+            response_prompt=np.asarray(self._owners, dtype=np.int64),
+            pairs=np.asarray(self._pairs, dtype=np.int64).reshape(-1, 2),
+            columns={name: np.asarray(values, dtype=np.float32) for name, values in self._columns.items()},
         )
 
 
-def _flat(sequences: Iterable[Sequence[int]]) -> Ids:
-    return np.array([token for ids in sequences for token in ids], dtype=np.int32)
+class Sequences:
+    """Distinct sequences of token ids, one after the other."""
 
+    def __init__(self) -> None:
+        self.ids, self.ends = array("i"), array("q")
+        self._known: dict[bytes, int] = {}
 
-def _ends(sequences: Iterable[Sequence[int]]) -> NDArray[np.int64]:
-    return np.cumsum([len(ids) for ids in sequences], dtype=np.int64)
+    def add(self, ids: Sequence[int], owner: int = 0) -> int:
+        """Return the index of a sequence that belongs to an owner, new or known."""
+        numbers = array("i", ids)
+        digest = hashlib.blake2b(numbers.tobytes(), digest_size=16, salt=owner.to_bytes(8)).digest()
+        index = self._known.setdefault(digest, len(self.ends))
+        if index == len(self.ends):
+            self.ids.extend(numbers)
+            self.ends.append(len(self.ids))
+        return index
