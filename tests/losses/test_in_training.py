@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from dpo_lab.evaluation.compared import COMPARED, DPO
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.bco import BCOLoss
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
-from dpo_lab.scoring.fitting import Fit
-from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.scoring.fitting import Fit, fitted
+from dpo_lab.scoring.logps import PairLogps, pair_logps
+from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -80,6 +82,31 @@ def test_a_loss_of_the_whole_step_does_not_depend_on_its_split(
         for one, other in zip(whole, split, strict=True):
             assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
     assert max(float(each.abs().max()) for each in whole) > 1e-3
+
+
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_every_option_has_the_same_value_and_gradient_through_chunks_of_the_head(
+    monkeypatch: pytest.MonkeyPatch, model: nn.Module, other_model: nn.Module, labelled: TokenStore, name: str
+) -> None:
+    """Chunks of 5 tokens over packed prompts, against the softmax over all logits of padded rows; float64."""
+    monkeypatch.setattr("dpo_lab.scoring.head.CHUNK", 5 * 277)
+    prefix, reference = PrefixLayout(), FrozenScorer(other_model.double(), own_logits=True)
+    model = model.double()
+    found = []
+    for layout, own_logits in ((LAYOUT, True), (prefix, False)):
+        model.zero_grad()
+        fitted(model, layout, labelled)
+        batch = layout.pairs(labelled, range(labelled.num_pairs))
+        fixed = reference(LAYOUT.rows(labelled, batch.rows.responses.tolist()))
+        full = LOSSES[name].needs_full_softmax
+        policy = PairLogps(score(model, batch.rows, own_logits=own_logits, full_softmax=full), batch.pairs, batch.labels)
+        losses = LOSSES[name](policy, PairLogps(fixed, batch.pairs))
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        found.append([losses.detach(), *(weight.grad.clone() for weight in model.parameters() if weight.grad is not None)])
+    assert len(found[0]) == 1 + len(list(model.parameters()))
+    for one, other in zip(*found, strict=True):
+        assert float((one - other).norm()) <= 1e-6 * float(one.norm())
+        assert float(one.norm()) > 0
 
 
 @pytest.mark.parametrize("name", list(LOSSES))

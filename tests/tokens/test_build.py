@@ -79,3 +79,13 @@ def test_turns_that_the_template_refuses_are_left_out_and_counted(tokenizer: Any
 def test_nothing_left_is_an_error(tokenizer: Any) -> None:
     with pytest.raises(TooLongError, match="none of 1 pairs is left"):
         tokenise_pairs([LONG], tokenizer, max_length=8, truncation="drop")
+
+
+def test_a_store_does_not_depend_on_how_many_pairs_are_taken_at_a_time(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [pair(f"a b {'c ' * (n % 3)}", "a b c d" + " e" * n, "a b") for n in range(7)]
+    whole = tokenise_pairs(pairs, tokenizer, max_length=12, truncation="drop")
+    monkeypatch.setattr("dpo_lab.tokens.build.PAIRS_AT_A_TIME", 2)
+    parts = tokenise_pairs(pairs, tokenizer, max_length=12, truncation="drop")
+    assert parts.store.fingerprint() == whole.store.fingerprint()
+    assert parts.counts == whole.counts
+    assert 0 < whole.counts["dropped"] < 7

@@ -1,5 +1,6 @@
 """The token store: each thing once, round trip, fingerprint."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,17 @@ def test_a_store_without_pairs_can_be_kept(tmp_path: Path) -> None:
     builder.add_response([1], [2])
     builder.build().save(tmp_path)
     assert TokenStore.open(tmp_path).num_pairs == 0
+
+
+def test_a_builder_keeps_about_four_bytes_a_token() -> None:
+    rows = [[number % 50, *range(1000, 1400)] for number in range(50)]
+    builder = StoreBuilder()
+    tracemalloc.start()
+    for number in range(1000):
+        builder.add_response(rows[number % 50], [number, *range(400)])
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    store = builder.build()
+    tokens = len(store.prompt_ids) + len(store.response_ids)
+    assert tokens == 50 * 401 + 1000 * 401
+    assert 4 * tokens <= kept < 6 * tokens  # a list of integers has 8 bytes a token at least, and 28 more for each large one

@@ -10,14 +10,18 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.models.load import evaluating
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.reference.frozen import FrozenScorer
-from dpo_lab.scoring.fitting import Fit
+from dpo_lab.scoring.fitting import Fit, fitted
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
@@ -78,27 +82,45 @@ def trained(
     token_budget: int = 10**6,
     batch_size: int = 8,
     adapter: Adapter | None = None,
+    layout: Layout = LAYOUT,
+    precision: Precision = Precision(mode="fp32"),  # noqa: B008
 ) -> PreferenceModule:
     settings = TrainerSettings(batch_size=batch_size, token_budget=token_budget, epochs=2, accelerator="cpu")
-    batches = pair_batches(store, LAYOUT, batch_size=batch_size, token_budget=token_budget, epochs=2, seed=3)
+    batches = pair_batches(store, layout, batch_size=batch_size, token_budget=token_budget, epochs=2, seed=3)
     reference = frozen(model, store, tmp_path)
     module = module_of((adapter or NoAdapter()).attach(model, seed=0), reference)
     module.total_steps = batches.total_steps
-    fit(module, batches, settings, Precision(mode="fp32"), part=Part("test", 4, None), directory=tmp_path)
+    fit(module, batches, settings, precision, part=Part("test", 4, None), directory=tmp_path)
     return module
 
 
-def test_splitting_a_step_into_micro_batches_does_not_change_the_result(
-    model: nn.Module, store: TokenStore, tmp_path: Path
+@pytest.mark.parametrize("layout", [PaddedLayout(), PackedLayout(), PrefixLayout()])
+@pytest.mark.parametrize("budget", [60, 1])  # one to three pairs in a pass; every pair alone
+def test_the_token_budget_changes_no_step_of_training(
+    model: nn.Module, store: TokenStore, tmp_path: Path, layout: Layout, budget: int
 ) -> None:
-    start = copy.deepcopy(model)
-    whole = trained(copy.deepcopy(model), store, tmp_path).state_dict()
-    # passes of at most 60 padded tokens: one to three pairs
-    split = trained(copy.deepcopy(model), store, tmp_path, token_budget=60).state_dict()
-    moved = [(whole[name] - start.get_parameter(name.removeprefix("policy."))).abs().max() for name in whole]
-    assert min(moved) > 1e-3
-    for name in whole:
-        assert torch.allclose(whole[name], split[name], atol=2e-4), name
+    start = copy.deepcopy(model.double())
+    assert fitted(model, layout, store).layout == layout
+    whole, split = (
+        trained(copy.deepcopy(model), store, tmp_path, layout=layout, token_budget=each).state_dict() for each in (10**6, budget)
+    )
+    for name, weight in whole.items():
+        assert float((weight - start.get_parameter(name.removeprefix("policy."))).abs().max()) > 1e-3
+        assert float((weight - split[name]).norm()) <= 1e-6 * float(weight.norm()), name
+
+
+def test_prefix_rows_train_under_autocast_as_padded_ones_do(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    margins = []
+    for layout in (PaddedLayout(), PrefixLayout()):
+        policy = copy.deepcopy(model)
+        fitted(policy, layout, store)
+        module = trained(policy, store, tmp_path, layout=layout, precision=Precision(mode="bf16-mixed"))
+        assert {weight.dtype for weight in module.parameters()} == {torch.float32}
+        with evaluating(module.policy):
+            ours, theirs = module.pair_logps(layout.pairs(store, range(store.num_pairs)))
+        margins.append(ours.margin - theirs.margin)
+    assert float(margins[0].abs().mean()) > 0.5
+    assert float((margins[0] - margins[1]).abs().mean()) < 0.1 * float(margins[0].abs().mean())
 
 
 def test_training_raises_the_margin_of_its_pairs_and_leaves_the_reference_alone(
