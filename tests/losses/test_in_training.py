@@ -101,7 +101,7 @@ def test_every_option_has_the_same_value_and_gradient_through_chunks_of_the_head
         full = LOSSES[name].needs_full_softmax
         policy = PairLogps(score(model, batch.rows, own_logits=own_logits, full_softmax=full), batch.pairs, batch.labels)
         losses = LOSSES[name](policy, PairLogps(fixed, batch.pairs))
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         found.append([losses.detach(), *(weight.grad.clone() for weight in model.parameters() if weight.grad is not None)])
     assert len(found[0]) == 1 + len(list(model.parameters()))
     for one, other in zip(*found, strict=True):
