@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from dpo_lab.scoring.fitting import Fit
+from dpo_lab.scoring.logps import promoted
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.scoring.score import response_logits
 from dpo_lab.tokens.store import TokenStore
@@ -26,11 +27,12 @@ def divergence(
     for responses in batches_of(store, fit.layout):
         batch = fit.layout.rows(store, responses)
         moved = batch.to(device)
-        ours, theirs = (
-            response_logits(model, moved, own_logits=fit.own_logits).float().log_softmax(-1) for model in (policy, other)
-        )
-        per_token = (ours.exp() * (ours - theirs)).sum(-1).double().cpu()
+        chunks = (response_logits(model, moved, own_logits=fit.own_logits) for model in (policy, other))
+        per_token = []
+        for logits in zip(*chunks, strict=True):
+            ours, theirs = (promoted(each).log_softmax(-1) for each in logits)
+            per_token.append((ours.exp() * (ours - theirs)).sum(-1).double().cpu())
         owner = batch.responses.repeat_interleave(batch.counts)
-        total.index_add_(0, owner, per_token)
+        total.index_add_(0, owner, torch.cat(per_token))
         advance(len(batch.counts))
     return total

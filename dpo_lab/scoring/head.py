@@ -28,7 +28,7 @@ def head_logps(head: nn.Module, hidden: Tensor, targets: Tensor, *, full_softmax
         weight, bias = head.weight, head.bias
         return LinearLogps.apply(hidden, weight, bias, targets, full_softmax, torch.is_grad_enabled())  # type: ignore[no-any-return,no-untyped-call]
     # an adapter on the head, quantised weights: their own forward, computed again for the gradient
-    size = max(1, CHUNK // int(getattr(head, "out_features", 2**16)))
+    size = tokens_of_chunk(int(getattr(head, "out_features", 2**16)))
     parts = [
         checkpoint(_through_head, head, hidden[part], targets[part], full_softmax, use_reentrant=False)
         for part in _chunks(len(targets), size)
@@ -46,6 +46,11 @@ def _through_head(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Ten
 def log_sum_squares(logits: Tensor) -> Tensor:
     """Return log of the sum over the vocabulary of p^2 at each position, without gradient."""
     return (2 * promoted(logits).log_softmax(-1)).logsumexp(-1)
+
+
+def tokens_of_chunk(vocab: int) -> int:
+    """Return how many tokens are taken at a time."""
+    return max(1, CHUNK // vocab)
 
 
 def _chunks(tokens: int, size: int) -> Iterator[slice]:
@@ -67,7 +72,7 @@ class LinearLogps(torch.autograd.Function):
         """Return log-probabilities (tokens,) and squares."""
         kind = hidden.device.type
         ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-        size = max(1, CHUNK // weight.shape[0])
+        size = tokens_of_chunk(weight.shape[0])
         per_token, squares, sums = [], [], []
         exponentials = None
         with torch.autocast(kind, enabled=False):

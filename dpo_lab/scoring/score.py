@@ -1,12 +1,13 @@
 """Hidden states -> head at response positions -> ResponseLogps. The only forward pass of training and reference."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import ResponseBatch
-from dpo_lab.scoring.head import head_logps, log_sum_squares
+from dpo_lab.scoring.head import head_logps, log_sum_squares, tokens_of_chunk
 from dpo_lab.scoring.logps import ResponseLogps, token_logps
 
 
@@ -25,19 +26,18 @@ def body_and_head(model: nn.Module) -> tuple[Any, Any]:
     return getattr(stock, stock.base_model_prefix), stock.get_output_embeddings()
 
 
-def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False) -> Tensor:
-    """Return logits at the positions that predict response tokens, shape (tokens, vocab).
+def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False) -> Iterator[Tensor]:
+    """Yield logits at the positions that predict response tokens, (tokens, vocab), at most `head.CHUNK` of them at a time.
 
     Args:
-        own_logits: see `score`.
+        own_logits: see `score`; the model then makes all of them at once.
     """
     if own_logits:
-        logits = model(**batch.inputs, use_cache=False).logits
-        chosen: Tensor = logits.flatten(0, 1).index_select(0, batch.predictors)
-        return chosen
-    head, hidden = _head_and_hidden(model, batch)
-    made: Tensor = head(hidden)
-    return made
+        logits = model(**batch.inputs, use_cache=False).logits.flatten(0, 1).index_select(0, batch.predictors)
+        yield from logits.split(tokens_of_chunk(logits.shape[-1]))
+    else:
+        head, hidden = _head_and_hidden(model, batch)
+        yield from (head(part) for part in hidden.split(tokens_of_chunk(head.weight.shape[0])))
 
 
 def score(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False, full_softmax: bool = False) -> ResponseLogps:
@@ -49,7 +49,7 @@ def score(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False, f
         full_softmax: also return the log of the sum of squared probabilities at each position, without gradient.
     """
     if own_logits:
-        logits = response_logits(model, batch, own_logits=True)
+        logits = model(**batch.inputs, use_cache=False).logits.flatten(0, 1).index_select(0, batch.predictors)
         with torch.autocast(logits.device.type, enabled=False):
             squares = log_sum_squares(logits) if full_softmax else None
             return ResponseLogps(token_logps(logits, batch.targets), batch.counts, squares)

@@ -31,7 +31,11 @@ def test_wilson_without_trials_knows_nothing() -> None:
     assert wilson(0.0, 0) == (0.0, 1.0)
 
 
-def test_divergence_is_0_to_itself_and_by_hand_to_another(model: nn.Module, other_model: nn.Module, store: TokenStore) -> None:
+@pytest.mark.parametrize("chunk", [2**25, 1])  # logits at a time
+def test_divergence_is_0_to_itself_and_by_hand_to_another(
+    chunk: int, monkeypatch: pytest.MonkeyPatch, model: nn.Module, other_model: nn.Module, store: TokenStore
+) -> None:
+    monkeypatch.setattr("dpo_lab.scoring.head.CHUNK", chunk)
     with evaluating(model), evaluating(other_model):
         assert divergence(model, model, store, Fit(LAYOUT, own_logits=False)).abs().max() < 1e-6
         kl = divergence(model, other_model, store, Fit(LAYOUT, own_logits=False))

@@ -132,7 +132,7 @@ def test_scoring_through_chunks_equals_the_softmax_over_all_logits(
     if layout.one_row:
         model.set_attn_implementation("dpo_lab_segments")  # type: ignore[operator]
     batch = layout.rows(store, range(store.num_responses))
-    logps = response_logits(model, batch).log_softmax(-1)
+    logps = torch.cat([*response_logits(model, batch)]).log_softmax(-1)
     scored = score(model, batch, full_softmax=True)
     assert torch.allclose(scored.per_token, logps.gather(-1, batch.targets.unsqueeze(-1)).squeeze(-1), atol=1e-5)
     assert scored.log_sum_squares is not None
