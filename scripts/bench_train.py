@@ -31,6 +31,7 @@ from scripts.bench.contestants import Contestant, competing, left_out, scan
 from scripts.bench.figures import Figures, figures, objections, ratio, verdicts
 from scripts.bench.task import Result
 
+FULL_LAYERS = 8  # of the model of 57 M weights
 console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
 
 
@@ -46,7 +47,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--scan", action="store_true", help="first find the best micro-batch of everyone that is tuned")
     parser.add_argument("--token-budget", type=int, default=2048, help="ours: tokens per forward pass, if not scanned")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--layers", type=int, default=FULL_LAYERS)
     parser.add_argument("--only", default="", help="comma-separated names of contestants; default: all")
     parser.add_argument("--out", type=Path, help="file for every result, as JSON")
     parser.add_argument("--smoke", action="store_true", help="count tokens and compare log-probabilities, time nothing")
@@ -112,7 +113,9 @@ def report(results: dict[str, list[Result]], contestants: Sequence[Contestant], 
     """Print the table and the targets, and write the results."""
     made = {name: figures(each, gemm) for name, each in results.items()}
     console.print(table(made, {each.name: " ".join(each.arguments[-2:]).removeprefix("--") for each in contestants}))
-    for line in (*verdicts(made, asked.adapter, asked.precision), *left_out(asked)):
+    amx, full = flops.instructions()["amx"], asked.layers == FULL_LAYERS
+    targets = verdicts(made, asked.adapter, asked.precision, amx=amx) if full else [f"Targets are for {FULL_LAYERS} layers."]
+    for line in (*targets, *left_out(asked)):
         console.print(line, markup=False)
     if asked.out:
         written: dict[str, Any] = {

@@ -140,9 +140,14 @@ LIGHTNING_TARGET = 0.02
 """Largest share that Lightning may add to a plain loop."""
 
 
-def verdicts(made: Mapping[str, Figures], adapter: str, precision: str) -> list[str]:
-    """Return one line per target whose contestants both ran: what is to be reached, what was."""
+def verdicts(made: Mapping[str, Figures], adapter: str, precision: str, *, amx: bool) -> list[str]:
+    """Return one line per target whose contestants both ran: what is to be reached, what was.
+
+    Args:
+        amx: whether the processor multiplies bf16 tiles; without it the targets of bf16 do not apply.
+    """
     lines, ours = [], made["ours"]
+    foreign = " (it is for processors with AMX, which this one lacks)" if precision == "bf16-mixed" and not amx else ""
     for targets, kind, what in (
         (TARGETS.get((adapter, precision), {}), "including", "reference included"),
         (LATER_TARGETS.get((adapter, precision), {}), "later", "from the second epoch on"),
@@ -151,7 +156,7 @@ def verdicts(made: Mapping[str, Figures], adapter: str, precision: str) -> list[
             if name in made:
                 found = ratio(getattr(made[name], kind), getattr(ours, kind))
                 word = "reached" if found.median >= target else "missed"
-                lines.append(f"{name}, {what}: {found.median:.2f}x, target {target:g}x, {word}")
+                lines.append(f"{name}, {what}: {found.median:.2f}x, target {target:g}x{foreign}, {word}")
     if "ours without Lightning" in made:
         share = ours.excluding.median / made["ours without Lightning"].excluding.median - 1
         word = "reached" if share < LIGHTNING_TARGET else "missed"

@@ -267,8 +267,11 @@ def test_targets_are_told_reached_or_missed() -> None:
         one = Spread(seconds, seconds, seconds)
         return Figures(excluding=one, including=one, later=one, peak_rss_mb=1.0, gflop_per_pair=1.0, gemm_share=0.5)
 
-    lines = verdicts({"ours": made(1.0), "ours without Lightning": made(0.99), "TRL best": made(3.0)}, "none", "fp32")
+    lines = verdicts({"ours": made(1.0), "ours without Lightning": made(0.99), "TRL best": made(3.0)}, "none", "fp32", amx=False)
     assert lines == [
         "TRL best, reference included: 3.00x, target 3.3x, missed",
         "Lightning adds 1.0 %, target below 2 %, reached",
     ]
+    (line,) = verdicts({"ours": made(1.0), "TRL best": made(4.0)}, "none", "bf16-mixed", amx=False)
+    assert "processors with AMX, which this one lacks" in line
+    assert line.endswith("missed")
