@@ -11,7 +11,7 @@ from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
-TOKENS_PER_BATCH = 8192
+TOKENS_PER_BATCH = 2048  # 8192 cost a tenth more on a CPU: larger tensors leave the caches
 
 
 def batches_of(store: TokenStore, layout: Layout) -> Iterator[list[int]]:
