@@ -89,7 +89,8 @@ class GenerationEvaluation(Evaluation):
         """Return win rate against the model before, with its Wilson 95 % interval, and KL to it."""
         win_rate = share_of_wins(answers.candidates, answers_before)
         low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
-        fit, other = fitted(policy.model, layout, answers.store), made_ready(before.model, layout, answers.store)
+        fit = fitted(policy.model, layout, answers.store)
+        other = made_ready(before.model, fit, answers.store)
         with evaluating(policy.model), evaluating(other), part("KL", answers.store.num_responses) as shown:
             kl = divergence(policy.model, other, answers.store, fit, shown.advance)
         return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}

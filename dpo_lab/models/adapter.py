@@ -71,10 +71,12 @@ class LoRA(Adapter):
 
         if isinstance(model, PeftModel):
             found: Any = model.peft_config[TRAINED]
-            if (found.r, found.lora_alpha) != (self.rank, self.alpha):
+            here, there = (self.rank, self.alpha, self.dropout), (found.r, found.lora_alpha, found.lora_dropout)
+            if here != there or not self._targets(found.target_modules):
+                asked, has = ("rank={} alpha={} dropout={}".format(*numbers) for numbers in (here, there))
                 raise ConfigError(
-                    f"adapter.rank={self.rank} adapter.alpha={self.alpha}: the model to start from has an adapter with "
-                    f"rank={found.r} alpha={found.lora_alpha}, which is trained on. Use its numbers."
+                    f"adapter: {asked} on {self.target_modules} is asked for, and the model to start from has an adapter with "
+                    f"{has} on {sorted(found.target_modules)}, which is trained on. Use its numbers."
                 )
             return model
         model.requires_grad_(False)
@@ -86,6 +88,10 @@ class LoRA(Adapter):
             torch.manual_seed(seed)
             adapted: nn.Module = get_peft_model(model, config)
         return adapted
+
+    def _targets(self, found: Any) -> bool:
+        """Return whether an adapter on some modules is one on these; `all-linear` is written out when it is attached."""
+        return self.target_modules == "all-linear" or {*found} == {*self.target_modules}
 
 
 def load_adapter(base: nn.Module, directory: Path) -> nn.Module:

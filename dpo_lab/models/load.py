@@ -61,7 +61,7 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
     Raises:
         ConfigError: if there is no such model, naming what was looked for and what to change.
     """
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     _quiet()
     directory = Path(path)
@@ -70,9 +70,25 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
         return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
     tokenizer = load_tokenizer(path, revision)
     with _plain_errors(path):
-        model = AutoModelForCausalLM.from_pretrained(path, revision=revision, dtype=torch.float32, trust_remote_code=False)
+        config = without_dropout(AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False))
+        model = AutoModelForCausalLM.from_pretrained(
+            path, config=config, revision=revision, dtype=torch.float32, trust_remote_code=False
+        )
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
     return Loaded(model.train(), tokenizer)
+
+
+def without_dropout(config: Any) -> Any:
+    """Return a model's configuration with every dropout at 0: the reference has none, and micro-batches must not matter.
+
+    >>> from transformers import GPT2Config
+    >>> without_dropout(GPT2Config(attn_pdrop=0.1)).attn_pdrop
+    0.0
+    """
+    for name, value in list(vars(config).items()):
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, float):
+            setattr(config, name, 0.0)
+    return config
 
 
 def save_model(model: Any, tokenizer: Any, directory: Path, base_path: str) -> None:

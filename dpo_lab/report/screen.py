@@ -62,8 +62,10 @@ def pretrain_line(made_in: float | None, path: str) -> str:
 def round_line(number: int, rounds: int, pairs: str, facts: Facts) -> str:
     """Return the line of a finished round; `pairs` says where its pairs came from."""
     dpo = f"DPO {count_of(facts['steps'], 'step')} {seconds(facts['seconds/dpo'])}"
+    took = facts["seconds/reference"]  # 0 where no pass over the pairs is made
+    reference = f" | reference {seconds(took)}" if took else ""
     loss = f"loss {short(facts['loss/first'])} -> {short(facts['loss/last'])}"
-    return f"{number + 1} round {number}/{rounds}  {pairs} | reference {seconds(facts['seconds/reference'])} | {dpo}  {loss}"
+    return f"{number + 1} round {number}/{rounds}  {pairs}{reference} | {dpo}  {loss}"
 
 
 def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:

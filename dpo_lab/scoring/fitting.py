@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.components import RunError
 from dpo_lab.layouts.base import Layout
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import evaluating
@@ -34,7 +35,11 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
 
     Two responses to one prompt are scored by the model's own logits in padded rows, which is right for every model, and in
     the way that is asked for. Where they disagree, the padded rows are kept, the head is given up, or both.
+
+    Raises:
+        RunError: if no layout would be right: rotary tables that are stretched by the longest row of a batch.
     """
+    refuse_stretched_positions(model, int(store.row_lengths.max()))
     by_length = store.row_lengths.argsort(kind="stable")
     prompt = store.response_prompt[by_length[len(by_length) // 2]]  # of a row of middling length
     some = np.flatnonzero(store.response_prompt == prompt)[:2].tolist()
@@ -51,24 +56,47 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
 
     with evaluating(model), torch.autocast(device.type, enabled=False):
         truth = logps(padded, own_logits=True)
+        own_logits = not agrees(padded, SAME_HEAD, own_logits=False)  # before the attention is exchanged
         attention = language_model(model).config._attn_implementation
         reason = reason_against(model, layout, store) or read_segments(model, layout)
-        if not reason and agrees(layout, SAME_HEAD, own_logits=False):
-            return Fit(layout, own_logits=False)
-        own_logits = not agrees(padded, SAME_HEAD, own_logits=False)
         if not reason and layout.one_row and not agrees(layout, SAME_BODY, own_logits=own_logits):
             reason = "its log-probabilities then differ from those of padded rows"
+        if reason:
+            language_model(model).set_attn_implementation(attention)
     notes = ["this model caps or scales its logits: they are taken from the model, not from its head alone"] if own_logits else []
     if reason:
-        language_model(model).set_attn_implementation(attention)
         notes.append(f"layout={layout.label} does not suit this model ({reason}); layout=padded is used")
     return Fit(padded if reason else layout, own_logits, tuple(notes))
 
 
-def made_ready(model: nn.Module, layout: Layout, store: TokenStore) -> nn.Module:
-    """Return a model that reads the same rows as another one of its kind, whose `Fit` is known."""
-    fitted(model, layout, store)
+def made_ready(model: nn.Module, fit: Fit, store: TokenStore) -> nn.Module:
+    """Return a model that is scored as another one of its kind is.
+
+    Raises:
+        RunError: if it cannot be: the numbers of the two would not compare.
+    """
+    own = fitted(model, fit.layout, store)
+    if (own.layout, own.own_logits) != (fit.layout, fit.own_logits):
+        raise RunError(
+            f"policy and reference are scored differently: layout={fit.layout.label} suits the one and "
+            f"layout={own.layout.label} the other, or only one caps its logits. "
+            "Use layout=padded, and a reference of the policy's own architecture."
+        )
     return model
+
+
+def refuse_stretched_positions(model: nn.Module, longest: int) -> None:
+    """Raise RunError if rows are so long that the model's rotary tables would depend on the other rows of their batch."""
+    config = getattr(language_model(model), "config", None)
+    rope = getattr(config, "rope_parameters", None) or {}
+    kind = rope.get("rope_type") if isinstance(rope, dict) else None
+    trained = int(rope.get("original_max_position_embeddings") or getattr(config, "max_position_embeddings", None) or longest)
+    if kind in ("dynamic", "longrope") and longest > trained:
+        raise RunError(
+            f"the longest row has {longest} tokens and the model's positions, rope_type={kind}, are stretched beyond {trained} "
+            "by the longest row of each batch, so that a score would depend on its neighbours. "
+            f"Use recipe.max_length={trained} or less."
+        )
 
 
 def read_segments(model: nn.Module, layout: Layout) -> str:
@@ -96,5 +124,5 @@ def reason_against(model: nn.Module, layout: Layout, store: TokenStore) -> str:
     if getattr(config, "alibi", False) or config.model_type in ("bloom", "mpt"):
         return "its attention falls off with the distance in the row, ALiBi"
     if others := sorted(kinds - {"full_attention", "sliding_attention"}):
-        return f"it has layers that carry a state along the row: {', '.join(others)}"
+        return f"it has layers that are not plain attention: {', '.join(others)}"
     return ""

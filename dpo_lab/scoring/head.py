@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from dpo_lab.scoring.logps import promoted, token_logps
@@ -96,6 +97,7 @@ class LinearLogps(torch.autograd.Function):
         return torch.cat(per_token), made
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, by_logp: Tensor, _: Tensor | None) -> tuple[Tensor | None, ...]:
         """Return the gradients by hidden states, weight and bias."""
         hidden, weight, bias, targets = ctx.saved_tensors

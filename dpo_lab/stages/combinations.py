@@ -94,7 +94,9 @@ def reference_that_a_policy_cannot_be(train: "Train") -> str | None:
     if not train.reference.needs_adapter:
         return None
     if isinstance(train.model.adapter, NoAdapter):
-        return "this reference is the policy without its adapter, and adapter=none trains every weight; use reference=cached."
+        name = "previous_adapter" if train.reference.keeps_adapter else "adapter_off"
+        other = "cached" if train.loss.needs_reference else "none"
+        return f"reference={name} is the policy's base, and adapter=none trains every weight; use reference={other}."
     if train.iteration.reference == "first" or train.iteration.rounds == 1 or train.reference.keeps_adapter:
         return None
     return (

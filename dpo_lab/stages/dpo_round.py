@@ -94,7 +94,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
     how = fitted(model, train.layout, store)
     reference = ReferenceModel(
         Path(this.reference.path),
-        lambda: model if same else made_ready(this.reference.loaded(device).model, train.layout, store),
+        lambda: model if same else made_ready(this.reference.loaded(device).model, how, store),
     )
     with train.precision.autocast(device):  # the reference is scored as the policy will be
         scorer, reference_seconds = train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)

@@ -75,7 +75,7 @@ def evaluate_pairs(
         device = train.trainer.device()
         model = policy.loaded(device).model
         fit = fitted(model, train.layout, store)
-        frozen = ReferenceModel(Path(reference.path), lambda: made_ready(reference.loaded(device).model, train.layout, store))
+        frozen = ReferenceModel(Path(reference.path), lambda: made_ready(reference.loaded(device).model, fit, store))
         with train.precision.autocast(device), evaluating(model):
             scorer, _ = train.reference.scorer(frozen, store, fit, root=train.outputs, name=f"{name}-held-out")
             scorer.follow(model)

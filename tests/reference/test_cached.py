@@ -9,6 +9,7 @@ from torch import nn
 
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.cached import FILE, CachedReference, ReferenceDriftError, reference_pass
 from dpo_lab.reference.parts import Parts
@@ -94,3 +95,26 @@ def test_a_part_that_was_cut_short_is_scored_again(model: nn.Module, store: Toke
     again = Parts(tmp_path / "parts", store)
     assert not again.known.any()
     assert not list((tmp_path / "parts").iterdir())
+
+
+def test_another_number_format_or_way_to_logits_is_another_reference(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    def made(fit: Fit) -> str:
+        return reference_pass(model, store, fit, CACHED, root=tmp_path, name="r")[1].id
+
+    plain, own = made(FIT), made(Fit(LAYOUT, own_logits=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = made(FIT)
+    assert len({plain, own, half}) == 3
+
+
+def test_the_reference_is_scored_without_dropout(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    adapted = LoRA(rank=2, dropout=0.5).attach(model, seed=0).train()
+    for name, weight in adapted.named_parameters():
+        if "lora_B" in name:
+            nn.init.constant_(weight, 0.05)
+    scorer, _ = reference_pass(adapted, store, FIT, CACHED, root=tmp_path, name="r")
+    batch = LAYOUT.rows(store, [0, 4, 8])
+    with evaluating(adapted):
+        wanted = score(adapted, batch).per_token
+    assert torch.allclose(scorer(batch).per_token, wanted, atol=1e-4)
+    assert adapted.training

@@ -1,5 +1,6 @@
 """How a model is scored: stock models read rows of segments, others are found out and get padded rows."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from transformers import (
     Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
+    GptOssConfig,
+    GraniteConfig,
     LlamaConfig,
     MambaConfig,
     MistralConfig,
@@ -21,13 +24,14 @@ from transformers import (
     Qwen3Config,
 )
 
+from dpo_lab.components import RunError
 from dpo_lab.layouts.attention import NAME
 from dpo_lab.layouts.base import Layout
 from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.adapter import LoRA
-from dpo_lab.scoring.fitting import fitted
+from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
@@ -53,7 +57,7 @@ WRONG: dict[str, tuple[PreTrainedConfig, str]] = {
     "ALiBi by a flag": (FalconConfig(**SHAPE, alibi=True), "ALiBi"),
     "state space": (
         MambaConfig(vocab_size=256, hidden_size=32, num_hidden_layers=2, state_size=4),
-        "carry a state along the row",
+        "it has layers that are not plain attention: linear_attention",
     ),
 }
 CAPPED: dict[str, PreTrainedConfig] = {
@@ -66,7 +70,7 @@ ONE_ROW = (PrefixLayout(), PackedLayout())
 def built(config: PreTrainedConfig) -> nn.Module:
     """Return a random model of a configuration."""
     torch.manual_seed(0)
-    model: nn.Module = AutoModelForCausalLM.from_config(config)
+    model: nn.Module = AutoModelForCausalLM.from_config(copy.deepcopy(config))
     return model
 
 
@@ -112,6 +116,47 @@ def test_logits_that_are_more_than_the_head_are_taken_from_the_model(name: str, 
     assert gap(model, store, layout, own_logits=False) > 1e-2  # what the head alone would have said
 
 
+def test_a_head_that_scales_by_a_thousandth_is_found_out(store: TokenStore) -> None:
+    grouped = {name: value for name, value in GATED.items() if name != "head_dim"}
+    for scale, own_logits in ((1.0, False), (1.001, True)):
+        assert fitted(built(GraniteConfig(**grouped, logits_scaling=scale)), PrefixLayout(), store).own_logits is own_logits
+
+
+def test_attention_with_sinks_gets_padded_rows_and_keeps_its_head(store: TokenStore) -> None:
+    config = GptOssConfig(**GATED, layer_types=["full_attention"] * 2, num_local_experts=2, num_experts_per_tok=1)
+    model: Any = built(config)
+    nn.init.constant_(model.model.layers[0].self_attn.sinks, 3.0)
+    before = model.config._attn_implementation
+    fit = fitted(model, PrefixLayout(), store)
+    assert (fit.layout, fit.own_logits, len(fit.notes)) == (PaddedLayout(), False, 1)
+    assert model.config._attn_implementation == before
+
+
+def test_a_window_one_token_shorter_than_the_longest_row_is_too_short(store: TokenStore) -> None:
+    model = built(MistralConfig(**GATED, sliding_window=int(store.row_lengths.max()) - 1))
+    assert fitted(model, PrefixLayout(), store).layout == PaddedLayout()
+
+
+def test_positions_that_the_longest_row_of_a_batch_stretches_are_refused(store: TokenStore) -> None:
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}
+    for longest, refused in ((23, False), (22, True)):
+        model = built(LlamaConfig(**GATED, rope_parameters=rope, max_position_embeddings=longest))
+        if refused:
+            with pytest.raises(RunError, match=r"the longest row has 23 tokens .* Use recipe.max_length=22 or less"):
+                fitted(model, PaddedLayout(), store)
+        else:
+            assert fitted(model, PrefixLayout(), store).layout == PrefixLayout()
+
+
+def test_a_reference_that_is_scored_in_another_way_is_refused(store: TokenStore) -> None:
+    fit = fitted(built(FINE["llama"]), PrefixLayout(), store)
+    with pytest.raises(RunError, match="scored differently: layout=prefix suits the one and layout=padded"):
+        made_ready(built(WRONG["sliding window"][0]), fit, store)
+    model = built(FINE["llama"])
+    assert made_ready(model, fit, store) is model
+    assert model.config._attn_implementation == NAME  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("layout", ONE_ROW)
 def test_a_model_that_no_rule_knows_is_found_out_by_its_numbers(layout: Layout, store: TokenStore) -> None:
     def summed_along_the_row(module: nn.Module, inputs: Any, out: Any) -> Any:
@@ -121,6 +166,7 @@ def test_a_model_that_no_rule_knows_is_found_out_by_its_numbers(layout: Layout, 
     model: Any = built(FINE["llama"])
     model.model.register_forward_hook(summed_along_the_row)
     fit = fitted(model, layout, store)
+    assert model.config._attn_implementation != NAME
     assert fit.layout == PaddedLayout()
     assert fit.notes == (
         f"layout={layout.label} does not suit this model (its log-probabilities then differ from those of padded "

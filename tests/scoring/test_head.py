@@ -151,3 +151,23 @@ def test_an_adapter_on_the_head_is_not_passed_over(model: nn.Module, store: Toke
     trained = [weight.grad for weight in adapted.parameters() if weight.requires_grad]
     assert len(trained) == 2
     assert all(each is not None and float(each.norm()) > 0 for each in trained)
+
+
+@pytest.mark.parametrize(("chunk", "products"), [(10**6, 3), (12 * VOCAB, 7)])
+def test_what_fits_one_chunk_takes_three_products_with_the_weight(
+    chunk: int, products: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two chunks: each one product forward and two back, and the first one's logits once more; 23 tokens are 12 and 11."""
+    monkeypatch.setattr(module, "CHUNK", chunk)
+    made: list[str] = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            made.extend([str(func)] if func is torch.ops.aten.mm.default else [])
+            return func(*args, **(kwargs or {}))
+
+    head = nn.Linear(SIZE, VOCAB, bias=False)
+    hidden = torch.randn(TOKENS, SIZE, requires_grad=True)
+    with Watch():  # type: ignore[no-untyped-call]
+        head_logps(head, hidden, torch.arange(TOKENS))[0].sum().backward()
+    assert len(made) == products

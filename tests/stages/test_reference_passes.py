@@ -1,6 +1,7 @@
 """When the reference is scored: once per weights and tokens, whatever else a run changes; by what, and what is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,6 @@ def test_only_weights_and_tokens_make_the_reference_score_again(base: Path, tmp_
 
 
 def test_one_changed_weight_makes_the_reference_score_again(base: Path, tmp_path: Path) -> None:
-    import shutil
-
     model = tmp_path / "model"
     shutil.copytree(base, model)
     run = run_of(model, tmp_path / "out")
@@ -118,7 +117,10 @@ def test_a_loss_without_reference_scores_none_unless_asked_by_name(base: Path, t
 
 
 def test_switching_the_adapter_off_is_refused_where_it_gives_another_model(base: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="adapter=none trains every weight; use reference=cached"):
+    with pytest.raises(
+        ConfigError,
+        match="adapter_off is the policy's base, and adapter=none trains every weight; use reference=cached",
+    ):
         stage(tmp_path, reference=AdapterOffReference()).run()
     with pytest.raises(ConfigError, match=r"use reference=previous_adapter, or iteration.reference=first"):
         stage(tmp_path, model=with_lora(), reference=AdapterOffReference()).run()
@@ -144,3 +146,23 @@ def test_pairs_of_a_prompt_together_train_to_the_same_kind_of_policy(base: Path,
     assert summary["eval/accuracy"] > 0.8
     policy = next(path for path in (tmp_path / "out" / "policy").glob("*") if path.is_dir())
     assert json.loads((policy / MANIFEST).read_text())["facts"]["steps"] == 8  # eight prompts, six pairs each, batches of 8
+
+
+def test_a_run_says_which_layout_it_uses_instead(base: Path, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(base, model)
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "sliding_window": 4}))
+    run_of(model, tmp_path / "out", reference=AdapterOffReference()).run()
+    (screen,) = (tmp_path / "out" / "train").glob("*/screen.txt")
+    said = screen.read_text()
+    assert "layout=prefix does not suit this model (its sliding window of 4 tokens is shorter than the longest row" in said
+    assert "| reference" not in said  # no pass over the pairs was made
+
+
+def test_an_adapter_from_before_has_to_be_the_one_asked_for(base: Path, tmp_path: Path) -> None:
+    run_of(base, tmp_path / "one").run()
+    policy = next(path for path in (tmp_path / "one" / "policy").glob("*") if path.is_dir())
+    for adapter in (LoRA(rank=4, dropout=0.5), LoRA(rank=4, target_modules=("q_proj",))):
+        with pytest.raises(ConfigError, match="is asked for, and the model to start from has an adapter with rank=4"):
+            run_of(policy, tmp_path / "two", adapter=adapter).run()
