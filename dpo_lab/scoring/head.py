@@ -29,7 +29,7 @@ def head_logps(head: nn.Module, hidden: Tensor, targets: Tensor, *, full_softmax
         weight, bias = head.weight, head.bias
         return LinearLogps.apply(hidden, weight, bias, targets, full_softmax, torch.is_grad_enabled())  # type: ignore[no-any-return,no-untyped-call]
     # an adapter on the head, quantised weights: their own forward, computed again for the gradient
-    size = tokens_of_chunk(int(getattr(head, "out_features", 2**16)))
+    size = tokens_of_chunk(vocabulary_of(head))
     parts = [
         checkpoint(_through_head, head, hidden[part], targets[part], full_softmax, use_reentrant=False)
         for part in _chunks(len(targets), size)
@@ -47,6 +47,11 @@ def _through_head(head: Callable[[Tensor], Tensor], hidden: Tensor, targets: Ten
 def log_sum_squares(logits: Tensor) -> Tensor:
     """Return log of the sum over the vocabulary of p^2 at each position, without gradient."""
     return (2 * promoted(logits).log_softmax(-1)).logsumexp(-1)
+
+
+def vocabulary_of(head: nn.Module) -> int:
+    """Return how many logits a head makes for a token; not the shape of its weight, which 4-bit layers pack."""
+    return int(getattr(head, "out_features", 2**16))
 
 
 def tokens_of_chunk(vocab: int) -> int:
@@ -74,8 +79,7 @@ class LinearLogps(torch.autograd.Function):
         kind = hidden.device.type
         ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
         size = tokens_of_chunk(weight.shape[0])
-        per_token, squares, sums = [], [], []
-        exponentials = None
+        per_token, squares = [], []
         with torch.autocast(kind, enabled=False):
             chunks = list(_chunks(len(targets), size))
             for chunk in chunks:
@@ -86,10 +90,9 @@ class LinearLogps(torch.autograd.Function):
                 highest = exponentials.amax(-1, keepdim=True)
                 total = exponentials.sub_(highest).exp_().sum(-1, keepdim=True)
                 per_token.append(target - highest.squeeze(-1) - total.log().squeeze(-1))
-                sums.append(total)
         ctx.chunks, ctx.kept = chunks, None
         if keep:
-            ctx.kept = (exponentials, sums[-1])
+            ctx.kept = (exponentials, total)
             ctx.save_for_backward(hidden, weight, bias, targets)
         made = torch.cat(squares) if full_softmax else None
         if made is not None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import ResponseBatch
-from dpo_lab.scoring.head import head_logps, log_sum_squares, tokens_of_chunk
+from dpo_lab.scoring.head import head_logps, log_sum_squares, tokens_of_chunk, vocabulary_of
 from dpo_lab.scoring.logps import ResponseLogps, token_logps
 
 
@@ -37,7 +37,7 @@ def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool 
         yield from logits.split(tokens_of_chunk(logits.shape[-1]))
     else:
         head, hidden = _head_and_hidden(model, batch)
-        yield from (head(part) for part in hidden.split(tokens_of_chunk(head.weight.shape[0])))
+        yield from (head(part) for part in hidden.split(tokens_of_chunk(vocabulary_of(head))))
 
 
 def score(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False, full_softmax: bool = False) -> ResponseLogps:
