@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
+ARRAYS = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "pairs")
 COLUMNS = ("score_chosen", "score_rejected", "preference")
 
 
@@ -95,8 +96,7 @@ class TokenStore:
         return hashlib.sha256(np.ascontiguousarray(self.columns[name]).tobytes()).hexdigest()
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
-        names = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "pairs")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in ARRAYS}
 
     def save(self, directory: Path) -> None:
         """Write one .npy file per array."""
@@ -116,9 +116,8 @@ class TokenStore:
                 array = np.load(path, allow_pickle=False)
             return array
 
-        names = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "pairs")
         columns = {name: mapped(name) for name in COLUMNS if (directory / f"{name}.npy").exists()}
-        return cls(**{name: mapped(name) for name in names}, columns=columns)
+        return cls(**{name: mapped(name) for name in ARRAYS}, columns=columns)
 
 
 class StoreBuilder:
