@@ -43,7 +43,7 @@ HOMES = {
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),
     "omegaconf": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
-    "peft": ("models/adapter.py",),
+    "peft": ("models/adapter.py", "models/lora_linear.py"),
     "rich": ("progress.py",),
     "safetensors": ("models/", "reference/"),
     "tokenizers": ("models/",),

@@ -1,4 +1,4 @@
-"""Adapters: which weights are trained. The only place that imports peft."""
+"""Adapters: which weights are trained. With lora_linear.py the only place that imports peft."""
 
 import logging
 import warnings
@@ -86,8 +86,8 @@ class LoRA(Adapter):
         )
         with torch.random.fork_rng():  # peft draws A from torch's global generator
             torch.manual_seed(seed)
-            adapted: nn.Module = get_peft_model(model, config)
-        return adapted
+            adapted = get_peft_model(model, config)
+        return fused(adapted)
 
     def _targets(self, found: Any) -> bool:
         """Return whether an adapter on some modules is one on these; `all-linear` is written out when it is attached."""
@@ -99,8 +99,14 @@ def load_adapter(base: nn.Module, directory: Path) -> nn.Module:
     quiet_peft()
     from peft import PeftModel
 
-    adapted: nn.Module = PeftModel.from_pretrained(base, str(directory), is_trainable=True)
-    return adapted
+    return fused(PeftModel.from_pretrained(base, str(directory), is_trainable=True))
+
+
+def fused(model: nn.Module) -> nn.Module:
+    """Let the model's plain LoRA layers compute in one function each; see lora_linear.py."""
+    from dpo_lab.models.lora_linear import FusedLinear
+
+    return FusedLinear.put_into(model)
 
 
 def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
