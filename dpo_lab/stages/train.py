@@ -50,10 +50,16 @@ class Train(Component):
     """Start over even if the run is finished; the base model, made once, stays."""
     tags: tuple[str, ...] = ()
     """Words to find the run by; no part of its id."""
+    notes: str = ""
+    """What the run is for, in your own words; no part of its id."""
+    group: str | None = None
+    """Name of the runs that this one belongs to; no part of its id. In a multirun the sweep's name, unless given."""
+    optimized_metric: str = ""
+    """Figure of summary.json by which runs are compared or searched; empty: eval/accuracy, or <judge>/after for answers."""
 
     def content(self) -> dict[str, Any]:
         """Return what determines the run's figures: not where they go, nor what it is called."""
-        neutral = ("force", "outputs", "tags", "logger", "callbacks")
+        neutral = ("force", "outputs", "tags", "notes", "group", "optimized_metric", "logger", "callbacks")
         fields = {name: value for name, value in super().content().items() if name not in neutral}
         return {**fields, "precision": self.precision.resolved(self.trainer.device())}
 
