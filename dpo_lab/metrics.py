@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,8 @@ METRICS: tuple[Metric, ...] = (
     Metric("lengths/rejected", "tokens of the rejected response, end token included", "tokens(y_l)", "tokens"),
     Metric("lr", "learning rate of the step (no mean)", "lr x factor(step)", "-"),
     Metric("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
+    Metric("time/pairs_per_second", "pairs trained on per second since the row before", "pairs / seconds", "1/s"),
+    Metric("time/tokens_per_second", "tokens through the model's body, padding included", "tokens / seconds", "1/s"),
 )
 
 
@@ -74,3 +76,14 @@ class MeanOverPairs:
     def compute(self) -> dict[str, float]:
         """Return the means over every pair so far; empty without pairs."""
         return {name: float(total) / self.count for name, total in self._sums.items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return count and sums as plain data and tensors."""
+        return {"count": self.count, "sums": self._sums}
+
+    @classmethod
+    def from_state(cls, state: "Mapping[str, Any]") -> "MeanOverPairs":
+        """Return the means that go on from a state."""
+        means = cls()
+        means.count, means._sums = state["count"], dict(state["sums"])
+        return means

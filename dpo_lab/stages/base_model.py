@@ -54,7 +54,7 @@ def base_model(
     def produce(directory: Path) -> dict[str, Any]:
         return make_tiny(spec, examples, pairs, seed, directory, announce)
 
-    artifact = plan.make(produce, force=force)
+    artifact = plan.make(produce, force=force, resume=True)
     if not artifact.made_now:
         announce(artifact.facts["parameters"])
     return ModelOnDisk(str(artifact.path), artifact.id), artifact

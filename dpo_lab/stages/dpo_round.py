@@ -1,27 +1,29 @@
 """One round of preference training: pairs -> tokens -> reference -> policy, each kept on disk and found again."""
 
 import hashlib
-import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from torch import nn
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
 from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
 from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair
-from dpo_lab.reference.base import ReferenceModel
-from dpo_lab.scoring.fitting import fitted, made_ready
+from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
+from dpo_lab.scoring.fitting import Fit, fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import Batches, pair_batches
 from dpo_lab.training.fit import fit
-from dpo_lab.training.loggers import LocalLogger, RunLogger
+from dpo_lab.training.metrics_file import METRICS, MetricsFile
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.step_0 import check_step_0
+from dpo_lab.training.steps import Row
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -63,8 +65,12 @@ def token_store(
     return TokenStore.open(artifact.path), artifact
 
 
-def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
-    """Train the policy of a round on a store's pairs; return the artifact it stands in."""
+def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[Row], None] = lambda row: None) -> Artifact:
+    """Train the policy of a round on a store's pairs; return the artifact it stands in.
+
+    Args:
+        tell: hears the figures of every logged step as it is made.
+    """
     content = {
         "start": this.start.id,
         "reference": [this.reference.id, train.reference.content()],
@@ -77,56 +83,41 @@ def train_round(train: "Train", this: Round, store: TokenStore) -> Artifact:
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
     }
     plan = Plan(train.outputs, "policy", this.name, content, parents=[this.start.id, this.reference.id])
-    return plan.make(lambda directory: _produce(train, this, store, directory), force=train.force)
+    return plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
 
 
-def recorded(loggers: Mapping[str, RunLogger]) -> list[RunLogger]:
-    """Return the loggers, the local record among them whatever was asked for: a run without it cannot be looked at later."""
-    others = [each for each in loggers.values() if not isinstance(each, LocalLogger)]
-    return [LocalLogger(), *others]
-
-
-def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) -> dict[str, Any]:
+def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
     device, seed = train.trainer.device(), derive(train.seed, "round", this.number)
     loaded = load_model(this.start.path, this.start.revision)
     model = loaded.model.to(device)
-    same = this.reference.id == this.start.id or not train.reference.compares
     how = fitted(model, train.layout, store)
-    reference = ReferenceModel(
-        Path(this.reference.path),
-        lambda: model if same else made_ready(this.reference.loaded(device).model, how, store),
-    )
-    with train.precision.autocast(device):  # the reference is scored as the policy will be
-        scorer, reference_seconds = train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)
+    scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
-    settings = train.trainer
-    batches = pair_batches(
-        store,
-        how.layout,
-        batch_size=settings.batch_size,
-        token_budget=settings.token_budget,
-        epochs=settings.epochs,
-        seed=seed,
-        order=train.data.order,
-    )
-    total_steps = min(batches.total_steps, settings.max_steps or batches.total_steps)
+    batches = _batches(train, store, how, seed)
+    total_steps = min(batches.total_steps, train.trainer.max_steps or batches.total_steps)
     module = PreferenceModule(
         policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
-    compared = same and train.reference.compares
+    compared = _same(train, this) and train.reference.compares
     gap = check_step_0(module, batches.first_step(), train.reference, train.precision, device) if compared else None
-    started = time.monotonic()
+    rows = MetricsFile(directory / METRICS)
+
+    def record(row: Row) -> None:
+        rows.write(row)
+        tell(row)
+
     with part(f"DPO round {this.number}", total_steps) as shown:
         figures = fit(
             module,
             batches,
-            settings,
+            train.trainer,
             train.precision,
             part=shown,
             directory=directory,
-            loggers=recorded(train.logger),
+            record=record,
             callbacks=train.callbacks.values(),
+            describe=lambda pairs: [_as_text(store, loaded.tokenizer, pair) for pair in pairs],
         )
     save_model(policy, loaded.tokenizer, directory, base_of(this.base.path))
     return {
@@ -138,5 +129,44 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path) ->
         "step_0_gap": gap,
         "trainable": sum(weight.numel() for weight in policy.parameters() if weight.requires_grad),
         "seconds/reference": reference_seconds,
-        "seconds/dpo": time.monotonic() - started,
+        "seconds/dpo": figures.seconds,
     }
+
+
+def _same(train: "Train", this: Round) -> bool:
+    """Return whether the reference is the model that training starts from, or is not asked at all."""
+    return this.reference.id == this.start.id or not train.reference.compares
+
+
+def _reference_scorer(
+    train: "Train", this: Round, model: nn.Module, store: TokenStore, how: Fit
+) -> tuple[ReferenceScorer, float]:
+    """Return the scorer of the round's reference, and the seconds of its pass."""
+    device = train.trainer.device()
+    reference = ReferenceModel(
+        Path(this.reference.path),
+        lambda: model if _same(train, this) else made_ready(this.reference.loaded(device).model, how, store),
+    )
+    with train.precision.autocast(device):  # the reference is scored as the policy will be
+        return train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)
+
+
+def _batches(train: "Train", store: TokenStore, how: Fit, seed: int) -> Batches:
+    settings = train.trainer
+    return pair_batches(
+        store,
+        how.layout,
+        batch_size=settings.batch_size,
+        token_budget=settings.token_budget,
+        epochs=settings.epochs,
+        seed=seed,
+        order=train.data.order,
+    )
+
+
+def _as_text(store: TokenStore, tokenizer: Any, pair: int) -> dict[str, Any]:
+    """Return a pair's token ids and what they say."""
+    chosen, rejected = store.pairs[pair].tolist()
+    ids = {"prompt": store.prompt_of(chosen), "chosen": store.response(chosen), "rejected": store.response(rejected)}
+    texts = {name: tokenizer.decode(each) for name, each in ids.items()}
+    return {**texts, **{f"ids/{name}": each.tolist() for name, each in ids.items()}}

@@ -57,6 +57,7 @@ class StepSampler(Sampler[list[list[int]]]):
     ) -> None:
         self.steps, self.split, self.epochs = steps, split, epochs
         self.epoch = 0
+        self.done = 0  # steps of the epoch that the next iteration passes over
         self.sampler = self  # Lightning calls set_epoch on loader.batch_sampler.sampler, never on loader.batch_sampler
         self.counts = [len(steps(epoch)) for epoch in range(epochs)]
 
@@ -68,7 +69,9 @@ class StepSampler(Sampler[list[list[int]]]):
         return self.counts[min(self.epoch, self.epochs - 1)]
 
     def __iter__(self) -> Iterator[list[list[int]]]:
-        for step in self.steps(self.epoch):
+        """Yield the steps of the epoch; a continued one begins after those that were done."""
+        done, self.done = self.done, 0
+        for step in self.steps(self.epoch)[done:]:
             yield self.split(step)
 
 
@@ -80,6 +83,32 @@ class MicroBatches(Dataset[Any]):
 
     def __getitem__(self, items: list[int]) -> Any:
         return self.make(items)
+
+
+class StepLoader(DataLoader[Any]):
+    """A loader that Lightning keeps in its checkpoints: without a state a continued epoch would begin with its first step."""
+
+    def __init__(self, dataset: "MicroBatches", sampler: StepSampler) -> None:
+        own = torch.Generator().manual_seed(0)  # so that making an iterator draws nothing from the global one
+        super().__init__(dataset, batch_sampler=sampler, collate_fn=list, generator=own)
+        self.steps = sampler
+        self._done = 0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        """Yield steps and count them; a generator, so that nothing is drawn before Lightning has called set_epoch."""
+        self._done = self.steps.done
+        for step in super().__iter__():
+            self._done += 1
+            yield step
+
+    def state_dict(self) -> dict[str, int]:
+        """Return the epoch and how many of its steps are done."""
+        over = self._done >= len(self.steps)
+        return {"epoch": self.steps.epoch + over, "done": 0 if over else self._done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Begin the next iteration where a checkpoint was written."""
+        self.steps.epoch, self.steps.done = state["epoch"], state["done"]
 
 
 class Batches(L.LightningDataModule):
@@ -102,14 +131,9 @@ class Batches(L.LightningDataModule):
         """Return the micro-batches of the first optimizer step."""
         return [self.dataset[items] for items in next(iter(self.sampler))]
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> StepLoader:
         """Return the loader of one epoch's steps."""
-        return DataLoader(
-            self.dataset,
-            batch_sampler=self.sampler,
-            collate_fn=list,
-            generator=torch.Generator().manual_seed(0),  # so that making an iterator draws nothing from the global one
-        )
+        return StepLoader(self.dataset, self.sampler)
 
 
 def pair_batches(

@@ -1,20 +1,21 @@
-"""Runs a LightningModule over its batches."""
+"""Runs a LightningModule over its batches, from the newest checkpoint if a process before was stopped."""
 
 import logging
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lightning as L
 
-from dpo_lab.progress import Part
+from dpo_lab.progress import Part, console
 from dpo_lab.training.batches import Batches
-from dpo_lab.training.callbacks import RunCallback
-from dpo_lab.training.loggers import RunLogger
-from dpo_lab.training.module import StepModule
+from dpo_lab.training.callbacks import RunCallback, Running
+from dpo_lab.training.checkpoints import DIRECTORY, DurableFiles, Signals, newest
+from dpo_lab.training.guards import Describe, stopped
+from dpo_lab.training.module import NonFiniteStepError, StepModule
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
-from dpo_lab.training.steps import StepFigures
+from dpo_lab.training.steps import Row, StepFigures
 
 
 def fit(
@@ -25,33 +26,47 @@ def fit(
     *,
     part: Part,
     directory: Path,
-    loggers: Iterable[RunLogger] = (),
+    record: Callable[[Row], object] = lambda row: None,
     callbacks: Iterable[RunCallback] = (),
+    describe: Describe | None = None,
 ) -> StepFigures:
     """Train and return the figures of the first and of the last step.
 
     Args:
         part: the progress that the person sees.
-        directory: where loggers write.
+        directory: where checkpoints are kept; training goes on from the newest one there.
+        record: takes the figures of every logged step.
+        describe: says what pairs hold, for a step that fails.
+
+    Raises:
+        RunError: at a step whose gradient is not finite, before it changes the weights.
     """
-    figures = StepFigures(settings.log_every)
+    figures = StepFigures(settings.log_every, record)
     quiet_lightning()
-    trainer = L.Trainer(
-        accelerator=settings.accelerator,
-        devices=1,
-        precision=precision.resolved(settings.device()),
-        max_epochs=batches.epochs,
-        max_steps=settings.max_steps or -1,
-        logger=[each.build(directory) for each in loggers],
-        callbacks=[figures, *(each.build(part) for each in callbacks)],
-        use_distributed_sampler=False,  # it would rebuild the loader without our order
-        log_every_n_steps=settings.log_every,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=str(directory),
-    )
-    trainer.fit(module, datamodule=batches)
+    with Signals().held_back() as signals:
+        running = Running(part, directory, signals)
+        trainer = L.Trainer(
+            accelerator=settings.accelerator,
+            devices=1,
+            precision=precision.resolved(settings.device()),
+            max_epochs=batches.epochs,
+            max_steps=settings.max_steps or -1,
+            logger=False,
+            callbacks=[figures, *(each.build(running) for each in callbacks)],
+            plugins=[DurableFiles()],
+            use_distributed_sampler=False,  # it would rebuild the loader without our order
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=str(directory),
+        )
+        if kept := newest(directory / DIRECTORY):
+            console.print(f"  {part.name} goes on after step {int(kept.stem.partition('_')[2])} of {part.total}", markup=False)
+        try:
+            trainer.fit(module, datamodule=batches, ckpt_path=kept, weights_only=True)
+        except NonFiniteStepError as error:
+            with precision.autocast(settings.device()):
+                raise stopped(module, error, trainer.global_step + 1, directory, describe) from None
     return figures
 
 
@@ -66,5 +81,6 @@ def quiet_lightning() -> None:
         ".*isinstance.treespec.*",
         ".*litlogger.*",
         ".*GPU available but not used.*",
+        ".*found .* in the checkpoint.*",
     ):
         warnings.filterwarnings("ignore", message)

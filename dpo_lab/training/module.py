@@ -2,13 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
+from dpo_lab.components import RunError
 from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.layouts.base import PairBatch, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
@@ -22,11 +23,19 @@ from dpo_lab.training.optim import Optim
 Result = TypeVar("Result")
 
 
+class NonFiniteStepError(Exception):
+    """The gradient of a step is not finite; `batch` holds its micro-batches."""
+
+    def __init__(self, batch: list[Any], norm: float) -> None:
+        super().__init__(norm)
+        self.batch, self.norm = batch, norm
+
+
 class StepModule(L.LightningModule, ABC):
     """Trains `policy`; a batch is a list of micro-batches whose losses add up to the loss of one optimizer step.
 
-    A checkpoint holds the trainable tensors alone. The seed of dropout is a function of seed, micro-batch and rank:
-    nothing to checkpoint, nothing that an evaluation in between could shift.
+    A checkpoint holds the trainable tensors and the unfinished sums of figures. The seed of dropout is a function of seed,
+    micro-batch and rank: nothing to checkpoint, nothing that an evaluation in between could shift.
     """
 
     def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
@@ -40,6 +49,21 @@ class StepModule(L.LightningModule, ABC):
     @abstractmethod
     def micro_batch_loss(self, micro_batch: Any, step: Sequence[Any]) -> Tensor:
         """Return this micro-batch's share of the step's loss; the shares of a step add up to it."""
+
+    items: ClassVar[str]
+    """What a batch is made of."""
+
+    @abstractmethod
+    def sizes(self, micro_batch: Any) -> tuple[int, int]:
+        """Return how many items a micro-batch holds, and its tokens through the model's body, padding included."""
+
+    @abstractmethod
+    def window(self) -> dict[str, Any]:
+        """Return the sums since the last `collect`, for a checkpoint."""
+
+    @abstractmethod
+    def continue_window(self, window: dict[str, Any]) -> None:
+        """Go on with the sums of a checkpoint."""
 
     @abstractmethod
     def collect(self) -> dict[str, float]:
@@ -65,6 +89,8 @@ class StepModule(L.LightningModule, ABC):
         self.accumulate(batch)
         trainable = [weight for weight in self.policy.parameters() if weight.grad is not None]
         self._norm = nn.utils.clip_grad_norm_(trainable, self.optim.clip or float("inf"))
+        if not torch.isfinite(self._norm):  # waits for the device once a step: a step that is not finite must not be taken
+            raise NonFiniteStepError(batch, float(self._norm))
         self._rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -81,9 +107,29 @@ class StepModule(L.LightningModule, ABC):
         """Return the trainable tensors."""
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the unfinished window."""
+        checkpoint["window"] = self.window()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the window.
+
+        Raises:
+            RunError: if the checkpoint holds other tensors than are trained, which Lightning would pass over in silence.
+        """
+        here, there = set(self.state_dict()), set(checkpoint["state_dict"])
+        if here != there:
+            raise RunError(
+                f"the checkpoint has {len(there - here)} tensors that are not trained here and lacks {len(here - there)} "
+                f"that are, such as {min(here ^ there)}. Remove checkpoints/ beside metrics.jsonl to begin anew."
+            )
+        self.continue_window(checkpoint["window"])
+
 
 class SFTModule(StepModule):
     """Supervised fine-tuning on responses: the mean over response tokens of -log p."""
+
+    items = "examples"
 
     def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
         super().__init__(policy, optim, total_steps, seed)
@@ -98,6 +144,18 @@ class SFTModule(StepModule):
         self._tokens += micro_batch.targets.shape[0]
         return loss
 
+    def sizes(self, micro_batch: ResponseBatch) -> tuple[int, int]:
+        """Return responses and tokens, padding included."""
+        return len(micro_batch.counts), micro_batch.inputs["input_ids"].numel()
+
+    def window(self) -> dict[str, Any]:
+        """Return the sum of -log p and the number of tokens since the last `collect`."""
+        return {"summed": self._summed, "tokens": self._tokens}
+
+    def continue_window(self, window: dict[str, Any]) -> None:
+        """Go on with the sums of a checkpoint."""
+        self._summed, self._tokens = list(window["summed"]), window["tokens"]
+
     def collect(self) -> dict[str, float]:
         """Return the mean of -log p over the response tokens since the last call."""
         summed, tokens, self._summed, self._tokens = self._summed, self._tokens, [], 0
@@ -109,6 +167,8 @@ class PreferenceModule(StepModule):
 
     The loss of a step is the mean over all its pairs: splitting it into micro-batches does not change the result.
     """
+
+    items = "pairs"
 
     def __init__(
         self,
@@ -162,6 +222,18 @@ class PreferenceModule(StepModule):
         ):
             again, _ = self._seeded(position, self.pair_logps, batch)
             self.manual_backward((again.responses.per_token * part).sum())
+
+    def sizes(self, micro_batch: PairBatch) -> tuple[int, int]:
+        """Return pairs and tokens, padding included."""
+        return len(micro_batch), micro_batch.rows.inputs["input_ids"].numel()
+
+    def window(self) -> dict[str, Any]:
+        """Return the sums over the pairs since the last `collect`."""
+        return self._means.state()
+
+    def continue_window(self, window: dict[str, Any]) -> None:
+        """Go on with the sums of a checkpoint."""
+        self._means = MeanOverPairs.from_state(window)
 
     def collect(self) -> dict[str, float]:
         """Return the means over the pairs since the last call."""

@@ -22,7 +22,7 @@ from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.scoring.fitting import Fit, fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
-from dpo_lab.training.callbacks import RunCallback
+from dpo_lab.training.callbacks import RunCallback, Running
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -75,7 +75,7 @@ def under_lightning(module: PreferenceModule, batches: Batches, precision: Preci
     class Clock(RunCallback):
         """Builds the clock of this run."""
 
-        def build(self, part: Part) -> L.Callback:
+        def build(self, running: Running) -> L.Callback:
             return EpochClock(meter, steps)
 
     settings = TrainerSettings(accelerator="cpu", epochs=batches.epochs, batch_size=task.PAIRS_PER_STEP)

@@ -34,7 +34,6 @@ from dpo_lab.scoring.score import response_logits, score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
-from dpo_lab.training.loggers import LocalLogger
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW, Optim, RMSprop
 from dpo_lab.training.precision import Precision
@@ -184,9 +183,10 @@ def repeat(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Repeats:
             accelerator="cpu", epochs=epochs, max_steps=config["steps"], batch_size=size, token_budget=budget
         )
         plain = Precision(mode="fp32")  # no autocast; the weights keep the type that they come in
-        fit(module, batches, settings, plain, part=Part("", STEPS, None), directory=directory, loggers=[LocalLogger()])
+        rows: list[dict[str, float]] = []
+        fit(module, batches, settings, plain, part=Part("", STEPS, None), directory=directory, record=rows.append)
         assert {weight.dtype for weight in module.parameters()} == {dtype}
-        return Repeat(before, module, [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()])
+        return Repeat(before, module, rows)
 
     def cached(name: str, dtype: torch.dtype) -> Repeat:
         if (name, dtype) not in done:

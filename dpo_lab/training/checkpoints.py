@@ -1,0 +1,188 @@
+"""Checkpoints: what a killed training goes on from, saved between optimizer steps and written so that a kill leaves no half."""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any, Literal
+
+import lightning as L
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
+
+from dpo_lab.components import ConfigError
+from dpo_lab.progress import console
+from dpo_lab.training.steps import StepFigures
+
+DIRECTORY = "checkpoints"
+
+
+class DurableFiles(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: the old one or the new one is there, whenever the process dies.
+
+    Lightning's own way writes to a temporary directory and moves, which on another file system is a copy that a kill cuts.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint durably."""
+        place = Path(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
+        with temporary.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(place)
+        directory = os.open(place.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+class Signals:
+    """While it is entered, the first SIGTERM or Ctrl-C waits for the end of the optimizer step; a second one does not."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:
+            self.deliver()
+        self.received = number
+
+    def install(self) -> None:
+        """Take the signals over; called after Lightning has installed its own handlers. In the main thread only."""
+        with suppress(ValueError):  # another thread: signals are not ours there
+            for number in self._before:
+                signal.signal(number, self._note)
+
+    def deliver(self) -> None:
+        """Let the handlers from before answer the signal that came."""
+        self._restore()
+        if self.received is not None:
+            os.kill(os.getpid(), self.received)
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            with suppress(ValueError):
+                signal.signal(number, handler)
+
+    @contextmanager
+    def held_back(self) -> Iterator["Signals"]:
+        """Remember the handlers for the block and put them back after it."""
+        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            self._restore()
+
+
+class Checkpoints(L.Callback):
+    """Saves between optimizer steps: every so often, when a signal asks the process to end, and whenever a figure is the best.
+
+    Args:
+        steps, seconds: how often; None where that is not counted.
+        keep: how many of the newest stay while training goes on.
+        best: name of a figure whose best step stays too; empty for none.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        steps: int | None,
+        seconds: float | None,
+        keep: int,
+        best: str,
+        mode: Literal["min", "max"],
+        signals: Signals,
+    ) -> None:
+        self.directory = directory
+        self.steps, self.seconds, self.keep, self.best, self.sign = steps, seconds, keep, best, 1 if mode == "max" else -1
+        self.signals = signals
+        self.best_step, self.best_value = 0, 0.0
+        self._saved_at = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return which step was the best so far."""
+        return {"best_step": self.best_step, "best_value": self.best_value}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over which step was the best so far."""
+        self.best_step, self.best_value = state_dict["best_step"], state_dict["best_value"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals over."""
+        self.signals.install()
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Save if it is time, and end the process if it was asked to."""
+        stopping = self.signals.received is not None
+        due = self.steps is not None and trainer.global_step % self.steps == 0
+        due = due or (self.seconds is not None and time.monotonic() - self._saved_at >= self.seconds)
+        if self._is_best(trainer) or due or stopping:
+            trainer.save_checkpoint(path_of(self.directory, trainer.global_step))
+            self._saved_at = time.monotonic()
+            self._remove_old(self.keep)
+        if stopping:
+            console.print(f"  saved after step {trainer.global_step}", markup=False)
+            self.signals.deliver()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Remove what the finished model replaces: of the newest one fewer stays, and the best."""
+        self._remove_old(self.keep - 1)
+
+    def _is_best(self, trainer: L.Trainer) -> bool:
+        figures = next(each for each in trainer.callbacks if isinstance(each, StepFigures)).newest  # type: ignore[attr-defined]
+        if not self.best:
+            return False
+        if self.best not in figures:
+            raise ConfigError(
+                f"callbacks.checkpoint.best={self.best} is no figure of a step; there are {', '.join(sorted(figures))}."
+            )
+        value = figures[self.best]
+        if self.best_step and self.sign * value <= self.sign * self.best_value:
+            return False
+        self.best_step, self.best_value = trainer.global_step, value
+        return True
+
+    def _remove_old(self, keep: int) -> None:
+        found = checkpoints(self.directory)
+        for step in sorted(found)[: max(0, len(found) - keep)]:
+            if step != self.best_step:
+                found[step].unlink()
+        if self.directory.exists() and not any(self.directory.iterdir()):
+            self.directory.rmdir()
+
+
+def path_of(directory: Path, step: int) -> Path:
+    """Return the file of the checkpoint after a step."""
+    return directory / f"step_{step:07d}.ckpt"
+
+
+def checkpoints(directory: Path) -> dict[int, Path]:
+    """Return the finished checkpoints by step, and remove what a killed writer left."""
+    for path in directory.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+    found = ((re.fullmatch(r"step_(\d+)\.ckpt", path.name), path) for path in directory.glob("*.ckpt"))
+    return {int(match[1]): path for match, path in found if match}
+
+
+def newest(directory: Path) -> Path | None:
+    """Return the newest checkpoint that can be read; others are removed with a line that says so."""
+    for _, path in sorted(checkpoints(directory).items(), reverse=True):
+        try:
+            state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            if "loops" in state:
+                return path
+        except Exception as error:
+            console.print(f"  {path} cannot be read ({type(error).__name__}) and is removed", markup=False)
+        path.unlink()
+    return None

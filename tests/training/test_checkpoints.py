@@ -1,0 +1,307 @@
+"""A training that is stopped goes on to the same bits: weights, optimizer, figures; and no checkpoint is half written."""
+
+import copy
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dpo_lab.components import ConfigError, RunError, component
+from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.progress import Part
+from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.scoring.fitting import fitted
+from dpo_lab.tokens.store import StoreBuilder, TokenStore
+from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.callbacks import Checkpoint, RunCallback, Running
+from dpo_lab.training.checkpoints import DIRECTORY, checkpoints
+from dpo_lab.training.fit import fit
+from dpo_lab.training.metrics_file import METRICS, MetricsFile
+from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
+from dpo_lab.training.settings import TrainerSettings
+
+PAIRS, BATCH, EPOCHS = 11, 4, 2  # three steps an epoch, the last of each with three pairs
+STEPS = 6
+
+
+class Killed(BaseException):
+    """Stands in for a process that ends."""
+
+
+@component
+class KillAfter(RunCallback):
+    """Ends training after a step, or after its first micro-batch."""
+
+    step: int
+    inside: bool = False
+    with_signal: int = 0
+
+    def build(self, running: Running) -> L.Callback:
+        wanted = self
+
+        class Callback(L.Callback):
+            def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+                if trainer.global_step != wanted.step:
+                    return
+                if wanted.with_signal:
+                    os.kill(os.getpid(), wanted.with_signal)
+                elif wanted.inside:
+                    cut_after_one_micro_batch(pl_module)
+                else:
+                    raise Killed
+
+        return Callback()
+
+
+def cut_after_one_micro_batch(module: Any) -> None:
+    """Let the next step end in the middle of its accumulation."""
+    calls: list[int] = []
+    whole = module.micro_batch_loss
+
+    def once(*arguments: Any) -> Tensor:
+        if calls:
+            raise Killed
+        calls.append(1)
+        loss: Tensor = whole(*arguments)
+        return loss
+
+    module.micro_batch_loss = once
+
+
+@pytest.fixture(scope="module")
+def store() -> TokenStore:
+    generator = torch.Generator().manual_seed(0)
+    builder = StoreBuilder()
+    for _ in range(PAIRS):
+        prompt, chosen, rejected = (torch.randint(5, 60, (count,), generator=generator).tolist() for count in (6, 5, 4))
+        builder.add_pair(builder.add_response(prompt, chosen), builder.add_response(prompt, rejected))
+    return builder.build()
+
+
+def tiny() -> nn.Module:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    config = MistralConfig(
+        vocab_size=64, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1
+    )
+    model: nn.Module = MistralForCausalLM(config)
+    return model
+
+
+class Outcome:
+    """Everything that must not depend on having been stopped."""
+
+    def __init__(self, module: PreferenceModule, optimizer: Any, directory: Path, first: dict[str, float], steps: int) -> None:
+        self.steps = steps  # that this process took
+        self.weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        self.optimizer = copy.deepcopy(optimizer.state_dict())
+        timeless = ({name: value for name, value in row.items() if "time/" not in name} for row in rows_of(directory))
+        self.rows, self.first = list(timeless), {name: value for name, value in first.items() if "time/" not in name}
+
+    def assert_equals(self, other: "Outcome") -> None:
+        assert self.rows == other.rows
+        assert self.first == other.first
+        assert self.weights.keys() == other.weights.keys()
+        assert all(torch.equal(tensor, other.weights[name]) for name, tensor in self.weights.items())
+        mine, theirs = self.optimizer, other.optimizer
+        assert mine["param_groups"] == theirs["param_groups"]
+        assert mine["state"].keys() == theirs["state"].keys() != set()
+        for number, state in mine["state"].items():
+            assert all(torch.equal(tensor, theirs["state"][number][name]) for name, tensor in state.items())
+
+
+def rows_of(directory: Path) -> list[dict[str, float]]:
+    return MetricsFile(directory / METRICS).rows()
+
+
+def train(
+    store: TokenStore,
+    directory: Path,
+    *callbacks: RunCallback,
+    adapter: Adapter = NoAdapter(),  # noqa: B008
+    log_every: int = 1,
+    checkpoint: Checkpoint = Checkpoint(every=1),  # noqa: B008
+) -> Outcome:
+    """Train a fresh tiny model as a process of its own would, from the checkpoints in the directory if there are any."""
+    layout = PrefixLayout()
+    model = tiny()
+    reference = FrozenScorer(copy.deepcopy(model), own_logits=False)
+    fitted(model, layout, store)
+    fitted(reference.model, layout, store)
+    batches = pair_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=EPOCHS, seed=5)
+    policy = adapter.attach(model, seed=1)
+    module = PreferenceModule(policy, reference, DPOLoss(beta=0.5), AdamW(lr=1e-2), total_steps=batches.total_steps, seed=2)
+    assert batches.total_steps == STEPS
+    directory.mkdir(exist_ok=True)
+    rows = MetricsFile(directory / METRICS)
+    kept: list[Any] = []
+    taken: list[int] = []
+
+    @component
+    class Keep(RunCallback):
+        """Keeps the optimizer."""
+
+        def build(self, running: Running) -> L.Callback:
+            class Callback(L.Callback):
+                def on_train_batch_end(self, *args: Any) -> None:
+                    taken.append(1)
+
+                def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+                    kept.extend(trainer.optimizers)
+
+            return Callback()
+
+    settings = TrainerSettings(accelerator="cpu", batch_size=BATCH, token_budget=40, epochs=EPOCHS, log_every=log_every)
+    figures = fit(
+        module,
+        batches,
+        settings,
+        Precision(mode="fp32"),
+        part=Part("test", STEPS, None),
+        directory=directory,
+        record=rows.write,
+        callbacks=[*callbacks, checkpoint, Keep()],
+    )
+    return Outcome(module, kept[0], directory, figures.first, len(taken))
+
+
+ADAPTERS: list[Callable[[], Adapter]] = [NoAdapter, lambda: LoRA(rank=2, alpha=4, dropout=0.3)]
+
+
+@pytest.mark.parametrize("adapter", ADAPTERS, ids=["full", "lora with dropout"])
+@pytest.mark.parametrize("inside", [False, True], ids=["after a step", "in the middle of the next step's accumulation"])
+@pytest.mark.parametrize("log_every", [1, 4])
+def test_killed_at_any_step_it_goes_on_to_the_same_bits(
+    store: TokenStore, tmp_path: Path, adapter: Callable[[], Adapter], inside: bool, log_every: int
+) -> None:
+    undisturbed = train(store, tmp_path / "whole", adapter=adapter(), log_every=log_every)
+    assert undisturbed.rows[-1]["step"] == STEPS
+    last = STEPS - 1 if inside else STEPS
+    for step in range(1, last + 1):
+        directory = tmp_path / f"killed {step}"
+        with pytest.raises(Killed):
+            train(store, directory, KillAfter(step=step, inside=inside), adapter=adapter(), log_every=log_every)
+        continued = train(store, directory, adapter=adapter(), log_every=log_every)
+        continued.assert_equals(undisturbed)
+        assert continued.steps == STEPS - (step if inside else step - 1), (
+            "the last checkpoint is that of the step before the kill"
+        )
+
+
+def test_killed_twice_and_with_few_checkpoints_it_repeats_steps_but_no_row(store: TokenStore, tmp_path: Path) -> None:
+    undisturbed, rare = train(store, tmp_path / "whole"), Checkpoint(every=2)
+    for step in (3, 5):
+        with pytest.raises(Killed):
+            train(store, tmp_path / "killed", KillAfter(step=step), checkpoint=rare)
+    assert [row["step"] for row in rows_of(tmp_path / "killed")] == [1, 2, 3, 4, 5]
+    continued = train(store, tmp_path / "killed", checkpoint=rare)
+    continued.assert_equals(undisturbed)
+    assert continued.steps == STEPS - 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_is_answered_after_the_step_is_saved(store: TokenStore, tmp_path: Path, number: signal.Signals) -> None:
+    undisturbed = train(store, tmp_path / "whole")
+    heard: list[int] = []
+
+    def handler(received: int, frame: Any) -> None:
+        heard.append(received)
+        raise Killed
+
+    before = signal.signal(number, handler)
+    try:
+        with pytest.raises(Killed):
+            train(store, tmp_path / "stopped", KillAfter(step=2, with_signal=number), checkpoint=Checkpoint(every="60min"))
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
+    assert heard == [number]
+    assert set(checkpoints(tmp_path / "stopped" / DIRECTORY)) == {2}
+    continued = train(store, tmp_path / "stopped", checkpoint=Checkpoint(every="60min"))
+    continued.assert_equals(undisturbed)
+    assert continued.steps == STEPS - 2
+
+
+def test_a_write_that_is_cut_leaves_the_checkpoint_before(
+    store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = train(store, tmp_path / "whole")
+    whole, calls = torch.save, []
+
+    def cut(state: Any, file: Any, *args: Any, **kwargs: Any) -> None:
+        calls.append(1)
+        if len(calls) == 3:
+            file.write(b"half")
+            raise Killed
+        whole(state, file, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(Killed):
+        train(store, tmp_path / "cut")
+    monkeypatch.undo()
+    directory = tmp_path / "cut" / DIRECTORY
+    assert [path.name.startswith(".step_0000003") for path in directory.iterdir()].count(True) == 1
+    assert set(checkpoints(directory)) == {2}
+    train(store, tmp_path / "cut").assert_equals(undisturbed)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_passed_over(
+    store: TokenStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    undisturbed = train(store, tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(store, tmp_path / "bad", KillAfter(step=4), checkpoint=Checkpoint(every=1, keep=2))
+    found = checkpoints(tmp_path / "bad" / DIRECTORY)
+    assert set(found) == {2, 3}, "killed before the fourth was written"
+    found[3].write_bytes(b"not a checkpoint")
+    train(store, tmp_path / "bad").assert_equals(undisturbed)
+    assert "step_0000003.ckpt cannot be read" in capsys.readouterr().out
+
+
+def test_newest_and_best_stay_and_a_finished_training_needs_one_fewer(store: TokenStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(store, tmp_path, KillAfter(step=6), checkpoint=Checkpoint(every=1, keep=2, best="lr", mode="max"))
+    best = max(rows_of(tmp_path)[:5], key=lambda row: row["lr"])["step"]
+    assert set(checkpoints(tmp_path / DIRECTORY)) == {best, 4, 5}
+    train(store, tmp_path, checkpoint=Checkpoint(every=1, keep=2, best="lr", mode="max"))
+    assert set(checkpoints(tmp_path / DIRECTORY)) == {best, 6}
+    train(store, tmp_path / "plain")
+    assert not (tmp_path / "plain" / DIRECTORY).exists()
+
+
+def test_a_figure_that_no_step_has_is_refused(store: TokenStore, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"callbacks.checkpoint.best=win_rate is no figure of a step; there are grad_norm, "):
+        train(store, tmp_path, checkpoint=Checkpoint(best="win_rate"))
+
+
+def test_a_checkpoint_of_other_weights_is_refused(store: TokenStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(store, tmp_path, KillAfter(step=2))
+    with pytest.raises(RunError, match=r"has \d+ tensors that are not trained here and lacks \d+ that are"):
+        train(store, tmp_path, adapter=LoRA(rank=2))
+
+
+def test_a_checkpoint_holds_trainable_tensors_alone_and_loads_as_plain_data(store: TokenStore, tmp_path: Path) -> None:
+    with pytest.raises(Killed):
+        train(store, tmp_path, KillAfter(step=2), adapter=LoRA(rank=2))
+    (path,) = checkpoints(tmp_path / DIRECTORY).values()
+    state = torch.load(path, weights_only=True)
+    assert all("lora_" in name for name in state["state_dict"])
+    assert {"loops", "optimizer_states", "lr_schedulers"} <= set(state)
+
+
+@pytest.mark.parametrize("every", [0, -1, "soon", "0min", "5 hours"])
+def test_how_often_is_a_number_of_steps_or_of_minutes(every: int | str) -> None:
+    with pytest.raises(ValueError, match="a number of optimizer steps above 0, such as 100, or of minutes, such as 5min"):
+        Checkpoint(every=every)
