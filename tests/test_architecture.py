@@ -37,7 +37,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HOMES = {
     "bitsandbytes": ("models/quant.py",),
     "datasets": ("data/",),
-    "filelock": ("artifacts.py",),
+    "filelock": ("artifacts.py", "training/recorder.py"),
     "hydra": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
     "jinja2": ("tokens/template.py",),
     "lightning": ("training/",),
@@ -46,13 +46,14 @@ HOMES = {
     "peft": ("models/adapter.py", "models/lora_linear.py"),
     "rich": ("progress.py",),
     "safetensors": ("models/", "reference/"),
+    "tensorboard": ("training/loggers_tensorboard.py",),
     "tokenizers": ("models/",),
     "torch": (
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
         *("training/", "stages/"),
     ),
     "transformers": ("layouts/attention.py", "models/", "sampling/"),
-    "wandb": ("training/loggers.py",),
+    "wandb": ("training/loggers_wandb.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 

@@ -25,7 +25,6 @@ MISSING = {
     "data/ultrafeedback.yaml",
     "prompts/ultrafeedback.yaml",
     "ranker/pairrm.yaml",
-    "logger/wandb.yaml",
 }
 
 

@@ -1,47 +1,84 @@
-"""Where the figures of a run go."""
+"""What a logger is: followers are sent the rows of a run's metrics.jsonl, which is the truth and always written."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from pydantic import PositiveInt
+from dpo_lab.components import Component, component
 
-from dpo_lab.components import Component, ConfigError, component
+Row = Mapping[str, Any]
+"""`step`, `round` and finite numbers by name."""
 
-if TYPE_CHECKING:
-    from lightning.pytorch.loggers import Logger
+
+@dataclass(frozen=True, kw_only=True)
+class RunIdentity:
+    """What a run is called where its figures are shown."""
+
+    name: str
+    """Made from its configuration, such as tiny-dpo-films-3f9c2a10."""
+    id: str
+    """Content id, 64 hex digits."""
+    directory: Path
+    """Where the run's files are."""
+    config: Mapping[str, Any]
+    """The resolved configuration as plain data."""
+    tags: tuple[str, ...] = ()
+    notes: str = ""
+    group: str | None = None
+    """Name of the sweep that it belongs to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """How far a follower of a run got in earlier processes."""
+
+    directory: Path
+    """Where its files go, below the run's."""
+    token: str
+    """Eight hex digits drawn when this run was first sent there; a run that starts over draws others."""
+    sent: int = 0
+    """Every row up to this step is known to be there."""
+
+
+class Follower(ABC):
+    """One place that a run's figures are sent to while it trains or afterwards."""
+
+    settle_seconds: float = 0.0
+    """How long after `send` a row may still be lost to a kill."""
+
+    @abstractmethod
+    def send(self, row: Row) -> None:
+        """Take the figures of a step; steps grow."""
+
+    @abstractmethod
+    def summarise(self, summary: Row, samples: Sequence[Row]) -> None:
+        """Take the figures of the finished run, and texts (prompt, answers) to show if that was asked for."""
+
+    @abstractmethod
+    def close(self, *, failed: bool) -> None:
+        """Finish writing; called once, whatever happened to the run."""
 
 
 class RunLogger(Component, ABC):
     """A place that figures go to."""
 
+    def check(self) -> None:
+        """Raise ConfigError if it cannot work here; called before anything heavy."""
+
+    def destination(self) -> str:
+        """Return where rows go and what goes along; a finished run is sent anew to one that it has not been sent to."""
+        return ""
+
     @abstractmethod
-    def build(self, directory: Path) -> "Logger":
-        """Return Lightning's logger for a training that keeps its files in `directory`."""
+    def open(self, run: RunIdentity, mark: Mark) -> Follower | None:
+        """Return the follower of a run, None for one that needs no sending."""
 
 
 @component
 class LocalLogger(RunLogger):
-    """metrics.jsonl in the run's directory: one line per logged optimizer step, never rewritten."""
+    """metrics.jsonl in the run's directory: one line per logged optimizer step, never rewritten, whatever else is asked."""
 
-    def build(self, directory: Path) -> "Logger":
-        """Return the writer of metrics.jsonl."""
-        from dpo_lab.training.metrics_file import MetricsFile
-
-        return MetricsFile(directory)
-
-
-@component
-class WandbLogger(RunLogger):
-    """Weights & Biases."""
-
-    missing = "logging to W&B is not built yet. Use logger=local: every figure is in metrics.jsonl and summary.json."
-
-    project: str = "dpo-lab"
-    """The project that runs go to."""
-    flush_seconds: PositiveInt = 1
-    """How much history a kill may lose."""
-
-    def build(self, directory: Path) -> "Logger":
-        """Raise ConfigError: see `missing`."""
-        raise ConfigError(f"logger.wandb: {self.missing}")
+    def open(self, run: RunIdentity, mark: Mark) -> None:
+        """Return None: the run writes the file itself."""
