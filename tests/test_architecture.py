@@ -14,7 +14,7 @@ FILES = sorted(
     for path in (ROOT / "train.py", *(each for name in ("dpo_lab", "scripts", "tests") for each in (ROOT / name).rglob("*.py")))
 )
 
-BASE = ("components", "records", "artifacts", "seeding", "progress", "metrics", "world")
+BASE = ("components", "records", "artifacts", "seeding", "progress", "metrics", "environment", "world")
 LAYERS: tuple[tuple[str, ...], ...] = (
     BASE,
     ("data", "models"),
@@ -38,11 +38,11 @@ HOMES = {
     "bitsandbytes": ("models/quant.py",),
     "datasets": ("data/",),
     "filelock": ("artifacts.py", "training/recorder.py"),
-    "hydra": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
+    "hydra": ("build.py", "cli.py", "cli_jobs.py"),
     "jinja2": ("tokens/template.py",),
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),
-    "omegaconf": ("build.py", "cli.py", "cli_arguments.py", "cli_messages.py", "paths.py"),
+    "omegaconf": ("build.py", "cli.py", "cli_jobs.py", "cli_messages.py"),
     "peft": ("models/adapter.py", "models/lora_linear.py"),
     "rich": ("progress.py",),
     "safetensors": ("models/", "reference/"),
