@@ -1,0 +1,132 @@
+"""Which curves and distributions a report shows, with what they mean."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from statistics import fmean, median
+from typing import Any
+
+from dpo_lab.metrics import METRICS
+from dpo_lab.report.svg import LEFT, RIGHT, histogram, line_chart, x_range
+
+CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("Loss", ("loss",)),
+    ("Rewards", ("rewards/chosen", "rewards/rejected")),
+    ("Margin", ("rewards/margins",)),
+    ("Accuracy", ("rewards/accuracies",)),
+    ("Drift from the reference", ("kl/implicit",)),
+    ("Log-probabilities", ("logps/chosen", "logps/rejected")),
+    ("Learning rate", ("lr",)),
+    ("Gradient norm", ("grad_norm",)),
+    ("Tokens per second", ("time/tokens_per_second",)),
+)
+"""What stands in sight, with the metrics that share a chart; every other metric has a chart in the folded part."""
+KNOWN = {metric.name: metric for metric in METRICS}
+MAX_POINTS = 400  # more than a chart has pixels between them; a row beyond that is averaged with its neighbours
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line of a chart: its legend."""
+
+    name: str
+    meaning: str = ""
+    last: str = ""
+    """What is shown when no step is pointed at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """One drawing with the words around it."""
+
+    title: str
+    svg: str
+    series: list[Series]
+    unit: str = ""
+    points: dict[str, Any] = field(default_factory=dict)
+    """What the page's script reads to tell the values at a step; empty for a chart without steps."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of a run."""
+
+    shown: list[Chart]
+    folded: list[Chart]
+    note: str
+
+
+def curves(rows: Sequence[dict[str, Any]]) -> Curves | None:
+    """Return the curves of a run's logged steps, or None without any."""
+    if not rows:
+        return None
+    by_round = [list(group) for _, group in groupby(rows, key=lambda row: row.get("round", 1))]
+    marks = [group[0]["step"] for group in by_round]
+    size = math.ceil(len(rows) / MAX_POINTS)
+    points = [point for group in by_round for point in _averaged(group, size)]
+    names = {name: None for point in points for name in point if name not in ("step", "round")}
+    grouped = {name for _, together in CURVES for name in together}
+    others = [(name, (name,)) for name in names if name not in grouped]
+    shown = [_chart(title, [name for name in together if name in names], points, marks) for title, together in CURVES]
+    folded = [_chart(title, together, points, marks) for title, together in others]
+    note = f"Each point is the mean of up to {size} logged steps." if size > 1 else "Each point is one logged step."
+    if len(marks) > 1:
+        note += " Dashed lines mark where a round begins; its reference may be another one, so curves start anew there."
+    return Curves([each for each in shown if each], [each for each in folded if each], note)
+
+
+def length_charts(lengths: dict[str, Sequence[int]]) -> list[Chart]:
+    """Return the distributions of the prompts' and the responses' lengths in tokens."""
+    charts = []
+    for title, names in (("Prompts", ("prompt",)), ("Responses", ("chosen", "rejected"))):
+        known = [name for name in names if lengths.get(name)]
+        if known:
+            legend = [Series(name, last=_spread(lengths[name])) for name in known]
+            svg = histogram([lengths[name] for name in known], "tokens")
+            charts.append(Chart(title=title, svg=svg, series=legend, unit="count"))
+    return charts
+
+
+def _chart(title: str, names: Sequence[str], points: Sequence[dict[str, Any]], marks: Sequence[int]) -> Chart | None:
+    known = [point for point in points if any(name in point for name in names)]
+    if not known:
+        return None
+    steps = [point["step"] for point in known]
+    values = [[point.get(name, math.nan) for point in known] for name in names]
+    metrics = [KNOWN[name] for name in names if name in KNOWN]
+    unit = metrics[0].unit if metrics and metrics[0].unit != "-" else ""
+    return Chart(
+        title=title,
+        svg=line_chart(steps, values, marks, share=unit == "share"),
+        series=[_series(name, each) for name, each in zip(names, values, strict=True)],
+        unit=unit,
+        points={
+            "box": [LEFT, RIGHT, *x_range(steps)],
+            "steps": steps,
+            "values": [[None if math.isnan(y) else float(f"{y:.4g}") for y in each] for each in values],
+        },
+    )
+
+
+def _series(name: str, values: Sequence[float]) -> Series:
+    last = next((value for value in reversed(values) if not math.isnan(value)), math.nan)
+    meaning = f"{KNOWN[name].meaning}: {KNOWN[name].formula}" if name in KNOWN else ""
+    return Series(name, meaning, f"{float(f'{last:.4g}'):g}")
+
+
+def _averaged(rows: Sequence[dict[str, Any]], size: int) -> Iterator[dict[str, float]]:
+    """Yield the means of `size` rows at a time, over the rows that have a finite number; a name without one is left out."""
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        names = {name: None for row in some for name in row}
+        finite = {name: [row[name] for row in some if _is_finite(row.get(name))] for name in names}
+        yield {name: values[0] if name in ("step", "round") else fmean(values) for name, values in finite.items() if values}
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _spread(values: Sequence[int]) -> str:
+    return f"median {median(values):g}, {min(values)} to {max(values)}"

@@ -1,0 +1,134 @@
+"""The figures of a run in words and tables: did it work, round by round, and where the time went."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Summary = Mapping[str, Any]
+
+TITLES = {
+    "gold": "gold reward",
+    "win_rate": "win rate against before",
+    "kl": "KL to before, nats",
+    "well_formed": "well-formed answers",
+    "eval/loss": "loss, held-out pairs",
+    "eval/accuracy": "accuracy, held-out pairs",
+    "eval/margin": "margin of rewards, held-out pairs",
+}
+ALWAYS = ("kl", "eval/loss", "eval/margin")
+"""Figures that count as results though they may have neither a value before nor an interval."""
+OF_A_ROUND = re.compile(r"(?P<name>.+)/round_(?P<number>\d+)")
+
+
+@dataclass(frozen=True)
+class Card:
+    """One result, large."""
+
+    title: str
+    value: str
+    details: tuple[str, ...]
+
+
+def number(value: object) -> str:
+    """Return a value as a table shows it: three digits where more say nothing.
+
+    >>> [number(each) for each in (0.97234, 5.0146, 36.328, 1234.5, 600, 3e-7, None, "cosine", [1, 2])]
+    ['0.972', '5.01', '36.3', '1234', '600', '3e-07', 'null', 'cosine', '[1, 2]']
+    """
+    if isinstance(value, float):
+        return f"{value:.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def exact(value: object) -> str:
+    """Return a value as the configuration or summary.json holds it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def verdict(summary: Summary) -> str:
+    """Return one sentence that says whether the run did what it is for; what the evaluation noted comes before any figure."""
+    if not summary:
+        return "This run has no figures: it has not finished."
+    if note := summary.get("eval/note"):
+        return f"Cannot tell. {note[0].upper()}{note[1:]}."
+    questions = (
+        (
+            "win_rate",
+            "Better than before",
+            "Worse than before",
+            "answers to held-out prompts win against the old ones in {} of the cases",
+        ),
+        ("eval/accuracy", "Better than chance", "Worse than chance", "{} of the held-out pairs are ranked rightly"),
+    )
+    for key, better, worse, fact in questions:
+        if key not in summary:
+            continue
+        value, low, high = summary[key], summary.get(f"{key}/low"), summary.get(f"{key}/high")
+        said = fact.format(_percent(value))
+        if low is None or high is None:
+            return f"{said[0].upper()}{said[1:]}."
+        outcome = better if low > 0.5 else worse if high < 0.5 else "No clear difference"
+        return f"{outcome}: {said} (95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)})."
+    return "Nothing held out was evaluated, so these figures cannot say whether the run worked."
+
+
+def cards(summary: Summary) -> list[Card]:
+    """Return the results: every figure with a value before, an interval, or a place in ALWAYS."""
+    bases = {key.removesuffix("/before").removesuffix("/low") for key in summary if key.endswith(("/before", "/low"))}
+    shown = []
+    for base in dict.fromkeys(re.sub(r"/(before|after|low|high)$", "", key) for key in summary):
+        after = summary.get(f"{base}/after", summary.get(base))
+        if after is None or not (base in bases or base in ALWAYS):
+            continue
+        details = []
+        if f"{base}/before" in summary:
+            details.append(f"before {number(summary[f'{base}/before'])}")
+        if f"{base}/low" in summary:
+            details.append(f"95 % interval {number(summary[f'{base}/low'])} to {number(summary.get(f'{base}/high'))}")
+        scored = f"{base} score" if f"{base}/after" in summary else base
+        shown.append(Card(TITLES.get(base, scored), number(after), tuple(details)))
+    return shown
+
+
+def rounds_table(rounds: list[dict[str, Any]], summary: Summary) -> dict[str, dict[int, str]] | None:
+    """Return figure -> round -> value, from run.json and from the summary's `.../round_N`; None without rounds."""
+    found: dict[str, dict[int, Any]] = {}
+    for key, value in summary.items():
+        if match := OF_A_ROUND.fullmatch(key):
+            found.setdefault(TITLES.get(match["name"], match["name"]), {})[int(match["number"])] = value
+    for each in rounds:
+        for name, value in each.items():
+            if name != "number":
+                found.setdefault(name, {})[int(each["number"])] = value
+    numbers = sorted({each for values in found.values() for each in values})
+    return {name: {each: number(values.get(each, "")) for each in numbers} for name, values in found.items()} or None
+
+
+def times(summary: Summary) -> list[tuple[str, str, float]]:
+    """Return where the time went: part, seconds, share in per cent of the longest; the total last."""
+    seconds = {key.removeprefix("seconds/"): float(value) for key, value in summary.items() if key.startswith("seconds/")}
+    longest = max(seconds.values(), default=0.0) or 1.0
+    parts = sorted((name for name in seconds if name != "total"), key=lambda name: -seconds[name])
+    ordered = [*parts, *(["total"] if "total" in seconds else [])]
+    return [(name, f"{number(seconds[name])} s", round(100 * seconds[name] / longest, 1)) for name in ordered]
+
+
+def flattened(value: object, name: str = "") -> dict[str, str]:
+    """Return nested plain data as dotted keys.
+
+    >>> flattened({"loss": {"beta": 0.1}, "tags": ["a"], "gpu": None})
+    {'loss.beta': '0.1', 'tags': '["a"]', 'gpu': 'null'}
+    """
+    if not isinstance(value, dict) or not value:
+        return {name: exact(value)} if name else {}
+    leaves: dict[str, str] = {}
+    for key, below in value.items():
+        leaves |= flattened(below, f"{name}.{key}" if name else str(key))
+    return leaves
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else "an unknown share"

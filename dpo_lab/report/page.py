@@ -1,0 +1,126 @@
+"""report.html: one self-contained page about a run, made from the files in its directory alone."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dpo_lab import __version__
+from dpo_lab.artifacts import write_durably
+from dpo_lab.report.charts import curves, length_charts
+from dpo_lab.report.figures import cards, exact, flattened, number, rounds_table, times, verdict
+from dpo_lab.report.record import RunRecord, read_record
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+REPORT = "report.html"
+MAX_SAMPLES, MAX_CHARACTERS = 40, 4000
+"""How many samples a page shows, and how much of each text: it stays small enough to send."""
+TEMPLATES = Path(__file__).with_name("templates")
+
+
+def write_report(directory: Path) -> Path:
+    """Write a run's report.html beside its files and return where it is.
+
+    What a file lacks or cannot be shown is left out and said at the end of the page.
+
+    Raises:
+        OSError: if the directory cannot be written.
+    """
+    path = directory / REPORT
+    page = _environment().get_template("page.html").render(_content(read_record(directory)))
+    write_durably(path, page.encode("utf-8", "replace").decode("utf-8"))  # a lone half of a surrogate pair becomes "?"
+    return path
+
+
+def _content(record: RunRecord) -> dict[str, Any]:
+    """Return what the template shows; a part that fails on what it finds is None, and the page says why."""
+    shown: dict[str, Any] = {"name": record.name, "screen": record.screen, "version": __version__}
+    absent = list(record.absent)
+    for name, make in PARTS.items():
+        try:
+            shown[name] = make(record)
+        except Exception as error:  # a report must not end the run that it reports
+            shown[name] = None
+            absent.append(f"{name} cannot be shown ({type(error).__name__}: {error})")
+    return {**shown, "absent": absent}
+
+
+def _about(record: RunRecord) -> dict[str, Any]:
+    """Return what the run says of itself, and the commands."""
+    run, environment = record.run, record.run.get("environment") or {}
+    texts = {name: str(run.get(name) or "") for name in ("group", "notes", "command", "repeat")}
+    return {**texts, "started": str(environment.get("started") or ""), "tags": [str(tag) for tag in run.get("tags") or ()]}
+
+
+def _samples(record: RunRecord) -> list[dict[str, Any]]:
+    """Return each prompt with its answers and their scores, where there are scores."""
+    samples = (record.run.get("samples") or ())[:MAX_SAMPLES]
+    return [{"prompt": _cut(each["prompt"]), "sides": [_side(each, side) for side in ("before", "after")]} for each in samples]
+
+
+def _side(sample: dict[str, Any], side: str) -> dict[str, str]:
+    score = sample.get(f"score_{side}")
+    return {"label": side if score is None else f"{side}, score {number(score)}", "text": _cut(sample[side])}
+
+
+def _cut(text: object) -> str:
+    whole = str(text)
+    more = len(whole) - MAX_CHARACTERS
+    return whole if more <= 0 else f"{whole[:MAX_CHARACTERS]} ... ({more} more characters in run.json)"
+
+
+def _differences(record: RunRecord) -> list[dict[str, str]] | None:
+    """Return which values differ from the defaults, none perhaps; None where that is not recorded."""
+    if "differences" not in record.run:
+        return None
+    return [{name: exact(each[name]) for name in ("key", "default", "value")} for each in record.run["differences"]]
+
+
+def _environment_of(record: RunRecord) -> dict[str, str]:
+    """Return where the run was made, and its whole id."""
+    environment = flattened(record.run.get("environment") or {})
+    return environment | ({"run.id": str(record.run["id"])} if record.run.get("id") else {})
+
+
+def _lineage(record: RunRecord) -> list[dict[str, Any]]:
+    """Return each part on disk with the names of those it was made from."""
+    steps = record.run.get("lineage") or []
+    names = {each["id"]: each["name"] for each in steps}
+    return [
+        {
+            **{name: str(each.get(name, "")) for name in ("kind", "path")},
+            "seconds": "" if each.get("seconds") is None else number(float(each["seconds"])),
+            "parents": [names.get(parent, str(parent)[:8]) for parent in dict.fromkeys(each.get("parents") or ())],
+            "facts": flattened(each.get("facts") or {}),
+        }
+        for each in steps
+    ]
+
+
+PARTS: dict[str, Callable[[RunRecord], Any]] = {
+    "about": _about,
+    "verdict": lambda record: verdict(record.summary),
+    "cards": lambda record: cards(record.summary),
+    "samples": _samples,
+    "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary),
+    "times": lambda record: times(record.summary),
+    "curves": lambda record: curves(record.rows),
+    "lengths": lambda record: length_charts(record.run.get("lengths") or {}),
+    "differences": _differences,
+    "config": lambda record: flattened(record.config),
+    "lineage": _lineage,
+    "environment": _environment_of,
+    "figures": lambda record: {name: exact(value) for name, value in record.summary.items()},
+}
+"""What the page is made of; each part stands alone, so that a bad one leaves the others."""
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )

@@ -1,0 +1,63 @@
+"""The words and tables of a report: the interval decides the verdict, every figure finds its place."""
+
+import pytest
+
+from dpo_lab.report.figures import cards, flattened, rounds_table, times, verdict
+
+
+def rate(name: str, value: float, low: float, high: float) -> dict[str, float]:
+    """Return a share with its interval as summary.json holds it."""
+    return {name: value, f"{name}/low": low, f"{name}/high": high}
+
+
+@pytest.mark.parametrize(
+    ("summary", "beginning"),
+    [
+        (rate("win_rate", 0.96, 0.94, 0.97), "Better than before: "),
+        (rate("win_rate", 0.55, 0.49, 0.61), "No clear difference: "),
+        (rate("win_rate", 0.3, 0.2, 0.4), "Worse than before: "),
+        (
+            rate("eval/accuracy", 0.7, 0.6, 0.8),
+            "Better than chance: 70 % of the held-out pairs are ranked rightly (95 % interval 60",
+        ),
+        (rate("eval/accuracy", 0.3, 0.2, 0.4), "Worse than chance: "),
+        ({**rate("eval/accuracy", 0.9, 0.6, 1.0), "eval/note": "8 held-out pairs are too few"}, "Cannot tell. 8 held-out pairs"),
+        ({"win_rate": 0.9}, "Answers to held-out prompts win"),
+        ({"loss": 0.5}, "Nothing held out was evaluated"),
+        ({}, "This run has no figures"),
+    ],
+)
+def test_the_verdict_follows_the_interval(summary: dict[str, float], beginning: str) -> None:
+    assert verdict(summary).replace("\N{NO-BREAK SPACE}", " ").startswith(beginning)
+
+
+def test_a_result_shows_what_it_was_before_and_its_interval() -> None:
+    shown = cards({"mine/before": 0.5, "mine/after": 0.75, **rate("win_rate", 0.96, 0.94, 0.97), "kl": 5.8, "eval/pairs": 8})
+    assert [(card.title, card.value, card.details) for card in shown] == [
+        ("mine score", "0.75", ("before 0.5",)),
+        ("win rate against before", "0.96", ("95 % interval 0.94 to 0.97",)),
+        ("KL to before, nats", "5.8", ()),
+    ]
+
+
+def test_a_loss_on_held_out_pairs_stands_beside_the_loss_before() -> None:
+    (card,) = cards({"eval/loss": 0.38, "eval/loss/before": 0.693})
+    assert (card.value, card.details) == ("0.38", ("before 0.693",))
+
+
+def test_rounds_join_what_was_trained_and_what_was_evaluated() -> None:
+    table = rounds_table([{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597}], {"gold/round_2": 0.9, "kl": 5.0})
+    assert table == {"gold reward": {1: "", 2: "0.9"}, "pairs": {1: "600", 2: "597"}}
+
+
+def test_the_time_is_told_from_the_longest_part_to_the_total() -> None:
+    summary = {"seconds/rank": 5.0, "seconds/dpo": 15.0, "seconds/total": 20.0, "kl": 1.0}
+    assert times(summary) == [("dpo", "15 s", 75.0), ("rank", "5 s", 25.0), ("total", "20 s", 100.0)]
+
+
+def test_a_run_that_took_no_time_has_no_bars() -> None:
+    assert times({"seconds/rank": 0.0, "seconds/total": 0.0}) == [("rank", "0 s", 0.0), ("total", "0 s", 0.0)]
+
+
+def test_an_empty_object_of_the_configuration_is_shown() -> None:
+    assert flattened({"logger": {}, "optim": {"betas": [0.9, 0.98]}}) == {"logger": "{}", "optim.betas": "[0.9, 0.98]"}
