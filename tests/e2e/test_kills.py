@@ -6,13 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, str(ROOT / "train.py"), "debug=fast", "iteration.rounds=2"]
+COMMAND = [sys.executable, str(ROOT / "train.py"), "debug=fast", "iteration.rounds=2", "trainer.max_steps=20"]
+COMMAND += ["callbacks.checkpoint.every=2", "trainer.batch_size=4", "trainer.token_budget=64"]  # steps of several passes
 pytestmark = pytest.mark.slow
 
 
@@ -45,28 +47,64 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return outputs
 
 
+def rows(outputs: Path) -> list[dict[str, Any]]:
+    (path,) = (outputs / "train").glob("*/metrics.jsonl")
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in found]
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not condition():
+        assert process.poll() is None, "it ended before it could be stopped"
+        time.sleep(0.01)
+
+
+def assert_same(one: Path, other: Path) -> None:
+    assert figures(one) == figures(other)
+    assert weights(one) == weights(other) != {}
+    assert rows(one) == rows(other) != []
+
+
 @pytest.mark.parametrize(
     ("kind", "number", "code"),
-    [
-        ("model", signal.SIGKILL, -9),
-        ("candidates", signal.SIGKILL, -9),
-        ("policy", signal.SIGKILL, -9),
-        ("policy", signal.SIGTERM, 75),
-    ],
+    [("model", signal.SIGKILL, -9), ("candidates", signal.SIGKILL, -9), ("evaluation", signal.SIGTERM, 75)],
 )
-def test_a_killed_run_goes_on_to_the_same_figures_and_weights(
+def test_a_run_that_is_killed_in_a_part_goes_on_to_the_same_figures_weights_and_rows(
     undisturbed: Path, tmp_path: Path, kind: str, number: signal.Signals, code: int
 ) -> None:
     process = start(tmp_path)
-    deadline = time.monotonic() + 200
-    while not any((tmp_path / kind).glob("tiny*")) and time.monotonic() < deadline:  # the part has begun
-        time.sleep(0.02)
+    wait_for(lambda: any((tmp_path / kind).glob("tiny*")), process)  # the part has begun
     process.send_signal(number)
     process.communicate(timeout=100)
     assert process.returncode == code
     finish(start(tmp_path))
-    assert figures(tmp_path) == figures(undisturbed)
-    assert weights(tmp_path) == weights(undisturbed)
+    assert_same(tmp_path, undisturbed)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_training_that_is_stopped_in_the_second_round_goes_on_after_its_last_saved_step(
+    undisturbed: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    process = start(tmp_path)
+    wait_for(lambda: any((tmp_path / "policy").glob("*round2*/checkpoints/step_*.ckpt")), process)
+    process.send_signal(number)
+    process.communicate(timeout=100)
+    assert process.returncode == code
+    assert "DPO round 2 goes on after step" in finish(start(tmp_path))
+    assert_same(tmp_path, undisturbed)
+
+
+def test_sigterm_while_the_base_model_is_made_saves_it_half_made(undisturbed: Path, tmp_path: Path) -> None:
+    process = start(tmp_path)
+    assert process.stdout
+    wait_for(lambda: any((tmp_path / "model").glob("tiny*")), process)
+    time.sleep(6)  # its tokenizer is learned, its training has begun
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=100)
+    assert process.returncode == 75
+    assert "saved after step" in out
+    assert "pretrain goes on after step" in finish(start(tmp_path))
+    assert_same(tmp_path, undisturbed)
 
 
 def test_two_that_want_the_same_run_make_it_once_and_both_show_it(undisturbed: Path, tmp_path: Path) -> None:
