@@ -13,6 +13,7 @@ from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, FourBit
 from dpo_lab.models.spec import TinyModel
@@ -24,6 +25,7 @@ from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.combinations import RULES, refuse_illegal
 from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.optimized_metric import optimized_metric
 from dpo_lab.stages.train import Train
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
@@ -153,3 +155,41 @@ def test_start_and_reference_of_a_single_round_do_no_harm() -> None:
 
 def test_a_rule_says_what_it_is_about() -> None:
     assert all(rule.__doc__ for rule in RULES)
+
+
+@pytest.mark.parametrize(
+    "figure", ["", "gold/after", "kl", "win_rate/low", "gold/round_3", "well_formed/after", "kl/round_1", "gold/before"]
+)
+def test_figures_of_made_pairs_can_be_optimized(figure: str) -> None:
+    assert message(optimized_metric=figure) == ""
+
+
+def test_a_figure_that_made_pairs_will_not_give_is_refused_with_those_they_will() -> None:
+    refused = message(optimized_metric="gold/afterr", iteration=ONE_ROUND)
+    assert refused == (
+        "optimized_metric=gold/afterr: this run's summary will not have it. Did you mean 'gold/after'? "
+        "Valid: gold/after, gold/before, win_rate, win_rate/low, win_rate/high, kl, well_formed/before, well_formed/after, "
+        "gold/round_1, win_rate/round_1, kl/round_1."
+    )
+    assert message(optimized_metric="gold/round_4").startswith("optimized_metric=gold/round_4: this run's summary will not")
+    assert message(optimized_metric="eval/accuracy").startswith("optimized_metric=eval/accuracy: this run's summary will not")
+
+
+def test_figures_of_given_pairs_depend_on_reference_and_held_out_pairs() -> None:
+    for figure in ("eval/accuracy", "eval/loss/before", "eval/losses/ipo", "eval/rewards/margins"):
+        assert message(**ON_FILE, optimized_metric=figure) == ""
+    without = {**ON_FILE, "reference": NoReference(), "loss": SimPOLoss()}
+    assert message(**without, optimized_metric="eval/losses/simpo") == ""
+    assert message(**without, optimized_metric="eval/losses/dpo").startswith("optimized_metric=eval/losses/dpo: this run's")
+    assert message(**without, optimized_metric="eval/loss/before").endswith(", eval/losses/NAME of a loss.")
+    nothing = {**ON_FILE, "data": replace(FILE, held_out=0), "optimized_metric": "eval/accuracy"}
+    assert message(**nothing) == (
+        "optimized_metric=eval/accuracy: nothing is held out, so the run will have no figures; use data.held_out=N."
+    )
+
+
+def test_without_a_wish_runs_are_compared_by_the_main_figure_of_their_evaluation() -> None:
+    assert optimized_metric(LEGAL) == "gold/after"
+    assert optimized_metric(replace(LEGAL, **ON_FILE)) == "eval/accuracy"
+    assert optimized_metric(replace(LEGAL, **ON_FILE, optimized_metric="eval/loss")) == "eval/loss"
+    assert optimized_metric(replace(LEGAL, **{**ON_FILE, "data": replace(FILE, held_out=0)})) == ""

@@ -1,5 +1,6 @@
 """Parts that work alone but not together: one small rule each, checked before anything heavy loads."""
 
+import difflib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from dpo_lab.models.quant import EightBit, FourBit, NoQuant
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -132,6 +134,20 @@ def heads_that_do_not_divide(train: "Train") -> str | None:
     )
 
 
+def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
+    """A search that reads a figure which is not there finds out after its first run."""
+    wanted, figures = train.optimized_metric, summary_figures(train)
+    if not wanted or wanted in figures:
+        return None
+    if not figures:
+        return f"optimized_metric={wanted}: nothing is held out, so the run will have no figures; use data.held_out=N."
+    near = difflib.get_close_matches(wanted, figures, n=1)
+    meant = f" Did you mean {near[0]!r}?" if near else ""
+    listed = [name for name in figures if not name.startswith(LOSSES)]
+    losses = f", {LOSSES}NAME of a loss" if len(listed) < len(figures) else ""
+    return f"optimized_metric={wanted}: this run's summary will not have it.{meant} Valid: {', '.join(listed)}{losses}."
+
+
 RULES: tuple[Callable[["Train"], str | None], ...] = (
     quantised_base_trained_in_full,
     more_rounds_than_given_pairs,
@@ -144,6 +160,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     ranker_without_probabilities,
     gpu_without_one,
     heads_that_do_not_divide,
+    figure_that_the_summary_will_not_have,
 )
 """Each returns what is wrong and what to use instead, or None."""
 
