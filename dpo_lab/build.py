@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from dpo_lab.components import ConfigError
+from dpo_lab.components import ConfigError, plain
 from dpo_lab.keys import at, leaves, origin, overlaps, references_below
 from dpo_lab.paths import few, nearest, nearest_key, takers
 
@@ -21,8 +21,8 @@ EXEMPT = ("paths", "hydra")  # read by the edge itself
 class Stage(Protocol):
     """A component that does something."""
 
-    def run(self) -> None:
-        """Run the stage."""
+    def run(self) -> Any:
+        """Run the stage; return its figures if it has any."""
 
 
 def build(config: DictConfig) -> Stage:
@@ -35,25 +35,68 @@ def build(config: DictConfig) -> Stage:
     """
     choices = dict(config.hydra.runtime.choices)
     named = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
-    config = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    raw = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    stage_class = get_class(raw["_target_"])
-    taken = [field.name for field in fields(stage_class)]
+    raw = unresolved(config)
+    taken = taken_by(raw)
     refuse_stray(raw, taken, choices)
     refuse_without_effect(raw, taken, choices, named)
     try:
-        OmegaConf.resolve(config)  # copies what ${...} names off the shelves
+        of_stage = resolved(config)
     except OmegaConfBaseException as error:
         raise ConfigError(dangling_message(error, raw)) from None
-    of_stage = OmegaConf.masked_copy(config, ["_target_", *taken])
-    if missing := sorted({origin(raw, key) for key in OmegaConf.missing_keys(of_stage)}):
+    if missing := sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"}):
         have = "has no value" if len(missing) == 1 else "have no value"
         raise ConfigError(f"{', '.join(missing)} {have}. Add {' '.join(f'{key}=...' for key in missing)}")
+    return made(of_stage, raw)
+
+
+def build_again(recorded: Mapping[str, Any]) -> Stage:
+    """Return the stage of a resolved configuration that was recorded; ConfigError if its classes are others by now."""
+    return made(recorded, recorded)
+
+
+def made(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> Stage:
+    """Return the stage of a resolved configuration; `raw` tells which key the user sets for a value that is refused."""
     try:
         return cast(Stage, instantiate(of_stage, _convert_="all"))
     except InstantiationException as error:
         where = re.search(r"full_key: (\S+)", str(error))  # absent at the root
         raise ConfigError(value_message(error, where[1] if where else "", raw)) from error
+
+
+# ---------------------------------------------------------------- the configuration as data
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration without its `hydra` node, every ${...} as it is."""
+    whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return cast(dict[str, Any], OmegaConf.to_container(whole, resolve=False))
+
+
+def taken_by(raw: Mapping[str, Any]) -> list[str]:
+    """Return the root keys that a stage takes: the fields of its class."""
+    return [field.name for field in fields(get_class(raw["_target_"]))]
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return what a stage takes of a composed configuration, as plain data; what ${...} names is copied off the shelves."""
+    whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.resolve(whole)
+    of_stage = OmegaConf.masked_copy(whole, ["_target_", *taken_by(unresolved(config))])
+    return cast(dict[str, Any], plain(OmegaConf.to_container(of_stage)))
+
+
+def differences(config: Mapping[str, Any], default: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return {key, default, value} of every value that differs between two resolved configurations.
+
+    Where another class stands, its `_target_` says so: values that only the default's class has are not listed.
+
+    >>> differences({"beta": 0.3, "tau": 1}, {"beta": 0.1, "alpha": 2})
+    [{'key': 'beta', 'default': 0.1, 'value': 0.3}, {'key': 'tau', 'default': None, 'value': 1}]
+    """
+    before, absent = dict(leaves(default)), object()
+    return [
+        {"key": key, "default": before.get(key), "value": value}
+        for key, value in leaves(config)
+        if before.get(key, absent) != value
+    ]
 
 
 # ---------------------------------------------------------------- values that a class refuses

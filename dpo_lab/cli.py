@@ -7,51 +7,18 @@ import hashlib
 import os
 import signal
 import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, ClassVar, cast
 
 from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
-from dpo_lab.cli_messages import explain, multirun_without_list, stop_message, system_message, unknown_option_of_group
+from dpo_lab.cli_jobs import ERROR, STOPPED, USAGE, Session, Stopped, answer, complain, ending, run_job
+from dpo_lab.cli_messages import explain, multirun_without_list, stop_message, unknown_option_of_group
 from dpo_lab.paths import CONF, groups, options, stages
 
-ERROR, USAGE = 1, 2
-STOPPED = {signal.SIGINT: (130, "Ctrl-C"), signal.SIGTERM: (75, "SIGTERM")}
-NOT_IN_NAME = ("force", "logger", "paths", "callbacks", "tags")  # what a sweep's directory does not depend on
-
-
-class Stopped(BaseException):
-    """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with an exit code of its own."""
-
-    received: ClassVar[int | None] = None
-    """The last signal: an import that it interrupts may fail with an error of its own instead."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.code, self.how = STOPPED[signal.Signals(number)]
-
-
-@dataclass
-class Job:
-    """One run of a stage, and how it ended."""
-
-    overrides: str
-    code: int | None = None
-    """Exit code; None while it runs."""
-    message: str = ""
-
-
-@dataclass
-class Session:
-    """What one call of the program has done so far."""
-
-    outputs: str
-    jobs: list[Job] = field(default_factory=list)
+NOT_IN_NAME = ("force", "logger", "paths", "callbacks", "tags", "notes", "group")  # what a sweep's directory does not depend on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -97,12 +64,6 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
         return stopped.code
 
 
-def complain(message: str, code: int) -> int:
-    """Write a message to stderr and return the exit code."""
-    sys.stderr.write(f"error: {message}\n")
-    return code
-
-
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
     """Raise Stopped on Ctrl-C and SIGTERM while the block runs (in the main thread, which alone may ask for it)."""
@@ -132,16 +93,16 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     from omegaconf import DictConfig, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float | None:
         with open_dict(config):
             config["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
-        run_job(config, session)
+        return run_job(config, line, session)
 
     before = sys.argv
     try:
         directory = sweep_directory(line, swept_keys(line), session.outputs)
         own = any(key_of(override) == "hydra.sweep.dir" for override in line.overrides)
-        sys.argv = [line.stage, *line.options, *line.overrides, *([] if own else [f"hydra.sweep.dir='{directory}'"])]
+        sys.argv = [line.stage, *line.options, *line.composed, *([] if own else [f"hydra.sweep.dir='{directory}'"])]
         with no_trace_of_a_sweep_without_jobs(directory, session):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.stage)(task)()
     except (UsageError, BrokenPipeError):
@@ -204,64 +165,6 @@ def no_trace_of_a_sweep_without_jobs(directory: str, session: Session) -> Iterat
                 for path in new:
                     path.rmdir()
         raise
-
-
-# ---------------------------------------------------------------- jobs
-def run_job(config: Any, session: Session) -> None:
-    """Build a stage and run it; its failure is kept, so that the other jobs of a sweep go on."""
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf
-
-    many = config.hydra.mode == RunMode.MULTIRUN
-    job = Job(" ".join(cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))))
-    session.jobs.append(job)
-    if many:
-        sys.stdout.write(f"\njob {len(session.jobs)}: {job.overrides}\n")
-        sys.stdout.flush()
-    try:
-        from dpo_lab.build import build
-
-        session.outputs = str(config.outputs)
-        build(config).run()
-        job.code = 0
-    except Exception as error:
-        job.code, job.message = answer(error, session.outputs)
-        if job.message:
-            complain(job.message, job.code)
-        job.message = job.message or f"{type(error).__name__}: {error}"
-        if many and "basic" not in config.hydra.launcher._target_.lower():
-            raise  # a job in another process: only Hydra can carry the failure home
-
-
-def answer(error: Exception, outputs: str) -> tuple[int, str]:
-    """Return exit code and message of a failure; the message is empty if only a traceback, printed here, says it."""
-    if Stopped.received is not None:
-        raise Stopped(Stopped.received)
-    from dpo_lab.components import ConfigError, RunError
-    from dpo_lab.data.problems import DataError
-
-    if isinstance(error, ConfigError):
-        return USAGE, str(error)
-    if isinstance(error, DataError | RunError):
-        return ERROR, str(error)
-    if message := system_message(error, outputs):
-        return ERROR, message
-    traceback.print_exception(error)
-    return ERROR, ""
-
-
-def ending(session: Session) -> int:
-    """Return the exit code; after several jobs, show how each ended."""
-    failed = [job for job in session.jobs if job.code != 0]
-    if len(session.jobs) < 2:
-        return failed[0].code or ERROR if failed else 0
-    width = max(len(job.overrides) for job in session.jobs)
-    sys.stdout.write(f"\n{len(session.jobs)} jobs, {len(session.jobs) - len(failed)} finished, {len(failed)} failed\n")
-    for number, job in enumerate(session.jobs, start=1):
-        result = "finished" if job.code == 0 else f"failed: {job.message.splitlines()[0]}"
-        sys.stdout.write(f"  {number:3}  {job.overrides:{width}}  {result}\n")
-    sys.stdout.flush()
-    return complain(f"{len(failed)} of {len(session.jobs)} jobs failed; the table above says why.", ERROR) if failed else 0
 
 
 if __name__ == "__main__":

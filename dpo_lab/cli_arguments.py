@@ -1,6 +1,8 @@
 """The command line before Hydra sees it: help, and what can be refused from the text alone. Imports nothing heavy."""
 
 import re
+import shlex
+import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from dpo_lab.paths import groups, nearest, options, stages
 OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
+BESIDE_RERUN = ("paths", "logger", "force")  # what does not change a run's figures
+REPEAT = "repeat a run     rerun=outputs/train/NAME runs it again elsewhere and compares the figures"
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
 SHOWN = ("job", "hydra", "all")
@@ -30,6 +34,24 @@ class CommandLine:
     """What starts with dashes, values included, as Hydra takes it."""
     overrides: tuple[str, ...]
     """group=option and key=value, in order."""
+    words: tuple[str, ...] = ()
+    """All of it, as it was written."""
+    program: tuple[str, ...] = ()
+    """How the program was called: python train.py, dpo-lab train, python scripts/train.py."""
+
+    def command(self, words: Sequence[str]) -> str:
+        """Return a command with this program that a shell takes."""
+        return shlex.join([*self.program, *words])
+
+    @property
+    def rerun(self) -> str:
+        """The directory of the run to repeat, empty if none is named."""
+        return self.value("rerun", "")
+
+    @property
+    def composed(self) -> tuple[str, ...]:
+        """The overrides that Hydra composes: without `rerun`, which is no part of any configuration."""
+        return tuple(override for override in self.overrides if key_of(override) != "rerun")
 
     @property
     def is_multirun(self) -> bool:
@@ -91,7 +113,17 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
     ]
     if len(actions) > 1:
         raise UsageError(f"{' and '.join(actions)} do different things. Give one of them.")
-    return CommandLine(stage, tuple(given), tuple(overrides))
+    refuse_beside_rerun(stage, given, overrides)
+    return CommandLine(stage, tuple(given), tuple(overrides), tuple(arguments), program_of(stage, sys.argv[0]))
+
+
+def program_of(stage: str, called: str) -> tuple[str, ...]:
+    """Return how to call the program again.
+
+    >>> program_of("train", "scripts/train.py"), program_of("train", "/usr/bin/dpo-lab")
+    (('python', 'scripts/train.py'), ('dpo-lab', 'train'))
+    """
+    return ("python", called) if Path(called).name == f"{stage}.py" else ("dpo-lab", stage)
 
 
 def unknown_option(argument: str, rest: Sequence[str]) -> str:
@@ -125,6 +157,22 @@ def refuse_twice(overrides: Sequence[str]) -> None:
     for at, override in enumerate(overrides):
         if earlier := [other for other in overrides[:at] if key_of(other) == key_of(override)]:
             raise UsageError(f"{key_of(override)} is set twice: {earlier[0]} and {override}. Leave one out.")
+
+
+def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[str]) -> None:
+    """Raise UsageError for a rerun of another stage than train, and for what would make it another run."""
+    if not (asked := [override for override in overrides if key_of(override) == "rerun"]):
+        return
+    if stage != "train":
+        raise UsageError(f"{asked[0]}: only runs of train can be repeated. Write dpo-lab train {asked[0]}.")
+    if not asked[0].partition("=")[2].strip("'\""):
+        raise UsageError("rerun needs the directory of a run, for instance rerun=outputs/train/tiny-dpo-films-3f9c2a10.")
+    neutral = (*asked, *(override for override in overrides if key_of(override).split(".")[0] in BESIDE_RERUN))
+    if others := [*given, *(override for override in overrides if override not in neutral)]:
+        raise UsageError(
+            f"{' '.join(others)} cannot stand beside rerun: the run is repeated as it was, so that its figures can be compared. "
+            "Leave it out; only paths.outputs, logger and force go with rerun."
+        )
 
 
 def unknown_stage(word: str) -> str:
@@ -165,6 +213,7 @@ def stage_help(stage: str) -> str:
             "",
             "single values    optim.lr=1e-4 seed=1 force=true paths.outputs=DIR",
             "several runs     -m loss=dpo,ipo seed=0,1,2",
+            *([REPEAT] if stage == "train" else []),
             "look first       --cfg job shows what would run; --info defaults shows which file chose it",
             "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
             "",

@@ -1,0 +1,278 @@
+"""`rerun=DIR` repeats a finished run from its directory; a stage knows the call it answers. The training is a double here."""
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.artifacts import Plan
+from dpo_lab.cli import main, train
+from dpo_lab.environment import Call, current_call, environment
+from dpo_lab.stages.train import Train
+
+FIGURES: dict[str, Any] = {}
+ENVIRONMENT: dict[str, Any] = {}
+CALLS: list[Call] = []
+RAN: list[Train] = []
+
+
+def run(stage: Train) -> dict[str, Any]:
+    """Write what a run leaves in its directory, its figures made up; like the real one, return a finished run."""
+    call = current_call()
+    assert call is not None
+    CALLS.append(call)
+
+    def produce(directory: Path) -> dict[str, Any]:
+        RAN.append(stage)
+        summary = {"gold/after": 0.75, "kl": 5.5, "seconds/total": float(len(RAN)), "eval/note": "text", **FIGURES}
+        files = {"summary": summary, "call": call.to_record(), "run": {"environment": {**environment(), **ENVIRONMENT}}}
+        for name, content in files.items():
+            (directory / f"{name}.json").write_text(json.dumps(content))
+        return summary
+
+    made = Plan(stage.outputs, "train", "run", stage.content()).make(produce, force=stage.force)
+    return dict(json.loads((made.path / "summary.json").read_text()))
+
+
+@pytest.fixture(autouse=True)
+def _double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(Train, "run", run)
+    for each in (FIGURES, ENVIRONMENT, CALLS, RAN):
+        each.clear()
+
+
+def recorded(*words: str) -> Path:
+    """Run the stage; return the run's directory."""
+    assert train(list(words)) == 0
+    (directory,) = Path("outputs/train").glob("*/")
+    return directory.absolute()
+
+
+# ---------------------------------------------------------------- the same again
+def test_a_run_is_repeated_from_its_directory_and_its_figures_are_equal(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded("loss=ipo", "loss.beta=0.3", "seed=5", "notes='a note'")
+    assert train([f"rerun={directory}"]) == 0
+    assert capsys.readouterr().out == f"\nrerun of {directory}\nall 2 figures equal\n"
+    one, other = RAN
+    assert other.content() == one.content()
+    assert (other.notes, other.outputs) == ("a note", Path("outputs/rerun").absolute() / directory.name)
+    assert [path.name for path in (other.outputs / "train").glob("*/")] == [directory.name]
+
+
+def test_relative_paths_are_those_of_the_first_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("pairs.jsonl").write_text("{}\n")
+    directory = recorded("data=jsonl", "data.path=pairs.jsonl")
+    monkeypatch.chdir(tmp_path / "second")
+    assert train([f"rerun=../first/outputs/train/{directory.name}"]) == 0
+    assert RAN[1].outputs == tmp_path / "first/outputs/rerun" / directory.name
+    assert train([f"rerun={directory}", "paths.outputs=mine"]) == 0
+    assert RAN[2].outputs == tmp_path / "second/mine/rerun" / directory.name
+    assert Path.cwd() == tmp_path / "second"
+    assert capsys.readouterr().out.count("all 2 figures equal") == 2
+
+
+def test_the_second_rerun_finds_the_first_and_force_starts_over() -> None:
+    directory = recorded("force=true")  # the run's own force is no reason to repeat its repetition
+    assert train([f"rerun={directory}"]) == train([f"rerun={directory}"]) == 0
+    assert len(RAN) == 2
+    assert train([f"rerun={directory}", "force=true"]) == 0
+    assert len(RAN) == 3
+
+
+def test_figures_go_to_the_loggers_that_the_rerun_names() -> None:
+    directory = recorded("logger=wandb")
+    assert train([f"rerun={directory}"]) == 0
+    assert train([f"rerun={directory}", "logger=wandb", "logger.wandb.project=mine", "force=true"]) == 0
+    assert [sorted(stage.logger) for stage in RAN] == [["local", "wandb"], ["local"], ["local", "wandb"]]
+    assert RAN[2].logger["wandb"].project == "mine"  # type: ignore[attr-defined]
+
+
+def test_a_rerun_can_be_repeated_itself() -> None:
+    directory = recorded()
+    assert train([f"rerun={directory}"]) == 0
+    (again,) = (RAN[1].outputs / "train").glob("*/")
+    assert CALLS[1].command == f"python train.py rerun={directory}"
+    assert train([f"rerun={again}"]) == 0
+
+
+# ---------------------------------------------------------------- not the same
+def test_figures_that_differ_are_shown_with_the_likely_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    packages = environment()["packages"]
+    ENVIRONMENT.update(threads=64, packages={**packages, "torch": "1.0"}, cpu="i486", started="earlier", cwd="/elsewhere")
+    directory = recorded()
+    FIGURES.update({"kl": 5.25, "win_rate": 0.9})
+    assert train([f"rerun={directory}"]) == 1
+    shown = capsys.readouterr()
+    assert [line.split() for line in shown.out.splitlines()[2:]] == [
+        ["figure", "recorded", "now", "difference"],
+        ["kl", "5.5", "5.25", "-0.25"],
+        ["win_rate", "-", "0.9", "-"],
+    ]
+    assert shown.err.startswith("error: 2 of 3 figures differ. The likely reason is the environment: cpu i486 -> ")
+    assert f"packages.torch 1.0 -> {packages['torch']}" in shown.err
+    assert f"threads 64 -> {environment()['threads']}" in shown.err
+    assert "started" not in shown.err
+    assert "cwd" not in shown.err
+
+
+def test_data_that_changed_since_is_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("pairs.jsonl").write_text("{}\n")
+    directory = recorded("data=jsonl", "data.path=pairs.jsonl")
+    Path("pairs.jsonl").write_text("{}\n{}\n")
+    FIGURES.update({"kl": 5.25})
+    assert train([f"rerun={directory}"]) == 1
+    shown = capsys.readouterr().err
+    assert shown.startswith(
+        "error: 1 of 2 figures differ. It is another run by now, whose files or classes were changed: data.sha256 "
+    )
+
+
+# ---------------------------------------------------------------- what cannot be repeated
+def test_a_directory_that_is_not_there_is_said_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded()
+    assert train([f"rerun={directory}x"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: rerun={directory}x: there is no such directory. Did you mean {directory.name!r}?\n"
+    )
+
+
+def test_a_run_that_is_not_finished_is_said_with_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded("seed=3")
+    (directory / "manifest.json").unlink()
+    assert train([f"rerun={directory}"]) == 2
+    assert capsys.readouterr().err.endswith("has lost a file. Finish it by its own command: python train.py seed=3\n")
+
+
+def test_other_directories_are_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train([f"rerun={tmp_path}"]) == 2
+    assert capsys.readouterr().err == f"error: rerun={tmp_path}: this is no run of train.\n"
+    model = Plan(tmp_path, "policy", "mine", {}).make(lambda directory: {})
+    assert train([f"rerun={model.path}"]) == 2
+    assert "this is a policy, no run of train" in capsys.readouterr().err
+    foreign = Plan(tmp_path, "train", "mine", {}).make(lambda directory: {})
+    assert train([f"rerun={foreign.path}"]) == 2
+    assert "does not record how it was called" in capsys.readouterr().err
+    assert RAN == []
+
+
+def test_a_configuration_that_this_version_does_not_know_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded()
+    call = json.loads((directory / "call.json").read_text())
+    call["config"]["loss"]["bet"] = call["config"]["loss"].pop("beta")  # of the same length: the manifest knows the size
+    call["notes"] = call.pop("cwd")
+    call["cwd"] = call.pop("notes")
+    text = json.dumps(call)
+    (directory / "call.json").write_text(text + " " * ((directory / "call.json").stat().st_size - len(text)))
+    assert train([f"rerun={directory}"]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {directory} cannot be repeated by this version: loss.bet is not known. Did you mean 'beta'?")
+
+
+@pytest.mark.parametrize("beside", [["seed=1"], ["-m"], ["--cfg", "job"], ["loss=ipo", "logger=wandb"]])
+def test_what_would_make_it_another_run_is_refused(beside: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["rerun=somewhere", *beside]) == 2
+    shown = capsys.readouterr().err
+    assert shown.startswith(f"error: {' '.join(word for word in beside if word != 'logger=wandb')} cannot stand beside rerun: ")
+    assert "only paths.outputs, logger and force go with rerun" in shown
+
+
+def test_rerun_needs_a_directory_and_the_stage_train(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["rerun="]) == main(["pretrain", "rerun=x"]) == 2
+    shown = capsys.readouterr().err.splitlines()
+    assert shown[0].startswith("error: rerun needs the directory of a run, for instance rerun=outputs/train/")
+    assert shown[1] == "error: rerun=x: only runs of train can be repeated. Write dpo-lab train rerun=x."
+
+
+def test_the_help_of_train_names_rerun(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == main(["pretrain", "--help"]) == 0
+    assert capsys.readouterr().out.count("repeat a run     rerun=outputs/train/NAME") == 1
+
+
+# ---------------------------------------------------------------- what a stage knows of its call
+def test_a_call_holds_the_command_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["loss=ipo", "notes='it works'", "hydra.verbose=false", "tags=[a,b]"]
+    assert train(words) == 0
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/dpo-lab"])
+    assert main(["train", *words, "force=true"]) == 0
+    assert shlex.split(CALLS[0].command) == ["python", "train.py", *words]
+    assert shlex.split(CALLS[1].command) == ["dpo-lab", "train", *words, "force=true"]
+    assert CALLS[0].overrides == ("loss=ipo", "notes='it works'", "tags=[a,b]")
+    assert CALLS[0].cwd == str(Path.cwd())
+    assert current_call() is None
+
+
+def test_differences_are_the_values_that_are_not_the_stage_s_own() -> None:
+    assert train(["loss=ipo", "recipe.lr=0.002", "trainer.epochs=2", "tags=[a]"]) == 0
+    assert {each["key"]: (each["default"], each["value"]) for each in CALLS[0].differences} == {
+        "loss._target_": ("dpo_lab.losses.dpo.DPOLoss", "dpo_lab.losses.ipo.IPOLoss"),
+        "loss.reduction": ("sum", "mean"),
+        "optim.lr": (0.0005, 0.002),
+        "tags": ([], ["a"]),
+    }
+
+
+def test_a_run_by_defaults_differs_in_nothing() -> None:
+    assert train([]) == 0
+    assert CALLS[0].differences == ()
+
+
+def test_a_job_of_a_multirun_has_the_command_that_does_it_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["-m", "loss=dpo,ipo", "recipe.beta=0.2", "notes='a, b'"]) == 0
+    assert train(["sweep=losses", "seed=7", "-m"]) == 0
+    commands = [shlex.split(call.command) for call in CALLS]
+    assert commands[1] == ["python", "train.py", "loss=ipo", "recipe.beta=0.2", "notes='a, b'"]
+    assert commands[3] == ["python", "train.py", "loss=ipo", "seed=7", "sweep=losses", "hydra.mode=RUN"]
+    for words, stage in zip(commands, list(RAN), strict=True):
+        RAN.clear()
+        assert train([*words[2:], "force=true"]) == 0
+        assert [one.content() for one in RAN] == [stage.content()]
+
+
+def test_jobs_of_a_multirun_belong_to_the_group_of_their_sweep() -> None:
+    assert train(["-m", "seed=0,1"]) == 0
+    assert train(["-m", "seed=2,3", "group=mine"]) == 0
+    assert train(["seed=4"]) == 0
+    directories = [path.name for path in Path("outputs/sweep").iterdir()]
+    assert [stage.group for stage in RAN[2:]] == ["mine", "mine", None]
+    assert {stage.group for stage in RAN[:2]} <= set(directories)
+    assert len({stage.group for stage in RAN[:2]}) == 1
+
+
+# ---------------------------------------------------------------- the figure by which runs are compared
+def test_the_table_of_a_multirun_shows_the_optimized_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["-m", "seed=0,1"]) == 0
+    assert train(["-m", "seed=0,1", "optimized_metric=kl", "force=true"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "finished  " in line]
+    assert [line[-2:] for line in lines] == [["gold/after", "0.75"]] * 2 + [["kl", "5.5"]] * 2
+
+
+def test_a_figure_that_turns_out_to_be_missing_fails_the_job_and_keeps_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(["optimized_metric=win_rate"]) == 1
+    assert capsys.readouterr().err == (
+        "error: optimized_metric=win_rate: the run is finished and kept, but its summary has no such figure: "
+        "its pairs lack the labels that it needs, or none are held out. It has: gold/after, kl, eval/note.\n"
+    )
+
+
+def test_a_sweeper_gets_the_optimized_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hydra._internal.core_plugins import basic_sweeper
+
+    values: list[Any] = []
+    sweep = basic_sweeper.BasicSweeper.sweep
+    monkeypatch.setattr(
+        basic_sweeper.BasicSweeper,
+        "sweep",
+        lambda self, arguments: values.extend(job.return_value for batch in sweep(self, arguments) for job in batch),
+    )
+    assert train(["-m", "seed=0,1", "optimized_metric=kl"]) == 0
+    assert values == [5.5, 5.5]
