@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import wandb
 
 NAME_LENGTH, TAG_LENGTH = 128, 64  # W&B refuses longer names of groups and longer tags
+INIT_SECONDS = 30  # how long a run waits for a server that does not answer; W&B's own default is 90
 BEST = {"loss": "last,min", "rewards/accuracies": "last,max", "rewards/margins": "last,max"}
 """Figures whose best value is worth a column beside the last."""
 
@@ -76,9 +77,8 @@ class WandbLogger(RunLogger):
             reinit="create_new",  # neither joins nor ends a run that the process has open already
             settings=quiet_settings(wandb, self.flush_seconds),
         )
-        if mode == "offline":
-            where = mark.directory / "wandb" / "offline-run-*"
-            console.print(f"  W&B is offline; to send the run later: wandb sync {where}", markup=False)
+        later = f"offline; to send this run later: wandb sync {mark.directory / 'wandb' / 'offline-run-*'}"
+        console.print(f"  W&B: {wandb_run.url if mode == 'online' else later}", markup=False)
         return WandbRun(wandb_run, self, mark.directory)
 
     def _mode(self) -> Literal["online", "offline"]:
@@ -139,7 +139,7 @@ def has_key() -> bool:
 
 def quiet_settings(wandb: Any, flush_seconds: float) -> Any:
     """Return settings that print nothing, take no console output and no code, and write history often."""
-    settings = wandb.Settings(console="off", silent=True, disable_code=True, save_code=False)
+    settings = wandb.Settings(console="off", silent=True, disable_code=True, save_code=False, init_timeout=INIT_SECONDS)
     with suppress(AttributeError, ValueError):  # names with x_ may vanish: then W&B's own interval stands
         settings.x_transaction_log_flush_interval = float(flush_seconds)
     return settings

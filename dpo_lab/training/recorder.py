@@ -86,8 +86,9 @@ class Recorder:
             action()
         except Exception as error:
             self._lines.pop(key, None)
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             console.print(
-                f"  logger.{key} stopped ({type(error).__name__}: {error}), and this run goes on without it. "
+                f"  logger.{key} stopped ({reason}), and this run goes on without it. "
                 f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later.",
                 markup=False,
             )
