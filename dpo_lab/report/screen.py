@@ -112,7 +112,7 @@ def sample_line(prompt: str, before: str, after: str) -> str:
 
 def footer(report: str, commands: Sequence[str]) -> str:
     """Return the last line: where everything stands and what to try next."""
-    return f"all figures {report}\nnext: {'   |   '.join(commands)}"
+    return f"report {report}\nnext: {'   |   '.join(commands)}"
 
 
 def _with_interval(summary: Facts, name: str) -> str:

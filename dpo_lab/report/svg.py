@@ -3,7 +3,8 @@
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 332, 18, 146
 COLOURS = {"#000001": "var(--soft)", "#000002": "var(--line)", "#000011": "var(--series-1)", "#000012": "var(--series-2)"}
 """What matplotlib is told, and what the page reads instead."""
 SOFT, LINE, *SERIES = COLOURS
-MAX_LABELLED = 12  # rounds; more labels than that would run into each other
+ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.14, 0.05  # of the axis: a round narrower than its label has a shorter one, or none
 
 
 def line_chart(steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool = False) -> str:
@@ -29,23 +30,8 @@ def line_chart(steps: Sequence[float], series: Sequence[Sequence[float]], marks:
         marks: where rounds begin, the first included; lines break there. One mark is not drawn.
         share: whether the values are shares, shown from 0 to 1 whatever they are.
     """
-    figure, axes = _axes()
-    for colour, values in zip(SERIES, series, strict=False):
-        for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
-            inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high]
-            few = "o" if len(inside) < 10 else None
-            axes.plot(*zip(*inside, strict=True) if inside else ((), ()), color=colour, linewidth=1.4, marker=few, markersize=2.5)
-    if share:
-        axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("optimizer step", color=SOFT, labelpad=3)
-    axes.set_xlim(*_limits(steps))
-    for number, mark in enumerate(marks if len(marks) > 1 else (), start=1):
-        if number > 1:
-            axes.axvline(mark - 0.5, color=SOFT, linewidth=0.8, dashes=(2, 3))
-        if len(marks) <= MAX_LABELLED:
-            label = f"round {number}" if len(marks) <= 5 else str(number)
-            axes.text(mark, 1.03, label, transform=axes.get_xaxis_transform(), color=SOFT, fontsize=10)
-    return _svg(figure)
+    with _own_style():
+        return _svg(_line_figure(steps, series, marks, share=share))
 
 
 def x_range(steps: Sequence[float]) -> list[float]:
@@ -55,6 +41,63 @@ def x_range(steps: Sequence[float]) -> list[float]:
 
 def histogram(series: Sequence[Sequence[int]], x_label: str) -> str:
     """Return how often each size occurs, one or two outlines over common bins at least 1 wide."""
+    with _own_style():
+        return _svg(_histogram_figure(series, x_label))
+
+
+def tick(value: float, _position: int | None = None) -> str:
+    """Return a number as an axis shows it, short and without losing a digit that an axis uses.
+
+    >>> [tick(each) for each in (0, 0.25, -2, 1500, 25_000, 3_000_000, 0.0005, -2.75e-4)]
+    ['0', '0.25', '-2', '1500', '25k', '3M', '5e-4', '-2.75e-4']
+    """
+    size = abs(value)
+    for limit, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if size >= limit:
+            return f"{value / unit:.4g}{letter}"
+    if 0 < size < 1e-3:
+        digits, exponent = f"{value:.3e}".split("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{value:.4g}"
+
+
+def _limits(steps: Sequence[float]) -> tuple[float, float]:
+    return steps[0] - 0.5, max(steps[-1], steps[0] + 1) + 0.5
+
+
+@contextmanager
+def _own_style() -> Iterator[None]:
+    """Draw with matplotlib's defaults, whatever a matplotlibrc of the user says; text stays text."""
+    from matplotlib import rc_context, rcdefaults, rcParams
+
+    with rc_context():
+        rcdefaults()
+        rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "report"})
+        yield
+
+
+def _line_figure(steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool) -> "Figure":
+    figure, axes = _axes()
+    for colour, values in zip(SERIES, series, strict=False):
+        for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
+            inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high]
+            few = "o" if len(inside) < 10 else None
+            axes.plot(*zip(*inside, strict=True) if inside else ((), ()), color=colour, linewidth=1.4, marker=few, markersize=2.5)
+    if share:
+        axes.set_ylim(-0.03, 1.03)
+    axes.set_xlabel("optimizer step", color=SOFT, labelpad=3)
+    left, right = _limits(steps)
+    axes.set_xlim(left, right)
+    for number, (mark, end) in enumerate(pairwise([*marks, right]) if len(marks) > 1 else (), start=1):
+        if number > 1:
+            axes.axvline(mark - 0.5, color=SOFT, linewidth=0.8, dashes=(2, 3))
+        room = (end - mark) / (right - left)
+        label = f"round {number}" if room > ROOM_FOR_WORD else str(number) if room > ROOM_FOR_NUMBER else ""
+        axes.text(mark, 1.03, label, transform=axes.get_xaxis_transform(), color=SOFT, fontsize=10)
+    return figure
+
+
+def _histogram_figure(series: Sequence[Sequence[int]], x_label: str) -> "Figure":
     import numpy as np
 
     figure, axes = _axes()
@@ -67,27 +110,7 @@ def histogram(series: Sequence[Sequence[int]], x_label: str) -> str:
         axes.stairs(counts, edges, color=colour, linewidth=1.3)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(x_label, color=SOFT, labelpad=3)
-    return _svg(figure)
-
-
-def tick(value: float, _position: int | None = None) -> str:
-    """Return a number as an axis shows it, at most seven characters.
-
-    >>> [tick(each) for each in (0, 0.25, -2, 1500, 25_000, 3_000_000, 0.0005)]
-    ['0', '0.25', '-2', '1500', '25k', '3M', '5e-4']
-    """
-    size = abs(value)
-    for limit, unit, letter in ((1e6, 1e6, "M"), (1e4, 1e3, "k")):
-        if size >= limit:
-            return f"{value / unit:.4g}{letter}"
-    if 0 < size < 1e-3:
-        digits, exponent = f"{value:.1e}".split("e")
-        return f"{digits.removesuffix('.0')}e{int(exponent)}"
-    return f"{value:.4g}"
-
-
-def _limits(steps: Sequence[float]) -> tuple[float, float]:
-    return steps[0] - 0.5, max(steps[-1], steps[0] + 1) + 0.5
+    return figure
 
 
 def _axes() -> tuple["Figure", "Axes"]:
@@ -113,11 +136,8 @@ def _axes() -> tuple["Figure", "Axes"]:
 
 def _svg(figure: "Figure") -> str:
     """Return the drawing for a page: text stays text in the page's font, no ids that two drawings could share but equal ones."""
-    from matplotlib import rc_context
-
     file = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "report", "font.sans-serif": ["DejaVu Sans"]}):
-        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">', text, count=1)

@@ -2,6 +2,7 @@
 
 import re
 
+import matplotlib
 import pytest
 
 from dpo_lab.report.charts import Chart, curves, length_charts
@@ -29,6 +30,12 @@ def test_every_round_is_marked_where_it_begins() -> None:
     assert [len(re.findall("[ML]", line)) for line in lines] == [5, 5, 5], "no line goes from one round into the next"
 
 
+def test_a_round_too_short_for_its_label_has_a_shorter_one_or_none() -> None:
+    svg = line_chart(range(1, 101), [[0.5] * 100], [1, 50, 90, 99])
+    assert [label for label in labels(svg) if label in ("round 1", "round 2", "3", "round 4", "4")] == ["round 1", "round 2", "3"]
+    assert svg.count("stroke-dasharray") == 3
+
+
 def test_a_run_of_one_round_has_no_marks() -> None:
     svg = chart_of("Loss", [{"step": 1, "round": 1, "loss": 0.5}, {"step": 2, "round": 1, "loss": 0.4}]).svg
     assert "round 1" not in labels(svg)
@@ -45,6 +52,12 @@ def test_a_drawing_takes_its_colours_and_its_font_from_the_page() -> None:
     assert {"var(--series-1)", "var(--series-2)", "var(--soft)", "var(--line)"} <= set(re.findall(r"var\([^)]*\)", svg))
     assert not re.search(r"#[0-9a-f]{6}\b(?!\")", svg.replace("url(#", ""))
     assert "font-family" not in svg
+
+
+def test_a_style_of_the_user_changes_no_drawing() -> None:
+    before = line_chart([1, 2], [[0.0, 1.0]], [1])
+    with matplotlib.rc_context({"font.size": 30, "axes.grid": False, "lines.linestyle": ":", "svg.fonttype": "path"}):
+        assert line_chart([1, 2], [[0.0, 1.0]], [1]) == before
 
 
 def test_colours_that_the_page_replaces_are_no_part_of_each_other() -> None:
