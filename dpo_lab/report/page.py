@@ -73,9 +73,8 @@ def _cut(text: object) -> str:
 
 def _differences(record: RunRecord) -> list[dict[str, str]] | None:
     """Return which values differ from the defaults, none perhaps; None where that is not recorded."""
-    if "differences" not in record.run:
-        return None
-    return [{name: exact(each[name]) for name in ("key", "default", "value")} for each in record.run["differences"]]
+    found = record.run.get("differences")
+    return found if found is None else [{name: exact(each[name]) for name in ("key", "default", "value")} for each in found]
 
 
 def _environment_of(record: RunRecord) -> dict[str, str]:

@@ -112,6 +112,11 @@ def test_differences_from_the_defaults_come_before_the_whole_configuration(full:
     assert 0 < full.index("differs from the defaults") < full.index("The whole configuration") < full.index("loss.class")
 
 
+def test_a_run_without_recorded_differences_is_not_said_to_have_none(tmp_path: Path) -> None:
+    assert "Nothing differs" in written(tmp_path, run={"differences": []})
+    assert "differs" not in Page(written(tmp_path, run={"differences": None}, config={"seed": 0})).text
+
+
 def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     (tmp_path / "screen.txt").write_text(HOSTILE)
     metrics, config = rows(more={HOSTILE: 1.0}), {"path": HOSTILE, HOSTILE: 1}
