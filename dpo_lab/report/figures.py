@@ -102,7 +102,7 @@ def rounds_table(rounds: list[dict[str, Any]], summary: Summary) -> dict[str, di
     for each in rounds:
         for name, value in each.items():
             if name != "number":
-                found.setdefault(name, {})[int(each["number"])] = value
+                found.setdefault(TITLES.get(name, name), {})[int(each["number"])] = value
     numbers = sorted({each for values in found.values() for each in values})
     return {name: {each: number(values.get(each, "")) for each in numbers} for name, values in found.items()} or None
 
@@ -131,4 +131,5 @@ def flattened(value: object, name: str = "") -> dict[str, str]:
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else "an unknown share"
+    """Return a share as it would be rounded to two digits elsewhere: .525 is .53 and 53 %."""
+    return f"{100 * float(f'{share:.2f}'):.0f}\N{NO-BREAK SPACE}%" if math.isfinite(share) else "an unknown share"

@@ -22,6 +22,10 @@ def rate(name: str, value: float, low: float, high: float) -> dict[str, float]:
         ),
         (rate("eval/accuracy", 0.3, 0.2, 0.4), "Worse than chance: "),
         ({**rate("eval/accuracy", 0.9, 0.6, 1.0), "eval/note": "8 held-out pairs are too few"}, "Cannot tell. 8 held-out pairs"),
+        (
+            rate("win_rate", 0.525, 0.375, 0.671),
+            "No clear difference: answers to held-out prompts win against the old ones in 53 %",
+        ),
         ({"win_rate": 0.9}, "Answers to held-out prompts win"),
         ({"loss": 0.5}, "Nothing held out was evaluated"),
         ({}, "This run has no figures"),
@@ -46,7 +50,9 @@ def test_a_loss_on_held_out_pairs_stands_beside_the_loss_before() -> None:
 
 
 def test_rounds_join_what_was_trained_and_what_was_evaluated() -> None:
-    table = rounds_table([{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597}], {"gold/round_2": 0.9, "kl": 5.0})
+    table = rounds_table(
+        [{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597, "gold": 0.9}], {"gold/round_2": 0.9, "kl": 5.0}
+    )
     assert table == {"gold reward": {1: "", 2: "0.9"}, "pairs": {1: "600", 2: "597"}}
 
 
