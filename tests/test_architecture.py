@@ -14,7 +14,7 @@ FILES = sorted(
     for path in (ROOT / "train.py", *(each for name in ("dpo_lab", "scripts", "tests") for each in (ROOT / name).rglob("*.py")))
 )
 
-BASE = ("components", "records", "artifacts", "seeding", "progress", "metrics", "environment", "world")
+BASE = ("components", "records", "artifacts", "seeding", "progress", "continuing", "metrics", "environment", "world")
 LAYERS: tuple[tuple[str, ...], ...] = (
     BASE,
     ("data", "models"),

@@ -1,10 +1,11 @@
 """How far a policy has moved: the Kullback-Leibler divergence to another model, on the policy's own answers."""
 
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 
+from dpo_lab.continuing import Keep, make_now
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import promoted
 from dpo_lab.scoring.passes import batches_of
@@ -13,18 +14,19 @@ from dpo_lab.tokens.store import TokenStore
 
 
 @torch.no_grad()
-def divergence(
-    policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit, advance: Callable[[int], None] = lambda count: None
-) -> torch.Tensor:
+def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit, keep: Keep = make_now) -> torch.Tensor:
     """Return an estimate of KL(policy || other) per response of a store, in nats, shape (responses,).
 
     The Rao-Blackwell estimate: at every position of an answer that the policy drew, the exact divergence of the two
     next-token distributions, summed over the answer (Amini et al. 2025, arXiv:2504.10637). It is never negative per
     token and needs a quarter of the samples that log-ratios need.
+
+    Args:
+        keep: every batch is computed through it, with its responses as rows.
     """
-    total = torch.zeros(store.num_responses, dtype=torch.float64)
     device = next(policy.parameters()).device
-    for responses in batches_of(store, fit.layout):
+
+    def of_batch(responses: list[int]) -> list[float]:
         batch = fit.layout.rows(store, responses)
         moved = batch.to(device)
         chunks = (response_logits(model, moved, own_logits=fit.own_logits) for model in (policy, other))
@@ -32,7 +34,12 @@ def divergence(
         for logits in zip(*chunks, strict=True):
             ours, theirs = (promoted(each).log_softmax(-1) for each in logits)
             per_token.append((ours.exp() * (ours - theirs)).sum(-1).double().cpu())
-        owner = batch.responses.repeat_interleave(batch.counts)
-        total.index_add_(0, owner, torch.cat(per_token))
-        advance(len(batch.counts))
+        owner = torch.arange(len(responses)).repeat_interleave(batch.counts)
+        total = torch.zeros(len(responses), dtype=torch.float64).index_add_(0, owner, torch.cat(per_token))
+        numbers: list[float] = total.tolist()
+        return numbers
+
+    total = torch.zeros(store.num_responses, dtype=torch.float64)
+    for responses in batches_of(store, fit.layout):
+        total[responses] = torch.tensor(keep(responses, partial(of_batch, responses)), dtype=torch.float64)
     return total

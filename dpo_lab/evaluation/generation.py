@@ -2,20 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
 from dpo_lab.components import component
+from dpo_lab.continuing import kept_part
 from dpo_lab.data.base import Prompts
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.divergence import divergence
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
 from dpo_lab.models.load import Loaded, evaluating
-from dpo_lab.progress import part
-from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.ranking.base import Ranker, Verdict, rank_kept
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.scoring.fitting import fitted, made_ready
@@ -63,15 +64,21 @@ class GenerationEvaluation(Evaluation):
         """Return the prompts that are answered."""
         return self.prompts.held_out()[: self.max_prompts]
 
-    def answers(self, loaded: Loaded, seed: int, name: str) -> Answers:
-        """Return a model's judged answers; `name` is what the progress calls it."""
+    def answers(self, loaded: Loaded, seed: int, name: str, directory: Path) -> Answers:
+        """Return a model's judged answers.
+
+        Args:
+            name: what the progress calls it.
+            directory: where answers and verdicts are kept as they are made, for a call after a kill.
+        """
         prompts = self.held_out()
         ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
-        with evaluating(loaded.model) as model, part(f"evaluate {name}", len(prompts)) as shown:
+        with evaluating(loaded.model) as model, kept_part(f"evaluate {name}", len(prompts), directory) as keep:
             draw = derive(seed, "evaluate", name)
-            drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, advance=shown.advance)
+            drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, keep=keep)
         candidates = decoded(prompts, drawn, loaded)
-        verdicts = self.judge.rank(candidates)
+        with kept_part(f"judge {name}", len(prompts), directory) as keep:
+            verdicts = rank_kept(self.judge, candidates, keep)
         scored = [replace(each, scores=verdict.scores) for each, verdict in zip(candidates, verdicts, strict=True)]
         store, index = tokenise_answers(ids, drawn)
         return Answers(scored, verdicts, store, [response for each in index for response in each])
@@ -84,15 +91,26 @@ class GenerationEvaluation(Evaluation):
         return means
 
     def comparison(
-        self, policy: Loaded, before: Loaded, answers: Answers, answers_before: Sequence[Candidates], layout: Layout
+        self,
+        policy: Loaded,
+        before: Loaded,
+        answers: Answers,
+        answers_before: Sequence[Candidates],
+        layout: Layout,
+        directory: Path,
     ) -> dict[str, float]:
-        """Return win rate against the model before, with its Wilson 95 % interval, and KL to it."""
+        """Return win rate against the model before, with its Wilson 95 % interval, and KL to it.
+
+        Args:
+            directory: where divergences are kept as they are computed, for a call after a kill.
+        """
         win_rate = share_of_wins(answers.candidates, answers_before)
         low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
         fit = fitted(policy.model, layout, answers.store)
         other = made_ready(before.model, fit, answers.store)
-        with evaluating(policy.model), evaluating(other), part("KL", answers.store.num_responses) as shown:
-            kl = divergence(policy.model, other, answers.store, fit, shown.advance)
+        responses = answers.store.num_responses
+        with evaluating(policy.model), evaluating(other), kept_part("KL", responses, directory, "responses") as keep:
+            kl = divergence(policy.model, other, answers.store, fit, keep)
         return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}
 
 

@@ -1,23 +1,24 @@
 """Evaluation on held-out pairs: loss, accuracy and margin of the policy against the reference."""
 
+from pathlib import Path
 from typing import ClassVar
 
 import torch
 from torch import nn
 
 from dpo_lab.components import component
+from dpo_lab.continuing import kept_part
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverPairs
-from dpo_lab.progress import part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.none import ZeroScorer
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import PairLogps
-from dpo_lab.scoring.passes import score_store, scorer_of
+from dpo_lab.scoring.passes import keeping, score_store, scorer_of
 from dpo_lab.tokens.labels import labels_of
 from dpo_lab.tokens.store import TokenStore
 
@@ -38,21 +39,25 @@ class PreferenceEvaluation(Evaluation):
         loss: PreferenceLoss,
         store: TokenStore,
         fit: Fit,
+        directory: Path | None = None,
     ) -> dict[str, float]:
         """Return the figures of a policy in eval mode on a store's pairs.
 
         The loss before is that of a policy that equals the reference; without a reference, or
         where the loss takes the policy's full softmax, it is not known.
         Every response is scored once, whatever number of pairs it stands in; means are over pairs.
+
+        Args:
+            directory: where log-probabilities are kept as they are computed, for a call after a kill; None keeps nothing.
         """
         device = next(policy.parameters()).device
         pairs, labels = torch.from_numpy(store.pairs.copy()), labels_of(store, torch.arange(store.num_pairs))
         ours_of = scorer_of(policy, own_logits=fit.own_logits, full_softmax=loss.needs_full_softmax)
-        with part("evaluate", 2 * store.num_responses) as shown:
-            ours, theirs = (
-                PairLogps(score_store(scorer, store, fit.layout, device, shown.advance), pairs, labels)
-                for scorer in (ours_of, reference.to(device))
-            )
+        both = []
+        for name, scorer in (("policy", ours_of), ("reference", reference.to(device))):
+            with kept_part(f"evaluate {name}", store.num_responses, directory, "responses") as keep:
+                both.append(PairLogps(score_store(keeping(scorer, keep), store, fit.layout, device), pairs, labels))
+        ours, theirs = both
         has_reference = not isinstance(reference, ZeroScorer)
         losses = loss(ours, theirs)
         means = MeanOverPairs()

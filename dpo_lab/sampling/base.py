@@ -1,12 +1,13 @@
 """The contract of a sampler."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from torch import nn
 
 from dpo_lab.components import Component
+from dpo_lab.continuing import Keep, make_now
 
 
 class Sampler(Component, ABC):
@@ -24,7 +25,7 @@ class Sampler(Component, ABC):
         seed: int,
         *,
         num_samples: int | None = None,
-        advance: Callable[[int], None] = lambda count: None,
+        keep: Keep = make_now,
     ) -> list[list[list[int]]]:
         """Return the answers to each prompt as token ids, end token included when the model gave one.
 
@@ -34,5 +35,6 @@ class Sampler(Component, ABC):
             prompts: token ids of each prompt, as the chat template renders it for generation.
             seed: equal seeds give equal answers on one machine.
             num_samples: answers per prompt, instead of the sampler's own number.
-            advance: told how many prompts were answered, as they are.
+            keep: every batch is drawn through it, with the positions of its prompts as rows; a batch's answers depend on
+                its prompts and the seed, not on the batches before, so that those that were kept need not be drawn again.
         """

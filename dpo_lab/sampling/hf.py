@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Annotated, Any
 
 import torch
@@ -9,6 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
 from dpo_lab.components import component
+from dpo_lab.continuing import Keep, make_now
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.seeding import derive
 
@@ -39,7 +41,7 @@ class HFSampler(Sampler):
         seed: int,
         *,
         num_samples: int | None = None,
-        advance: Callable[[int], None] = lambda count: None,
+        keep: Keep = make_now,
     ) -> list[list[list[int]]]:
         """Return the answers to each prompt; prompts of like length share a batch, so that little is padded."""
         count = num_samples or self.num_samples
@@ -49,10 +51,10 @@ class HFSampler(Sampler):
         with few_threads(model):
             for start in range(0, len(order), per_batch):
                 chosen = order[start : start + per_batch]
-                drawn = self._draw(model, tokenizer, [prompts[index] for index in chosen], count, derive(seed, "answers", start))
+                batch, its_seed = [prompts[index] for index in chosen], derive(seed, "answers", start)
+                drawn = keep(chosen, partial(self._draw, model, tokenizer, batch, count, its_seed))
                 for position, index in enumerate(chosen):
                     answers[index] = drawn[position * count : (position + 1) * count]
-                advance(len(chosen))
         return answers
 
     def _draw(self, model: Any, tokenizer: Any, prompts: list[Sequence[int]], count: int, seed: int) -> list[list[int]]:

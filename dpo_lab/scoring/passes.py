@@ -1,10 +1,12 @@
 """Passes over all responses of a token store, without gradients."""
 
+import base64
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.continuing import Keep
 from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.layouts.budget import fill
 from dpo_lab.scoring.logps import ResponseLogps
@@ -58,6 +60,25 @@ def score_store(
 def scorer_of(model: nn.Module, *, own_logits: bool, full_softmax: bool = False) -> Callable[[ResponseBatch], ResponseLogps]:
     """Return the function that scores a batch under a model."""
     return lambda batch: score(model, batch, own_logits=own_logits, full_softmax=full_softmax)
+
+
+def keeping(scorer: Callable[[ResponseBatch], ResponseLogps], keep: Keep) -> Callable[[ResponseBatch], ResponseLogps]:
+    """Return a scorer whose batches go through `keep`, with their responses as rows; its numbers are float32 on the CPU.
+
+    The numbers are kept as the text of their bits: exact, in a quarter of the characters that their digits would take.
+    """
+
+    def text_of(batch: ResponseBatch) -> str:
+        logps = scorer(batch)
+        columns = [logps.per_token] if logps.log_sum_squares is None else [logps.per_token, logps.log_sum_squares]
+        return base64.b64encode(torch.stack(columns).float().cpu().numpy().tobytes()).decode()
+
+    def kept(batch: ResponseBatch) -> ResponseLogps:
+        text = keep(batch.responses.tolist(), lambda: text_of(batch))
+        columns = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.float32).view(-1, len(batch.targets))
+        return ResponseLogps(columns[0], batch.counts.cpu(), columns[1] if len(columns) == 2 else None)
+
+    return kept
 
 
 def token_positions(ends: Tensor, responses: Tensor, num_tokens: int) -> Tensor:

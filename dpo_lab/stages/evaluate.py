@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.continuing import remove_kept
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.models.load import ModelOnDisk, evaluating
@@ -41,15 +42,16 @@ def evaluate_answers(
     def produce(directory: Path) -> dict[str, Any]:
         device = train.trainer.device()
         loaded = policy.loaded(device)
-        answers = evaluation.answers(loaded, train.seed, "after" if before_made else "before")
+        answers = evaluation.answers(loaded, train.seed, "after" if before_made else "before", directory)
         write_jsonl(directory / ANSWERS, (each.to_record() for each in answers.candidates))
         figures = evaluation.figures(answers)
         if before_made:
             others = read_answers(before_made)
-            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, train.layout)
+            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, train.layout, directory)
+        remove_kept(directory)
         return figures
 
-    return plan.make(produce, force=train.force)
+    return plan.make(produce, force=train.force, resume=True)
 
 
 def read_answers(artifact: Artifact) -> list[Candidates]:
@@ -79,6 +81,8 @@ def evaluate_pairs(
         with train.precision.autocast(device), evaluating(model):
             scorer, _ = train.reference.scorer(frozen, store, fit, root=train.outputs, name=f"{name}-held-out")
             scorer.follow(model)
-            return evaluation.figures(model, scorer, train.loss, store, fit)
+            figures = evaluation.figures(model, scorer, train.loss, store, fit, directory)
+        remove_kept(directory)
+        return figures
 
-    return plan.make(produce, force=train.force)
+    return plan.make(produce, force=train.force, resume=True)

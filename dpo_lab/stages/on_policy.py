@@ -9,11 +9,11 @@ from pydantic import Field
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import component
+from dpo_lab.continuing import kept_part, remove_kept
 from dpo_lab.data.base import Data, Order, Prompts, Truncation
 from dpo_lab.evaluation.generation import decoded
 from dpo_lab.models.load import ModelOnDisk, evaluating
-from dpo_lab.progress import part
-from dpo_lab.ranking.base import Ranker
+from dpo_lab.ranking.base import Ranker, rank_kept
 from dpo_lab.ranking.pairing import Pairing
 from dpo_lab.records import Candidates, PreferencePair, Prompt, read_jsonl, write_jsonl
 from dpo_lab.sampling.base import Sampler
@@ -73,31 +73,32 @@ def make_pairs(
     def sample(directory: Path) -> dict[str, Any]:
         loaded = policy.loaded(device)
         ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
-        with evaluating(loaded.model) as model, part("sample", len(prompts)) as shown:
-            drawn = data.sampler.sample(model, loaded.tokenizer, ids, derive(seed, "sample"), advance=shown.advance)
+        with evaluating(loaded.model) as model, kept_part("sample", len(prompts), directory) as keep:
+            drawn = data.sampler.sample(model, loaded.tokenizer, ids, derive(seed, "sample"), keep=keep)
         origin = {"model": policy.id, "seed": seed, "sampling": data.sampler.content()}
         write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in decoded(prompts, drawn, loaded)))
+        remove_kept(directory)
         return {
             "prompts": len(prompts),
             "answers": sum(map(len, drawn)),
             "tokens": sum(len(one) for each in drawn for one in each),
         }
 
-    candidates = sampling.make(sample, force=force)
+    candidates = sampling.make(sample, force=force, resume=True)
     judged = {"candidates": candidates.id, "ranker": data.ranker.content(), "pairing": data.pairing.content()}
     ranking = Plan(root, "pairs", name, judged, parents=[candidates.id])
 
     def rank(directory: Path) -> dict[str, Any]:
         sets = [Candidates.from_record(record) for record in read_jsonl(candidates.path / CANDIDATES)]
-        with part("rank", len(sets)) as shown:
-            verdicts = data.ranker.rank(sets)
-            shown.advance(len(sets))
+        with kept_part("rank", len(sets), directory) as keep:
+            verdicts = rank_kept(data.ranker, sets, keep)
         scored = [replace(each, scores=verdict.scores) for each, verdict in zip(sets, verdicts, strict=True)]
         pairs = data.pairing.pairs(scored, data.ranker)
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
+        remove_kept(directory)
         return {"prompts": len(sets), "pairs": len(pairs)}
 
-    ranked = ranking.make(rank, force=force)
+    ranked = ranking.make(rank, force=force, resume=True)
     pairs = [PreferencePair.from_record(record) for record in read_jsonl(ranked.path / PAIRS)]
     return MadePairs(pairs, candidates, ranked)

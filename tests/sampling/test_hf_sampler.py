@@ -1,5 +1,6 @@
 """Sampling: equal to the library's generate, cut where it must be, reproducible, from the right distribution."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -61,3 +62,21 @@ def test_top_p_draws_from_the_smallest_likely_set_alone(model: Any, tokenizer: A
     answers = draw(model, tokenizer, num_samples=500, max_new_tokens=1, top_p=0.3)[0]
     assert {answer[0] for answer in answers} <= set(inside)
     assert len({answer[0] for answer in answers}) > 1
+
+
+def test_a_batchs_answers_do_not_depend_on_the_batches_before(model: nn.Module, tokenizer: Any) -> None:
+    whole = draw(model, tokenizer, num_samples=2, batch_size=2)
+    for wanted in range(len(PROMPTS)):
+        made: list[int] = []
+
+        def keep(rows: Sequence[int], make: Callable[[], Any], wanted: int = wanted, made: list[int] = made) -> Any:
+            if wanted not in rows:
+                return [[0]] * 2 * len(rows)
+            made.extend(rows)
+            return make()
+
+        with evaluating(model):
+            sampler = HFSampler(num_samples=2, batch_size=2, max_new_tokens=12)
+            alone = sampler.sample(model, tokenizer, PROMPTS, 0, keep=keep)
+        assert made == [wanted]
+        assert alone[wanted] == whole[wanted]

@@ -1,0 +1,93 @@
+"""Parts that go on after a kill: what each batch of rows gave is kept on disk until the artifact is finished."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.progress import console, part
+
+KEPT = "kept"  # a directory of the unfinished artifact
+
+Keep = Callable[[Sequence[int], Callable[[], Any]], Any]
+"""Given a batch's rows and a function that makes its result (plain data), returns the result, kept before or made now."""
+
+
+def make_now(rows: Sequence[int], make: Callable[[], Any]) -> Any:
+    """Return what a batch gives, keeping nothing.
+
+    >>> make_now([0, 1], lambda: ["yes", "no"])
+    ['yes', 'no']
+    """
+    return make()
+
+
+@contextmanager
+def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompts") -> Iterator[Keep]:
+    """Show a part's progress while the block runs, and keep the result of each of its batches.
+
+    A result is found again by the rows of its batch alone: what else it depends on is covered by the id of the artifact,
+    or stands in `name`. Only results are kept that are the same whichever batches were made before.
+
+    Args:
+        name: names the part on the screen, and its file: no two parts of an artifact share one.
+        total: rows of all batches.
+        directory: of the artifact, made with `Plan.make(resume=True)`; `remove_kept` clears it. None keeps nothing.
+        rows: what the rows are called.
+    """
+    path = directory and directory / KEPT / f"{name.replace(' ', '_')}.jsonl"
+    found = _read(path) if path else {}
+    if found:
+        console.print(f"  {name} goes on: {sum(map(len, found))} of {total} {rows} are there", markup=False)
+
+    with part(name, total) as shown:
+
+        def keep(batch: Sequence[int], make: Callable[[], Any]) -> Any:
+            key = tuple(batch)
+            if key in found:
+                result = found.pop(key)
+            else:
+                result = make()
+                if path:
+                    _append(path, [key, result])
+            shown.advance(len(key))
+            return result
+
+        yield keep
+
+
+def remove_kept(directory: Path) -> None:
+    """Remove what an artifact's parts have kept: nothing of it belongs to the finished artifact."""
+    shutil.rmtree(directory / KEPT, ignore_errors=True)
+
+
+def _append(path: Path, line: Any) -> None:
+    """Add a line that outlives a kill, and a power cut; either may leave its beginning alone, which `_read` cuts."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as file:
+        file.write(json.dumps(line).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read(path: Path) -> dict[tuple[int, ...], Any]:
+    """Return the kept results by their rows; a line that was cut, and all after it, is removed from the file."""
+    found: dict[tuple[int, ...], Any] = {}
+    if not path.exists():
+        return found
+    whole = 0
+    with path.open("rb+") as file:
+        for line in file:
+            try:
+                batch, result = json.loads(line)
+            except ValueError:
+                break
+            if not line.endswith(b"\n"):
+                break
+            found[tuple(batch)] = result
+            whole += len(line)
+        file.truncate(whole)
+    return found
