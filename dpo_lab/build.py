@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Protocol, cast
 
 from hydra.errors import InstantiationException
@@ -83,20 +83,30 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     return cast(dict[str, Any], plain(OmegaConf.to_container(of_stage)))
 
 
-def differences(config: Mapping[str, Any], default: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return {key, default, value} of every value that differs between two resolved configurations.
+def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str = "") -> list[dict[str, Any]]:
+    """Return {key, default, value} of every value that is not what a stage's default configuration has there.
 
-    Where another class stands, its `_target_` says so: values that only the default's class has are not listed.
+    Where another class stands, its `_target_` says so; values that the default has not are compared with the class's own.
 
-    >>> differences({"beta": 0.3, "tau": 1}, {"beta": 0.1, "alpha": 2})
-    [{'key': 'beta', 'default': 0.1, 'value': 0.3}, {'key': 'tau', 'default': None, 'value': 1}]
+    >>> differences({"beta": 0.3, "data": {"rounds": 2}}, {"beta": 0.1, "data": {"rounds": 2}})
+    [{'key': 'beta', 'default': 0.1, 'value': 0.3}]
     """
-    before, absent = dict(leaves(default)), object()
-    return [
-        {"key": key, "default": before.get(key), "value": value}
-        for key, value in leaves(config)
-        if before.get(key, absent) != value
-    ]
+    before = {**own_defaults(config.get("_target_")), **default}
+    found: list[dict[str, Any]] = []
+    for name, value in config.items():
+        key, other = f"{part}.{name}" if part else name, before.get(name)
+        if isinstance(value, Mapping):
+            found += differences(value, other if isinstance(other, Mapping) else {}, key)
+        elif name not in before or value != other:
+            found.append({"key": key, "default": other, "value": value})
+    return found
+
+
+def own_defaults(target: str | None) -> dict[str, Any]:
+    """Return the defaults of a class's fields as plain data, empty if it is no dataclass."""
+    kind = get_class(target) if target else None
+    own = fields(kind) if is_dataclass(kind) else ()
+    return {field.name: plain(field.default) for field in own if field.default is not MISSING}
 
 
 # ---------------------------------------------------------------- values that a class refuses

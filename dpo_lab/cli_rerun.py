@@ -14,13 +14,13 @@ from dpo_lab.build import build_again, resolved, shown
 from dpo_lab.cli_arguments import CommandLine, key_of
 from dpo_lab.cli_jobs import Session
 from dpo_lab.components import ConfigError, RunError
-from dpo_lab.environment import Call, answering, environment
+from dpo_lab.environment import Call, answering
 from dpo_lab.keys import leaves
 from dpo_lab.paths import nearest
 
 CALL, RUN, SUMMARY = "call.json", "run.json", "summary.json"
 NO_FIGURE = ("seconds/", "time/")  # how long it took
-NO_REASON = ("started", "cwd", "memory")  # of an environment: what figures do not depend on
+NO_REASON = ("started", "cwd", "memory", "variables.OMP_NUM_THREADS")  # of an environment; threads are told by `threads`
 MOST_ROWS, LONGEST = 20, 24
 
 
@@ -68,7 +68,7 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
             made_by = f"It was made by version {run.manifest['code']}; this is {__version__}"
             raise ConfigError(f"{run.directory} cannot be repeated by this version: {error} {made_by}.") from error
         summary = stage.run()
-        compare(run, json.loads(json.dumps(summary)), json.loads(json.dumps(stage.content())))
+        compare(run, json.loads(json.dumps(summary)), json.loads(json.dumps(stage.content())), environment_of(stage.outputs))
 
 
 # ---------------------------------------------------------------- what is recorded
@@ -105,14 +105,22 @@ def read(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def environment_of(outputs: Path) -> dict[str, Any]:
+    """Return the environment of the newest run below an outputs directory, which may be older than this process."""
+    runs = sorted((outputs / "train").glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime)
+    found: dict[str, Any] = read(runs[-1]).get("environment", {}) if runs else {}
+    return found
+
+
 # ---------------------------------------------------------------- the comparison
-def compare(run: Recorded, summary: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+def compare(run: Recorded, summary: Mapping[str, Any], content: Mapping[str, Any], now_in: Mapping[str, Any]) -> None:
     """Print which figures of a run and of its repetition differ, or that none does.
 
     Args:
         run: the recorded run.
         summary: figures of the new run.
         content: what determines them.
+        now_in: the environment that it was made in.
 
     Raises:
         RunError: if some differ; names what else does.
@@ -131,7 +139,7 @@ def compare(run: Recorded, summary: Mapping[str, Any], content: Mapping[str, Any
     if len(rows) > MOST_ROWS:
         sys.stdout.write(f"  and {len(rows) - MOST_ROWS} more\n")
     sys.stdout.flush()
-    raise RunError(f"{len(rows)} of {len(names)} figures differ. {likely_reason(run, content)}")
+    raise RunError(f"{len(rows)} of {len(names)} figures differ. {likely_reason(run, content, now_in)}")
 
 
 def figures(summary: Mapping[str, Any]) -> dict[str, float]:
@@ -154,15 +162,15 @@ def row(name: str, before: float | None, now: float | None) -> tuple[str, str, s
     return name, recorded, newest, difference
 
 
-def likely_reason(run: Recorded, content: Mapping[str, Any]) -> str:
+def likely_reason(run: Recorded, content: Mapping[str, Any], now_in: Mapping[str, Any]) -> str:
     """Return what differs between a run and its repetition beside the figures."""
     if changed := changes(run.manifest["content"], content):
         return f"It is another run by now, whose files or classes were changed: {changed}."
-    if not run.environment:
+    if not run.environment or not now_in:
         return f"The run does not record its environment ({RUN}), which is the likely reason: packages, threads, processor."
-    if changed := changes(reasons(run.environment), reasons(environment())):
+    if changed := changes(reasons(run.environment), reasons(now_in)):
         return f"The likely reason is the environment: {changed}."
-    return "The recorded environment is the same; code that was changed but not committed, or a GPU's kernels, may do this."
+    return "Both environments are the same; code that was changed and not committed, or a GPU's kernels, may do this."
 
 
 def reasons(recorded: Mapping[str, Any]) -> dict[str, Any]:

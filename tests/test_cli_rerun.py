@@ -1,7 +1,6 @@
-"""`rerun=DIR` repeats a finished run from its directory; a stage knows the call it answers. The training is a double here."""
+"""`rerun=DIR` repeats a finished run from its directory. The training is a double here."""
 
 import json
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import pytest
 
 from dpo_lab.artifacts import Plan
 from dpo_lab.cli import main, train
+from dpo_lab.cli_rerun import short
 from dpo_lab.environment import Call, current_call, environment
 from dpo_lab.stages.train import Train
 
@@ -110,6 +110,7 @@ def test_figures_that_differ_are_shown_with_the_likely_reason(capsys: pytest.Cap
     packages = environment()["packages"]
     ENVIRONMENT.update(threads=64, packages={**packages, "torch": "1.0"}, cpu="i486", started="earlier", cwd="/elsewhere")
     directory = recorded()
+    ENVIRONMENT.clear()
     FIGURES.update({"kl": 5.25, "win_rate": 0.9})
     assert train([f"rerun={directory}"]) == 1
     shown = capsys.readouterr()
@@ -123,6 +124,19 @@ def test_figures_that_differ_are_shown_with_the_likely_reason(capsys: pytest.Cap
     assert f"threads 64 -> {environment()['threads']}" in shown.err
     assert "started" not in shown.err
     assert "cwd" not in shown.err
+
+
+def test_the_reason_is_looked_for_in_the_environment_of_the_rerun_not_of_who_looks_at_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    directory = recorded()
+    ENVIRONMENT.update(cpu="i486")
+    FIGURES.update({"kl": 5.25})
+    assert train([f"rerun={directory}"]) == 1
+    ENVIRONMENT.clear()
+    assert train([f"rerun={directory}"]) == 1
+    assert len(RAN) == 2
+    assert capsys.readouterr().err.count(f"environment: cpu {short(environment()['cpu'])} -> i486.") == 2
 
 
 def test_data_that_changed_since_is_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,83 +210,3 @@ def test_rerun_needs_a_directory_and_the_stage_train(capsys: pytest.CaptureFixtu
 def test_the_help_of_train_names_rerun(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == main(["pretrain", "--help"]) == 0
     assert capsys.readouterr().out.count("repeat a run     rerun=outputs/train/NAME") == 1
-
-
-# ---------------------------------------------------------------- what a stage knows of its call
-def test_a_call_holds_the_command_as_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    words = ["loss=ipo", "notes='it works'", "hydra.verbose=false", "tags=[a,b]"]
-    assert train(words) == 0
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/dpo-lab"])
-    assert main(["train", *words, "force=true"]) == 0
-    assert shlex.split(CALLS[0].command) == ["python", "train.py", *words]
-    assert shlex.split(CALLS[1].command) == ["dpo-lab", "train", *words, "force=true"]
-    assert CALLS[0].overrides == ("loss=ipo", "notes='it works'", "tags=[a,b]")
-    assert CALLS[0].cwd == str(Path.cwd())
-    assert current_call() is None
-
-
-def test_differences_are_the_values_that_are_not_the_stage_s_own() -> None:
-    assert train(["loss=ipo", "recipe.lr=0.002", "trainer.epochs=2", "tags=[a]"]) == 0
-    assert {each["key"]: (each["default"], each["value"]) for each in CALLS[0].differences} == {
-        "loss._target_": ("dpo_lab.losses.dpo.DPOLoss", "dpo_lab.losses.ipo.IPOLoss"),
-        "loss.reduction": ("sum", "mean"),
-        "optim.lr": (0.0005, 0.002),
-        "tags": ([], ["a"]),
-    }
-
-
-def test_a_run_by_defaults_differs_in_nothing() -> None:
-    assert train([]) == 0
-    assert CALLS[0].differences == ()
-
-
-def test_a_job_of_a_multirun_has_the_command_that_does_it_alone(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["-m", "loss=dpo,ipo", "recipe.beta=0.2", "notes='a, b'"]) == 0
-    assert train(["sweep=losses", "seed=7", "-m"]) == 0
-    commands = [shlex.split(call.command) for call in CALLS]
-    assert commands[1] == ["python", "train.py", "loss=ipo", "recipe.beta=0.2", "notes='a, b'"]
-    assert commands[3] == ["python", "train.py", "loss=ipo", "seed=7", "sweep=losses", "hydra.mode=RUN"]
-    for words, stage in zip(commands, list(RAN), strict=True):
-        RAN.clear()
-        assert train([*words[2:], "force=true"]) == 0
-        assert [one.content() for one in RAN] == [stage.content()]
-
-
-def test_jobs_of_a_multirun_belong_to_the_group_of_their_sweep() -> None:
-    assert train(["-m", "seed=0,1"]) == 0
-    assert train(["-m", "seed=2,3", "group=mine"]) == 0
-    assert train(["seed=4"]) == 0
-    directories = [path.name for path in Path("outputs/sweep").iterdir()]
-    assert [stage.group for stage in RAN[2:]] == ["mine", "mine", None]
-    assert {stage.group for stage in RAN[:2]} <= set(directories)
-    assert len({stage.group for stage in RAN[:2]}) == 1
-
-
-# ---------------------------------------------------------------- the figure by which runs are compared
-def test_the_table_of_a_multirun_shows_the_optimized_metric(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["-m", "seed=0,1"]) == 0
-    assert train(["-m", "seed=0,1", "optimized_metric=kl", "force=true"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "finished  " in line]
-    assert [line[-2:] for line in lines] == [["gold/after", "0.75"]] * 2 + [["kl", "5.5"]] * 2
-
-
-def test_a_figure_that_turns_out_to_be_missing_fails_the_job_and_keeps_the_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["optimized_metric=win_rate"]) == 1
-    assert capsys.readouterr().err == (
-        "error: optimized_metric=win_rate: the run is finished and kept, but its summary has no such figure: "
-        "its pairs lack the labels that it needs, or none are held out. It has: gold/after, kl, eval/note.\n"
-    )
-
-
-def test_a_sweeper_gets_the_optimized_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from hydra._internal.core_plugins import basic_sweeper
-
-    values: list[Any] = []
-    sweep = basic_sweeper.BasicSweeper.sweep
-    monkeypatch.setattr(
-        basic_sweeper.BasicSweeper,
-        "sweep",
-        lambda self, arguments: values.extend(job.return_value for batch in sweep(self, arguments) for job in batch),
-    )
-    assert train(["-m", "seed=0,1", "optimized_metric=kl"]) == 0
-    assert values == [5.5, 5.5]
