@@ -82,6 +82,8 @@ class Plan:
     """All that determines the result, as plain data."""
     parents: Sequence[str] = ()
     """Ids of the artifacts it is made from; they belong to `content` too where they matter."""
+    apart: Sequence[str] = ()
+    """Files and directories at its top that may change when it is finished; the manifest does not list them."""
 
     @property
     def id(self) -> str:
@@ -139,7 +141,8 @@ class Plan:
             return self._finish(facts, time.monotonic() - started)
 
     def _finish(self, facts: dict[str, Any], seconds: float) -> Artifact:
-        files = sorted(path for path in self.path.rglob("*") if path.is_file())
+        tops = sorted(path for path in self.path.iterdir() if path.name not in self.apart)
+        files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
         manifest = {
             "kind": self.kind,
             "schema": SCHEMA,

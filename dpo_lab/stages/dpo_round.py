@@ -102,6 +102,8 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
     compared = _same(train, this) and train.reference.compares
     gap = check_step_0(module, batches.first_step(), train.reference, train.precision, device) if compared else None
     rows = MetricsFile(directory / METRICS)
+    for row in rows.rows():  # of a process before
+        tell(row)
 
     def record(row: Row) -> None:
         rows.write(row)

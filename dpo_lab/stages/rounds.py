@@ -1,6 +1,7 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,26 +9,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dpo_lab.artifacts import Artifact
-from dpo_lab.components import RunError, plain_fields
+from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
+from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
+from dpo_lab.report.page import REPORT, write_report
 from dpo_lab.seeding import derive
+from dpo_lab.stages import run_record
 from dpo_lab.stages.base_model import base_model
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.loggers import RunIdentity
+from dpo_lab.training.metrics_file import METRICS, MetricsFile
+from dpo_lab.training.recorder import Recorder
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
-
-METRICS = "metrics.jsonl"
 
 
 @dataclass
@@ -36,6 +40,7 @@ class Progress:
 
     train: "Train"
     screen: Screen
+    recorder: Recorder
     name: str
     base: ModelOnDisk
     given: GivenPairs | None
@@ -45,10 +50,29 @@ class Progress:
     """The evaluation of the base model's answers."""
     after: Artifact | None = None
     """The evaluation of the newest policy."""
+    steps: int = 0
+    """Of the rounds before this one."""
+    lineage: list[Artifact] = field(default_factory=list)
+    """Every artifact that the run is made from."""
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of each round."""
+    lengths: dict[str, list[int]] = field(default_factory=dict)
+    """Tokens of the first round's pairs."""
 
 
-def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, directory: Path, run_name: str) -> dict[str, Any]:
-    """Run all rounds; write the run's files into `directory`; return the summary."""
+def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
+    """Run all rounds; write the run's files into its directory; return the summary."""
+    about = run_record.begin(train, run)
+    with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
+        state = opened(train, given, screen, recorder)
+        play_rounds(state)
+        finish(state, run.directory, about)
+        recorder.finish(state.summary, about["samples"])
+    return state.summary
+
+
+def opened(train: "Train", given: GivenPairs | None, screen: Screen, recorder: Recorder) -> Progress:
+    """Return the state of a run whose base model is there and evaluated."""
     data = train.data
     choices = [("model", train.model.label), ("data", data.label)]
     if isinstance(data, OnPolicy):
@@ -56,12 +80,13 @@ def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, directo
     choices.append(("adapter", train.model.adapter.label))
 
     def announce(parameters: int | None) -> None:
-        screen.say(text.header(run_name, choices, parameters, torch.get_num_threads()))
+        screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
         screen.say(*(f"  {note}" for note in (given.notes if given else ())))
 
     base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed, announce=announce)
-    state = Progress(train, screen, f"{train.model.label}-{data.label}", base, given)
+    state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
     if made:
+        state.lineage.append(made)
         state.seconds["pretrain"] = made.seconds
         screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
     else:
@@ -69,16 +94,14 @@ def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, directo
     if isinstance(train.evaluation, GenerationEvaluation):
         state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
         state.seconds["evaluate"] += state.before.seconds
-    policies = play_rounds(state)
-    finish(state, directory, policies)
-    return state.summary
+        state.lineage.append(state.before)
+    return state
 
 
-def play_rounds(state: Progress) -> list[Artifact]:
-    """Run each round from where the one before ended; return the policies."""
+def play_rounds(state: Progress) -> None:
+    """Run each round from where the one before ended."""
     train, base = state.train, state.base
     start = base
-    policies: list[Artifact] = []
     for number in range(1, train.iteration.rounds + 1):
         beginning = start if train.iteration.start == "previous" else base
         reference = start if train.iteration.reference == "previous" else base
@@ -92,8 +115,8 @@ def play_rounds(state: Progress) -> list[Artifact]:
             state.screen.say(
                 f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
             )
-        policy = train_round(train, this, store)
-        policies.append(policy)
+        state.lengths = state.lengths or run_record.lengths_of(store)
+        policy = trained(state, this, store)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
         state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
@@ -101,13 +124,30 @@ def play_rounds(state: Progress) -> list[Artifact]:
         if start is not base:
             start.release()
         start = ModelOnDisk(str(policy.path), policy.id)
-        evaluate_round(state, this, start, kept)
-    return policies
+        figures = evaluate_round(state, this, start, kept)
+        facts = {name: policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        state.rounds.append({"number": number, **facts, **figures})
+
+
+def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
+    """Return the policy of a round; its rows go to the run's record as they are made, or all at once if it was there."""
+    before = state.steps
+
+    def tell(row: Mapping[str, Any]) -> None:
+        state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
+
+    policy = train_round(state.train, this, store, tell)
+    for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
+        tell(row)
+    state.steps += policy.facts["steps"]
+    state.lineage.append(policy)
+    return policy
 
 
 def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenStore:
     """Return the token store of some pairs and say what was cut or left out."""
     store, made = token_store(pairs, state.train.data, state.base, root=state.train.outputs, name=name, force=state.train.force)
+    state.lineage.append(made)
     where = "held out: " if name.endswith("held-out") else ""
     state.screen.say(*(f"  {where}{note}" for note in made.facts["notes"]))
     return store
@@ -137,32 +177,35 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
             f"so there is nothing to train on (answers and scores: {made.ranked.path}). "
             "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
         )
+    state.lineage += [made.candidates, made.ranked]
     state.seconds["sample"] += made.candidates.seconds
     state.seconds["rank"] += made.ranked.seconds
     return made.pairs, [], text.made_pairs_text(made.candidates.facts, made.candidates.seconds, made.ranked.facts)
 
 
-def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> None:
-    """Measure the policy of a round and note the figures."""
+def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> dict[str, Any]:
+    """Measure the policy of a round, note its figures in the summary and return them."""
     train, evaluation = state.train, state.train.evaluation
     name = f"{this.name}-after"
     if isinstance(evaluation, GenerationEvaluation):
-        state.after = evaluate_answers(train, evaluation, policy, state.base, state.before, name)
-        label, facts = evaluation.judge.label, state.after.facts
-        state.summary[f"{label}/round_{this.number}"] = facts["score"]
-        for figure in ("win_rate", "kl"):
-            state.summary[f"{figure}/round_{this.number}"] = facts[figure]
-        state.seconds["evaluate"] += state.after.seconds
+        made = state.after = evaluate_answers(train, evaluation, policy, state.base, state.before, name)
+        figures = {evaluation.judge.label: made.facts["score"], **{name: made.facts[name] for name in ("win_rate", "kl")}}
+        state.summary |= {f"{figure}/round_{this.number}": value for figure, value in figures.items()}
     elif isinstance(evaluation, PreferenceEvaluation) and held_out:
         made = evaluate_pairs(train, evaluation, policy, this.reference, held_out, name)
+        figures = {name: made.facts[name] for name in ("eval/loss", "eval/accuracy", "eval/margin")}
         state.summary |= made.facts
-        state.seconds["evaluate"] += made.seconds
+    else:
+        return {}
+    state.lineage.append(made)
+    state.seconds["evaluate"] += made.seconds
+    return figures
 
 
-def finish(state: Progress, directory: Path, policies: list[Artifact]) -> None:
-    """Say the figures, show samples, and write the run's files."""
+def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
+    """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
     train, screen, summary = state.train, state.screen, state.summary
-    evaluation = train.evaluation
+    evaluation, samples = train.evaluation, list[dict[str, Any]]()
     if isinstance(evaluation, GenerationEvaluation) and state.before and state.after:
         label, before, after = evaluation.judge.label, state.before.facts, state.after.facts
         summary |= {f"{label}/before": before["score"], f"{label}/after": after["score"]}
@@ -171,8 +214,8 @@ def finish(state: Progress, directory: Path, policies: list[Artifact]) -> None:
             summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
         title = "held-out films" if evaluation.prompts.films else "held-out prompts"
         screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
-        one, other = read_answers(state.before)[0], read_answers(state.after)[0]
-        screen.say(text.sample_line(one.prompt.text, one.responses[0], other.responses[0]))
+        samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))
+        screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
     elif "eval/pairs" in summary:
         screen.say(*text.pairs_table(summary))
         if note := too_few(summary):
@@ -181,11 +224,13 @@ def finish(state: Progress, directory: Path, policies: list[Artifact]) -> None:
     else:
         summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
         screen.say(f"  {summary['eval/note']}")
-    join_metrics(policies, directory / METRICS)
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
-    screen.say(text.footer(str(directory / "summary.json"), next_commands(train)))
-    screen.save(directory, summary, plain_fields(train))
+    screen.say(text.footer(str(directory / REPORT), next_commands(train)))
+    screen.save(directory, summary)
+    about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
+    run_record.write(directory / run_record.RUN, about)
+    write_report(directory)
 
 
 def next_commands(train: "Train") -> tuple[str, ...]:
@@ -194,15 +239,3 @@ def next_commands(train: "Train") -> tuple[str, ...]:
         given = f"data=jsonl data.path={train.data.path}"
         return f"python train.py {given} seed=1", f"python train.py -m {given} loss=dpo,ipo"
     return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"
-
-
-def join_metrics(policies: list[Artifact], path: Path) -> None:
-    """Write the metrics of all rounds into one file, steps counted on from round to round."""
-    rows: list[dict[str, Any]] = []
-    offset = 0
-    for number, policy in enumerate(policies, start=1):
-        kept = policy.path / METRICS  # absent when no logger was asked for
-        for row in read_jsonl(kept) if kept.exists() else ():
-            rows.append({"round": number, **row, "step": row["step"] + offset})
-        offset += policy.facts["steps"]
-    write_jsonl(path, rows)

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,16 @@ from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import Reference
+from dpo_lab.report.page import REPORT
 from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.stages.run_record import SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.training.callbacks import RunCallback
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.loggers import RunLogger
+from dpo_lab.training.loggers import RunIdentity, RunLogger
 from dpo_lab.training.optim import Optim
 from dpo_lab.training.precision import Precision
+from dpo_lab.training.recorder import LOGGERS, send_recorded
 from dpo_lab.training.settings import TrainerSettings
-
-SUMMARY, SCREEN, CONFIG = "summary.json", "screen.txt", "config.json"
 
 
 @component
@@ -75,17 +76,20 @@ class Train(Component):
         refuse_missing(self)
         refuse_illegal(self)
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
-        plan = Plan(self.outputs, "train", name, self.content())
+        for logger in self.logger.values():
+            logger.check()
+        plan = Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
+        run = identity_of(self, plan)
         if (done := plan.finished()) and not self.force:
-            return show_finished(done)
+            return show_finished(done, run, self.logger)
         screen = Screen()
         given = self.data.load() if isinstance(self.data, Given) else None
         if given:
             refuse_unlabelled(self.loss, [*given.train, *given.held_out], self.data.label)
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        made = plan.make(lambda directory: run_rounds(self, given, screen, directory, plan.path.name), force=self.force)
-        return read_summary(made) if made.made_now else show_finished(made)
+        made = plan.make(lambda directory: run_rounds(self, given, screen, run), force=self.force, resume=True)
+        return read_summary(made) if made.made_now else show_finished(made, run, self.logger)
 
 
 def refuse_unlabelled(loss: PreferenceLoss, pairs: Sequence[PreferencePair], source: str) -> None:
@@ -96,13 +100,14 @@ def refuse_unlabelled(loss: PreferenceLoss, pairs: Sequence[PreferencePair], sou
         raise RunError(f"this loss reads {' and '.join(loss.needs_labels)}; {counts}. Add the columns, or use loss=dpo.")
 
 
-def show_finished(run: Artifact) -> dict[str, Any]:
-    """Print the end screen of a finished run and say that nothing was done."""
+def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, RunLogger]) -> dict[str, Any]:
+    """Print the end screen of a finished run, send its figures to loggers that have not got them, and say what was done."""
+    summary = read_summary(run)
+    sent = send_recorded(identity, loggers, summary, read_samples(run.path))
     console.print((run.path / SCREEN).read_text(encoding="utf-8").rstrip(), markup=False)
-    console.print(
-        f"this run was finished before, in {run.seconds:.0f} s; nothing was done. force=true starts over.", markup=False
-    )
-    return read_summary(run)
+    what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
+    console.print(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.", markup=False)
+    return summary
 
 
 def read_summary(run: Artifact) -> dict[str, Any]:
@@ -128,8 +133,7 @@ class Screen:
         """Return the seconds since the run began."""
         return time.monotonic() - self.started
 
-    def save(self, directory: Path, summary: dict[str, Any], config: dict[str, Any]) -> None:
-        """Write the end screen, the figures and the configuration that gave them."""
-        write_durably(directory / CONFIG, json.dumps(config, indent=1) + "\n")
+    def save(self, directory: Path, summary: dict[str, Any]) -> None:
+        """Write the end screen and the figures."""
         write_durably(directory / SCREEN, "\n".join(self.lines) + "\n")
         write_durably(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")

@@ -167,7 +167,7 @@ def test_the_screen_of_given_pairs_and_what_to_do_next(tmp_path: Path) -> None:
     assert lines[3].startswith("2 round 1/1  24 pairs, 6 held out | reference ")
     assert lines[4] == "held-out pairs (6)             before      after"
     assert [line.split()[0] for line in lines[5:8]] == ["loss", "accuracy", "margin"]
-    assert lines[-2] == f"all figures {run}/summary.json"
+    assert lines[-2] == f"report {run}/report.html"
     again = f"data=jsonl data.path={path}"
     assert lines[-1] == f"next: python train.py {again} seed=1   |   python train.py -m {again} loss=dpo,ipo"
 
