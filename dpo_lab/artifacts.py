@@ -125,20 +125,27 @@ class Plan:
         except Timeout:
             console.print(f"  another process is making {self.path}; waiting for it", markup=False)
             lock.acquire()
-        with lock:
-            if (done := self.finished()) and not force:
-                return done
-            if force or not resume:
-                shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
-            self.path.mkdir(exist_ok=True)
-            started = time.monotonic()
-            try:
-                facts = produce(self.path)
-            except BaseException:
-                if not any(self.path.iterdir()):
-                    self.path.rmdir()  # it failed before it wrote anything: leave no trace
-                raise
-            return self._finish(facts, time.monotonic() - started)
+        try:
+            done = self.finished()
+            return done if done and not force else self._made(produce, resume=resume and not force)
+        finally:
+            lock.release()
+
+    def _made(self, produce: Callable[[Path], dict[str, Any]], *, resume: bool) -> Artifact:
+        if not resume:
+            shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
+        self.path.mkdir(exist_ok=True)
+        (self.path / MANIFEST).unlink(missing_ok=True)  # of an artifact that has lost a file since
+        for half_written in self.path.glob(".*.tmp"):
+            half_written.unlink()
+        started = time.monotonic()
+        try:
+            facts = produce(self.path)
+        except BaseException:
+            if not any(self.path.iterdir()):
+                self.path.rmdir()  # it failed before it wrote anything: leave no trace
+            raise
+        return self._finish(facts, time.monotonic() - started)
 
     def _finish(self, facts: dict[str, Any], seconds: float) -> Artifact:
         tops = sorted(path for path in self.path.iterdir() if path.name not in self.apart)

@@ -99,3 +99,39 @@ def test_two_that_want_the_same_artifact_make_it_once(tmp_path: Path) -> None:
         thread.join(10)
     assert len(calls) == 1
     assert found[0].id == found[1].id
+
+
+def test_a_part_that_goes_on_finishes_again_when_a_finished_one_has_lost_a_file(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(writer, resume=True)
+    (made.path / "rows.txt").unlink()
+    (made.path / ".rows.txt.1.tmp").write_text("half")
+    again = plan(tmp_path).make(writer, resume=True)
+    assert again.made_now
+    assert set(again.manifest["files"]) == {"rows.txt"}
+    assert not plan(tmp_path).make(writer, resume=True).made_now
+
+
+def test_files_that_stand_apart_may_change_afterwards(tmp_path: Path) -> None:
+    apart = Plan(tmp_path, "train", "run", {"seed": 0}, apart=("loggers", "report.html"))
+
+    def produce(directory: Path) -> dict[str, Any]:
+        (directory / "loggers").mkdir()
+        (directory / "loggers" / "log.csv").write_text("step\n")
+        (directory / "report.html").write_text("<p>")
+        return writer(directory)
+
+    made = apart.make(produce)
+    assert set(made.manifest["files"]) == {"rows.txt"}
+    (made.path / "loggers" / "log.csv").write_text("step\n1\n")
+    (made.path / "report.html").unlink()
+    assert not apart.make(produce).made_now
+
+
+def test_the_lock_is_free_when_making_has_failed(tmp_path: Path) -> None:
+    def fail(directory: Path) -> dict[str, Any]:
+        raise RunError("no")
+
+    with pytest.raises(RunError) as held:  # its traceback keeps the failed call's frames alive
+        plan(tmp_path).make(fail)
+    assert plan(tmp_path).make(writer).made_now
+    assert held.value.args == ("no",)
