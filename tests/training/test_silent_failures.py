@@ -1,0 +1,67 @@
+"""What the libraries below do wrongly without a word, and that it does not happen here."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
+
+from dpo_lab.models.load import evaluating, load_model, save_model
+from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.tiny import learn_tokenizer
+from dpo_lab.sampling.hf import HFSampler
+from tests.training.stopping import STEPS, KillAfter, Killed, some_pairs, train
+
+
+def tiny(layers: int = 2) -> Any:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2, "num_key_value_heads": 1}
+    return MistralForCausalLM(MistralConfig(vocab_size=300, num_hidden_layers=layers, eos_token_id=299, **sizes))
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    made: PreTrainedTokenizerFast = learn_tokenizer(["a film about a mirror, and a review of it"] * 3, TinyModel().vocab_size)
+    return made
+
+
+def test_a_loaded_model_is_in_train_mode_which_from_pretrained_alone_leaves_off(tmp_path: Path) -> None:
+    save_model(tiny(), tokenizer(), tmp_path, base_path="")
+    assert not MistralForCausalLM.from_pretrained(tmp_path).training
+    assert load_model(str(tmp_path)).model.training
+
+
+def test_answers_under_activation_checkpointing_are_those_of_the_plain_model() -> None:
+    model, words = tiny(), tokenizer()
+    sampler = HFSampler(num_samples=3, max_new_tokens=12)
+
+    def answers() -> list[list[list[int]]]:
+        with evaluating(model):
+            return sampler.sample(model, words, [[5, 6, 7], [8, 9]], seed=1)
+
+    plain = answers()
+    model.gradient_checkpointing_enable()
+    model.train()
+    ids = torch.tensor([[5, 6, 7]])
+    greedy = GenerationConfig(do_sample=False, max_new_tokens=12)
+    broken = model.generate(ids, greedy)  # in train mode the cache is dropped, yet only the last token is fed
+    with evaluating(model):
+        assert not torch.equal(model.generate(ids, greedy), broken), (
+            "the trap is gone: this test and the comment in load.py may go"
+        )
+    assert answers() == plain
+    assert model.training, "the mode is restored"
+
+
+def test_the_number_of_steps_comes_from_the_batches_and_not_from_the_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning builds the loader to answer, before loops are restored: a continued epoch would then begin anew."""
+    monkeypatch.setattr(
+        L.Trainer, "estimated_stepping_batches", property(lambda trainer: pytest.fail("the trainer was asked for its steps"))
+    )
+    store = some_pairs()
+    with pytest.raises(Killed):
+        train(store, tmp_path, KillAfter(step=2))
+    assert train(store, tmp_path).steps == STEPS - 1
