@@ -1,4 +1,4 @@
-"""A linear layer with a LoRA adapter as one autograd function: the same numbers as peft's, with fewer passes over the outputs.
+"""A linear layer with a LoRA adapter as one autograd function: peft's numbers up to rounding, with fewer passes over the outputs.
 
 peft computes base(x) + lora_B(lora_A(x)) * scaling as four operations, each of which writes [tokens, outputs] once more, and
 autograd adds the two gradients of x afterwards. Here the low-rank part is accumulated by the matrix products themselves.
@@ -45,19 +45,23 @@ class LowRankLinear(torch.autograd.Function):
     def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of inputs, A and B."""
         tokens, weight, down, up, inner = ctx.saved_tensors
+        shape, dtype = ctx.inputs
         by_outputs = by_outputs.reshape(-1, by_outputs.shape[-1])
-        by_inner = by_outputs @ up
-        by_up = (by_outputs.t() @ inner).to(ctx.adapter_dtype).mul_(ctx.scaling)
-        by_down = (by_inner.t() @ tokens).to(ctx.adapter_dtype).mul_(ctx.scaling)
         by_inputs = None
-        if ctx.needs_input_grad[0]:
-            shape, dtype = ctx.inputs
-            by_inputs = (by_outputs @ weight).addmm_(by_inner, down, alpha=ctx.scaling).view(shape).to(dtype)
+        with torch.autocast(weight.device.type, enabled=False):  # the types are settled; it would change some products only
+            by_inner = by_outputs @ up
+            by_up = (by_outputs.t() @ inner).to(ctx.adapter_dtype).mul_(ctx.scaling)
+            by_down = (by_inner.t() @ tokens).to(ctx.adapter_dtype).mul_(ctx.scaling)
+            if ctx.needs_input_grad[0]:
+                by_inputs = (by_outputs @ weight).addmm_(by_inner, down, alpha=ctx.scaling).view(shape).to(dtype)
         return by_inputs, None, None, by_down, by_up, None
 
 
 class FusedLinear(Linear):
-    """peft's layer over a plain linear one; whatever is not plain LoRA without dropout goes peft's own way."""
+    """peft's layer over a plain linear one; whatever is not plain LoRA without dropout goes peft's own way.
+
+    Forward hooks on the layers inside (`base_layer`, `lora_A`, `lora_B`) do not fire; those on the layer itself do.
+    """
 
     @classmethod
     def put_into(cls, model: nn.Module) -> nn.Module:
@@ -72,15 +76,15 @@ class FusedLinear(Linear):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Return the outputs, of the shape of x but for the last dimension."""
-        name = self._only_adapter()
+        name = self._only_adapter(x)
         if name is None or args or kwargs:
             return super().forward(x, *args, **kwargs)
         base, down, up = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
         apply = cast(Callable[..., Tensor], LowRankLinear.apply)
         return apply(x, base.weight, base.bias, down, up, self.scaling[name])
 
-    def _only_adapter(self) -> str | None:
-        """Return the name of the adapter in use if there is one, it is plain and its base is frozen, else None."""
+    def _only_adapter(self, x: Tensor) -> str | None:
+        """Return the adapter in use if it is one, plain, its base frozen and the types agree, else None."""
         if self.disable_adapters or self.merged or len(self.active_adapters) != 1:
             return None
         (name,) = self.active_adapters
@@ -92,5 +96,5 @@ class FusedLinear(Linear):
             and self.lora_B[name].bias is None
             and not any(weight.requires_grad for weight in self.base_layer.parameters())
         )
-        base, adapter = cast(Tensor, self.base_layer.weight), cast(Tensor, self.lora_A[name].weight)
-        return name if plain and (base.dtype == adapter.dtype or torch.is_autocast_enabled(base.device.type)) else None
+        types = {x.dtype, cast(Tensor, self.base_layer.weight).dtype, cast(Tensor, self.lora_A[name].weight).dtype}
+        return name if plain and (len(types) == 1 or torch.is_autocast_enabled(x.device.type)) else None

@@ -41,7 +41,7 @@ class AdapterOffReference(Reference):
 
 @component
 class PreviousAdapterReference(Reference):
-    """The base with the adapter that the round started from, kept frozen beside the one that is trained."""
+    """The base with the adapter that the reference has, kept frozen beside the one that is trained."""
 
     exact: ClassVar[bool] = True
     needs_adapter: ClassVar[bool] = True

@@ -10,7 +10,7 @@ from peft import LoraConfig, get_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
-from dpo_lab.models.lora_linear import FusedLinear
+from dpo_lab.models.lora_linear import FusedLinear, LowRankLinear
 
 
 class Net(nn.Module):
@@ -135,3 +135,65 @@ def test_a_second_adapter_can_be_read_alone() -> None:
     fused = FusedLinear.put_into(copy.deepcopy(plain))
     assert same(outcome(fused), outcome(plain), 1e-13)
     assert any("other" in name for name in outcome(fused))
+
+
+def test_the_backward_may_run_under_another_autocast_than_the_forward() -> None:
+    plain = adapted(torch.float32)
+    fused = FusedLinear.put_into(copy.deepcopy(plain))
+    inputs = torch.randn(3, 24, requires_grad=True)
+    (expected,) = torch.autograd.grad(plain(inputs).sum(), inputs)
+    outputs = fused(inputs).sum()
+    with torch.autocast("cpu", torch.bfloat16):
+        (gradient,) = torch.autograd.grad(outputs, inputs)
+    assert float((gradient - expected).norm()) <= 1e-6 * float(expected.norm())
+
+
+def ran_fused(model: nn.Module, monkeypatch: pytest.MonkeyPatch, *inputs: Any, **others: Any) -> bool:
+    """Return whether any layer took the fused way."""
+    calls: list[int] = []
+    apply: Any = LowRankLinear.apply
+
+    def counted(*each: Any) -> Tensor:
+        calls.append(1)
+        outputs: Tensor = apply(*each)
+        return outputs
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LowRankLinear, "apply", counted)
+        model(*inputs, **others)
+    return bool(calls)
+
+
+def test_types_that_do_not_agree_go_pefts_way_unless_autocast_settles_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    config = LoraConfig(r=4, target_modules=["first", "second"])
+    model = FusedLinear.put_into(get_peft_model(Net().bfloat16(), config))  # a half base: peft keeps its adapters in float32
+    inputs = torch.randn(2, 24).bfloat16()
+    assert not ran_fused(model, monkeypatch, inputs)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert ran_fused(model, monkeypatch, inputs)
+
+
+def test_an_adapter_that_a_layer_lacks_leaves_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain: Any = adapted()
+    plain.add_adapter("other", LoraConfig(r=2, target_modules=["first"], init_lora_weights=False))
+    plain.set_adapter("other")
+    fused = FusedLinear.put_into(copy.deepcopy(plain))
+    assert same(outcome(fused), outcome(plain), 1e-13)
+
+
+def test_adapters_chosen_row_by_row_go_pefts_way() -> None:
+    plain = adapted().eval()
+    fused = FusedLinear.put_into(copy.deepcopy(plain))
+    layer, other = plain.get_submodule("base_model.model.first"), fused.get_submodule("base_model.model.first")
+    inputs, names = torch.randn(2, 24, dtype=torch.float64), ["default", "__base__"]
+    assert torch.equal(other(inputs, adapter_names=names), layer(inputs, adapter_names=names))
+    assert not torch.equal(other(inputs, adapter_names=names), other(inputs))
+
+
+def test_layers_over_something_else_than_a_linear_one_stay_pefts() -> None:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    model: Any = GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=16, n_layer=1, n_head=2))
+    adapted_model = FusedLinear.put_into(get_peft_model(model, LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True)))
+    assert {type(layer) for layer in adapted_model.modules() if isinstance(layer, Linear)} == {Linear}

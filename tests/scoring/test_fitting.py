@@ -204,3 +204,14 @@ def test_the_attention_function_is_not_written_into_the_saved_configuration(mode
     again: Any = AutoModelForCausalLM.from_pretrained(tmp_path)
     ids = torch.tensor([[5, 6, 7]])
     assert torch.equal(model(ids).logits, again(ids).logits)
+
+
+def test_the_probe_computes_in_full_precision_whatever_the_run_does(store: TokenStore) -> None:
+    plain = {name: built(config) for name, config in FINE.items()}
+    before = {name: fitted(copy.deepcopy(model), PrefixLayout(), store) for name, model in plain.items()}
+    seen: list[torch.dtype] = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for name, model in plain.items():
+            model.get_output_embeddings().register_forward_hook(lambda *call: seen.append(call[2].dtype))  # type: ignore[operator]
+            assert fitted(model, PrefixLayout(), store) == before[name]
+    assert set(seen) == {torch.float32}
