@@ -5,10 +5,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -173,11 +174,12 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_durably(path: Path, text: str) -> None:
-    """Write a file so that a kill leaves the old one or the new one: temp beside it, fsync, rename, fsync."""
+@contextmanager
+def durable_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write so that a kill leaves the old one or the new one: temp beside it, fsync, rename, fsync."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -186,3 +188,9 @@ def write_durably(path: Path, text: str) -> None:
         os.fsync(directory)
     finally:
         os.close(directory)
+
+
+def write_durably(path: Path, text: str) -> None:
+    """Write a text so that a kill leaves the old one or the new one."""
+    with durable_file(path) as file:
+        file.write(text.encode())

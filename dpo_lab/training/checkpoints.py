@@ -14,6 +14,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
+from dpo_lab.artifacts import durable_file
 from dpo_lab.components import ConfigError
 from dpo_lab.progress import console
 from dpo_lab.training.steps import StepFigures
@@ -31,17 +32,8 @@ class DurableFiles(TorchCheckpointIO):
         """Write a checkpoint durably."""
         place = Path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
-        with temporary.open("wb") as file:
+        with durable_file(place) as file:
             torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(place)
-        directory = os.open(place.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
 
 
 class Signals:
