@@ -94,19 +94,6 @@ def test_training_that_is_stopped_in_the_second_round_goes_on_after_its_last_sav
     assert_same(tmp_path, undisturbed)
 
 
-def test_sigterm_while_the_base_model_is_made_saves_it_half_made(undisturbed: Path, tmp_path: Path) -> None:
-    process = start(tmp_path)
-    assert process.stdout
-    wait_for(lambda: any((tmp_path / "model").glob("tiny*")), process)
-    time.sleep(6)  # its tokenizer is learned, its training has begun
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=100)
-    assert process.returncode == 75
-    assert "saved after step" in out
-    assert "pretrain goes on after step" in finish(start(tmp_path))
-    assert_same(tmp_path, undisturbed)
-
-
 def test_two_that_want_the_same_run_make_it_once_and_both_show_it(undisturbed: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path) for _ in range(2)]
     shown = [finish(process) for process in processes]
