@@ -82,5 +82,9 @@ class StepProgress(L.Callback):
         shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
         figures = [f"{label} {collected[name]:.2f}" for name, label in shown.items() if name in collected]
         speeds = {"time/pairs_per_second": "pairs/s", "time/tokens_per_second": "tokens/s"}
-        figures += [f"{collected[name]:.3g} {label}" for name, label in speeds.items() if name in collected]
+        figures += [
+            f"{collected[name]:,.{0 if collected[name] >= 10 else 1}f} {label}"
+            for name, label in speeds.items()
+            if name in collected
+        ]
         self.part.advance(1, "  ".join(figures))
