@@ -55,24 +55,22 @@ class Signals:
                 signal.signal(number, self._note)
 
     def deliver(self) -> None:
-        """Let the handlers from before answer the signal that came."""
-        self._restore()
-        if self.received is not None:
-            os.kill(os.getpid(), self.received)
-
-    def _restore(self) -> None:
+        """Put the handlers from before back and let them answer the signal that came, if one did."""
         for number, handler in self._before.items():
             with suppress(ValueError):
                 signal.signal(number, handler)
+        if (number := self.received) is not None:
+            self.received = None
+            os.kill(os.getpid(), number)
 
     @contextmanager
     def held_back(self) -> Iterator["Signals"]:
-        """Remember the handlers for the block and put them back after it."""
+        """Put the handlers back after the block; a signal that came after the last step is answered then."""
         self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield self
         finally:
-            self._restore()
+            self.deliver()
 
 
 class Checkpoints(L.Callback):

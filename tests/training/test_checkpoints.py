@@ -1,5 +1,6 @@
 """A training that is stopped goes on to the same bits: weights, optimizer, figures; and no checkpoint is half written."""
 
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from dpo_lab.components import ConfigError, RunError
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint
-from dpo_lab.training.checkpoints import DIRECTORY, checkpoints
+from dpo_lab.training.checkpoints import DIRECTORY, Signals, checkpoints
 from tests.training.stopping import STEPS, KillAfter, Killed, rows_of, some_pairs, train
 
 
@@ -76,6 +77,23 @@ def test_a_signal_is_answered_after_the_step_is_saved(store: TokenStore, tmp_pat
     continued = train(store, tmp_path / "stopped", checkpoint=Checkpoint(every="60min"))
     continued.assert_equals(undisturbed)
     assert continued.steps == STEPS - 2
+
+
+def test_a_signal_after_the_last_step_is_not_lost() -> None:
+    heard: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        heard.append(number)
+
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        with Signals().held_back() as signals:
+            signals.install()
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert heard == []
+        assert heard == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_write_that_is_cut_leaves_the_checkpoint_before(
