@@ -136,7 +136,13 @@ def stop_message(how: str, outputs: str) -> str:
     """Return what a stopped run leaves."""
     kept = kept_parts(outputs)
     if not kept:
-        return f"stopped by {how}. No part was finished yet; run the same command again to start."
+        saved = any(Path(outputs).glob("*/*/checkpoints/*.ckpt")) or any(Path(outputs).glob("*/*/kept/*"))
+        rest = (
+            "the one under way is saved; run the same command again to continue"
+            if saved
+            else "run the same command again to start"
+        )
+        return f"stopped by {how}. No part was finished yet; {rest}."
     return f"stopped by {how}. Kept below {outputs}: {kept}. Run the same command again to continue."
 
 

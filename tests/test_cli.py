@@ -275,3 +275,15 @@ def test_a_stopped_run_says_what_is_kept_and_how_to_go_on(
     assert main(["train", "paths.outputs=there"]) == code
     assert capsys.readouterr().err == (f"\nstopped by {how}. No part was finished yet; run the same command again to start.\n")
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("place", ["checkpoints/step_0000540.ckpt", "kept/sample.jsonl"])
+def test_a_stop_says_that_the_first_part_is_saved_half_done(tmp_path: Path, place: str) -> None:
+    from dpo_lab.cli_messages import stop_message
+
+    assert stop_message("SIGTERM", str(tmp_path)).endswith("No part was finished yet; run the same command again to start.")
+    saved = tmp_path / "model" / "tiny-films-0a5ffaaf" / place
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    said = stop_message("SIGTERM", str(tmp_path))
+    assert said.endswith("the one under way is saved; run the same command again to continue.")

@@ -59,9 +59,9 @@ class Signals:
         for number, handler in self._before.items():
             with suppress(ValueError):
                 signal.signal(number, handler)
-        if (number := self.received) is not None:
+        if (received := self.received) is not None:
             self.received = None
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), received)
 
     @contextmanager
     def held_back(self) -> Iterator["Signals"]:
