@@ -52,7 +52,7 @@ def table() -> str:
 
 
 class MeanOverPairs:
-    """Running means over pairs: sums and a count, never means of means.
+    """Running means over pairs (or over tokens, in fine-tuning): sums and a count, never means of means.
 
     >>> import torch
     >>> mean = MeanOverPairs()
@@ -71,6 +71,12 @@ class MeanOverPairs:
         self.count += len(next(iter(values.values())))
         for name, per_pair in values.items():
             total = per_pair.detach().double().sum()
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+
+    def add(self, other: "MeanOverPairs") -> None:
+        """Add the pairs of another."""
+        self.count += other.count
+        for name, total in other._sums.items():
             self._sums[name] = self._sums[name] + total if name in self._sums else total
 
     def compute(self) -> dict[str, float]:

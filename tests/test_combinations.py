@@ -130,6 +130,15 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     refused = message(trainer=TrainerSettings(accelerator="gpu"))
     assert refused == "trainer.accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu."
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert message(trainer=TrainerSettings(devices=2)) == ""
+    assert message(trainer=TrainerSettings(devices=4)) == "trainer.devices=4, and torch sees 2 GPUs; use trainer.devices=2."
+    assert message(trainer=TrainerSettings(devices=4, accelerator="cpu")) == ""
     assert message(trainer=TrainerSettings(accelerator="auto")) == ""
 
 

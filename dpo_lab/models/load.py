@@ -33,6 +33,10 @@ class ModelOnDisk:
         self.path, self.id, self.revision = path, id, revision
         self._loaded: Loaded | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what another process needs to load the model itself."""
+        return {**vars(self), "_loaded": None}
+
     def loaded(self, device: torch.device) -> Loaded:
         """Return the model, on a device, and its tokenizer."""
         if self._loaded is None:

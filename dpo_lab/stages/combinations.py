@@ -123,6 +123,15 @@ def gpu_without_one(train: "Train") -> str | None:
     return "trainer.accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu."
 
 
+def more_devices_than_gpus(train: "Train") -> str | None:
+    """Two processes on one GPU would only wait for each other."""
+    asked, device = train.trainer.devices, train.trainer.device()
+    if asked == 1 or device.type != "cuda" or asked <= torch.cuda.device_count():
+        return None
+    found = torch.cuda.device_count()
+    return f"trainer.devices={asked}, and torch sees {found} GPU{'s'[: found > 1]}; use trainer.devices={found}."
+
+
 def heads_that_do_not_divide(train: "Train") -> str | None:
     """Attention heads share the width evenly, in even parts for the rotary positions."""
     model = train.model
@@ -159,6 +168,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     reference_that_a_policy_cannot_be,
     ranker_without_probabilities,
     gpu_without_one,
+    more_devices_than_gpus,
     heads_that_do_not_divide,
     figure_that_the_summary_will_not_have,
 )

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import nn
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
 from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
-from dpo_lab.progress import part
+from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit, fitted, made_ready
@@ -20,8 +21,10 @@ from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
 from dpo_lab.training.fit import fit
+from dpo_lab.training.group import Group
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
 from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.processes import Meet, together
 from dpo_lab.training.step_0 import check_step_0
 from dpo_lab.training.steps import Row
 
@@ -86,7 +89,19 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
     return plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
 
 
-def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prepared:
+    """What a process trains."""
+
+    module: PreferenceModule
+    batches: Batches
+    tokenizer: Any
+    total_steps: int
+    notes: tuple[str, ...]
+    reference_seconds: float
+
+
+def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> Prepared:
     device, seed = train.trainer.device(), derive(train.seed, "round", this.number)
     loaded = load_model(this.start.path, this.start.revision)
     model = loaded.model.to(device)
@@ -94,13 +109,21 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
     scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
-    batches = _batches(train, store, how, seed)
+    batches = _batches(train, store, how, seed, group)
     total_steps = min(batches.total_steps, train.trainer.max_steps or batches.total_steps)
     module = PreferenceModule(
         policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
+    return Prepared(module, batches, loaded.tokenizer, total_steps, how.notes, reference_seconds)
+
+
+def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
+    settings = train.trainer
+    device = settings.device()
+    made = _prepared(train, this, store, Group(0, settings.devices))
+    module, total_steps = made.module, made.total_steps
     compared = _same(train, this) and train.reference.compares
-    gap = check_step_0(module, batches.first_step(), train.reference, train.precision, device) if compared else None
+    gap = check_step_0(module, made.batches.first_step(), train.reference, train.precision, device) if compared else None
     rows = MetricsFile(directory / METRICS)
     for row in rows.rows():  # of a process before
         tell(row)
@@ -109,30 +132,47 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         rows.write(row)
         tell(row)
 
-    with part(f"DPO round {this.number}", total_steps) as shown:
+    others = partial(_beside, train, this, store, directory)
+    with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", total_steps) as shown:
         figures = fit(
             module,
-            batches,
-            train.trainer,
+            made.batches,
+            settings,
             train.precision,
             part=shown,
             directory=directory,
             record=record,
             callbacks=train.callbacks.values(),
-            describe=lambda pairs: [_as_text(store, loaded.tokenizer, pair) for pair in pairs],
+            describe=lambda pairs: [_as_text(store, made.tokenizer, pair) for pair in pairs],
+            group=group,
         )
-    save_model(policy, loaded.tokenizer, directory, base_of(this.base.path))
+    save_model(module.policy, made.tokenizer, directory, base_of(this.base.path))
     return {
         "pairs": store.num_pairs,
         "steps": total_steps,
-        "notes": list(how.notes),
+        "notes": list(made.notes),
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
-        "trainable": sum(weight.numel() for weight in policy.parameters() if weight.requires_grad),
-        "seconds/reference": reference_seconds,
+        "trainable": sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad),
+        "seconds/reference": made.reference_seconds,
         "seconds/dpo": figures.seconds,
     }
+
+
+def _beside(train: "Train", this: Round, store: TokenStore, directory: Path, group: Group, meet: Meet) -> None:
+    """Train on the pairs that a process beside the first takes; nothing is recorded or saved here."""
+    made = _prepared(train, this, store, group)
+    with meet():
+        fit(
+            made.module,
+            made.batches,
+            train.trainer,
+            train.precision,
+            part=Part(f"DPO round {this.number}", made.total_steps, None),
+            directory=directory,
+            group=group,
+        )
 
 
 def _same(train: "Train", this: Round) -> bool:
@@ -153,7 +193,7 @@ def _reference_scorer(
         return train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)
 
 
-def _batches(train: "Train", store: TokenStore, how: Fit, seed: int) -> Batches:
+def _batches(train: "Train", store: TokenStore, how: Fit, seed: int, group: Group) -> Batches:
     settings = train.trainer
     return pair_batches(
         store,
@@ -163,6 +203,7 @@ def _batches(train: "Train", store: TokenStore, how: Fit, seed: int) -> Batches:
         epochs=settings.epochs,
         seed=seed,
         order=train.data.order,
+        group=group,
     )
 
 

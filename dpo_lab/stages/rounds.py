@@ -78,6 +78,8 @@ def opened(train: "Train", given: GivenPairs | None, screen: Screen, recorder: R
     if isinstance(data, OnPolicy):
         choices.append(("ranker", data.ranker.label))
     choices.append(("adapter", train.model.adapter.label))
+    if train.trainer.devices > 1:
+        choices.append(("processes", str(train.trainer.devices)))
 
     def announce(parameters: int | None) -> None:
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))

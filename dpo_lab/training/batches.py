@@ -12,6 +12,7 @@ from dpo_lab.layouts.base import Layout
 from dpo_lab.layouts.budget import fill
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.group import Group
 
 
 def steps_of_epoch(store: TokenStore, batch_size: int, order: Order, seed: int, epoch: int) -> list[list[int]]:
@@ -32,30 +33,60 @@ def steps_of_epoch(store: TokenStore, batch_size: int, order: Order, seed: int, 
     return list(fill(units, len, batch_size))
 
 
+def by_length(pairs: Sequence[int], store: TokenStore) -> list[list[int]]:
+    """Return pairs by prompt, those with the shortest rows first."""
+    together: dict[int, list[int]] = {}
+    for pair in pairs:
+        together.setdefault(int(store.response_prompt[store.pairs[pair, 0]]), []).append(pair)
+    return sorted(together.values(), key=lambda unit: int(store.row_lengths[store.pairs[unit]].max()))
+
+
+def share_of(pairs: list[int], store: TokenStore, group: Group) -> list[int]:
+    """Return the pairs of a step that one process takes: about as many tokens as the others, maybe none.
+
+    The pairs of a prompt stay together, so that a layout can share it.
+    """
+    if group.size == 1:
+        return pairs
+    shares: list[list[int]] = [[] for _ in range(group.size)]
+    tokens = [0] * group.size
+    for unit in reversed(by_length(pairs, store)):  # each to the process that has the least so far
+        least = tokens.index(min(tokens))
+        shares[least] += unit
+        tokens[least] += int(store.row_lengths[store.pairs[unit]].sum())
+    return shares[group.rank]
+
+
 def micro_batches(pairs: Sequence[int], store: TokenStore, layout: Layout, budget: int) -> list[list[int]]:
     """Return the pairs of a step in micro-batches of at most `budget` tokens through the model's body.
 
     Rows of like length stand together, so that little is padded, and the pairs of one prompt, so that a layout can share it.
     A pair that is longer than the budget is a micro-batch of its own.
     """
-    together: dict[int, list[int]] = {}
-    for pair in pairs:
-        together.setdefault(int(store.response_prompt[store.pairs[pair, 0]]), []).append(pair)
-    units = sorted(together.values(), key=lambda unit: int(store.row_lengths[store.pairs[unit]].max()))
 
     def num_tokens(some: list[int]) -> int:
         return layout.num_tokens(store, list(dict.fromkeys(store.pairs[some].flatten().tolist())))
 
-    return list(fill(units, num_tokens, budget))
+    return list(fill(by_length(pairs, store), num_tokens, budget))
 
 
 class StepSampler(Sampler[list[list[int]]]):
-    """Yields the optimizer steps of an epoch, each a list of micro-batches of item numbers."""
+    """Yields the optimizer steps of an epoch, each a list of micro-batches of item numbers.
+
+    Args:
+        steps: the items of each step of an epoch.
+        split: makes micro-batches of some items.
+        share: which items of a step this process takes.
+    """
 
     def __init__(
-        self, steps: Callable[[int], list[list[int]]], split: Callable[[list[int]], list[list[int]]], epochs: int
+        self,
+        steps: Callable[[int], list[list[int]]],
+        split: Callable[[list[int]], list[list[int]]],
+        epochs: int,
+        share: Callable[[list[int]], list[int]] = lambda step: step,
     ) -> None:
-        self.steps, self.split, self.epochs = steps, split, epochs
+        self.steps, self.split, self.epochs, self.share = steps, split, epochs, share
         self.epoch = 0
         self.done = 0  # steps of the epoch that the next iteration passes over
         self.sampler = self  # Lightning calls set_epoch on loader.batch_sampler.sampler, never on loader.batch_sampler
@@ -72,7 +103,7 @@ class StepSampler(Sampler[list[list[int]]]):
         """Yield the steps of the epoch; a continued one begins after those that were done."""
         done, self.done = self.done, 0
         for step in self.steps(self.epoch)[done:]:
-            yield self.split(step)
+            yield self.split(self.share(step))
 
 
 class MicroBatches(Dataset[Any]):
@@ -131,23 +162,37 @@ class Batches(L.LightningDataModule):
         """Return the micro-batches of the first optimizer step."""
         return [self.dataset[items] for items in next(iter(self.sampler))]
 
+    def whole_step(self, epoch: int, number: int) -> list[Any]:
+        """Return the micro-batches of an optimizer step, of all processes."""
+        return [self.dataset[items] for items in self.sampler.split(self.sampler.steps(epoch)[number])]
+
     def train_dataloader(self) -> StepLoader:
         """Return the loader of one epoch's steps."""
         return StepLoader(self.dataset, self.sampler)
 
 
 def pair_batches(
-    store: TokenStore, layout: Layout, *, batch_size: int, token_budget: int, epochs: int, seed: int, order: Order = "shuffled"
+    store: TokenStore,
+    layout: Layout,
+    *,
+    batch_size: int,
+    token_budget: int,
+    epochs: int,
+    seed: int,
+    order: Order = "shuffled",
+    group: Group = Group(),  # noqa: B008
 ) -> Batches:
     """Return the batches that train on every pair of a store.
 
     Args:
-        batch_size: pairs of an optimizer step.
+        batch_size: pairs of an optimizer step, of all processes.
         token_budget: tokens of a forward pass, as the layout counts them.
+        group: the processes that share every step.
     """
     sampler = StepSampler(
         lambda epoch: steps_of_epoch(store, batch_size, order, seed, epoch),
         lambda step: micro_batches(step, store, layout, token_budget),
         epochs,
+        lambda step: share_of(step, store, group),
     )
     return Batches(sampler, lambda pairs: layout.pairs(store, pairs))

@@ -11,6 +11,7 @@ from dpo_lab.progress import Part, console
 from dpo_lab.training.batches import Batches
 from dpo_lab.training.callbacks import RunCallback, Running
 from dpo_lab.training.checkpoints import DIRECTORY, DurableFiles, Signals, newest
+from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
 from dpo_lab.training.module import NonFiniteStepError, StepModule
 from dpo_lab.training.precision import Precision
@@ -29,6 +30,7 @@ def fit(
     record: Callable[[Row], object] = lambda row: None,
     callbacks: Iterable[RunCallback] = (),
     describe: Describe | None = None,
+    group: Group = Group(),  # noqa: B008
 ) -> StepFigures:
     """Train and return the figures of the first and of the last step.
 
@@ -37,12 +39,14 @@ def fit(
         directory: where checkpoints are kept; training goes on from the newest one there.
         record: takes the figures of every logged step.
         describe: says what pairs hold, for a step that fails.
+        group: the connected processes that train together; rank 0 alone records and saves.
 
     Raises:
         RunError: at a step whose gradient is not finite, before it changes the weights.
     """
     figures = StepFigures(settings.log_every, record)
     quiet_lightning()
+    module.group = group
     with Signals().held_back() as signals:
         running = Running(part, directory, signals)
         trainer = L.Trainer(
@@ -60,11 +64,14 @@ def fit(
             enable_model_summary=False,
             default_root_dir=str(directory),
         )
-        if kept := newest(directory / DIRECTORY):
+        kept = group.gathered(newest(directory / DIRECTORY) if group.rank == 0 else None)[0]
+        if kept and group.rank == 0:
             console.print(f"  {part.name} goes on after step {int(kept.stem.partition('_')[2])} of {part.total}", markup=False)
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=kept, weights_only=True)
         except NonFiniteStepError as error:
+            if group.size > 1:
+                error.batch = batches.whole_step(trainer.current_epoch, trainer.fit_loop.batch_idx)
             with precision.autocast(settings.device()):
                 raise stopped(module, error, trainer.global_step + 1, directory, describe) from None
     return figures

@@ -42,7 +42,7 @@ def pairs_of(module: StepModule, batch: Sequence[Any], describe: Describe | None
     with evaluating(module.policy):
         for micro_batch in batch:
             assert isinstance(micro_batch, PairBatch)
-            policy, reference = module.pair_logps(micro_batch)
+            policy, reference = module.pair_logps(micro_batch.to(module.device))
             numbers = micro_batch.ids.tolist()
             texts = describe(numbers) if describe else [{} for _ in numbers]
             losses = module.loss(policy, reference).tolist()

@@ -14,14 +14,17 @@ class TrainerSettings(Component):
 
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto takes a GPU when there is one."""
+    devices: PositiveInt = 1
+    """Processes that share the pairs of every step, on one machine: one per GPU, or several on the CPU."""
     epochs: PositiveInt = 1
     """Passes over the pairs of a round."""
     max_steps: PositiveInt | None = None
     """Optimizer steps after which training ends even if the epochs are not over; null: none."""
     batch_size: PositiveInt = 32
-    """Pairs per optimizer step; the loss of a step is the mean over them."""
+    """Pairs per optimizer step, of all devices together; the loss of a step is the mean over them."""
     token_budget: PositiveInt = 8192
-    """Tokens per forward pass (micro-batch); changes memory and speed, never the result. A longer pair gets a pass of its own."""
+    """Tokens per forward pass (micro-batch) of a device; changes memory and speed, never the result. A longer pair gets a
+    pass of its own."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
 

@@ -1,7 +1,7 @@
 """Lightning's callbacks: what happens after every optimizer step."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -41,14 +41,11 @@ class StepFigures(L.Callback):
         """Start the clock."""
         self._since = self._began = time.monotonic()
 
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Sequence[Any], batch_idx: int
-    ) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
         """Collect and hand on."""
         assert isinstance(pl_module, StepModule)
-        for micro_batch in batch:
-            items, tokens = pl_module.sizes(micro_batch)
-            self._items, self._tokens = self._items + items, self._tokens + tokens
+        items, tokens = pl_module.taken
+        self._items, self._tokens = self._items + items, self._tokens + tokens
         if trainer.global_step in (1, pl_module.total_steps) or trainer.global_step % self.every == 0:
             self.newest = {**pl_module.figures(), **self._speed(pl_module.items)}
             self.first = self.first or self.newest

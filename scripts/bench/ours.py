@@ -96,12 +96,14 @@ def plain_loop(module: PreferenceModule, batches: Batches, precision: Precision,
         batches.sampler.set_epoch(epoch)
         for step in batches.train_dataloader():
             with precision.autocast(CPU):
+                terms = sum(map(module.num_terms, step))
                 for micro_batch in step:
-                    module.micro_batch_loss(micro_batch, step).backward()
+                    module.micro_batch_loss(micro_batch, terms).backward()
             norm = nn.utils.clip_grad_norm_(trained, float("inf"))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             schedule.step()
+            module.share_figures()
             steps.append({**module.collect(), "grad_norm": float(norm)})
         meter.end_epoch()
     return steps
