@@ -15,6 +15,7 @@ from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
@@ -82,5 +83,5 @@ def directories(outputs: Path, kind: str) -> list[str]:
     return sorted(path.parent.name for path in (outputs / kind).glob(f"*/{MANIFEST}"))
 
 
-def with_lora(**fields: Any) -> TinyModel:
-    return replace(MODEL, adapter=LoRA(rank=4, **fields))
+def with_lora(quant: Quant = NoQuant(), **fields: Any) -> TinyModel:  # noqa: B008
+    return replace(MODEL, quant=quant, adapter=LoRA(rank=4, **fields))

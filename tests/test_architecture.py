@@ -35,7 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 HOMES = {
-    "bitsandbytes": ("models/quant.py",),
+    "bitsandbytes": ("models/quant.py", "training/optim_8bit.py"),
     "datasets": ("data/",),
     "filelock": ("artifacts.py", "training/recorder.py"),
     "hydra": ("build.py", "cli.py", "cli_jobs.py"),

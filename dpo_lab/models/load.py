@@ -14,8 +14,11 @@ from torch import nn
 
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import ADAPTER_CONFIG, load_adapter, save_adapter
+from dpo_lab.models.quant import NoQuant, Quant
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the library warns on every fork otherwise
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -26,22 +29,40 @@ class Loaded:
     tokenizer: Any
 
 
+@dataclass(frozen=True)
+class Storage:
+    """How a model's base weights are held in memory."""
+
+    quant: Quant = NoQuant()  # noqa: RUF009
+    dtype: torch.dtype = torch.float32
+    """Number format of the weights, and of the products of those that are quantised; an adapter's are always float32."""
+    revision: str | None = None
+    """Commit or tag of a base on the Hub."""
+
+
 class ModelOnDisk:
     """A model that is loaded when it is first used, and then once."""
 
-    def __init__(self, path: str, id: str, revision: str | None = None) -> None:  # noqa: A002
-        self.path, self.id, self.revision = path, id, revision
+    def __init__(self, path: str, id: str, storage: Storage = Storage()) -> None:  # noqa: A002
+        self.path, self.id, self.storage = path, id, storage
         self._loaded: Loaded | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what another process needs to load the model itself."""
         return {**vars(self), "_loaded": None}
 
+    def trained(self, path: str, id: str) -> "ModelOnDisk":  # noqa: A002
+        """Return what training has made of this model: its base, if it has one, is held as here."""
+        return ModelOnDisk(path, id, self.storage)
+
+    def load(self, device: torch.device) -> Loaded:
+        """Return the model once more, on a device, for one who changes it."""
+        return load_model(self.path, self.storage, device)
+
     def loaded(self, device: torch.device) -> Loaded:
         """Return the model, on a device, and its tokenizer."""
         if self._loaded is None:
-            self._loaded = load_model(self.path, self.revision)
-        self._loaded.model.to(device)
+            self._loaded = self.load(device)
         return self._loaded
 
     def release(self) -> None:
@@ -57,8 +78,8 @@ def load_tokenizer(path: str, revision: str | None = None) -> Any:
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 
 
-def load_model(path: str, revision: str | None = None) -> Loaded:
-    """Return the model in fp32 and the tokenizer of a directory or Hub id, in train mode.
+def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU) -> Loaded:
+    """Return the model and the tokenizer of a directory or Hub id, in train mode.
 
     A directory that holds a PEFT adapter is loaded as its base with the adapter on it.
 
@@ -68,16 +89,25 @@ def load_model(path: str, revision: str | None = None) -> Loaded:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     _quiet()
-    directory = Path(path)
+    directory, revision = Path(path), storage.revision
     if (directory / ADAPTER_CONFIG).exists():
-        base = load_model(base_of(path))
+        base = load_model(base_of(path), storage, device)
         return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
     tokenizer = load_tokenizer(path, revision)
+    quantised = storage.quant.config(storage.dtype)
     with _plain_errors(path):
         config = without_dropout(AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False))
-        model = AutoModelForCausalLM.from_pretrained(
-            path, config=config, revision=revision, dtype=torch.float32, trust_remote_code=False
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            path,
+            config=config,
+            revision=revision,
+            dtype=storage.dtype,
+            trust_remote_code=False,
+            use_safetensors=True,  # a pickle runs code when it is read
+            quantization_config=quantised,
+            device_map={"": device} if quantised else None,  # 8-bit weights cannot be moved afterwards
         )
+    model = storage.quant.made_ready(model if quantised else model.to(device))
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
     return Loaded(model.train(), tokenizer)
 

@@ -1,7 +1,7 @@
 """What a model is: a recipe for a tiny one, or the name of pretrained weights."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -29,6 +29,8 @@ class PretrainedModel(ModelSpec):
     """Commit or tag of a Hub model; null: its main branch."""
     licence: str
     """Of the weights."""
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of the weights in memory. auto: bf16 for a frozen base whose adapter is trained in bf16, else fp32."""
     quant: Quant = NoQuant()
     adapter: Adapter = NoAdapter()
 
@@ -45,8 +47,8 @@ class PretrainedModel(ModelSpec):
         return {**fields, "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}}
 
     def birth(self) -> dict[str, Any]:
-        """Return the part of the content that determines the weights: neither quantisation nor adapter."""
-        return {name: value for name, value in self.content().items() if name not in ("quant", "adapter")}
+        """Return the part of the content that determines the weights on disk: not how they are held, nor the adapter."""
+        return {name: value for name, value in self.content().items() if name not in ("quant", "adapter", "dtype")}
 
 
 @component

@@ -14,7 +14,7 @@ from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
 from dpo_lab.progress import console, part
-from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer, rounding_of
 from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
@@ -36,8 +36,9 @@ class CachedReference(Reference):
 
     audit_rows: Annotated[int, Field(ge=0)] = 4
     """Random responses that are scored again whenever a kept pass is used."""
-    tolerance: PositiveFloat = 1e-3
-    """Largest difference in nats per response that the audit accepts (another batch shape gives other rounding)."""
+    tolerance: PositiveFloat | None = None
+    """Largest difference in nats per response that the audit accepts (another batch shape gives other rounding); null: 1e-3
+    where everything is computed in fp32, else 5e-2."""
     root: Path | None = None
     """Where passes are kept; null: below the run's outputs. One place for many outputs lets them share passes."""
 
@@ -135,8 +136,9 @@ def audit(model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, cach
     with evaluating(model):
         now = score(model, batch.to(next(model.parameters()).device), own_logits=fit.own_logits).sums.cpu()
     drift = float((now - kept).abs().max())
-    if not drift <= cached.tolerance:
+    allowed = cached.tolerance or rounding_of(model)
+    if not drift <= allowed:
         raise ReferenceDriftError(
             f"{path}: {count} responses scored again differ by up to {drift:.2g} nats from the kept numbers "
-            f"(reference.tolerance={cached.tolerance}). Remove this directory to score all of them again."
+            f"(allowed {allowed:g}, reference.tolerance). Remove this directory to score all of them again."
         )

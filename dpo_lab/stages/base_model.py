@@ -5,16 +5,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dpo_lab.artifacts import Artifact, Plan, content_id
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.models.load import ModelOnDisk, save_model
+from dpo_lab.models.adapter import NoAdapter
+from dpo_lab.models.load import ModelOnDisk, Storage, save_model
+from dpo_lab.models.quant import NoQuant
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.seeding import derive
 from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.training.precision import Precision
 from dpo_lab.training.sft import fine_tune
 
 TOKENIZER_EXAMPLES = 2000  # enough to meet every word of the film world
@@ -27,17 +32,19 @@ def base_model(
     *,
     root: Path,
     seed: int,
+    storage: Storage = Storage(),  # noqa: B008
     force: bool = False,
     announce: Callable[[int | None], None] = lambda parameters: None,
 ) -> tuple[ModelOnDisk, Artifact | None]:
     """Return the model to start from, and the artifact it is if this project made it.
 
     Args:
+        storage: how its weights are held from here on; a quantised model is another model.
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
     """
     if isinstance(spec, PretrainedModel):
         announce(None)
-        return ModelOnDisk(spec.path, content_id("pretrained", spec.birth()), spec.revision), None
+        return ModelOnDisk(spec.path, id_of(content_id("pretrained", spec.birth()), storage), storage), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
     examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []
@@ -57,7 +64,23 @@ def base_model(
     artifact = plan.make(produce, force=force, resume=True)
     if not artifact.made_now:
         announce(artifact.facts["parameters"])
-    return ModelOnDisk(str(artifact.path), artifact.id), artifact
+    return ModelOnDisk(str(artifact.path), id_of(artifact.id, storage), storage), artifact
+
+
+def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> Storage:
+    """Return how the base weights of a run are held."""
+    if not isinstance(spec, PretrainedModel):
+        return Storage(spec.quant)
+    frozen_in_half = not isinstance(spec.adapter, NoAdapter) and precision.resolved(device) != "32-true"
+    half = spec.dtype == "bf16" or (spec.dtype == "auto" and frozen_in_half)
+    return Storage(spec.quant, torch.bfloat16 if half else torch.float32, spec.revision)
+
+
+def id_of(model: str, storage: Storage) -> str:
+    """Return the id of a model that is held in some way; as it is on disk, or in fp32, it is that model."""
+    if isinstance(storage.quant, NoQuant) and storage.dtype == torch.float32:
+        return model
+    return content_id("held", {"model": model, "quant": storage.quant.content(), "dtype": str(storage.dtype)})
 
 
 def make_tiny(

@@ -12,8 +12,8 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.models.adapter import NoAdapter
-from dpo_lab.models.quant import EightBit, FourBit, NoQuant
-from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.quant import NoQuant, without_bitsandbytes
+from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
@@ -21,14 +21,36 @@ from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
 
-BITS = {FourBit: "4-bit", EightBit: "8-bit"}
-
 
 def quantised_base_trained_in_full(train: "Train") -> str | None:
     """Quantised weights have no gradient."""
     if isinstance(train.model.quant, NoQuant) or not isinstance(train.model.adapter, NoAdapter):
         return None
-    return f"a {BITS.get(type(train.model.quant), 'quantised')} base cannot be trained in full; use adapter=lora, or quant=none."
+    return f"a {train.model.quant.bits}-bit base cannot be trained in full; use adapter=lora, or quant=none."
+
+
+def half_precision_weights_trained_in_full(train: "Train") -> str | None:
+    """The steps of a learning rate that suits preferences are below what half precision resolves."""
+    model = train.model
+    if not isinstance(model, PretrainedModel) or model.dtype != "bf16" or not isinstance(model.adapter, NoAdapter):
+        return None
+    return (
+        "model.dtype=bf16 with adapter=none would train weights of 8 significant bits, which small steps do not change; "
+        "use model.dtype=auto, or adapter=lora."
+    )
+
+
+def quantised_without_bitsandbytes(train: "Train") -> str | None:
+    """Quantised weights are kept and multiplied by a library that not every machine has."""
+    quant, optim = train.model.quant, train.optim
+    asked = f"quant={quant.bits}bit" if not isinstance(quant, NoQuant) else "optim=adamw_8bit" if optim.needs_bitsandbytes else ""
+    if not asked or not (reason := without_bitsandbytes()):
+        return None
+    instead = "quant=none" if asked.startswith("quant") else "optim=adamw"
+    return (
+        f"{asked} needs bitsandbytes, which cannot be imported here ({reason}). "
+        f"Install it (pip install bitsandbytes), or use {instead}."
+    )
 
 
 def more_rounds_than_given_pairs(train: "Train") -> str | None:
@@ -159,6 +181,8 @@ def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
 
 RULES: tuple[Callable[["Train"], str | None], ...] = (
     quantised_base_trained_in_full,
+    half_precision_weights_trained_in_full,
+    quantised_without_bitsandbytes,
     more_rounds_than_given_pairs,
     held_out_pairs_of_made_pairs,
     film_evaluation_of_given_pairs,

@@ -11,7 +11,7 @@ from torch import nn
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
-from dpo_lab.models.load import ModelOnDisk, base_of, load_model, load_tokenizer, save_model
+from dpo_lab.models.load import ModelOnDisk, base_of, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
@@ -59,7 +59,7 @@ def token_store(
     plan = Plan(root, "tokens", name, content, parents=[base.id])
 
     def produce(directory: Path) -> dict[str, Any]:
-        tokenizer = load_tokenizer(base.path, base.revision)
+        tokenizer = load_tokenizer(base.path, base.storage.revision)
         made = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation)
         made.store.save(directory)
         return {"pairs": made.store.num_pairs, "notes": made.notes(data.max_length), **made.counts}
@@ -103,8 +103,8 @@ class Prepared:
 
 def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> Prepared:
     device, seed = train.trainer.device(), derive(train.seed, "round", this.number)
-    loaded = load_model(this.start.path, this.start.revision)
-    model = loaded.model.to(device)
+    loaded = this.start.load(device)
+    model = loaded.model
     how = fitted(model, train.layout, store)
     scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))

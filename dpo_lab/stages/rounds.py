@@ -20,7 +20,7 @@ from dpo_lab.report import screen as text
 from dpo_lab.report.page import REPORT, write_report
 from dpo_lab.seeding import derive
 from dpo_lab.stages import run_record
-from dpo_lab.stages.base_model import base_model
+from dpo_lab.stages.base_model import base_model, storage_of
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
@@ -85,7 +85,8 @@ def opened(train: "Train", given: GivenPairs | None, screen: Screen, recorder: R
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
         screen.say(*(f"  {note}" for note in (given.notes if given else ())))
 
-    base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed, announce=announce)
+    storage = storage_of(train.model, train.precision, train.trainer.device())
+    base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed, storage=storage, announce=announce)
     state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
     if made:
         state.lineage.append(made)
@@ -125,7 +126,7 @@ def play_rounds(state: Progress) -> None:
         state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
         if start is not base:
             start.release()
-        start = ModelOnDisk(str(policy.path), policy.id)
+        start = base.trained(str(policy.path), policy.id)
         figures = evaluate_round(state, this, start, kept)
         facts = {name: policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
         state.rounds.append({"number": number, **facts, **figures})

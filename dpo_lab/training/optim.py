@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -18,6 +18,8 @@ Schedule = Literal["cosine", "linear", "constant", "flat_then_linear"]
 @component
 class Optim(Component, ABC):
     """An optimizer with its schedule: a warm-up, then a course down to `final`."""
+
+    needs_bitsandbytes: ClassVar[bool] = False
 
     lr: PositiveFloat = 5e-7
     """Peak learning rate."""
