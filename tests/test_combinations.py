@@ -36,7 +36,7 @@ FILM_DATA = OnPolicy(prompts=FilmPrompts(), sampler=HFSampler(), ranker=GoldRank
 FILM_EVALUATION = GenerationEvaluation(prompts=FilmPrompts(), sampler=HFSampler(), judge=GoldRanker())
 FILE = FilePairs(path=Path("pairs.jsonl"))
 HUB = HubPairs(path="someone/pairs", splits=("one", "two"))
-OTHER_PROMPTS = HubPrompts(path="someone/prompts")
+OTHER_PROMPTS = HubPrompts(path="someone/prompts", split="train", held_out_split="test")
 OTHER_EVALUATION = GenerationEvaluation(prompts=OTHER_PROMPTS, sampler=HFSampler(), judge=PairRM())
 
 LEGAL = Train(

@@ -19,9 +19,6 @@ YAMLS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 OPTIONS = [name for name in YAMLS if name.count("/") == 1]
 NEEDED = {"data=jsonl": ["data.path=pairs.jsonl"], "model=local": ["model.path=somewhere"]}
 MISSING = {
-    "data/snorkel.yaml",
-    "data/ultrafeedback.yaml",
-    "prompts/ultrafeedback.yaml",
     "ranker/pairrm.yaml",
 }
 

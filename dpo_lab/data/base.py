@@ -28,7 +28,7 @@ class Data(Component):
 
 @dataclass(frozen=True)
 class GivenPairs:
-    """The pairs of a data set, split by prompt."""
+    """The pairs of one round, split by prompt."""
 
     train: list[PreferencePair]
     held_out: list[PreferencePair]
@@ -40,8 +40,10 @@ class Given(Data, ABC):
     """Pairs that exist already."""
 
     @abstractmethod
-    def load(self) -> GivenPairs:
-        """Return the pairs, those of some prompts held out; the same ones whatever the seed of the run.
+    def load(self, rounds: int = 1) -> list[GivenPairs]:
+        """Return the pairs of each round, those of some prompts held out; the same ones whatever the seed of the run.
+
+        Data that has pairs for one round returns one; `stages/combinations.py` refuses more rounds than there are.
 
         Raises:
             DataError: with file, row, what was found, what happens, what to change.

@@ -56,8 +56,6 @@ def _names(row: Row) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     """Return the file's bytes if there is such a file and it can be a table of rows."""
-    if path.is_dir():
-        raise DataError(f"{path} is a directory, and one file is read. Name the file in it: data.path=FILE.", code="directory")
     if not path.exists():
         raise DataError(
             f"{path} does not exist, so there are no rows to read. Correct data.path (now in {Path.cwd()}).", code="no_file"
@@ -65,19 +63,24 @@ def _read_bytes(path: Path) -> bytes:
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path} ends in {path.suffix or 'no suffix'!r}, and only {' and '.join(SUFFIXES)} files are read. "
-            "Convert it to JSON Lines, one object per row.",
+            "Convert it to JSON Lines, one object per row; files in the layout of the Hub are read by directory: data.path=DIR.",
             code="unknown_suffix",
         )
     try:
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check the file's permissions.", code="unreadable") from error
+    refuse_lfs_pointer(path, content)
+    return content
+
+
+def refuse_lfs_pointer(path: Path, content: bytes) -> None:
+    """Raise DataError if a file's beginning shows that Git LFS has not fetched it."""
     if content.startswith(LFS_POINTER):
         raise DataError(
             f"{path} is a Git LFS pointer, not the data: the rows were never downloaded. Run `git lfs pull` in its repository.",
             code="lfs_pointer",
         )
-    return content
 
 
 def _decode(path: Path, content: bytes) -> str:

@@ -25,8 +25,12 @@ PROMPT_PARTS = (
 )
 """Columns that may belong to the prompt: a layout that does not read one of them cannot be the row's layout."""
 SCORE_COLUMNS = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen_rating", "rejected_rating"))
+SCORED_RESPONSES = ("all_generated_responses", "all_rm_scores")
+"""Columns with every answer to the prompt and the score of each, as in the Snorkel data set."""
 METADATA = ("id", "prompt_id", "source", "row", "split", "rendered", "preference")
-READ_COLUMNS = frozenset({"chosen", "rejected", *PROMPT_PARTS, *METADATA, *(name for names in SCORE_COLUMNS for name in names)})
+READ_COLUMNS = frozenset(
+    {"chosen", "rejected", *PROMPT_PARTS, *METADATA, *SCORED_RESPONSES, *(name for names in SCORE_COLUMNS for name in names)}
+)
 
 
 def detect(row: Row) -> str:
@@ -196,8 +200,8 @@ def _from_conversations(row: Row, chosen: list[Message], rejected: list[Message]
 
 def _pair(row: Row, prompt: list[Message], chosen: str, rejected: str, *, rendered: bool = False) -> PreferencePair:
     """Return the pair with the row's scores."""
-    names = next((names for names in SCORE_COLUMNS if any(name in row for name in names)), SCORE_COLUMNS[0])
-    score_chosen, score_rejected = (number_of(row, name) for name in names)
+    names = next((names for names in SCORE_COLUMNS if any(name in row for name in names)), None)
+    score_chosen, score_rejected = (number_of(row, name) for name in names) if names else scores_by_text(row, chosen, rejected)
     preference = number_of(row, "preference")
     if preference is not None and not 0 <= preference <= 1:
         raise RowProblem("bad_score", f"preference is {preference}, not a probability from 0 to 1")
@@ -209,3 +213,24 @@ def _pair(row: Row, prompt: list[Message], chosen: str, rejected: str, *, render
         score_rejected=score_rejected,
         preference=preference,
     )
+
+
+def scores_by_text(row: Row, chosen: str, rejected: str) -> tuple[float | None, float | None]:
+    """Return the scores that a row's list of answers gives the two responses, None where there is none.
+
+    A text that stands there twice was chosen for its higher score, or rejected for its lower one.
+
+    >>> scores_by_text({"all_generated_responses": ["a", "b", "a"], "all_rm_scores": [1, -1, 2]}, "a", "b")
+    (2.0, -1.0)
+    """
+    texts, numbers = (row.get(name) or [] for name in SCORED_RESPONSES)
+    if not isinstance(texts, list) or not isinstance(numbers, list) or len(texts) != len(numbers):
+        raise RowProblem("bad_score", f"{' and '.join(SCORED_RESPONSES)} are not two lists of one length")
+    found: dict[str, list[float]] = {}
+    for position, text in enumerate(texts):
+        name = f"{SCORED_RESPONSES[1]}[{position}]"
+        score = number_of({name: numbers[position]}, name)
+        if isinstance(text, str) and score is not None:
+            found.setdefault(text.strip(), []).append(score)
+    of_chosen, of_rejected = (found.get(text.strip(), []) for text in (chosen, rejected))
+    return max(of_chosen, default=None), min(of_rejected, default=None)

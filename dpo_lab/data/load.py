@@ -1,12 +1,13 @@
-"""Preference pairs of a file: read, adapted, validated; or one message with all that stands in the way."""
+"""Preference pairs of a file or a split: read, adapted, validated; or one message with all that stands in the way."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from dpo_lab.data.files import Row, read_rows
 from dpo_lab.data.formats import ADAPTERS, READ_COLUMNS, detect
+from dpo_lab.data.hub import Split
 from dpo_lab.data.problems import CODES, DataError, Problem, Report, RowProblem
 from dpo_lab.data.validation import validate
 from dpo_lab.records import PreferencePair
@@ -29,43 +30,79 @@ def load_pairs(path: Path, *, max_dropped: float) -> tuple[list[PreferencePair],
             `max_dropped` of the rows, or all of them, would be left out.
     """
     rows = read_rows(path)
-    refuse_unknown_layout(path, *rows[0])
-    adapted, problems = adapt_rows(path.name, rows)
-    pairs, found = validate(adapted)
+    refuse_unknown_layout(str(path), *rows[0])
+    unread = dict.fromkeys(name for _, row in rows for name in row if name not in READ_COLUMNS)
+    return usable_pairs(path.name, str(path), ((path.name, *each) for each in rows), unread, max_dropped)
+
+
+def load_split(split: Split, *, max_dropped: float) -> tuple[list[PreferencePair], Report]:
+    """Return the usable pairs of one split in order, and the report of all its rows; what is read and refused as in a file.
+
+    Rows are taken one by one from the library's memory-mapped copy, without the columns that no layout reads.
+    """
+    first = next(split.rows(), None)
+    if first is None:
+        raise DataError(f"{split.label} has no rows, so there is nothing to train on. Choose another split.", code="empty_file")
+    refuse_unknown_layout(split.label, *first[1:])
+    unread = [name for name in split.columns if name not in READ_COLUMNS]
+    return usable_pairs(split.label, split.label, split.rows(READ_COLUMNS), unread, max_dropped)
+
+
+def usable_pairs(
+    name: str, place: str, rows: Iterable[tuple[str, int, Row]], unread: Iterable[str], max_dropped: float
+) -> tuple[list[PreferencePair], Report]:
+    """Return the pairs of (file, number, row) that can be trained on, and the report; DataError as `load_pairs`.
+
+    Args:
+        name: of all rows together, in the report.
+        place: the same in messages, as a person finds it.
+    """
+    problems: list[Problem] = []
+    counted = Counted(rows)
+    pairs, found = validate(adapt_rows(counted, problems))
     report = Report(
-        file=path.name,
-        num_rows=len(rows),
+        file=name,
+        num_rows=counted.count,
         num_pairs=len(pairs),
-        problems=tuple(sorted([*problems, *found], key=lambda problem: problem.row)),
-        unread_columns=tuple(dict.fromkeys(name for _, row in rows for name in row if name not in READ_COLUMNS)),
+        problems=tuple(sorted([*problems, *found], key=lambda problem: (problem.file, problem.row))),
+        unread_columns=tuple(unread),
     )
-    refuse_error_rows(path, report)
-    refuse_dropped_rows(path, report, max_dropped)
+    refuse_error_rows(place, report)
+    refuse_dropped_rows(place, report, max_dropped)
     return pairs, report
 
 
-def adapt_rows(file: str, rows: Iterable[tuple[int, Row]]) -> tuple[list[PreferencePair], list[Problem]]:
-    """Return a pair or a problem for every row; the first row whose layout is known decides the file's."""
-    pairs: list[PreferencePair] = []
-    problems: list[Problem] = []
+class Counted:
+    """Rows that are counted as they pass, because a stream does not know its length."""
+
+    def __init__(self, rows: Iterable[tuple[str, int, Row]]) -> None:
+        self._rows, self.count = rows, 0
+
+    def __iter__(self) -> Iterator[tuple[str, int, Row]]:
+        for each in self._rows:
+            self.count += 1
+            yield each
+
+
+def adapt_rows(rows: Iterable[tuple[str, int, Row]], problems: list[Problem]) -> Iterator[PreferencePair]:
+    """Yield the pair of each (file, number, row), or add to the problems; the first row whose layout is known decides all."""
     layout = ""
-    for number, row in rows:
+    for file, number, row in rows:
         try:
             found = detect(row)
             layout = layout or found
             if found != layout:
                 raise RowProblem("mixed_formats", f"columns {', '.join(row)} are {found}; the rows before are {layout}")
-            pairs.append(replace(ADAPTERS[layout](row), source=file, row=number))
+            yield replace(ADAPTERS[layout](row), source=file, row=number)
         except RowProblem as problem:
             problems.append(Problem(file=file, row=number, code=problem.code, verdict=problem.verdict, found=problem.found))
-    return pairs, problems
 
 
-def refuse_unknown_layout(path: Path, number: int, row: Row) -> None:
+def refuse_unknown_layout(place: str, number: int, row: Row) -> None:
     """Raise DataError if the first row shows that the file holds no pairs in a layout that is read."""
     if "prompt" in row and not any(name.lower().startswith(RESPONSE_WORDS) for name in row):
         raise DataError(
-            f"{path} holds prompts, not pairs (columns of row {number}: {', '.join(row)}), so there is nothing to prefer. "
+            f"{place} holds prompts, not pairs (columns of row {number}: {', '.join(row)}), so there is nothing to prefer. "
             "Let the model answer them with data=on_policy, or add the columns chosen and rejected.",
             code="prompts_only",
         )
@@ -74,27 +111,27 @@ def refuse_unknown_layout(path: Path, number: int, row: Row) -> None:
     except RowProblem as problem:
         if problem.code == "unknown_layout":
             raise DataError(
-                f"{path} row {number}: {CODES[problem.code].meaning} ({problem.found}), so the file is not used. "
+                f"{place} row {number}: {CODES[problem.code].meaning} ({problem.found}), so the file is not used. "
                 f"{CODES[problem.code].remedy}",
                 code=problem.code,
             ) from None
 
 
-def refuse_error_rows(path: Path, report: Report) -> None:
+def refuse_error_rows(place: str, report: Report) -> None:
     """Raise one DataError that lists every row with the verdict error."""
     errors = report.of("error")
     if not errors:
         return
-    rows = len({problem.row for problem in errors})
-    lines = [f"{path}: {rows} of {report.num_rows} rows cannot be used, so the run stops before anything is trained."]
-    lines += [f"  row {problem.row}: {problem.found} [{problem.code}]" for problem in errors[:SPELLED_OUT]]
+    rows = len({(problem.file, problem.row) for problem in errors})
+    lines = [f"{place}: {rows} of {report.num_rows} rows cannot be used, so the run stops before anything is trained."]
+    lines += [f"  {report.spot(problem)}: {problem.found} [{problem.code}]" for problem in errors[:SPELLED_OUT]]
     if len(errors) > SPELLED_OUT:
         lines.append(f"  and {len(errors) - SPELLED_OUT} more")
     lines += [f"  {code}: {CODES[code].remedy}" for code in CODES if any(problem.code == code for problem in errors)]
     raise DataError("\n".join(lines), code=errors[0].code)
 
 
-def refuse_dropped_rows(path: Path, report: Report, max_dropped: float) -> None:
+def refuse_dropped_rows(place: str, report: Report, max_dropped: float) -> None:
     """Raise DataError if no row is left, or a larger share than `max_dropped` was left out."""
     dropped = report.num_rows - report.num_pairs
     share = dropped / report.num_rows
@@ -106,7 +143,7 @@ def refuse_dropped_rows(path: Path, report: Report, max_dropped: float) -> None:
     else:
         limit, remedy = "and none can be trained on", "Correct the rows; raising data.max_dropped=... does not help here"
     lines = [
-        f"{path}: {dropped} of {report.num_rows} rows ({share:.1%}) are left out, {limit}.",
+        f"{place}: {dropped} of {report.num_rows} rows ({share:.1%}) are left out, {limit}.",
         *report.lines()[1:],
         f"{remedy}.",
     ]

@@ -1,4 +1,4 @@
-"""What can be wrong with preference data: the codes, one problem of one row, and the report of a file."""
+"""What can be wrong with preference data: the codes, one problem of one row, and the report of a file or split."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -122,7 +122,7 @@ class Problem:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What became of the rows of one file."""
+    """What became of the rows of one file, or of one split of a data set."""
 
     file: str
     num_rows: int
@@ -138,8 +138,13 @@ class Report:
         return {code: found.count(code) for code in CODES if code in found}
 
     def of(self, verdict: Verdict) -> list[Problem]:
-        """Return the problems with this verdict, by row."""
-        return sorted((problem for problem in self.problems if problem.verdict == verdict), key=lambda problem: problem.row)
+        """Return the problems with this verdict, by file and row."""
+        found = (problem for problem in self.problems if problem.verdict == verdict)
+        return sorted(found, key=lambda problem: (problem.file, problem.row))
+
+    def spot(self, problem: Problem) -> str:
+        """Return where a problem is: its row, and which file where the split has several."""
+        return f"row {problem.row}" if problem.file == self.file else f"{problem.file} row {problem.row}"
 
     def lines(self) -> list[str]:
         """Return a summary for people: what was kept, then per code the count, the first rows, and what to change."""
@@ -148,25 +153,27 @@ class Report:
         for verdict in ("error", "drop", "keep"):
             found = self.of(verdict)
             for code in [code for code in CODES if any(problem.code == code for problem in found)]:
-                rows = [problem.row for problem in found if problem.code == code]
+                spots = [self.spot(problem) for problem in found if problem.code == code]
                 what, remedy = CODES[code].meaning, CODES[code].remedy
-                lines.append(f"  {len(rows)} x {code} ({first_rows(rows)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
+                lines.append(f"  {len(spots)} x {code} ({first_of(spots)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
         if self.unread_columns:
             lines.append(f"  columns not read: {excerpt(list(self.unread_columns), 200)}")
         return lines
 
 
-def first_rows(rows: Iterable[int], limit: int = 5) -> str:
-    """Return the first distinct row numbers for a message.
+def first_of(spots: Iterable[str], limit: int = 5) -> str:
+    """Return the first distinct places for a message.
 
-    >>> first_rows([4, 4, 9, 12], limit=2)
+    >>> first_of(["row 4", "row 4", "row 9", "row 12"], limit=2)
     'rows 4, 9, ...'
-    >>> first_rows([4])
-    'row 4'
+    >>> first_of(["b.parquet row 4", "b.parquet row 5"])
+    'b.parquet row 4, b.parquet row 5'
     """
-    distinct = list(dict.fromkeys(rows))
-    shown = ", ".join(str(row) for row in distinct[:limit]) + (", ..." if len(distinct) > limit else "")
-    return f"row{'s' if len(distinct) > 1 else ''} {shown}"
+    distinct = list(dict.fromkeys(spots))
+    more = ", ..." if len(distinct) > limit else ""
+    if len(distinct) > 1 and all(spot.startswith("row ") for spot in distinct):
+        return f"rows {', '.join(spot.removeprefix('row ') for spot in distinct[:limit])}{more}"
+    return ", ".join(distinct[:limit]) + more
 
 
 def excerpt(value: object, limit: int = 60) -> str:

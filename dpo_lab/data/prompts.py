@@ -1,14 +1,25 @@
 """Prompts of the embedded film world, and of Hub data sets."""
 
-from typing import ClassVar
+from functools import cache
+from typing import Any, ClassVar
 
 from pydantic import PositiveInt
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
-from dpo_lab.records import Prompt
+from dpo_lab.data.hub import DataSet, chosen_split
+from dpo_lab.data.hub_messages import Origin
+from dpo_lab.data.problems import DataError, RowProblem, first_of
+from dpo_lab.data.turns import turns_of
+from dpo_lab.data.validation import refuse_faults, stripped
+from dpo_lab.progress import console
+from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.seeding import random_for
 from dpo_lab.world.corpus import sft_corpus
 from dpo_lab.world.prompts import held_out_prompts, train_prompts_for
+
+MAX_FAULTY = 0.05
+"""Share of unusable prompts above which a data set is refused, as for pairs."""
 
 
 @component
@@ -40,20 +51,91 @@ class FilmPrompts(Prompts):
 
 @component
 class HubPrompts(Prompts):
-    """Prompts of a data set on the Hugging Face Hub."""
+    """Prompts of a data set on the Hugging Face Hub, or of a directory in its layout: its column `prompt`, text or turns."""
 
-    missing = "prompts from the Hub are not built yet. Use data=films, or given pairs: data=jsonl data.path=..."
     label: ClassVar[str] = "hub"
 
     path: str
     """Hub id or directory."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub id; null: the newest. A directory is taken as it is."""
+    config: str | None = None
+    """Which configuration of the card; null: the only one."""
+    split: str
+    """The split whose prompts rounds draw from."""
+    held_out_split: str
+    """The split whose prompts evaluation uses; no round gets one of them."""
     num_prompts: PositiveInt = 5000
     """Prompts per round."""
+    num_held_out: PositiveInt = 500
+    """At most so many prompts for evaluation."""
+
+    @property
+    def origin(self) -> Origin:
+        """The data set."""
+        return Origin(path=self.path, config=self.config, revision=self.revision, key="prompts")
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields with what determines the rows in place of the path."""
+        fields = {name: value for name, value in super().content().items() if name not in ("path", "revision", "config")}
+        return {**fields, **self.origin.content()}
 
     def for_round(self, number: int, seed: int) -> list[Prompt]:
-        """Raise ConfigError: see `missing`."""
-        raise ConfigError(f"prompts: {self.missing}")
+        """Return the prompts of a round, drawn without any of the rounds before; ConfigError when there are no more."""
+        evaluated = {prompt.id for prompt in self.held_out()}
+        prompts = [each for each in prompts_of(self.origin, self.split, "prompts.split") if each.id not in evaluated]
+        start, end = number * self.num_prompts, (number + 1) * self.num_prompts
+        if end > len(prompts):
+            raise ConfigError(
+                f"prompts.num_prompts={self.num_prompts}, round {number + 1}: {self.path} has {len(prompts)} prompts in "
+                f"{self.split}, and rounds share none. Use prompts.num_prompts={len(prompts) // (number + 1)}."
+            )
+        return random_for(seed, "prompts").sample(prompts, len(prompts))[start:end]
 
     def held_out(self) -> list[Prompt]:
-        """Raise ConfigError: see `missing`."""
-        raise ConfigError(f"prompts: {self.missing}")
+        """Return the same prompts for every seed."""
+        prompts = prompts_of(self.origin, self.held_out_split, "prompts.held_out_split")
+        return random_for(0, "held_out").sample(prompts, min(self.num_held_out, len(prompts)))
+
+
+@cache
+def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
+    """Return the distinct prompts of a split, read once in a process.
+
+    Raises:
+        DataError: the data set or split cannot be had, it has no column `prompt`, or more than 5 % of its rows are unusable.
+    """
+    data = DataSet(origin)
+    rows = data.split(chosen_split(data, split, key))
+    if "prompt" not in rows.columns:
+        raise DataError(
+            f"{rows.label} has no column prompt (columns found: {', '.join(rows.columns)}). Correct {key}, or rename the column.",
+            code="missing_field",
+        )
+    found: dict[str, Prompt] = {}
+    faulty: list[str] = []
+    for file, number, row in rows.rows(("prompt",)):
+        try:
+            prompt = usable_prompt(row["prompt"])
+            found.setdefault(prompt.id, prompt)
+        except RowProblem as problem:
+            faulty.append(f"{file} row {number}: {problem}")
+    if len(faulty) > MAX_FAULTY * rows.data.num_rows or not found:
+        raise DataError(
+            f"{rows.label}: {len(faulty)} of {rows.data.num_rows} prompts cannot be used ({first_of(faulty, 3)}). "
+            f"Correct the rows, or choose another split: {key}.",
+            code="too_many_dropped",
+        )
+    if faulty:
+        console.print(f"  {rows.label}: {len(faulty)} prompts left out ({first_of(faulty, 3)})", markup=False)
+    return tuple(found.values())
+
+
+def usable_prompt(value: Any) -> Prompt:
+    """Return the prompt of a text or of turns, checked as that of a pair; RowProblem if a pair with it would be refused."""
+    prompt = Prompt.from_text(value) if isinstance(value, str) else Prompt.of(turns_of(value, "prompt"))
+    pair = stripped(PreferencePair(prompt=prompt, chosen="yes", rejected="no"))  # any two answers: the checks are those of pairs
+    refuse_faults(pair)
+    if pair.prompt.messages[-1]["role"] != "user":
+        raise RowProblem("bad_roles", "the prompt does not end with a user turn")
+    return pair.prompt

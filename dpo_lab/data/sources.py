@@ -1,28 +1,42 @@
-"""Given pairs: of a file, and of a data set on the Hub."""
+"""Given pairs: of a file or directory, and of a data set on the Hub."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
-from dpo_lab.data.load import load_pairs
-from dpo_lab.data.split import split_by_prompt
+from dpo_lab.data.files import SUFFIXES
+from dpo_lab.data.hub import DataSet, chosen_split, test_split_of
+from dpo_lab.data.hub_messages import Origin
+from dpo_lab.data.load import load_pairs, load_split
+from dpo_lab.data.split import held_out_of, split_by_prompt
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MaxLength = Annotated[int, Field(ge=4)]
+NEUTRAL = ("path", "max_dropped", "revision", "config")
+"""Fields that are no content by themselves: `Origin.content` or a file's digest stands for them."""
 
 
 @component
 class FilePairs(Given):
-    """Pairs of a JSON or JSON Lines file, in any layout that data/formats.py knows."""
+    """Pairs of a JSON or JSON Lines file, or of a directory in Hub layout, in any layout that data/formats.py knows."""
 
     path: Path
-    """The file."""
+    """The file or directory."""
+    config: str | None = None
+    """Of a directory: which configuration of its card; null: the only one."""
+    split: str | None = None
+    """Of a directory: the split to train on; null: train, or the only one."""
+    held_out_split: str | None = None
+    """Of a directory: the split to evaluate on; null: the one with test in place of train in its name, if there is one, else
+    prompts of the split itself, as for its own name."""
     held_out: Annotated[int, Field(ge=0)] | None = None
-    """Prompts kept for evaluation; null: a fifth of them, at most 500."""
+    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
     max_dropped: Share = 0.05
@@ -33,44 +47,119 @@ class FilePairs(Given):
 
     @property
     def label(self) -> str:  # type: ignore[override]
-        """The file's name."""
-        return self.path.stem
+        """The file's name without its suffix, or the directory's."""
+        return self.path.stem if self.path.suffix in SUFFIXES else self.path.absolute().name
 
     def content(self) -> dict[str, Any]:
-        """Return the fields with the file's digest in place of its path; how many rows may be unusable is no content."""
-        fields = {name: value for name, value in super().content().items() if name not in ("path", "max_dropped")}
+        """Return the fields with the content's digest in place of the path; how many rows may be unusable is no content."""
+        fields = {name: value for name, value in super().content().items() if name not in NEUTRAL}
+        if self.path.is_dir():
+            return {**fields, **Origin(path=str(self.path), config=self.config).content()}
+        fields = {name: value for name, value in fields.items() if name not in ("split", "held_out_split")}
         return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
 
-    def load(self) -> GivenPairs:
-        """Return the file's pairs, split by prompt."""
+    def load(self, rounds: int = 1) -> list[GivenPairs]:
+        """Return the pairs of a file, split by prompt, or of a directory's split."""
+        if self.path.is_dir():
+            data = DataSet(Origin(path=str(self.path), config=self.config))
+            split = chosen_split(data, self.split, "data.split")
+            return rounds_of(data, [split], [self.held_out_split], "data.held_out_split", self)
+        for name in ("config", "split", "held_out_split"):
+            if value := getattr(self, name):
+                raise ConfigError(f"data.{name}={value}: {self.path} is no directory, and a file has no splits. Leave it out.")
         pairs, report = load_pairs(self.path, max_dropped=self.max_dropped)
         train, held_out = split_by_prompt(pairs, self.held_out, self.split_seed)
-        return GivenPairs(train, held_out, tuple(report.lines()))
+        return [GivenPairs(train, held_out, tuple(report.lines()))]
 
 
 @component
 class HubPairs(Given):
-    """Pairs of a data set on the Hugging Face Hub."""
-
-    missing = "data sets of the Hub are not built yet. Save the pairs as JSON Lines and use data=jsonl data.path=..."
+    """Pairs of a data set on the Hugging Face Hub, or of a directory in its layout."""
 
     path: str
     """Hub id or directory."""
-    splits: tuple[str, ...]
+    revision: str | None = None
+    """Commit, tag or branch of a Hub id; null: the newest. A directory is taken as it is."""
+    config: str | None = None
+    """Which configuration of the card; null: the only one."""
+    splits: tuple[str, ...] = Field(min_length=1)
     """Training split of each round; one split means one round."""
+    held_out_splits: tuple[str, ...] | None = None
+    """Evaluation split of each round; null: with test in place of train in the name, where there is such a split, else prompts
+    of the training split, as for its own name."""
     held_out: Annotated[int, Field(ge=0)] | None = None
-    """Prompts kept for evaluation; null: a fifth of them, at most 500."""
+    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
+    max_dropped: Share = 0.05
+    """Share of rows that may be left out as unusable before the run stops."""
     max_length: MaxLength = 1024
     truncation: Truncation = "keep_end_prompt"
     order: Order = "shuffled"
 
+    @field_validator("held_out_splits")
+    @classmethod
+    def _one_for_each(cls, names: tuple[str, ...] | None, others: ValidationInfo) -> tuple[str, ...] | None:
+        splits = others.data.get("splits", ())
+        if names is not None and len(names) != len(splits):
+            raise ValueError(f"there are {len(splits)} training splits and {len(names)} for evaluation; name one for each")
+        return names
+
     @property
     def label(self) -> str:  # type: ignore[override]
         """The data set's name without its owner."""
-        return self.path.rpartition("/")[2]
+        return self.origin.label
 
-    def load(self) -> GivenPairs:
-        """Raise ConfigError: see `missing`."""
-        raise ConfigError(f"data: {self.missing}")
+    @property
+    def origin(self) -> Origin:
+        """The data set."""
+        return Origin(path=self.path, config=self.config, revision=self.revision)
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields with what determines the rows in place of the path."""
+        return {**{name: value for name, value in super().content().items() if name not in NEUTRAL}, **self.origin.content()}
+
+    def load(self, rounds: int = 1) -> list[GivenPairs]:
+        """Return the pairs of the first `rounds` splits."""
+        data = DataSet(self.origin)
+        splits = [chosen_split(data, name, "data.splits") for name in self.splits[:rounds]]
+        return rounds_of(data, splits, self.held_out_splits or [None] * len(splits), "data.held_out_splits", self)
+
+
+def rounds_of(
+    data: DataSet, splits: Sequence[str], held_out: Sequence[str | None], key: str, given: FilePairs | HubPairs
+) -> list[GivenPairs]:
+    """Return the pairs of each split; a prompt that any round holds out is trained on in none.
+
+    Args:
+        held_out: the split to evaluate on, for each; None looks for one.
+        key: of the setting that names these.
+    """
+    rounds = []
+    for name, wanted in zip(splits, held_out, strict=False):
+        pairs, report = load_split(data.split(name), max_dropped=given.max_dropped)
+        notes = report.lines()
+        other = chosen_split(data, wanted, key) if wanted else test_split_of(name, data.names) or name
+        if other == name:
+            rounds.append(GivenPairs(*split_by_prompt(pairs, given.held_out, given.split_seed), tuple(notes)))
+        elif given.held_out == 0:
+            rounds.append(GivenPairs(pairs, [], tuple(notes)))
+        else:
+            others, other_report = load_split(data.split(other), max_dropped=given.max_dropped)
+            notes += [f"held out: {line}" for line in other_report.lines()]
+            rounds.append(GivenPairs(pairs, held_out_of(others, given.held_out, given.split_seed), tuple(notes)))
+    rounds = without_evaluated_prompts(rounds)
+    return [replace(rounds[0], notes=(*data.notes, *rounds[0].notes)), *rounds[1:]]
+
+
+def without_evaluated_prompts(rounds: Sequence[GivenPairs]) -> list[GivenPairs]:
+    """Return the rounds without training pairs whose prompt some round holds out, and with a note where there were any."""
+    evaluated = {pair.prompt.id for each in rounds for pair in each.held_out}
+    made = []
+    for each in rounds:
+        train = [pair for pair in each.train if pair.prompt.id not in evaluated]
+        notes = each.notes
+        if left_out := len(each.train) - len(train):
+            notes = (*notes, f"{left_out} training pairs answer a prompt that is held out, and are left out")
+        made.append(replace(each, train=train, notes=notes))
+    return made

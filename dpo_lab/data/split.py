@@ -46,6 +46,24 @@ def split_by_prompt(
     return train, [pair for pair in pairs if pair.prompt.id in chosen]
 
 
+def held_out_of(pairs: Sequence[PreferencePair], held_out: int | None, seed: int) -> list[PreferencePair]:
+    """Return the pairs of some prompts of a split that is there for evaluation; None takes at most `MAX_HELD_OUT` prompts.
+
+    Raises:
+        DataError: the split has fewer prompts.
+    """
+    prompts = sorted({pair.prompt.id for pair in pairs})
+    count = min(MAX_HELD_OUT, len(prompts)) if held_out is None else held_out
+    if count > len(prompts):
+        raise DataError(
+            f"data.held_out={count}, and the split for evaluation has {len(prompts)} prompts. "
+            f"Use at most {len(prompts)}, or null.",
+            code="held_out",
+        )
+    chosen = set(random_for(seed, "held_out").sample(prompts, count))
+    return [pair for pair in pairs if pair.prompt.id in chosen]
+
+
 def default_held_out(num_prompts: int) -> int:
     """Return how many prompts are held out where the configuration does not say.
 

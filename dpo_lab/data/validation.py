@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ MARKUP = re.compile(r"</?s>|<(?:unk|pad|bos|eos|start_of_turn|end_of_turn)>|\[/?
 """Special tokens and chat markup of the Mistral, Llama, ChatML, Zephyr, Phi and Gemma families."""
 
 
-def validate(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], list[Problem]]:
+def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], list[Problem]]:
     """Return the pairs that can be used, in order, and all that was found.
 
     Conversational pairs come back with outer whitespace stripped; rendered ones keep it, because there the leading
@@ -25,7 +25,7 @@ def validate(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], lis
     """
     kept: list[PreferencePair] = []
     problems: list[Problem] = []
-    first_row: dict[tuple[str, str, str], int] = {}
+    first_row: dict[tuple[str, str, str], PreferencePair] = {}
     for given in pairs:
         pair = given if given.prompt.rendered else stripped(given)
         try:
@@ -37,7 +37,7 @@ def validate(pairs: Sequence[PreferencePair]) -> tuple[list[PreferencePair], lis
         if pair != given:
             found.append(("outer_whitespace", "a text begins or ends with whitespace"))
         problems.extend(_problem(pair, code, text) for code, text in found)
-        first_row.setdefault((pair.prompt.id, pair.chosen, pair.rejected), pair.row)
+        first_row.setdefault((pair.prompt.id, pair.chosen, pair.rejected), pair)
         kept.append(pair)
     return kept, problems
 
@@ -102,14 +102,19 @@ def notes(pair: PreferencePair) -> Iterator[tuple[str, str]]:
         yield "near_duplicate_responses", f"chosen and rejected both read {excerpt(visible(pair.chosen))}"
 
 
-def repetitions(pair: PreferencePair, first_row: dict[tuple[str, str, str], int]) -> Iterator[tuple[str, str]]:
+def repetitions(pair: PreferencePair, first_row: dict[tuple[str, str, str], PreferencePair]) -> Iterator[tuple[str, str]]:
     """Yield a note if an earlier row holds the same pair, or the same pair with the labels exchanged."""
     same = first_row.get((pair.prompt.id, pair.chosen, pair.rejected))
     exchanged = first_row.get((pair.prompt.id, pair.rejected, pair.chosen))
     if same is not None:
-        yield "duplicate_row", f"the same pair as row {same}"
+        yield "duplicate_row", f"the same pair as {_spot(same, pair)}"
     if exchanged is not None:
-        yield "contradiction", f"row {exchanged} has the same two responses with the labels exchanged"
+        yield "contradiction", f"{_spot(exchanged, pair)} has the same two responses with the labels exchanged"
+
+
+def _spot(other: PreferencePair, pair: PreferencePair) -> str:
+    """Return where another row stands, seen from this one."""
+    return f"row {other.row}" if other.source == pair.source else f"{other.source} row {other.row}"
 
 
 def texts(pair: PreferencePair) -> Iterator[tuple[str, str]]:

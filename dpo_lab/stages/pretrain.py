@@ -31,7 +31,7 @@ class Pretrain(Component):
             raise ConfigError(f"model={self.model.label} is pretrained already; only model=tiny is made here.")
         from dpo_lab.stages.base_model import base_model  # only when there is work: it loads Lightning
 
-        given = self.data.load() if isinstance(self.data, Given) else None
+        given = self.data.load()[0] if isinstance(self.data, Given) else None
         _, made = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force)
         assert made is not None
         console.print(

@@ -43,7 +43,8 @@ class Progress:
     recorder: Recorder
     name: str
     base: ModelOnDisk
-    given: GivenPairs | None
+    given: list[GivenPairs] | None
+    """Of each round."""
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     before: Artifact | None = None
@@ -60,7 +61,7 @@ class Progress:
     """Tokens of the first round's pairs."""
 
 
-def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
+def run_rounds(train: "Train", given: list[GivenPairs] | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
     """Run all rounds; write the run's files into its directory; return the summary."""
     about = run_record.begin(train, run)
     with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
@@ -71,7 +72,7 @@ def run_rounds(train: "Train", given: GivenPairs | None, screen: Screen, run: Ru
     return state.summary
 
 
-def opened(train: "Train", given: GivenPairs | None, screen: Screen, recorder: Recorder) -> Progress:
+def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recorder: Recorder) -> Progress:
     """Return the state of a run whose base model is there and evaluated."""
     data = train.data
     choices = [("model", train.model.label), ("data", data.label)]
@@ -83,10 +84,11 @@ def opened(train: "Train", given: GivenPairs | None, screen: Screen, recorder: R
 
     def announce(parameters: int | None) -> None:
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
-        screen.say(*(f"  {note}" for note in (given.notes if given else ())))
+        screen.say(*(f"  {note}" for each in given or () for note in each.notes))
 
+    first = given[0] if given else None
     storage = storage_of(train.model, train.precision, train.trainer.device())
-    base, made = base_model(train.model, data, given, root=train.outputs, seed=train.seed, storage=storage, announce=announce)
+    base, made = base_model(train.model, data, first, root=train.outputs, seed=train.seed, storage=storage, announce=announce)
     state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
     if made:
         state.lineage.append(made)
@@ -160,8 +162,8 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
     """Return a round's pairs for training, those held out, and how they were had."""
     train, data = state.train, state.train.data
     if state.given:
-        train_pairs, held_out = state.given.train, state.given.held_out
-        return train_pairs, held_out, ""
+        given = state.given[this.number - 1]
+        return given.train, given.held_out, ""
     assert isinstance(data, OnPolicy)
     which = this.number - 1 if train.iteration.prompts == "disjoint" else 0
     made = make_pairs(
@@ -240,5 +242,7 @@ def next_commands(train: "Train") -> tuple[str, ...]:
     """Return what a person may try after this run."""
     if isinstance(train.data, FilePairs):
         given = f"data=jsonl data.path={train.data.path}"
+        for name in ("config", "split", "held_out_split"):
+            given += f" data.{name}={value}" if (value := getattr(train.data, name)) else ""
         return f"python train.py {given} seed=1", f"python train.py -m {given} loss=dpo,ipo"
     return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"

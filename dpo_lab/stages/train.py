@@ -83,9 +83,10 @@ class Train(Component):
         if (done := plan.finished()) and not self.force:
             return show_finished(done, run, self.logger)
         screen = Screen()
-        given = self.data.load() if isinstance(self.data, Given) else None
+        given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
         if given:
-            refuse_unlabelled(self.loss, [*given.train, *given.held_out], self.data.label)
+            pairs = [pair for each in given for pair in (*each.train, *each.held_out)]
+            refuse_unlabelled(self.loss, pairs, self.data.label)
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
         made = plan.make(lambda directory: run_rounds(self, given, screen, run), force=self.force, resume=True)

@@ -138,6 +138,28 @@ def test_scores_are_read_under_their_known_names(names: tuple[str, str]) -> None
     assert (adapted(row).score_chosen, adapted(row).score_rejected) == (4.0, 1.5)
 
 
+def scored(answers: Any, scores: Any) -> PreferencePair:
+    row = {"prompt": "q?", "chosen": "a", "rejected": "b", "all_generated_responses": answers, "all_rm_scores": scores}
+    return adapted(row)
+
+
+def test_scores_are_found_by_the_text_of_the_answer() -> None:
+    found = [
+        scored(["b", "c", " a"], [-1.0, 0.0, 2.0]),
+        scored(["a", "b", "a", "b"], [1.0, -1.0, 3.0, -2.0]),  # the higher one was chosen, the lower one rejected
+        scored(["a", "c"], [1.0, 0.0]),
+        scored(None, None),
+    ]
+    expected = [(2.0, -1.0), (3.0, -2.0), (1.0, None), (None, None)]
+    assert [(pair.score_chosen, pair.score_rejected) for pair in found] == expected
+
+
+@pytest.mark.parametrize(("answers", "scores"), [(["a"], [1.0, 2.0]), (["a"], 1.0), (["a", "b"], [1.0, "2"])])
+def test_lists_of_scores_that_do_not_fit_are_refused(answers: Any, scores: Any) -> None:
+    row = {"prompt": "q?", "chosen": "a", "rejected": "b", "all_generated_responses": answers, "all_rm_scores": scores}
+    assert refused(row).code == "bad_score"
+
+
 @pytest.mark.parametrize("score", ["NaN", "7.0", True, float("inf"), 10**400, [1]])
 def test_a_score_that_is_no_finite_number_is_refused(score: object) -> None:
     assert refused({**CONVERSATIONS["trl_conversational_explicit"], "score_chosen": score}).code == "bad_score"

@@ -9,6 +9,7 @@ import pytest
 from dpo_lab.data.files import read_rows
 from dpo_lab.data.load import adapt_rows, load_pairs
 from dpo_lab.data.problems import DataError, Problem
+from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.data.validation import validate
 
 DECIDED_BY_THE_TOKENIZER = {"very_long_prompt": "prompt_too_long", "very_long_response": "response_too_long"}
@@ -26,8 +27,8 @@ SUPPORTED = (
 
 def examined(*rows: dict[str, Any]) -> tuple[int, list[Problem]]:
     """Return how many of the rows, read as one file, are kept, and what was found."""
-    pairs, problems = adapt_rows("rows.jsonl", enumerate(rows, 1))
-    kept, found = validate(pairs)
+    problems: list[Problem] = []
+    kept, found = validate(adapt_rows((("rows.jsonl", number, row) for number, row in enumerate(rows, 1)), problems))
     return len(kept), [*problems, *found]
 
 
@@ -133,6 +134,30 @@ def test_two_of_400_instruction_rows_prefer_a_text_to_itself(shared_data: Path) 
         assert pair.prompt.text == (row["instruction"] + "\n\n" + row["input"] if row["input"] else row["instruction"])
 
 
+@pytest.mark.usefixtures("library_cache")
+def test_the_replica_of_the_snorkel_set_gives_three_rounds_with_scores(shared_data: Path) -> None:
+    path = shared_data / "hub_layout" / "Snorkel-style-PairRM-DPO"
+    splits = tuple(f"train_iteration_{number}" for number in (1, 2, 3))
+    rounds = HubPairs(path=str(path), splits=splits, max_dropped=0.1).load(rounds=3)
+    assert [(len(each.train), len(each.held_out)) for each in rounds] == [(9, 2), (10, 2), (10, 2)], "one answer is empty"
+    for pair in (pair for each in rounds for pair in (*each.train, *each.held_out)):
+        assert pair.score_chosen is not None
+        assert pair.score_rejected is not None
+        assert pair.score_chosen > pair.score_rejected
+    assert (rounds[0].train[0].score_chosen, rounds[0].train[0].score_rejected) == (2.0, -1.0)
+    alone = FilePairs(path=path, split="train_iteration_2").load()[0]
+    assert [alone.train, alone.held_out] == [rounds[1].train, rounds[1].held_out]
+
+
+@pytest.mark.usefixtures("library_cache")
+def test_the_replica_of_hh_has_its_94_transcripts_in_two_splits(shared_data: Path) -> None:
+    alone, _ = load_pairs(shared_data / "hh" / "harmless_benign.jsonl", max_dropped=0.0)
+    for path in (shared_data / "hub_layout" / "hh-rlhf", shared_data / "hub_layout" / "hh-rlhf" / "harmless-base"):
+        given = FilePairs(path=path).load()[0]
+        assert (len(given.train), len(given.held_out)) == (70, 24)
+        assert {pair.id for pair in (*given.train, *given.held_out)} == {pair.id for pair in alone}
+
+
 def test_a_file_of_prompts_is_answered_with_on_policy(shared_data: Path) -> None:
     with pytest.raises(DataError, match="data=on_policy"):
         load_pairs(shared_data / "prompts" / "prompts.jsonl", max_dropped=0.05)
@@ -153,6 +178,8 @@ def test_other_formats_are_read_rightly_or_refused_by_their_columns(shared_data:
             assert len(records) == read[name]
             for record, wanted in zip(records, expected[name]["expected"], strict=True):
                 assert [record[part] for part in ("chosen", "rejected")] == [wanted[part] for part in ("chosen", "rejected")]
+                scores = [record[f"score_{part}"] for part in ("chosen", "rejected")]
+                assert name != "snorkel_pairrm.jsonl" or scores == [wanted["score_chosen"], wanted["score_rejected"]]
                 assert record["prompt"] == wanted["prompt"] or name == "alpaca_ranking.json", (
                     "LLaMA-Factory joins with one newline"
                 )

@@ -1,0 +1,232 @@
+"""Which data set is meant, and what a person is told when it cannot be had: what, why, which command or setting helps."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import file_digest
+from dpo_lab.data.files import LFS_POINTER, SUFFIXES, read_rows, refuse_lfs_pointer
+from dpo_lab.data.problems import DataError, excerpt
+
+HUB_ID = re.compile(r"[a-zA-Z0-9][\w.-]*/[a-zA-Z0-9][\w.-]*")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>\..*)?")
+TABLES = ("parquet", "json", "arrow", "cache")
+"""Readers of the library that give rows of text and numbers as they were written; cache: what was read before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A directory or Hub id, and the settings that belong to it."""
+
+    path: str
+    config: str | None = None
+    """One of the card's configurations; None: the only one, or the one called default."""
+    revision: str | None = None
+    """Commit, tag or branch of a Hub id."""
+    key: str = "data"
+    """Group of the settings, for messages."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the path is a directory of this machine."""
+        return Path(self.path).is_dir()
+
+    @property
+    def label(self) -> str:
+        """The last part of the path."""
+        return Path(os.path.abspath(self.path)).name  # not resolved: the name that the user gave
+
+    @property
+    def place(self) -> str:
+        """The whole path of a directory, or the Hub id."""
+        return str(Path(self.path).resolve()) if self.is_local else self.path
+
+    @property
+    def asked_revision(self) -> str | None:
+        """The revision to ask the Hub for: a directory has none."""
+        return None if self.is_local else self.revision
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the rows: the files of a directory, whatever its place, or id and revision."""
+        if not self.is_local:
+            return {"path": self.path, "revision": self.revision, "config": self.config}
+        root = Path(self.place)
+        files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+        try:
+            shown = [each for each in files if not any(name.startswith(".") for name in each.parts)]
+            return {"files": {each.as_posix(): file_digest(root / each) for each in shown}, "config": self.config}
+        except OSError as error:
+            raise DataError(
+                f"{error.filename} cannot be read ({error.strerror}). Check its permissions.", code="unreadable"
+            ) from error
+
+    def refuse_neither(self) -> None:
+        """Raise DataError if the path can be neither a directory nor a Hub id."""
+        if self.is_local or HUB_ID.fullmatch(self.path):
+            return
+        raise DataError(
+            f"{self.path} is no directory (in {Path.cwd()}), and no Hub id, which is owner/name. Correct {self.key}.path.",
+            code="no_data_set",
+        )
+
+
+def refuse_other_than_tables(origin: Origin, builder: Any) -> None:
+    """Raise DataError if the files are of a kind whose rows could not be trusted to be what was written."""
+    reader = type(builder).__module__.rpartition(".")[2]
+    if reader not in TABLES:
+        raise DataError(
+            f"{origin.path} would be read as {reader}, and pairs are read from parquet, arrow and JSON Lines files. "
+            "Convert it: datasets.load_dataset(...).to_parquet(...).",
+            code="unknown_suffix",
+        )
+
+
+def refuse_incomplete(origin: Origin, files: Mapping[str, Sequence[str]]) -> None:
+    """Raise DataError if numbered files such as train-00000-of-00003.parquet are not all there."""
+    for split, paths in files.items():
+        named = [match for path in paths if (match := SHARD.fullmatch(path))]
+        for stem, total in dict.fromkeys((match["stem"], int(match["total"])) for match in named):
+            numbers = {int(match["number"]) for match in named if (match["stem"], int(match["total"])) == (stem, total)}
+            if absent := sorted(set(range(total)) - numbers):
+                raise DataError(
+                    f"{origin.path} is not complete: of the {total} files of split {split}, "
+                    f"number {', '.join(f'{number:05d}' for number in absent[:5])}{' ...' if len(absent) > 5 else ''} "
+                    f"{'is' if len(absent) == 1 else 'are'} missing. {again(origin)}",
+                    code="incomplete",
+                )
+
+
+def refuse_other_revision(origin: Origin, found: str) -> None:
+    """Raise DataError if the library fell back to another commit of a pinned data set that is in its cache."""
+    wanted = origin.asked_revision
+    if wanted and COMMIT.fullmatch(wanted) and found != wanted:
+        raise DataError(
+            f"{origin.path} cannot be reached, and the cache holds revision {found} instead of {origin.key}.revision={wanted}. "
+            f"Go online once, or take what is there: {origin.key}.revision={found}.",
+            code="other_revision",
+        )
+
+
+@contextmanager
+def explained(origin: Origin, files: Sequence[str] = ()) -> Iterator[None]:
+    """Turn whatever the library raises into one message; `files` are looked at for the likely cause."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # the library lets through what its readers raise: Arrow's, zip's, StopIteration, ...
+        for path in files:
+            refuse_faulty_file(Path(path), origin)
+        raise explanation(origin, error) from error
+
+
+def refuse_faulty_file(path: Path, origin: Origin) -> None:
+    """Raise DataError with line or reason if a file of this machine is what cannot be read."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        refuse_lfs_pointer(path, file.read(len(LFS_POINTER)))
+    if path.suffix in SUFFIXES:
+        read_rows(path)  # says what is wrong with it, by line, as for a file by itself
+    if path.suffix != ".parquet":
+        return
+    from pyarrow import parquet
+
+    try:
+        parquet.ParquetFile(path)
+    except Exception as error:
+        raise DataError(
+            f"{path} is no whole parquet file ({reason(error)}): it was cut off or changed. {again(origin)}", code="incomplete"
+        ) from error
+
+
+def explanation(origin: Origin, error: Exception) -> DataError:
+    """Return the message for an error of the library."""
+    kind, text, path, key = {each.__name__ for each in type(error).__mro__}, str(error), origin.path, origin.key
+    hub_page = f"https://huggingface.co/datasets/{path}"
+    if "Config name is missing" in text or ("BuilderConfig" in text and "not found" in text):
+        listed = ", ".join(re.findall(r"'([^']+)'", text[text.index("[") :].partition("]")[0])) if "[" in text else ""
+        has = f"has the configurations {listed}" if listed else "has several configurations"
+        chosen = f"{key}.config={origin.config} is none of them" if origin.config else "none is chosen"
+        return DataError(f"{path} {has}, and {chosen}. Choose with {key}.config=NAME.", code="config")
+    if "scripts are no longer supported" in text:
+        return DataError(
+            f"{path} is read by a Python script of its own, and code that comes with data is never run. "
+            "Use a copy in parquet or JSON Lines.",
+            code="script",
+        )
+    if "gated dataset" in text:
+        return DataError(
+            f"{path} is gated: its owner asks for consent. Accept the terms at {hub_page}, then log in with `hf auth login` "
+            "or set HF_TOKEN.",
+            code="gated",
+        )
+    if "Revision" in text and "doesn't exist" in text:
+        return DataError(
+            f"{path} has no revision {origin.revision}. Correct {key}.revision, or use {key}.revision=null for the newest.",
+            code="no_revision",
+        )
+    if "ConnectionError" in kind or "OfflineModeIsEnabled" in kind:
+        return DataError(f"{path} {_unreachable(origin)}", code="offline")
+    if not origin.is_local and "DatasetNotFoundError" in kind:
+        return DataError(
+            f"{path} is no directory (in {Path.cwd()}), and the Hub has no such data set, or a private one. "
+            f"Correct {key}.path; for a private one log in with `hf auth login` or set HF_TOKEN.",
+            code="no_data_set",
+        )
+    if "EmptyDatasetError" in kind or "DataFilesNotFoundError" in kind:
+        return DataError(
+            f"{path} holds no data files: parquet, or .jsonl with one object per row. Correct {key}.path.", code="no_data_files"
+        )
+    if "SplitsVerificationError" in kind or "same data file format" in text:
+        return DataError(
+            f"{path} is not complete: its card lists files or rows that are not there ({reason(error)}). {again(origin)}",
+            code="incomplete",
+        )
+    if "Couldn't cast" in (cause := reason(error)):
+        return DataError(
+            f"{path}: its files or splits have different columns or types ({cause}), and one configuration has one table. "
+            "Put the others in a directory of their own.",
+            code="mixed_formats",
+        )
+    if "PermissionError" in kind or getattr(error, "errno", None) in (28, 30):  # disk full, read-only file system
+        return DataError(
+            f"{path} cannot be prepared ({reason(error)}). Point HF_HOME to a directory with space that you may write to.",
+            code="no_cache",
+        )
+    return DataError(f"{path} cannot be read ({reason(error)}). {again(origin)}", code="unreadable")
+
+
+def reason(error: BaseException) -> str:
+    """Return the innermost cause of an error as one short line."""
+    while error.__cause__:
+        error = error.__cause__
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {excerpt(text, 200)[1:-1]}" if text else type(error).__name__
+
+
+def _unreachable(origin: Origin) -> str:
+    """Return why a data set of the Hub cannot be had without a connection, and the two ways to get it."""
+    offline = next((name for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE") if os.environ.get(name, "0") not in ("", "0")), "")
+    why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
+    return (
+        f"is not in the cache (HF_HOME), and {why}. Run once with a connection{f' and without {offline}' if offline else ''}, or "
+        f"bring a copy: `{_download(origin)}` on a machine that has one, then {origin.key}.path=DIR."
+    )
+
+
+def _download(origin: Origin) -> str:
+    revision = f" --revision {origin.revision}" if origin.revision else ""
+    return f"hf download {origin.path} --repo-type dataset{revision} --local-dir DIR"
+
+
+def again(origin: Origin) -> str:
+    """Return how to get the files whole."""
+    if origin.is_local:
+        return "Download it again (in a git clone: `git lfs pull`)."
+    return f"Run again with a connection, or bring a copy: `{_download(origin)}`, then {origin.key}.path=DIR."

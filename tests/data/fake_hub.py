@@ -1,0 +1,64 @@
+"""A Hub of one data set on this machine, as far as reading from it goes."""
+
+import hashlib
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlparse
+
+NAME, COMMIT = "owner/pairs", "1" * 40
+
+
+class FakeHub(ThreadingHTTPServer):
+    """Serves the files of a directory as `owner/pairs` at one commit; gated/* is gated, everything else does not exist."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FakeHub
+
+    def log_message(self, *args: object) -> None:
+        self.server.asked.append(self.path)
+
+    def answer(self, content: bytes | object, code: int = 200, **headers: str) -> None:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(code)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(urlparse(self.path).path)
+        if NAME not in path:
+            return self.answer({}, 401, X_Error_Code="GatedRepo" if "/gated/" in path else "RepoNotFound")
+        kind, _, rest = path.split(f"{NAME}/")[1].partition("/")
+        revision, _, name = rest.partition("/")
+        if revision not in (COMMIT, "main"):
+            return self.answer({}, 404, X_Error_Code="RevisionNotFound")
+        if kind == "revision":
+            return self.answer({"id": NAME, "sha": COMMIT, "siblings": [], "tags": [], "private": False})
+        if kind == "tree":
+            files = [each for each in self.server.files if each.rpartition("/")[0] == name]
+            folders = {each.split("/")[0] for each in self.server.files if "/" in each and not name}
+            listed = [{"type": "file", "path": each, "size": 1, "oid": self.digest(each)} for each in files]
+            return self.answer([*listed, *({"type": "directory", "path": each, "oid": "0" * 40} for each in folders)])
+        if name not in self.server.files:
+            return self.answer({}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
+        return self.answer(self.server.files[name], ETag=f'"{self.digest(name)}"', X_Repo_Commit=COMMIT)
+
+    def digest(self, name: str) -> str:
+        return hashlib.sha1(self.server.files[name]).hexdigest()
