@@ -211,9 +211,9 @@ def test_a_part_that_is_not_built_yet_is_refused_by_the_stage(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
-    assert main(["train", "model=mistral7b", "quant=4bit"]) == 2
+    assert main(["train", "model=mistral7b", "data=on_policy"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: model.quant: 4-bit weights are not built yet. Use quant=none.")
+    assert shown.startswith("error: data.ranker: PairRM is not built yet. Use data=films")
     assert shown.count("\n") == 1
 
 

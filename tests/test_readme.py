@@ -94,7 +94,7 @@ def test_the_tables_name_every_group_with_every_option() -> None:
 
 
 def test_what_the_readme_calls_not_built_refuses_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["model=mistral7b", "quant=4bit"]) == 2
+    assert train(["model=mistral7b", "data=on_policy"]) == 2
     assert "not built yet" in capsys.readouterr().err
 
 
