@@ -18,7 +18,7 @@ from dpo_lab.cli_jobs import ERROR, STOPPED, USAGE, Session, Stopped, answer, co
 from dpo_lab.cli_messages import explain, multirun_without_list, stop_message, unknown_option_of_group
 from dpo_lab.paths import CONF, groups, options, stages
 
-NOT_IN_NAME = ("force", "logger", "paths", "callbacks", "tags", "notes", "group")  # what a sweep's directory does not depend on
+NOT_IN_NAME = ("force", "logger", "paths", "tags", "notes", "group")  # what a sweep's directory does not depend on
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

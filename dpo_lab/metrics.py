@@ -42,6 +42,18 @@ METRICS: tuple[Metric, ...] = (
     Metric("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
     Metric("time/pairs_per_second", "pairs trained on per second since the row before", "pairs / seconds", "1/s"),
     Metric("time/tokens_per_second", "tokens through the model's body, padding included", "tokens / seconds", "1/s"),
+    Metric(
+        "time/tflops_per_second",
+        "operations in the policy's weight matrices by all processes, without embeddings, head, attention and the reference",
+        "(6 x trained + 4 x frozen weights) x tokens / seconds / 10^12",
+        "TFLOP/s",
+    ),
+    Metric(
+        "memory/peak_mib",
+        "the most memory of the first process so far: resident, or on a GPU allocated by torch (no mean)",
+        "bytes / 2^20",
+        "MiB",
+    ),
 )
 
 

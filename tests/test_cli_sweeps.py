@@ -39,6 +39,12 @@ def test_where_and_how_a_sweep_is_shown_is_no_part_of_its_name() -> None:
     assert one.name == other.name
 
 
+def test_callbacks_may_change_what_is_trained_and_so_name_another_sweep() -> None:
+    main(["train", "-m", "seed=0,1"])
+    main(["train", "-m", "seed=0,1", "callbacks=early_stopping"])
+    assert len(list(Path("outputs/sweep").iterdir())) == 2
+
+
 def test_a_kept_sweep_needs_no_m() -> None:
     assert main(["train", "sweep=losses", "seed=0"]) == 0
     assert [type(stage.loss).__name__ for stage in RAN] == ["DPOLoss", "IPOLoss"]

@@ -27,6 +27,7 @@ from dpo_lab.stages.combinations import RULES, refuse_illegal
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.optimized_metric import optimized_metric
 from dpo_lab.stages.train import Train
+from dpo_lab.training.callbacks import EarlyStopping, Profile
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.precision import Precision
@@ -160,6 +161,45 @@ def test_everything_that_is_wrong_is_said_at_once() -> None:
 
 def test_start_and_reference_of_a_single_round_do_no_harm() -> None:
     assert message(iteration=Iteration(rounds=1, start="first", reference="first")) == ""
+
+
+def stopping(**fields: Any) -> str:
+    return message(callbacks={"budget": EarlyStopping(**fields)})
+
+
+def test_early_stopping_that_would_never_stop_is_refused() -> None:
+    refused = (
+        "callbacks.budget.patience=null and callbacks.budget.threshold=null: it would never stop; give one of them a number."
+    )
+    assert stopping(patience=None) == refused
+    assert stopping(patience=None, threshold=0.1) == stopping() == ""
+
+
+@pytest.mark.parametrize(
+    ("metric", "wrong", "right", "how"),
+    [
+        ("loss", "max", "min", "falling"),
+        ("rewards/margins", "min", "max", "growing"),
+        ("rewards/accuracies", "min", "max", "growing"),
+    ],
+)
+def test_early_stopping_that_would_stop_because_training_works_is_refused(metric: str, wrong: str, right: str, how: str) -> None:
+    assert stopping(metric=metric, mode=wrong) == (
+        f"callbacks.budget.mode={wrong} would end training because it works: {metric} gets better by {how}; "
+        f"use callbacks.budget.mode={right}."
+    )
+    assert stopping(metric=metric, mode=right) == ""
+    assert stopping(metric=metric, mode=wrong, patience=None, threshold=1.0) == ""
+    assert stopping(metric="kl/implicit", mode=wrong) == ""
+
+
+def test_a_profile_of_more_steps_than_are_taken_is_refused() -> None:
+    callbacks = {"profile": Profile(wait=1, warmup=1, active=3)}
+    assert message(callbacks=callbacks, trainer=TrainerSettings(max_steps=4)) == (
+        "callbacks.profile watches wait + warmup + active = 5 steps, and trainer.max_steps=4; "
+        "use trainer.max_steps=5, or fewer of them."
+    )
+    assert message(callbacks=callbacks, trainer=TrainerSettings(max_steps=5)) == message(callbacks=callbacks) == ""
 
 
 def test_a_rule_says_what_it_is_about() -> None:

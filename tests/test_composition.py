@@ -75,6 +75,8 @@ OTHERS = {
     "model=mistral7b recipe.beta=0.3": "mistral7b none snorkel - - lora lora preference 1 0.3",
     "model=smollm2_135m data=films": "smollm2_135m none films gold gold lora lora generation 3 0.1",
     "debug=fast": "tiny none films gold gold none tiny generation 1 1.0",
+    "debug=overfit": "tiny none films gold gold none tiny generation 1 1.0",
+    "debug=profile data=jsonl data.path=my_pairs.jsonl": "tiny none jsonl - - none tiny preference 1 1.0",
 }
 
 
@@ -132,6 +134,22 @@ def test_two_keys_that_point_at_one_part_give_equal_hashable_objects() -> None:
 def test_several_loggers_merge_and_local_is_always_there() -> None:
     assert sorted(built("logger=[local,wandb]").logger) == ["local", "wandb"]
     assert sorted(built("logger=wandb").logger) == ["local", "wandb"]
+
+
+def test_callbacks_merge_and_each_brings_the_default_ones() -> None:
+    default = ["checkpoint", "progress", "throughput"]
+    assert sorted(built("").callbacks) == default
+    assert sorted(built("callbacks=[default,early_stopping]").callbacks) == sorted([*default, "early_stopping"])
+    assert sorted(built("callbacks=[samples,profile]").callbacks) == sorted([*default, "samples", "profile"])
+    stopping: Any = built("debug=overfit callbacks=[overfit,samples]").callbacks["early_stopping"]
+    assert (stopping.metric, stopping.window, stopping.patience, stopping.threshold) == ("loss", 1, None, 0.05)
+
+
+def test_debug_options_choose_their_callbacks_and_the_command_line_beats_them() -> None:
+    assert built("debug=overfit").trainer.max_pairs == 8
+    assert "early_stopping" in built("debug=overfit").callbacks
+    assert "profile" in built("debug=profile").callbacks
+    assert "profile" not in built("debug=profile callbacks=default").callbacks
 
 
 def test_everything_that_is_written_moves_with_one_key() -> None:

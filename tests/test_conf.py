@@ -98,10 +98,14 @@ def test_what_only_one_model_or_evaluation_has_is_asked_of_it_alone_by_debug() -
 
 
 @pytest.mark.parametrize("model", options("model"))
-def test_debug_shortens_every_model(model: str) -> None:
-    config = compose("train", ["debug=fast", f"model={model}", *NEEDED.get(f"model={model}", [])], return_hydra_config=True)
+@pytest.mark.parametrize(("debug", "steps", "epochs"), [("fast", 3, None), ("overfit", None, 100), ("profile", 6, 6)])
+def test_debug_shortens_every_model(model: str, debug: str, steps: int | None, epochs: int | None) -> None:
+    words = [f"debug={debug}", f"model={model}", *NEEDED.get(f"model={model}", [])]
+    config = compose("train", words, return_hydra_config=True)
     assert isinstance(build(config), Component)
-    assert config.trainer.max_steps == 3
+    assert config.trainer.max_steps == steps
+    assert config.trainer.epochs == (epochs or config.recipe.epochs)
+    assert (config.sampler.num_samples, config.iteration.rounds) == (2, 1)
 
 
 def test_numbers_of_a_recipe_have_a_source() -> None:

@@ -19,8 +19,9 @@ def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:
 def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
     reference = pair_logps([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
     figures = pair_figures(pair_logps([1.0, 0.0, -1.0], [0.0, 0.0, 0.0]), reference, torch.zeros(3), beta=2.0)
-    of_steps = ["lr", "grad_norm", "time/pairs_per_second", "time/tokens_per_second"]
-    assert [*figures, *of_steps] == [each.name for each in METRICS]
+    of_steps = ["lr", "grad_norm"]
+    of_speed = ["time/pairs_per_second", "time/tokens_per_second", "time/tflops_per_second", "memory/peak_mib"]
+    assert [*figures, *of_steps, *of_speed] == [each.name for each in METRICS]
     assert figures["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]
     assert figures["rewards/accuracies_ties_half"].tolist() == [1.0, 0.5, 0.0]
     assert figures["rewards/margins"].tolist() == [2.0, 0.0, -2.0]

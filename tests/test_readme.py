@@ -134,7 +134,7 @@ def test_the_python_example_runs_and_gives_the_keys_that_the_readme_lists(
     assert summary["eval/accuracy"] == accuracy
     listed = set(re.findall(r"`((?:eval|seconds)/[a-z/]+)`", README))
     metrics = {f"eval/{each.name}" for each in METRICS}
-    of_steps = {"eval/lr", "eval/grad_norm", "eval/loss", *(name for name in metrics if "time/" in name)}
+    of_steps = {"eval/lr", "eval/grad_norm", "eval/loss", *(name for name in metrics if "time/" in name or "memory/" in name)}
     assert metrics - of_steps <= set(summary)
     of_run = {name for name in summary if name.startswith("eval/") and not name.startswith("eval/losses/")}
     of_run -= metrics - {"eval/loss"}

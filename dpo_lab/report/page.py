@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REPORT = "report.html"
 MAX_SAMPLES, MAX_CHARACTERS = 40, 4000
 """How many samples a page shows, and how much of each text: it stays small enough to send."""
+MAX_TIMES = 12  # at which the policy was asked while it was trained
 TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -58,6 +59,18 @@ def _samples(record: RunRecord) -> list[dict[str, Any]]:
     """Return each prompt with its answers and their scores, where there are scores."""
     samples = (record.run.get("samples") or ())[:MAX_SAMPLES]
     return [{"prompt": _cut(each["prompt"]), "sides": [_side(each, side) for side in ("before", "after")]} for each in samples]
+
+
+def _answers(record: RunRecord) -> list[dict[str, Any]]:
+    """Return each prompt that was asked while training went on, with its answers; evenly spread where there are many."""
+    times = record.run.get("answers") or ()
+    spread = sorted({round(at * (len(times) - 1) / (MAX_TIMES - 1)) for at in range(MAX_TIMES)}) if times else ()
+    found: dict[str, list[dict[str, str]]] = {}
+    for each in (times[at] for at in spread):
+        label = f"round {each['round']}, after step {each['step']}"
+        for sample in each["samples"]:
+            found.setdefault(sample["prompt"], []).append({"label": label, "text": _cut(sample["answer"])})
+    return [{"prompt": _cut(prompt), "sides": sides} for prompt, sides in list(found.items())[:MAX_SAMPLES]]
 
 
 def _side(sample: dict[str, Any], side: str) -> dict[str, str]:
@@ -103,6 +116,7 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "verdict": lambda record: verdict(record.summary),
     "cards": lambda record: cards(record.summary),
     "samples": _samples,
+    "answers": _answers,
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary),
     "times": lambda record: times(record.summary),
     "curves": lambda record: curves(record.rows),

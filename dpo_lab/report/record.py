@@ -22,7 +22,7 @@ class RunRecord:
     name: str
     summary: dict[str, Any]
     run: dict[str, Any]
-    """run.json: name, tags, command, differences, environment, lineage, lengths, rounds, samples."""
+    """run.json: name, tags, command, differences, environment, lineage, lengths, rounds, samples, answers."""
     config: dict[str, Any]
     rows: list[dict[str, Any]]
     """metrics.jsonl: one row per logged optimizer step."""

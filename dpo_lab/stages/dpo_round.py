@@ -20,6 +20,7 @@ from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
+from dpo_lab.training.callbacks import Questions, content_of
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
@@ -84,6 +85,7 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
         "order": train.data.order,
         "precision": train.precision.resolved(train.trainer.device()),
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
+        **content_of(train.callbacks, train.trainer.log_every),
     }
     plan = Plan(train.outputs, "policy", this.name, content, parents=[this.start.id, this.reference.id])
     return plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
@@ -145,12 +147,13 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
             callbacks=train.callbacks.values(),
             describe=lambda pairs: [_as_text(store, made.tokenizer, pair) for pair in pairs],
             group=group,
+            questions=Questions(store, made.tokenizer),
         )
     save_model(module.policy, made.tokenizer, directory, base_of(this.base.path))
     return {
         "pairs": store.num_pairs,
-        "steps": total_steps,
-        "notes": list(made.notes),
+        "steps": figures.newest_step,
+        "notes": [*made.notes, *figures.notes],
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
@@ -171,6 +174,7 @@ def _beside(train: "Train", this: Round, store: TokenStore, directory: Path, gro
             train.precision,
             part=Part(f"DPO round {this.number}", made.total_steps, None),
             directory=directory,
+            callbacks=[each for each in train.callbacks.values() if each.changes_training],
             group=group,
         )
 

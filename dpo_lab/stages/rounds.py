@@ -29,6 +29,7 @@ from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.loggers import RunIdentity
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
 from dpo_lab.training.recorder import Recorder
+from dpo_lab.training.samples import SAMPLES
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -57,6 +58,8 @@ class Progress:
     """Every artifact that the run is made from."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each round."""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """Of the policies while they were trained, where they were asked."""
     lengths: dict[str, list[int]] = field(default_factory=dict)
     """Tokens of the first round's pairs."""
 
@@ -111,7 +114,10 @@ def play_rounds(state: Progress) -> None:
         beginning = start if train.iteration.start == "previous" else base
         reference = start if train.iteration.reference == "previous" else base
         this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
-        pairs, held_out, how = round_pairs(state, this, start)
+        available, held_out, how = round_pairs(state, this, start)
+        pairs = available[: train.trainer.max_pairs]
+        if left_out := len(available) - len(pairs):
+            state.screen.say(f"  trainer.max_pairs={len(pairs)}: {text.count_of(left_out, 'pair')} left out")
         store = store_of(state, pairs, this.name)
         kept = store_of(state, held_out, f"{this.name}-held-out") if held_out else None
         if state.given:
@@ -131,6 +137,7 @@ def play_rounds(state: Progress) -> None:
         start = base.trained(str(policy.path), policy.id)
         figures = evaluate_round(state, this, start, kept)
         facts = {name: policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        facts |= {"pairs/left_out": left_out} if left_out else {}
         state.rounds.append({"number": number, **facts, **figures})
 
 
@@ -144,6 +151,7 @@ def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
     policy = train_round(state.train, this, store, tell)
     for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
         tell(row)
+    state.answers += ({"round": this.number, **row} for row in run_record.rows_of(policy.path / SAMPLES))
     state.steps += policy.facts["steps"]
     state.lineage.append(policy)
     return policy
@@ -234,6 +242,7 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     screen.say(text.footer(str(directory / REPORT), next_commands(train)))
     screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
+    about |= {"answers": state.answers} if state.answers else {}
     run_record.write(directory / run_record.RUN, about)
     write_report(directory)
 

@@ -19,7 +19,7 @@ from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
 from dpo_lab.stages.combinations import refuse_illegal
 from dpo_lab.stages.run_record import SCREEN, SUMMARY, identity_of, read_samples
-from dpo_lab.training.callbacks import RunCallback
+from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.loggers import RunIdentity, RunLogger
 from dpo_lab.training.optim import Optim
@@ -62,7 +62,8 @@ class Train(Component):
         """Return what determines the run's figures: not where they go, nor what it is called."""
         neutral = ("force", "outputs", "tags", "notes", "group", "optimized_metric", "logger", "callbacks")
         fields = {name: value for name, value in super().content().items() if name not in neutral}
-        return {**fields, "precision": self.precision.resolved(self.trainer.device())}
+        precision = self.precision.resolved(self.trainer.device())
+        return {**fields, "precision": precision, **content_of(self.callbacks, self.trainer.log_every)}
 
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.

@@ -2,14 +2,17 @@
 
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, PositiveInt
+from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dpo_lab.components import Component, component
+from dpo_lab.metrics import METRICS
 from dpo_lab.progress import Part
+from dpo_lab.tokens.store import TokenStore
 
 if TYPE_CHECKING:
     import lightning as L
@@ -17,6 +20,17 @@ if TYPE_CHECKING:
     from dpo_lab.training.checkpoints import Signals
 
 MINUTES = re.compile(r"(\d+(?:\.\d+)?) ?min")
+REPEATABLE = tuple(each.name for each in METRICS if not each.name.startswith(("time/", "memory/")))
+"""Figures of a step that are the same whenever and wherever it is repeated."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What the policy can be asked while it is trained."""
+
+    store: TokenStore
+    """Holds the prompts."""
+    tokenizer: Any
 
 
 @dataclass(frozen=True)
@@ -29,14 +43,28 @@ class Running:
     """Where its files go."""
     signals: "Signals"
     """Requests to end the process."""
+    questions: Questions | None = None
+    """None where a model learns to answer at all."""
 
 
 class RunCallback(Component, ABC):
     """Something that happens beside the training steps."""
 
+    changes_training: ClassVar[bool] = False
+    """Whether the trained weights depend on it. It is then part of the policy's id and of the run's, runs in every process,
+    comes before the others after every step, and has to do the same whenever the same steps are repeated."""
+    saves: ClassVar[bool] = False
+    """Whether it saves what a killed training goes on from. It then comes last: what the others made of the step is saved too."""
+
     @abstractmethod
     def build(self, running: Running) -> "L.Callback":
         """Return Lightning's callback."""
+
+
+def content_of(callbacks: Mapping[str, RunCallback], log_every: int) -> dict[str, Any]:
+    """Return what determines the weights among callbacks, and the rows that they look at; nothing where none does."""
+    changing = {key: each.content() for key, each in callbacks.items() if each.changes_training}
+    return {"callbacks": changing, "log_every": log_every} if changing else {}
 
 
 @component
@@ -48,6 +76,17 @@ class ProgressBar(RunCallback):
         from dpo_lab.training.steps import StepProgress
 
         return StepProgress(running.part)
+
+
+@component
+class Throughput(RunCallback):
+    """Adds to every row how fast training is and how much memory it has taken."""
+
+    def build(self, running: Running) -> "L.Callback":
+        """Return the callback that counts."""
+        from dpo_lab.training.throughput import Counter
+
+        return Counter()
 
 
 def steps_or_minutes(every: int | str) -> int | str:
@@ -62,6 +101,8 @@ def steps_or_minutes(every: int | str) -> int | str:
 @component
 class Checkpoint(RunCallback):
     """Saves what a killed training goes on from; SIGTERM and Ctrl-C save too, at the end of the step."""
+
+    saves: ClassVar[bool] = True
 
     every: Annotated[int | str, AfterValidator(steps_or_minutes)] = "5min"
     """Optimizer steps (100) or minutes (5min) between two checkpoints."""
@@ -86,3 +127,90 @@ class Checkpoint(RunCallback):
             mode=self.mode,
             signals=running.signals,
         )
+
+
+def repeatable(metric: str) -> str:
+    """Return the name of a figure that a repeated step has again; ValueError if it is none."""
+    if metric not in REPEATABLE:
+        raise ValueError(f"no figure of a step that is the same when it is repeated; there are {', '.join(REPEATABLE)}")
+    return metric
+
+
+@component
+class EarlyStopping(RunCallback):
+    """Ends training when a figure of the steps has stopped improving, or has reached a value.
+
+    In the first epoch a step's figures are taken before the step, of pairs that were not trained on yet: as honest as held-out
+    ones, and free. From the second epoch on they are of pairs seen before, and improve while held-out ones may not.
+
+    It looks at the loss unless told otherwise: the loss is what training lowers, whichever it is, and it flattens when there is
+    nothing left to learn from the pairs. The margin grows without bound under most losses, also where the ranking is right.
+    """
+
+    changes_training: ClassVar[bool] = True
+
+    metric: Annotated[str, AfterValidator(repeatable)] = "loss"
+    """Figure of the rows of metrics.jsonl."""
+    mode: Literal["min", "max"] = "min"
+    """Whether it is better lower or higher."""
+    window: PositiveInt = 5
+    """Rows whose mean is looked at, for single steps are noisy; nothing is looked at before so many are there."""
+    patience: PositiveInt | None = 10
+    """Rows in a row without a better mean after which training ends; null: it goes on."""
+    min_delta: NonNegativeFloat = 0.0
+    """By how much a mean has to be better than the best so far to count."""
+    threshold: float | None = None
+    """Mean at which training ends at once: that or more with mode=max, that or less with mode=min. null: none."""
+
+    def build(self, running: Running) -> "L.Callback":
+        """Return the callback that ends training."""
+        from dpo_lab.training.early_stopping import StopEarly
+
+        return StopEarly(self)
+
+
+@component
+class Samples(RunCallback):
+    """Lets the policy answer a few prompts of the training as it goes on; samples.jsonl beside the metrics keeps the answers.
+
+    No random number of training is drawn for it, so that the weights are those of a training without it.
+    """
+
+    every: PositiveInt = 10
+    """Optimizer steps between two times; also before the first step and after the last."""
+    num_prompts: PositiveInt = 3
+    """The first so many prompts of the training."""
+    max_new_tokens: PositiveInt = 128
+    """An answer that has not ended by then is cut."""
+    temperature: NonNegativeFloat = 0.0
+    """0: the likeliest token each time, so that answers differ by what was trained alone; 1: drawn as the policy is."""
+
+    def build(self, running: Running) -> "L.Callback":
+        """Return the callback that asks."""
+        from dpo_lab.training.samples import Answers
+
+        assert running.questions, "there are no prompts to answer"
+        return Answers(self, running.directory, running.questions)
+
+
+@component
+class Profile(RunCallback):
+    """Records a few steps operator by operator: a trace to look at and a table of the most expensive ones, beside the metrics."""
+
+    wait: NonNegativeInt = 1
+    """Steps that are passed over first: they allocate memory and choose kernels."""
+    warmup: PositiveInt = 1
+    """Steps that are recorded and thrown away: the first ones recorded are slow."""
+    active: PositiveInt = 3
+    """Steps that are recorded."""
+
+    @property
+    def steps(self) -> int:
+        """How many a training needs to have."""
+        return self.wait + self.warmup + self.active
+
+    def build(self, running: Running) -> "L.Callback":
+        """Return the callback that records."""
+        from dpo_lab.training.profiling import Profiling
+
+        return Profiling(self, running.directory)

@@ -17,7 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from dpo_lab.artifacts import durable_file
 from dpo_lab.components import ConfigError
 from dpo_lab.progress import console
-from dpo_lab.training.steps import StepFigures
+from dpo_lab.training.steps import step_figures
 
 DIRECTORY = "checkpoints"
 
@@ -130,9 +130,9 @@ class Checkpoints(L.Callback):
         self._remove_old(self.keep - 1)
 
     def _is_best(self, trainer: L.Trainer) -> bool:
-        figures = next(each for each in trainer.callbacks if isinstance(each, StepFigures)).newest  # type: ignore[attr-defined]
         if not self.best:
             return False
+        figures = step_figures(trainer).newest
         if self.best not in figures:
             raise ConfigError(
                 f"callbacks.checkpoint.best={self.best} is no figure of a step; there are {', '.join(sorted(figures))}."

@@ -9,7 +9,7 @@ import lightning as L
 
 from dpo_lab.progress import Part, console
 from dpo_lab.training.batches import Batches
-from dpo_lab.training.callbacks import RunCallback, Running
+from dpo_lab.training.callbacks import Questions, RunCallback, Running
 from dpo_lab.training.checkpoints import DIRECTORY, DurableFiles, Signals, newest
 from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
@@ -31,6 +31,7 @@ def fit(
     callbacks: Iterable[RunCallback] = (),
     describe: Describe | None = None,
     group: Group = Group(),  # noqa: B008
+    questions: Questions | None = None,
 ) -> StepFigures:
     """Train and return the figures of the first and of the last step.
 
@@ -40,6 +41,7 @@ def fit(
         record: takes the figures of every logged step.
         describe: says what pairs hold, for a step that fails.
         group: the connected processes that train together; rank 0 alone records and saves.
+        questions: what callbacks may ask the policy.
 
     Raises:
         RunError: at a step whose gradient is not finite, before it changes the weights.
@@ -48,7 +50,8 @@ def fit(
     quiet_lightning()
     module.group = group
     with Signals().held_back() as signals:
-        running = Running(part, directory, signals)
+        running = Running(part, directory, signals, questions)
+        ordered = sorted(callbacks, key=lambda each: (each.saves, not each.changes_training))
         trainer = L.Trainer(
             accelerator=settings.accelerator,
             devices=1,
@@ -56,7 +59,7 @@ def fit(
             max_epochs=batches.epochs,
             max_steps=settings.max_steps or -1,
             logger=False,
-            callbacks=[figures, *(each.build(running) for each in callbacks)],
+            callbacks=[figures, *(each.build(running) for each in ordered)],
             plugins=[DurableFiles()],
             use_distributed_sampler=False,  # it would rebuild the loader without our order
             enable_checkpointing=False,

@@ -13,10 +13,10 @@ class MetricsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.last_step = 0
+        self.last_step = -1  # a row may be of step 0, before the first
         if path.exists():
             self._cut_torn_line()
-            self.last_step = max((row["step"] for row in self.rows()), default=0)
+            self.last_step = max((row["step"] for row in self.rows()), default=-1)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the rows so far."""

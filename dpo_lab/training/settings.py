@@ -20,6 +20,8 @@ class TrainerSettings(Component):
     """Passes over the pairs of a round."""
     max_steps: PositiveInt | None = None
     """Optimizer steps after which training ends even if the epochs are not over; null: none."""
+    max_pairs: PositiveInt | None = None
+    """Only the first so many pairs of a round are trained on; null: all."""
     batch_size: PositiveInt = 32
     """Pairs per optimizer step, of all devices together; the loss of a step is the mean over them."""
     token_budget: PositiveInt = 8192
@@ -35,6 +37,6 @@ class TrainerSettings(Component):
 
     def content(self) -> dict[str, Any]:
         """Return what determines the result: how often figures are logged does not; the device does, by its rounding."""
-        neutral = ("log_every", "accelerator")
+        neutral = ("log_every", "accelerator", *(() if self.max_pairs else ("max_pairs",)))
         fields = {name: value for name, value in super().content().items() if name not in neutral}
         return {**fields, "device": self.device().type}

@@ -12,7 +12,7 @@ from dpo_lab.records import Prompt
 from dpo_lab.seeding import random_for
 from dpo_lab.tokens.build import tokenise_examples
 from dpo_lab.training.batches import Batches, StepSampler
-from dpo_lab.training.callbacks import Checkpoint, ProgressBar
+from dpo_lab.training.callbacks import Checkpoint, ProgressBar, Throughput
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import SFTModule
 from dpo_lab.training.optim import AdamW
@@ -40,7 +40,7 @@ def fine_tune(
     module = SFTModule(model, optim, batches.total_steps, seed)
     settings = TrainerSettings(batch_size=spec.sft_batch_size, log_every=20, accelerator="cpu")
     with part("pretrain", batches.total_steps) as shown:
-        callbacks = [ProgressBar(), Checkpoint()]
+        callbacks = [ProgressBar(), Throughput(), Checkpoint()]
         figures = fit(module, batches, settings, Precision(mode="fp32"), part=shown, directory=directory, callbacks=callbacks)
     return figures.newest
 

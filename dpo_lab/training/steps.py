@@ -1,6 +1,7 @@
 """Lightning's callbacks: what happens after every optimizer step."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,18 @@ from dpo_lab.progress import Part
 from dpo_lab.training.module import StepModule
 
 Row = dict[str, float]
+
+
+class MoreFigures(L.Callback, ABC):
+    """A callback with figures of its own for every row."""
+
+    @abstractmethod
+    def count(self, module: StepModule) -> None:
+        """Take note of the step that was just taken, before its row is made."""
+
+    @abstractmethod
+    def figures(self, module: StepModule) -> Row:
+        """Return figures of the steps since the row before."""
 
 
 class StepFigures(L.Callback):
@@ -24,42 +37,51 @@ class StepFigures(L.Callback):
         self.every, self.record = every, record
         self.first: Row = {}
         self.newest: Row = {}
+        self.newest_step = 0
+        """The step of `newest`; once training has ended, the number of steps taken."""
+        self.notes: list[str] = []
+        """What other callbacks have to say of the training when it has ended."""
         self.seconds = 0.0
         """Spent on training so far, by processes before this one too."""
-        self._items, self._tokens = 0, 0
-        self._since = self._began = time.monotonic()
+        self._began = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a continued run needs to report as one that was never stopped."""
-        return {"first": self.first, "newest": self.newest, "seconds": self.seconds + time.monotonic() - self._began}
+        kept = {"first": self.first, "newest": self.newest, "newest_step": self.newest_step, "notes": self.notes}
+        return {**kept, "seconds": self.seconds + time.monotonic() - self._began}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the figures of the processes before."""
-        self.first, self.newest, self.seconds = state_dict["first"], state_dict["newest"], state_dict["seconds"]
+        self.first, self.newest, self.newest_step = state_dict["first"], state_dict["newest"], state_dict["newest_step"]
+        self.notes, self.seconds = list(state_dict["notes"]), state_dict["seconds"]
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Start the clock."""
-        self._since = self._began = time.monotonic()
+        self._began = time.monotonic()
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *args: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Collect and hand on."""
         assert isinstance(pl_module, StepModule)
-        items, tokens = pl_module.taken
-        self._items, self._tokens = self._items + items, self._tokens + tokens
-        if trainer.global_step in (1, pl_module.total_steps) or trainer.global_step % self.every == 0:
-            self.newest = {**pl_module.figures(), **self._speed(pl_module.items)}
+        step, every = trainer.global_step, trainer.callbacks  # type: ignore[attr-defined]
+        more = [each for each in every if isinstance(each, MoreFigures)]
+        for each in more:
+            each.count(pl_module)
+        if step in (1, pl_module.total_steps) or step % self.every == 0:
+            self.newest, self.newest_step = pl_module.figures(), step
+            for each in more:
+                self.newest |= each.figures(pl_module)
             self.first = self.first or self.newest
-            self.record({"step": trainer.global_step, **self.newest})
+            self.record({"step": step, **self.newest})
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop the clock."""
         self.seconds += time.monotonic() - self._began
 
-    def _speed(self, name: str) -> Row:
-        now = time.monotonic()
-        took, self._since = max(now - self._since, 1e-9), now
-        items, tokens, self._items, self._tokens = self._items, self._tokens, 0, 0
-        return {f"time/{name}_per_second": items / took, "time/tokens_per_second": tokens / took}
+
+def step_figures(trainer: L.Trainer) -> StepFigures:
+    """Return the callback that collects a training's figures."""
+    found: StepFigures = next(each for each in trainer.callbacks if isinstance(each, StepFigures))  # type: ignore[attr-defined]
+    return found
 
 
 class StepProgress(L.Callback):
@@ -75,7 +97,7 @@ class StepProgress(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Count the step and show the newest figures."""
-        collected = next(each for each in trainer.callbacks if isinstance(each, StepFigures)).newest  # type: ignore[attr-defined]
+        collected = step_figures(trainer).newest
         shown = {"loss": "loss", "rewards/margins": "margin", "rewards/accuracies": "accuracy"}
         figures = [f"{label} {collected[name]:.2f}" for name, label in shown.items() if name in collected]
         speeds = {"time/pairs_per_second": "pairs/s", "time/tokens_per_second": "tokens/s"}

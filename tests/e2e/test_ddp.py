@@ -24,7 +24,7 @@ def command(outputs: Path, *words: str) -> list[str]:
 
 def rows(policy: Path) -> list[dict[str, Any]]:
     found = [json.loads(line) for line in (policy / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in found]
+    return [{name: value for name, value in row.items() if not name.startswith(("time/", "memory/"))} for row in found]
 
 
 def test_each_job_of_a_multirun_runs_once_and_two_processes_give_what_one_gives(tmp_path: Path) -> None:
@@ -41,6 +41,17 @@ def test_each_job_of_a_multirun_runs_once_and_two_processes_give_what_one_gives(
     assert first[0][1]["loss"] == pytest.approx(second[0][1]["loss"], rel=1e-5)  # float32; float64 is in tests/training
     for name, weight in first[1].items():
         assert abs(weight - second[1][name]).max() < 2e-3 * abs(weight).max()
+
+
+def test_two_processes_end_early_together(tmp_path: Path) -> None:
+    ending = ["callbacks=early_stopping", "callbacks.early_stopping.window=1", "callbacks.early_stopping.threshold=0.3"]
+    words = command(tmp_path, "trainer=ddp", "trainer.epochs=3", *ending)
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    (policy,) = (tmp_path / "policy").glob("tiny*")
+    found = rows(policy)
+    assert found[-1]["loss"] <= 0.3 < min(row["loss"] for row in found[:-1])
+    assert f"stopped early after step {len(found)} of 21: loss " in done.stdout
 
 
 def test_two_processes_stopped_by_sigterm_go_on_to_the_same_weights(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def rows(outputs: Path) -> list[dict[str, Any]]:
     (path,) = (outputs / "train").glob("*/metrics.jsonl")
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in row.items() if not name.startswith("time/")} for row in found]
+    return [{name: value for name, value in row.items() if not name.startswith(("time/", "memory/"))} for row in found]
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -43,6 +43,7 @@ def run_facts(text: str = "plain") -> dict[str, Any]:
         "lengths": {"prompt": [3, 4, 4], "chosen": [10, 12], "rejected": [9, 30]},
         "rounds": [{"number": 1, "pairs": 597, "steps": 38, "loss/first": 0.6931}],
         "samples": [{"prompt": text, "before": f"old {text}", "after": f"new {text}", "score_before": 0.25, "score_after": None}],
+        "answers": [{"round": 1, "step": 4, "samples": [{"prompt": text, "answer": f"half-way {text}"}]}],
     }  # fmt: skip
 
 
@@ -96,6 +97,8 @@ def test_everything_that_was_recorded_is_shown(full: str) -> None:
     recorded = [
         "new plain",
         "before, score 0.25",
+        "round 1, after step 4",
+        "half-way plain",
         "python train.py plain",
         "rerun=plain",
         "packages.torch",
@@ -132,7 +135,7 @@ def test_no_text_of_a_run_becomes_markup(tmp_path: Path) -> None:
     )
     assert page.tags == harmless.tags
     assert [name for name, _ in page.attributes] == [name for name, _ in harmless.attributes]
-    assert page.text.count(HOSTILE) >= 18
+    assert page.text.count(HOSTILE) >= 20
 
 
 def test_the_script_finds_the_value_of_every_step_in_its_figure(full: str) -> None:
@@ -156,6 +159,14 @@ def test_the_page_stays_small_however_much_was_logged(tmp_path: Path) -> None:
     assert len(report.encode()) < 1_500_000
     assert "more characters in run.json" in report
     assert "mean of up to 10 logged steps" in report
+
+
+def test_a_prompt_that_was_asked_often_is_shown_at_twelve_times_from_the_first_to_the_last(tmp_path: Path) -> None:
+    asked = [{"round": 1, "step": step, "samples": [{"prompt": "why?", "answer": f"answer {step}."}]} for step in range(101)]
+    text = Page(written(tmp_path, run={**run_facts(), "answers": asked})).text
+    shown = [step for step in range(101) if f"answer {step}." in text]
+    assert (len(shown), shown[0], shown[-1], shown[1]) == (12, 0, 100, 9)  # 100 / 11 apart
+    assert text.count("why?") == 1
 
 
 def test_the_summary_alone_makes_a_page(tmp_path: Path) -> None:

@@ -18,13 +18,14 @@ from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import pair_batches
-from dpo_lab.training.callbacks import Checkpoint, RunCallback, Running
+from dpo_lab.training.callbacks import Checkpoint, Questions, RunCallback, Running
 from dpo_lab.training.fit import fit
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
+from dpo_lab.training.steps import StepFigures
 
 PAIRS, BATCH, EPOCHS = 11, 4, 2  # three steps an epoch, the last of each with three pairs
 STEPS = 6
@@ -97,16 +98,17 @@ def tiny() -> nn.Module:
 class Outcome:
     """Everything that must not depend on having been stopped."""
 
-    def __init__(self, module: PreferenceModule, optimizer: Any, directory: Path, first: dict[str, float], steps: int) -> None:
+    def __init__(self, module: PreferenceModule, optimizer: Any, directory: Path, figures: StepFigures, steps: int) -> None:
         self.steps = steps  # that this process took
+        self.taken, self.notes = figures.newest_step, figures.notes
         self.weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         self.optimizer = copy.deepcopy(optimizer.state_dict())
-        timeless = ({name: value for name, value in row.items() if "time/" not in name} for row in rows_of(directory))
-        self.rows, self.first = list(timeless), {name: value for name, value in first.items() if "time/" not in name}
+        self.rows, self.first = [repeatable(row) for row in rows_of(directory)], repeatable(figures.first)
 
     def assert_equals(self, other: "Outcome") -> None:
         assert self.rows == other.rows
         assert self.first == other.first
+        assert (self.taken, self.notes) == (other.taken, other.notes)
         assert self.weights.keys() == other.weights.keys()
         assert all(torch.equal(tensor, other.weights[name]) for name, tensor in self.weights.items())
         mine, theirs = self.optimizer, other.optimizer
@@ -114,6 +116,20 @@ class Outcome:
         assert mine["state"].keys() == theirs["state"].keys() != set()
         for number, state in mine["state"].items():
             assert all(torch.equal(tensor, theirs["state"][number][name]) for name, tensor in state.items())
+
+
+def repeatable(row: dict[str, float]) -> dict[str, float]:
+    """Return the figures that a repeated step has again."""
+    return {name: value for name, value in row.items() if not name.startswith(("time/", "memory/"))}
+
+
+class Letters:
+    """Stands in for a tokenizer: every token is a character, the one before the first pair's tokens ends an answer."""
+
+    eos_token_id = 4
+
+    def batch_decode(self, rows: list[list[int]], *, skip_special_tokens: bool) -> list[str]:
+        return ["".join(chr(32 + token) for token in row if token != self.eos_token_id) for row in rows]
 
 
 def rows_of(directory: Path) -> list[dict[str, float]]:
@@ -166,6 +182,7 @@ def train(
         part=Part("test", STEPS, None),
         directory=directory,
         record=rows.write,
-        callbacks=[*callbacks, checkpoint, Keep()],
+        callbacks=[*callbacks[:1], checkpoint, *callbacks[1:], Keep()],  # in the middle: its place in the list must not matter
+        questions=Questions(store, Letters()),
     )
-    return Outcome(module, kept[0], directory, figures.first, len(taken))
+    return Outcome(module, kept[0], directory, figures, len(taken))

@@ -24,7 +24,7 @@ from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.training.batches import Batches, pair_batches, share_of
-from dpo_lab.training.callbacks import Checkpoint
+from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, RunCallback
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group, buckets
 from dpo_lab.training.module import PreferenceModule
@@ -52,6 +52,7 @@ class Case:
 
     adapter: Adapter = NoAdapter()
     loss: PreferenceLoss = DPOLoss(beta=0.5)
+    ends: tuple[RunCallback, ...] = ()
 
 
 def prepared(case: Case, group: Group) -> tuple[PreferenceModule, Batches]:
@@ -69,7 +70,7 @@ def fit_share(case: Case, directory: Path, group: Group, rows: list[dict[str, fl
     module, batches = prepared(case, Group(group.rank, group.size))
     settings = TrainerSettings(accelerator="cpu", batch_size=BATCH)
     part = Part("test", batches.total_steps, None)
-    precision, callbacks = Precision(mode="fp32"), [] if group.rank else [Checkpoint(every=1, keep=9)]
+    precision, callbacks = Precision(mode="fp32"), [*case.ends, *([] if group.rank else [Checkpoint(every=1, keep=9)])]
     fit(
         module,
         batches,
@@ -127,6 +128,20 @@ def test_two_processes_that_were_stopped_go_on_to_the_bit(tmp_path: Path) -> Non
     again, again_weights = trained(Case(), tmp_path, 2)
     assert again == rows[4:]
     assert all(torch.equal(weight, again_weights[name]) for name, weight in weights.items())
+
+
+@pytest.mark.slow
+def test_two_processes_end_early_at_the_same_step_also_when_they_go_on(tmp_path: Path) -> None:
+    case = Case(ends=(EarlyStopping(metric="lr", mode="max", window=1, patience=2),))
+    one, two = trained(case, tmp_path / "one", 1), trained(case, tmp_path / "two", 2)
+    assert 2 < len(one[0]) < 6
+    assert_close(two, one)
+    for kept in (tmp_path / "two" / "checkpoints").glob("*.ckpt"):
+        if kept.name > "step_0000001.ckpt":
+            kept.unlink()
+    again, weights = trained(case, tmp_path / "two", 2)
+    assert again == two[0][1:]
+    assert all(torch.equal(weight, weights[name]) for name, weight in two[1].items())
 
 
 @pytest.mark.slow

@@ -1,0 +1,83 @@
+"""Ends training early by the figures of its rows."""
+
+from statistics import fmean
+from typing import Any
+
+import lightning as L
+
+from dpo_lab.components import ConfigError
+from dpo_lab.training.callbacks import EarlyStopping
+from dpo_lab.training.module import StepModule
+from dpo_lab.training.steps import step_figures
+
+KEY = "callbacks.early_stopping"
+
+
+class StopEarly(L.Callback):
+    """Looks at every row once; a function of the rows alone, so that all processes of a training end at the same step."""
+
+    def __init__(self, settings: EarlyStopping) -> None:
+        self.settings = settings
+        self.values: list[float] = []
+        """Of the newest rows, at most `window`."""
+        self.best: float | None = None
+        self.waited = 0
+        """Rows since the best."""
+        self.reason = ""
+        """Why training ended; empty while it has not."""
+
+    @property
+    def state_key(self) -> str:
+        """Several stand side by side in a checkpoint: one for a plateau of the loss, one for a budget of drift."""
+        return repr(self.settings)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what was seen so far."""
+        return {"values": self.values, "best": self.best, "waited": self.waited, "reason": self.reason}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on with what a process before has seen."""
+        self.values, self.best = list(state_dict["values"]), state_dict["best"]
+        self.waited, self.reason = state_dict["waited"], state_dict["reason"]
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take no step if a process before ended training and was killed before it could finish."""
+        trainer.should_stop = trainer.should_stop or bool(self.reason)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Look at the row of this step, if it has one."""
+        assert isinstance(pl_module, StepModule)
+        figures, step, steps = step_figures(trainer), trainer.global_step, pl_module.total_steps
+        if figures.newest_step != step:
+            return
+        if self.settings.metric not in figures.newest:
+            known = ", ".join(sorted(figures.newest))
+            raise ConfigError(f"{KEY}.metric={self.settings.metric} is no figure of this training; there are {known}.")
+        self.reason = self.look(figures.newest[self.settings.metric])
+        if self.reason and step < steps:
+            trainer.should_stop = True
+            figures.notes.append(f"stopped early after step {step} of {steps}: {self.reason}")
+        elif step == steps and self.settings.threshold is not None:
+            figures.notes.append(self.reason or f"{self.shown()} did not reach {KEY}.threshold={self.settings.threshold:g}")
+
+    def look(self, value: float) -> str:
+        """Take the figure of one more row; return why training should end, or an empty text."""
+        wanted = self.settings
+        self.values = [*self.values, value][-wanted.window :]
+        if len(self.values) < wanted.window:
+            return ""
+        sign, mean = 1 if wanted.mode == "max" else -1, fmean(self.values)
+        if wanted.threshold is not None and sign * mean >= sign * wanted.threshold:
+            return f"{self.shown()} reached {KEY}.threshold={wanted.threshold:g}"
+        if self.best is None or sign * (mean - self.best) > wanted.min_delta:
+            self.best, self.waited = mean, 0
+            return ""
+        self.waited += 1
+        if wanted.patience is None or self.waited < wanted.patience:
+            return ""
+        return f"{self.shown()} was not better than {self.best:.4g} for {KEY}.patience={wanted.patience} rows"
+
+    def shown(self) -> str:
+        """Return the figure with its newest mean."""
+        over = f", mean of {len(self.values)} rows," if len(self.values) > 1 else ""
+        return f"{self.settings.metric} {fmean(self.values):.4g}{over}"

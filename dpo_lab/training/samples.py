@@ -1,0 +1,67 @@
+"""Answers of the policy while it is trained."""
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from dpo_lab.models.load import evaluating
+from dpo_lab.progress import console
+from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.seeding import derive
+from dpo_lab.training.callbacks import Questions, Samples
+from dpo_lab.training.metrics_file import MetricsFile
+from dpo_lab.training.module import StepModule
+
+SAMPLES = "samples.jsonl"
+"""One line per time: `step`, and `samples` with a prompt and an answer each."""
+GREEDY = 1e-6  # the smallest set of tokens with this much probability is the likeliest one
+LINE = 150  # characters shown on the terminal
+
+
+class Answers(L.Callback):
+    """Asks the policy now and then. What stands in the file is not asked again by a process that goes on."""
+
+    def __init__(self, settings: Samples, directory: Path, questions: Questions) -> None:
+        self.settings = settings
+        self.tokenizer, store = questions.tokenizer, questions.store
+        self.prompts = [store.prompt(index).tolist() for index in range(min(settings.num_prompts, store.num_prompts))]
+        self.file = MetricsFile(directory / SAMPLES)
+        self.sampler = HFSampler(
+            num_samples=1,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature or 1.0,
+            top_p=1.0 if settings.temperature else GREEDY,
+        )
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Ask the policy that training starts from."""
+        if trainer.global_step == 0:
+            self._ask(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Ask if it is time; the last step is known here, and its checkpoint not yet saved."""
+        assert isinstance(pl_module, StepModule)
+        step = trainer.global_step
+        last = trainer.should_stop or step == pl_module.total_steps
+        if last or step % self.settings.every == 0:
+            self._ask(trainer, pl_module)
+
+    def _ask(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        assert isinstance(module, StepModule)
+        step = trainer.global_step
+        if step <= self.file.last_step:  # a process before was killed after it had asked
+            return
+        seed = derive(module.seed, "samples", step)
+        # in the number format of training, which surrounds its steps alone
+        with evaluating(module.policy) as policy, trainer.precision_plugin.forward_context():
+            drawn = self.sampler.sample(policy, self.tokenizer, self.prompts, seed)
+        prompts, answers = (
+            [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+            for ids in (self.prompts, [answer for (answer,) in drawn])
+        )
+        asked = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)]
+        self.file.write({"step": step, "samples": asked})
+        prompt, answer = (textwrap.shorten(text, LINE, placeholder=" ...") for text in (prompts[0], answers[0]))
+        console.print(f'  after step {step}  "{prompt}": {answer}', markup=False)
