@@ -55,6 +55,8 @@ METRICS: tuple[Metric, ...] = (
         "MiB",
     ),
 )
+OF_THE_MACHINE = ("time/", "memory/")
+"""How the names of figures begin that a repeated step has not again."""
 
 
 def table() -> str:

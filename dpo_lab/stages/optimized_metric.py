@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from dpo_lab.evaluation.compared import COMPARED
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.metrics import METRICS
+from dpo_lab.metrics import METRICS, OF_THE_MACHINE
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -38,7 +38,7 @@ def summary_figures(train: "Train") -> list[str]:
         return []
     compares = train.reference.compares
     before = ["eval/loss/before"] if compares and not train.loss.needs_full_softmax else []
-    of_pairs = [each.name for each in METRICS if each.name not in NOT_OF_PAIRS and not each.name.startswith("time/")]
+    of_pairs = [each.name for each in METRICS if each.name not in NOT_OF_PAIRS and not each.name.startswith(OF_THE_MACHINE)]
     return [
         *("eval/accuracy", "eval/accuracy/low", "eval/accuracy/high", "eval/loss", *before, "eval/margin", "eval/pairs"),
         *(f"eval/{name}" for name in of_pairs),
