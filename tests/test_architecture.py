@@ -55,7 +55,7 @@ HOMES = {
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
         *("training/", "stages/"),
     ),
-    "transformers": ("layouts/attention.py", "models/", "sampling/"),
+    "transformers": ("layouts/", "models/", "sampling/"),
     "wandb": ("training/loggers_wandb.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""

@@ -12,6 +12,7 @@ from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.models.adapter import LoRA, NoAdapter
@@ -242,3 +243,7 @@ def test_without_a_wish_runs_are_compared_by_the_main_figure_of_their_evaluation
     assert optimized_metric(replace(LEGAL, **ON_FILE)) == "eval/accuracy"
     assert optimized_metric(replace(LEGAL, **ON_FILE, optimized_metric="eval/loss")) == "eval/loss"
     assert optimized_metric(replace(LEGAL, **{**ON_FILE, "data": replace(FILE, held_out=0)})) == ""
+
+
+def test_attention_kernels_of_a_gpu_are_refused_without_one() -> None:
+    assert message(layout=PrefixLayout(attention="flex")) == "layout.attention=flex needs a GPU; use layout.attention=sdpa."

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -58,6 +58,11 @@ class PairBatch:
         return PairBatch(self.rows.to(device, non_blocking), self.pairs.to(device), self.ids.to(device), self.labels.to(device))
 
 
+Kernel = Literal["sdpa", "flex", "varlen"]
+"""How the attention of one row of several sequences is computed: a call per response, or all in one by FlexAttention or by
+FlashAttention."""
+
+
 class Layout(Component, ABC):
     """How responses of a token store become model inputs; the result of scoring does not depend on it."""
 
@@ -65,6 +70,7 @@ class Layout(Component, ABC):
     """Name of the option."""
     one_row: ClassVar[bool] = False
     """True if a batch is one row of several sequences, which only models that `scoring.fitting` accepts can read."""
+    attention: Kernel = "sdpa"
 
     @abstractmethod
     def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:

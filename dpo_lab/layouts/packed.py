@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from dpo_lab.components import component
-from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.base import Kernel, Layout, ResponseBatch
 from dpo_lab.layouts.segments import segment_rows
 from dpo_lab.tokens.store import TokenStore
 
@@ -15,6 +15,9 @@ class PackedLayout(Layout):
 
     label: ClassVar[str] = "packed"
     one_row: ClassVar[bool] = True
+
+    attention: Kernel = "sdpa"
+    """How the row's attention is computed; `flex` and `varlen` on a GPU only."""
 
     def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:
         """Return inputs of shape (1, time)."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from dpo_lab.components import component
-from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.layouts.base import Kernel, Layout, ResponseBatch
 from dpo_lab.layouts.segments import segment_rows
 from dpo_lab.tokens.store import TokenStore
 
@@ -17,6 +17,9 @@ class PrefixLayout(Layout):
 
     label: ClassVar[str] = "prefix"
     one_row: ClassVar[bool] = True
+
+    attention: Kernel = "sdpa"
+    """How the row's attention is computed; `flex` and `varlen` on a GPU only."""
 
     def rows(self, store: TokenStore, responses: Sequence[int]) -> ResponseBatch:
         """Return inputs of shape (1, time)."""

@@ -1,13 +1,16 @@
 """Rows without padding: all sequences of a batch in one row, responses after the prompt that they share."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.tokens.store import TokenStore
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -16,14 +19,23 @@ class Segments:
 
     groups: tuple[tuple[int, tuple[int, ...]], ...]
     """In the order of the row: tokens of a prompt, tokens of each response that follows it."""
-    _masks: dict[tuple[int, int, torch.device], Tensor] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def kept(self, name: Any, device: torch.device, make: Callable[[], Made]) -> Made:
+        """Return what an attention function needs of these segments on a device; made for the first layer, kept for all."""
+        key = (name, device)
+        if key not in self._kept:
+            self._kept[key] = make()
+        made: Made = self._kept[key]
+        return made
 
     def mask(self, prompt: int, response: int, device: torch.device) -> Tensor:
-        """Return which of [prompt | response] a response's tokens see, (response, prompt + response); kept for all layers."""
-        key = (prompt, response, device)
-        if key not in self._masks:
-            self._masks[key] = torch.ones(response, prompt + response, dtype=torch.bool, device=device).tril(prompt)
-        return self._masks[key]
+        """Return which of [prompt | response] a response's tokens see, (response, prompt + response)."""
+
+        def made() -> Tensor:
+            return torch.ones(response, prompt + response, dtype=torch.bool, device=device).tril(prompt)
+
+        return self.kept((prompt, response), device, made)
 
 
 def segment_rows(store: TokenStore, groups: Iterable[Sequence[int]], responses: Sequence[int]) -> ResponseBatch:

@@ -104,10 +104,12 @@ def read_segments(model: nn.Module, layout: Layout) -> str:
     if not layout.one_row:
         return ""
     from dpo_lab.layouts.attention import NAME
+    from dpo_lab.layouts.attention_kernels import FLEX, VARLEN
 
+    name = {"sdpa": NAME, "flex": FLEX, "varlen": VARLEN}[layout.attention]
     stock = language_model(model)
-    stock.set_attn_implementation(NAME)
-    return "" if stock.config._attn_implementation == NAME else "its attention function cannot be replaced"
+    stock.set_attn_implementation(name)
+    return "" if stock.config._attn_implementation == name else "its attention function cannot be replaced"
 
 
 def reason_against(model: nn.Module, layout: Layout, store: TokenStore) -> str:

@@ -161,6 +161,14 @@ def more_devices_than_gpus(train: "Train") -> str | None:
     return f"trainer.devices={asked}, and torch sees {found} GPU{'s'[: found > 1]}; use trainer.devices={found}."
 
 
+def kernel_without_a_gpu(train: "Train") -> str | None:
+    """FlexAttention has no backward on a CPU, and FlashAttention is not there."""
+    kernel = train.layout.attention
+    if kernel == "sdpa" or train.trainer.device().type == "cuda":
+        return None
+    return f"layout.attention={kernel} needs a GPU; use layout.attention=sdpa."
+
+
 def heads_that_do_not_divide(train: "Train") -> str | None:
     """Attention heads share the width evenly, in even parts for the rotary positions."""
     model = train.model
@@ -228,6 +236,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     ranker_without_probabilities,
     gpu_without_one,
     more_devices_than_gpus,
+    kernel_without_a_gpu,
     heads_that_do_not_divide,
     early_stopping_that_never_or_always_stops,
     profile_of_more_steps_than_are_taken,
