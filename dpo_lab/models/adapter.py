@@ -1,28 +1,29 @@
 """Adapters: which weights are trained. With lora_linear.py the only place that imports peft."""
 
+import copy
 import logging
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, ValidationInfo, field_validator
 from torch import nn
 
 from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.models.adapted import REFERENCE, TRAINED, adapted_layers, and_tied, beside, full_names, saved_beside, tied_names
 
 ADAPTER_CONFIG = "adapter_config.json"
-TRAINED, REFERENCE = "default", "reference"  # names of adapters on one model; peft calls the first one default
 
 
 class Adapter(Component, ABC):
     """Which weights are trained."""
 
-    label: ClassVar[str]
-    """Name on the end screen."""
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name on the end screen."""
 
     @abstractmethod
     def attach(self, model: nn.Module, seed: int) -> nn.Module:
@@ -40,7 +41,10 @@ class Adapter(Component, ABC):
 class NoAdapter(Adapter):
     """Every weight is trained."""
 
-    label: ClassVar[str] = "none"
+    @property
+    def label(self) -> str:
+        """The name of its yaml."""
+        return "none"
 
     def attach(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model with every weight trainable."""
@@ -51,9 +55,12 @@ class NoAdapter(Adapter):
 
 @component
 class LoRA(Adapter):
-    """Low-rank adapters, Hu et al. 2021, eq. 3 (arXiv:2106.09685): W x + (alpha / rank) B A x, B starting at 0."""
+    """Low-rank adapters, Hu et al. 2021, eq. 3 (arXiv:2106.09685): W x + (alpha / rank) B A x, B starting at 0.
 
-    label: ClassVar[str] = "lora"
+    DoRA (Liu et al. 2024, eq. 5, arXiv:2402.09353) also trains the length m of every output's weights:
+    m (W + scale B A) / |W + scale B A|, the length below constant in the gradient (section 4.3). It starts as the base, exactly.
+    rsLoRA (Kalajdzievski 2023, arXiv:2312.03732) has the scale alpha / sqrt(rank), so that a larger rank does not learn less.
+    """
 
     rank: PositiveInt = 16
     """Inner dimension of B A."""
@@ -61,8 +68,28 @@ class LoRA(Adapter):
     """Scale of the update is alpha / rank; 2 x rank is common."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """On the adapter's input. Above 0, the step-0 loss is still ln 2 (B = 0), later rounds' is not."""
+    dora: bool = False
+    """Train the lengths too."""
+    rslora: bool = False
+    """Scale by alpha / sqrt(rank)."""
     target_modules: str | tuple[str, ...] = "all-linear"
     """Module names, or `all-linear` for every linear layer but the head."""
+    modules_to_save: tuple[str, ...] = ()
+    """Names of modules that are trained in full and saved with the adapter: embed_tokens and lm_head for new tokens. Where a
+    model ties the two, naming one trains both, and they stay tied."""
+
+    @field_validator("modules_to_save")
+    @classmethod
+    def _in_full_or_by_an_adapter(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        targets = info.data.get("target_modules", ())
+        if both := {*names} & ({targets} if isinstance(targets, str) else {*targets}):
+            raise ValueError(f"{', '.join(sorted(both))} stands in target_modules too; leave it out of one of the two")
+        return names
+
+    @property
+    def label(self) -> str:
+        """The name of its yaml; both where it is both."""
+        return " ".join(name for name in ("dora", "rslora") if getattr(self, name)) or "lora"
 
     def attach(self, model: nn.Module, seed: int) -> nn.Module:
         """Return the model with its base frozen and this adapter on it; an adapter from before is trained on."""
@@ -70,28 +97,72 @@ class LoRA(Adapter):
         from peft import LoraConfig, PeftModel, get_peft_model
 
         if isinstance(model, PeftModel):
-            found: Any = model.peft_config[TRAINED]
-            here, there = (self.rank, self.alpha, self.dropout), (found.r, found.lora_alpha, found.lora_dropout)
-            if here != there or not self._targets(found.target_modules):
-                asked, has = ("rank={} alpha={} dropout={}".format(*numbers) for numbers in (here, there))
-                raise ConfigError(
-                    f"adapter: {asked} on {self.target_modules} is asked for, and the model to start from has an adapter with "
-                    f"{has} on {sorted(found.target_modules)}, which is trained on. Use its numbers."
-                )
+            self._refuse_another(model)
             return model
         model.requires_grad_(False)
+        saved = self._saved(model)
         targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
         config = LoraConfig(
-            r=self.rank, lora_alpha=self.alpha, lora_dropout=self.dropout, target_modules=targets, task_type="CAUSAL_LM"
+            r=self.rank,
+            lora_alpha=self.alpha,
+            lora_dropout=self.dropout,
+            use_dora=self.dora,
+            use_rslora=self.rslora,
+            target_modules=targets,
+            modules_to_save=sorted(saved) or None,
+            ensure_weight_tying=bool(saved & tied_names(model)),
+            task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng():  # peft draws A from torch's global generator
             torch.manual_seed(seed)
             adapted = get_peft_model(model, config)
         return fused(adapted)
 
-    def _targets(self, found: Any) -> bool:
-        """Return whether an adapter on some modules is one on these; `all-linear` is written out when it is attached."""
-        return self.target_modules == "all-linear" or {*found} == {*self.target_modules}
+    def _refuse_another(self, model: Any) -> None:
+        """Raise ConfigError if the adapter on a model is not this one."""
+        found = model.peft_config[TRAINED]
+        kind = found.peft_type.value
+        if kind != "LORA" or found.bias != "none" or found.trainable_token_indices:
+            what = f"an adapter of the kind {kind}" if kind != "LORA" else "one that also trains biases or single tokens"
+            raise ConfigError(
+                f"adapter: the model to start from has {what}, which is not known here. Merge it into its base first."
+            )
+        has = {"rank": found.r, "alpha": found.lora_alpha, "dropout": found.lora_dropout}
+        has |= {"dora": found.use_dora, "rslora": found.use_rslora}
+        has |= {"target_modules": last_parts(adapted_layers(model)), "modules_to_save": last_parts(saved_beside(model))}
+        same = {name: getattr(self, name) == value for name, value in has.items()}
+        same["target_modules"] = self._is_on(model)
+        same["modules_to_save"] = self._saved(model.get_base_model()) == saved_beside(model)
+        if not all(same.values()):
+            asked, there = (" ".join(f"{name}={_shown(each[name])}" for name in has) for each in (vars(self), has))
+            remedy = " ".join(f"adapter.{name}={_shown(has[name])}" for name, equal in same.items() if not equal)
+            raise ConfigError(
+                f"adapter: {asked} is asked for, and the model to start from has an adapter with {there}, which is trained on. "
+                f"Use {remedy}."
+            )
+
+    def _saved(self, model: nn.Module) -> set[str]:
+        """Return the full names of a model's modules that are trained in full."""
+        return and_tied(model, full_names(model, self.modules_to_save, "modules_to_save"))
+
+    def _is_on(self, model: Any) -> bool:
+        """Return whether a model's adapter is on these modules; `all-linear` takes over what it is on."""
+        if isinstance(self.target_modules, str):
+            return self.target_modules in ("all-linear", model.peft_config[TRAINED].target_modules)
+        base = model.get_base_model()
+        return full_names(base, self.target_modules, "target_modules") - saved_beside(model) == adapted_layers(model)
+
+
+def last_parts(names: set[str]) -> list[str]:
+    """Return the last parts of dotted names, each once."""
+    return sorted({name.rpartition(".")[2] for name in names})
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one writes it on the command line."""
+    if isinstance(value, list | tuple):
+        return f"[{','.join(value)}]"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_adapter(base: nn.Module, directory: Path) -> nn.Module:
@@ -99,7 +170,15 @@ def load_adapter(base: nn.Module, directory: Path) -> nn.Module:
     quiet_peft()
     from peft import PeftModel
 
-    return fused(PeftModel.from_pretrained(base, str(directory), is_trainable=True))
+    try:
+        return fused(PeftModel.from_pretrained(base, str(directory), is_trainable=True))
+    except RuntimeError as error:
+        if "size mismatch" not in str(error):
+            raise
+        raise ConfigError(
+            f"model.path={directory}: the adapter was made on a model of other sizes ({str(error).splitlines()[-1].strip()}). "
+            "If it has new tokens, save its base with as many rows in the embeddings, and name that in adapter_config.json."
+        ) from error
 
 
 def fused(model: nn.Module) -> nn.Module:
@@ -119,40 +198,26 @@ def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
     return True
 
 
-def add_reference_adapter(model: nn.Module, directory: Path) -> None:
-    """Load a saved adapter beside the one that is trained, frozen and not in use."""
-    quiet_peft()
-    adapted: Any = model
-    adapted.load_adapter(str(directory), adapter_name=REFERENCE, is_trainable=False)
+def add_reference_adapter(model: nn.Module, directory: Path | None) -> None:
+    """Put an adapter of the same kind beside the one that is trained, frozen and not in use.
 
-
-class AdapterSwitch:
-    """Lets a model read another of its adapters, or none, for a block.
-
-    peft's own switches look at every module and change which weights are trained: 36 ms a call on 224 layers. Here the layers
-    are found once and two fields of each are set (peft 0.19 to 0.21: `_disable_adapters`, `_active_adapter`).
+    Args:
+        directory: where it was saved; None for the base as an adapter: B = 0, the policy's A, lengths and modules of the base.
     """
+    quiet_peft()
+    from peft import load_peft_weights, set_peft_model_state_dict
 
-    def __init__(self, model: nn.Module, name: str | None) -> None:
-        self.name = name
-        self.layers: list[Any] = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
-        if not self.layers:
-            raise ValueError("the model has no adapter that could be switched off")
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        """Read the other adapter within the block."""
-        before = [(layer._disable_adapters, layer._active_adapter) for layer in self.layers]
-        for layer, (_, active) in zip(self.layers, before, strict=True):
-            if self.name is None:
-                layer._disable_adapters = True
-            else:
-                layer._active_adapter = self.name if isinstance(active, str) else [self.name]
-        try:
-            yield
-        finally:
-            for layer, (disabled, active) in zip(self.layers, before, strict=True):
-                layer._disable_adapters, layer._active_adapter = disabled, active
+    adapted: Any = model
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*ensure_weight_tying.*")  # found out with the first adapter, and in its config
+        # not load_adapter: of embeddings that are tied it gives the second adapter no head (peft 0.21), and says nothing
+        adapted.add_adapter(REFERENCE, copy.deepcopy(adapted.peft_config[TRAINED]))
+    if directory:
+        set_peft_model_state_dict(adapted, load_peft_weights(str(directory), device="cpu"), adapter_name=REFERENCE)
+    else:
+        for name, (trained, reference) in beside(model).items():
+            if "lora_A" in name or "lora_embedding_A" in name:
+                reference.data.copy_(trained.data)
 
 
 def quiet_peft() -> None:

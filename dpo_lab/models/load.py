@@ -71,9 +71,11 @@ class ModelOnDisk:
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
-    """Return the tokenizer of a directory or Hub id; ConfigError if there is none."""
+    """Return the tokenizer of a directory or Hub id, or of its base for an adapter without one; ConfigError if there is none."""
     from transformers import AutoTokenizer
 
+    if (Path(path) / ADAPTER_CONFIG).exists() and not (Path(path) / "tokenizer_config.json").exists():
+        return load_tokenizer(base_of(path))
     with _plain_errors(path):
         return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
 
@@ -92,7 +94,7 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     directory, revision = Path(path), storage.revision
     if (directory / ADAPTER_CONFIG).exists():
         base = load_model(base_of(path), storage, device)
-        return Loaded(load_adapter(base.model, directory).train(), base.tokenizer)
+        return Loaded(load_adapter(base.model, directory).train(), load_tokenizer(path))
     tokenizer = load_tokenizer(path, revision)
     quantised = storage.quant.config(storage.dtype)
     with _plain_errors(path):

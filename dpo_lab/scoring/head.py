@@ -1,7 +1,7 @@
 """The head at response positions: hidden states to log-probabilities, the vocabulary never wider than one chunk of tokens."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -50,8 +50,10 @@ def log_sum_squares(logits: Tensor) -> Tensor:
 
 
 def vocabulary_of(head: nn.Module) -> int:
-    """Return how many logits a head makes for a token; not the shape of its weight, which 4-bit layers pack."""
-    return int(getattr(head, "out_features", 2**16))
+    """Return how many logits a head makes for a token."""
+    if type(head).forward is nn.Linear.forward:  # `out_features` of a head that peft ties to trained embeddings is the width
+        return cast(nn.Linear, head).weight.shape[0]
+    return int(getattr(head, "out_features", 2**16))  # not the shape of the weight, which 4-bit layers pack
 
 
 def tokens_of_chunk(vocab: int) -> int:

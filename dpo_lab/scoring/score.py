@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import ResponseBatch
+from dpo_lab.models.adapted import in_use
 from dpo_lab.scoring.head import head_logps, log_sum_squares, tokens_of_chunk, vocabulary_of
 from dpo_lab.scoring.logps import ResponseLogps, token_logps
 
@@ -23,7 +24,7 @@ def body_and_head(model: nn.Module) -> tuple[Any, Any]:
     Works through PEFT wrappers: adapters sit inside the body's layers.
     """
     stock = language_model(model)
-    return getattr(stock, stock.base_model_prefix), stock.get_output_embeddings()
+    return getattr(stock, stock.base_model_prefix), in_use(stock.get_output_embeddings())
 
 
 def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False) -> Iterator[Tensor]:

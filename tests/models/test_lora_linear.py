@@ -56,6 +56,21 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> 
     )
 
 
+@pytest.mark.parametrize("options", [{"use_rslora": True}, {"use_dora": True}, {"use_dora": True, "use_rslora": True}], ids=str)
+def test_scaled_by_the_root_of_the_rank_and_with_trained_lengths_too(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = adapted(**options)
+    with torch.no_grad():
+        for name, weight in plain.named_parameters():
+            if "magnitude" in name:
+                weight.mul_(1.5)
+    fused = FusedLinear.put_into(copy.deepcopy(plain))
+    wanted = outcome(plain)
+    monkeypatch.setattr(Linear, "forward", lambda *_, **__: pytest.fail("peft's own forward ran"))
+    assert same(outcome(fused), wanted, 1e-13)
+
+
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-13), (torch.float32, 1e-6)])
 def test_outputs_and_every_gradient_equal_pefts(dtype: torch.dtype, tolerance: float) -> None:
     plain = adapted(dtype)
@@ -122,8 +137,10 @@ def test_where_it_does_not_apply_pefts_own_way_is_gone(change: Callable[[Any], N
 
 
 @pytest.mark.filterwarnings("ignore:.*lora_bias=True.*")  # peft: such an adapter cannot be merged
-@pytest.mark.parametrize("options", [{"lora_dropout": 0.5}, {"use_dora": True}, {"lora_bias": True}], ids=str)
-def test_dropout_dora_and_adapter_biases_are_pefts(options: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"lora_dropout": 0.5}, {"lora_dropout": 0.5, "use_dora": True}, {"lora_bias": True}], ids=str
+)
+def test_dropout_and_adapter_biases_are_pefts(options: dict[str, Any]) -> None:
     plain = adapted(**options)
     assert same(outcome(FusedLinear.put_into(copy.deepcopy(plain))), outcome(plain), 1e-13)
 

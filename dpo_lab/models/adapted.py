@@ -1,0 +1,98 @@
+"""A model with adapters on it: which tensors are trained, which module computes, and reading another adapter for a while."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from dpo_lab.components import ConfigError
+
+TRAINED, REFERENCE = "default", "reference"  # names of adapters on one model; peft calls the first one default
+
+
+def beside(model: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return each trained tensor of a model with the one of its reference adapter, by the trained one's name."""
+    tensors = dict(model.named_parameters())
+    trained = [name for name, weight in tensors.items() if weight.requires_grad and f".{REFERENCE}" not in name]
+    return {name: (tensors[name], tensors[REFERENCE.join(name.rsplit(TRAINED, 1))]) for name in trained}
+
+
+def full_names(model: Any, names: tuple[str, ...], key: str) -> set[str]:
+    """Return the full names of the modules that have some names; ConfigError, with the key they stand at, if one fits none."""
+    modules = {name: module for name, module in model.named_modules() if not isinstance(module, nn.ModuleList | nn.ModuleDict)}
+    found: set[str] = set()
+    for name in names:
+        fits = {each for each in modules if f".{each}".endswith(f".{name}")}
+        if not fits:
+            last = sorted({each.rpartition(".")[2] for each, module in modules.items() if [*module.parameters(recurse=False)]})
+            raise ConfigError(f"adapter.{key}={name}: the model has no such module. It has {', '.join(last)}.")
+        found |= fits
+    return found
+
+
+def and_tied(model: Any, names: set[str]) -> set[str]:
+    """Return full names of modules with, if input embeddings or head is one of them and they share one weight, the other."""
+    tied = tied_names(model)
+    return names | tied if names & tied else names
+
+
+def tied_names(model: Any) -> set[str]:
+    """Return the full names of input embeddings and head if they share one weight, else nothing."""
+    ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
+    first, last = (getattr(each, "original_module", each) for each in ends)
+    if first is None or last is None or first.weight is not last.weight:
+        return set()
+    return {name.removesuffix(".original_module") for name, module in model.named_modules() if module is first or module is last}
+
+
+def saved_beside(model: Any) -> set[str]:
+    """Return the full names of the modules that are trained in full beside a model's adapter."""
+    modules = model.get_base_model().named_modules()
+    return {name for name, module in modules if TRAINED in getattr(module, "_modules", {}).get("modules_to_save", ())}
+
+
+def adapted_layers(model: Any) -> set[str]:
+    """Return the full names of the layers that a model's LoRA adapter is on."""
+    modules = model.get_base_model().named_modules()
+    return {
+        name for name, module in modules if TRAINED in {*getattr(module, "lora_A", ()), *getattr(module, "lora_embedding_A", ())}
+    }
+
+
+def in_use(module: Any) -> Any:
+    """Return what computes in place of a module: the copy that the adapter in use has of it, or the module itself."""
+    copies: Any = module._modules.get("modules_to_save")
+    if copies is None:
+        return module
+    (name,) = module.active_adapters
+    return module.original_module if module.disable_adapters or name not in copies else copies[name]
+
+
+class AdapterSwitch:
+    """Lets a model read another of its adapters, or none, for a block.
+
+    peft's own switches look at every module and change which weights are trained: 36 ms a call on 224 layers. Here the layers
+    are found once and two fields of each are set (peft 0.19 to 0.21: `_disable_adapters`, `_active_adapter`).
+    """
+
+    def __init__(self, model: nn.Module, name: str | None) -> None:
+        self.name = name
+        self.layers: list[Any] = [module for module in model.modules() if hasattr(module, "_disable_adapters")]
+        if not self.layers:
+            raise ValueError("the model has no adapter that could be switched off")
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Read the other adapter within the block."""
+        before = [(layer._disable_adapters, layer._active_adapter) for layer in self.layers]
+        for layer, (_, active) in zip(self.layers, before, strict=True):
+            if self.name is None:
+                layer._disable_adapters = True
+            else:
+                layer._active_adapter = self.name if isinstance(active, str) else [self.name]
+        try:
+            yield
+        finally:
+            for layer, (disabled, active) in zip(self.layers, before, strict=True):
+                layer._disable_adapters, layer._active_adapter = disabled, active
