@@ -22,6 +22,7 @@ from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.ranking.pairrm import PairRM
 from dpo_lab.reference.cached import CachedReference
+from dpo_lab.reference.ema import EMAReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.combinations import RULES, refuse_illegal
@@ -152,6 +153,14 @@ def test_heads_have_to_share_the_width() -> None:
 
 def test_a_loss_that_compares_needs_a_reference() -> None:
     assert message(reference=NoReference()).startswith("reference=none leaves this loss nothing to compare with")
+
+
+def test_a_reference_that_moves_is_for_losses_that_compare() -> None:
+    assert message(reference=EMAReference(), loss=SimPOLoss()) == (
+        "reference=ema moves what a loss compares with, and this loss compares with nothing; use reference=none."
+    )
+    assert message(reference=EMAReference()) == ""
+    assert message(reference=EMAReference(), model=TinyModel(adapter=LoRA()), iteration=Iteration(reference="first")) == ""
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

@@ -7,7 +7,8 @@ from torch import nn
 
 from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import ResponseBatch
-from dpo_lab.models.adapter import ADAPTER_CONFIG, REFERENCE, AdapterSwitch, add_reference_adapter
+from dpo_lab.models.adapted import REFERENCE, AdapterSwitch
+from dpo_lab.models.adapter import ADAPTER_CONFIG, add_reference_adapter
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit
@@ -31,7 +32,7 @@ class AdapterOffReference(Reference):
         Raises:
             RunError: if the reference has an adapter itself, so that switching it off gives another model.
         """
-        if (model.path / ADAPTER_CONFIG).exists():
+        if adapter_of(model):
             raise RunError(
                 f"reference=adapter_off: the reference {model.path} is a base with an adapter, and without it another model. "
                 "Use reference=previous_adapter, or reference=cached."
@@ -51,23 +52,31 @@ class PreviousAdapterReference(Reference):
         self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer of base and earlier adapter; of the base alone where there is none yet."""
-        previous = model.path if (model.path / ADAPTER_CONFIG).exists() else None
-        return AdapterScorer(previous, own_logits=fit.own_logits), 0.0
+        return AdapterScorer(adapter_of(model), own_logits=fit.own_logits), 0.0
+
+
+def adapter_of(model: ReferenceModel) -> Path | None:
+    """Return the directory of the reference's adapter, None if it has none."""
+    return model.path if (model.path / ADAPTER_CONFIG).exists() else None
 
 
 class AdapterScorer(ReferenceScorer):
-    """Scores batches with the policy's base, under an earlier adapter or none, always without dropout."""
+    """Scores batches with the policy's base, under an earlier adapter or none, always without dropout.
 
-    def __init__(self, previous: Path | None, *, own_logits: bool) -> None:
+    Args:
+        second: have a second adapter in any case, for a reference that is to move away from the base.
+    """
+
+    def __init__(self, previous: Path | None, *, own_logits: bool, second: bool = False) -> None:
         super().__init__()
-        self.previous, self.own_logits = previous, own_logits
+        self.previous, self.own_logits, self.second = previous, own_logits, second or previous is not None
 
     def follow(self, policy: nn.Module) -> None:
         """Take the policy whose base this is; the earlier adapter is loaded onto it."""
-        if self.previous:
+        if self.second:
             add_reference_adapter(policy, self.previous)
         self._policy = (policy,)  # in a tuple: no submodule, the policy has its place in the LightningModule
-        self._switched = AdapterSwitch(policy, REFERENCE if self.previous else None)
+        self._switched = AdapterSwitch(policy, REFERENCE if self.second else None)
 
     def forward(self, batch: ResponseBatch) -> ResponseLogps:
         """Return the log-probabilities of the batch under the reference."""

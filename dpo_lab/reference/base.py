@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dpo_lab.components import Component
 from dpo_lab.layouts.base import ResponseBatch
@@ -36,6 +36,16 @@ class ReferenceScorer(nn.Module, ABC):
     def follow(self, policy: nn.Module) -> None:
         """Take note of the policy, for references that share its weights."""
 
+    def after_step(self, policy: nn.Module, step: int) -> None:
+        """Take note of an optimizer step, counted from 1, for references that move."""
+
+    def state(self, policy: nn.Module) -> dict[str, Tensor]:
+        """Return what a checkpoint needs to go on with a reference that has moved."""
+        return {}
+
+    def continue_from(self, state: dict[str, Tensor], policy: nn.Module) -> None:
+        """Go on with the state of a checkpoint."""
+
 
 class Reference(Component, ABC):
     """How the frozen reference's log-probabilities are had."""
@@ -48,6 +58,11 @@ class Reference(Component, ABC):
     """True if the reference is the policy's own base, which only training an adapter leaves as it was."""
     keeps_adapter: ClassVar[bool] = False
     """True if such a reference has the adapter of the round before."""
+    moves: ClassVar[bool] = False
+    """True if it changes while the policy is trained."""
+
+    def refuse_steps(self, total: int) -> None:
+        """Raise RunError if a training of so many optimizer steps makes nothing of this reference."""
 
     @abstractmethod
     def scorer(

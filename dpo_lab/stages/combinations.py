@@ -136,6 +136,13 @@ def reference_that_a_policy_cannot_be(train: "Train") -> str | None:
     )
 
 
+def reference_that_moves_for_nothing(train: "Train") -> str | None:
+    """A reference that follows the policy changes what the loss compares with; rewards against it would mean nothing."""
+    if not train.reference.moves or train.loss.needs_reference:
+        return None
+    return "reference=ema moves what a loss compares with, and this loss compares with nothing; use reference=none."
+
+
 def ranker_without_probabilities(train: "Train") -> str | None:
     """Some losses read how sure the ranker is."""
     if not isinstance(train.data, OnPolicy) or "preference" not in train.loss.needs_labels:
@@ -233,6 +240,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     film_prompts_run_out,
     reference_that_a_loss_needs,
     reference_that_a_policy_cannot_be,
+    reference_that_moves_for_nothing,
     ranker_without_probabilities,
     gpu_without_one,
     more_devices_than_gpus,

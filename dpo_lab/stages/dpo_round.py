@@ -113,6 +113,7 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     scorer.follow(policy)
     batches = _batches(train, store, how, seed, group)
     total_steps = min(batches.total_steps, train.trainer.max_steps or batches.total_steps)
+    train.reference.refuse_steps(total_steps)
     module = PreferenceModule(
         policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )

@@ -114,9 +114,13 @@ class StepModule(L.LightningModule, ABC):
             raise NonFiniteStepError(batch, float(self._norm))
         self._rate = optimizer.param_groups[0]["lr"]
         optimizer.step()
+        self.after_step()
         optimizer.zero_grad(set_to_none=True)
         schedule: Any = self.lr_schedulers()
         schedule.step()
+
+    def after_step(self) -> None:
+        """Do what follows an update of the weights; before any callback, so that a checkpoint has it."""
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer of the trainable weights and its schedule over `total_steps`."""
@@ -168,7 +172,7 @@ class SFTModule(StepModule):
 
 
 class PreferenceModule(StepModule):
-    """Trains the policy on preference pairs against a frozen reference.
+    """Trains the policy on preference pairs against a reference.
 
     The loss of a step is the mean over all its pairs: splitting it into micro-batches does not change the result.
     """
@@ -231,6 +235,20 @@ class PreferenceModule(StepModule):
             again, _ = self._seeded(position, self.pair_logps, batch)
             self.manual_backward((again.responses.per_token * part).sum())
         self.share_figures()
+
+    def after_step(self) -> None:
+        """Let the reference follow, if it does."""
+        self.reference.after_step(self.policy, self.global_step)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the unfinished window, and the reference if it moves."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["reference"] = self.reference.state(self.policy)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the window and the reference; RunError if other tensors are trained here."""
+        super().on_load_checkpoint(checkpoint)
+        self.reference.continue_from(checkpoint.get("reference", {}), self.policy)
 
     def sizes(self, micro_batch: PairBatch) -> tuple[int, int]:
         """Return pairs and tokens, padding included."""

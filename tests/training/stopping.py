@@ -14,7 +14,8 @@ from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, NoAdapter
 from dpo_lab.progress import Part
-from dpo_lab.reference.frozen import FrozenScorer
+from dpo_lab.reference.base import Reference, ReferenceModel
+from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import pair_batches
@@ -101,7 +102,9 @@ class Outcome:
     def __init__(self, module: PreferenceModule, optimizer: Any, directory: Path, figures: StepFigures, steps: int) -> None:
         self.steps = steps  # that this process took
         self.taken, self.notes = figures.newest_step, figures.notes
+        moved = module.reference.state(module.policy)
         self.weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        self.weights |= {f"reference.{name}": tensor.clone() for name, tensor in moved.items()}
         self.optimizer = copy.deepcopy(optimizer.state_dict())
         self.rows, self.first = [repeatable(row) for row in rows_of(directory)], repeatable(figures.first)
 
@@ -143,16 +146,17 @@ def train(
     adapter: Adapter = NoAdapter(),  # noqa: B008
     log_every: int = 1,
     checkpoint: Checkpoint = Checkpoint(every=1),  # noqa: B008
+    reference: Reference = FrozenReference(),  # noqa: B008
 ) -> Outcome:
     """Train a fresh tiny model as a process of its own would, from the checkpoints in the directory if there are any."""
     layout = PrefixLayout()
     model = tiny()
-    reference = FrozenScorer(copy.deepcopy(model), own_logits=False)
-    fitted(model, layout, store)
-    fitted(reference.model, layout, store)
+    how = fitted(model, layout, store)
+    scorer, _ = reference.scorer(ReferenceModel(directory, lambda: model), store, how, root=directory, name="r")
     batches = pair_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=EPOCHS, seed=5)
     policy = adapter.attach(model, seed=1)
-    module = PreferenceModule(policy, reference, DPOLoss(beta=0.5), AdamW(lr=1e-2), total_steps=batches.total_steps, seed=2)
+    scorer.follow(policy)
+    module = PreferenceModule(policy, scorer, DPOLoss(beta=0.5), AdamW(lr=1e-2), total_steps=batches.total_steps, seed=2)
     assert batches.total_steps == STEPS
     directory.mkdir(exist_ok=True)
     rows = MetricsFile(directory / METRICS)

@@ -11,6 +11,7 @@ import torch
 
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.reference.ema import EMAReference
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint
 from dpo_lab.training.checkpoints import DIRECTORY, Signals, checkpoints
@@ -43,6 +44,29 @@ def test_killed_at_any_step_it_goes_on_to_the_same_bits(
         assert continued.steps == STEPS - (step if inside else step - 1), (
             "the last checkpoint is that of the step before the kill"
         )
+
+
+@pytest.mark.parametrize(
+    "adapter",
+    [NoAdapter, lambda: LoRA(rank=2), lambda: LoRA(rank=2, dora=True, modules_to_save=("embed_tokens",))],
+    ids=["full", "lora", "dora with embeddings"],
+)
+def test_a_reference_that_moves_goes_on_from_where_it_was(
+    store: TokenStore, tmp_path: Path, adapter: Callable[[], Adapter]
+) -> None:
+    moving = EMAReference(alpha=0.3, every=2)
+    undisturbed = train(store, tmp_path / "whole", adapter=adapter(), reference=moving)
+    for step in (3, 4):  # so the checkpoint is that of step 2, after an update, or of step 3, between two
+        with pytest.raises(Killed):
+            train(store, tmp_path / f"{step}", KillAfter(step=step), adapter=adapter(), reference=moving)
+        continued = train(store, tmp_path / f"{step}", adapter=adapter(), reference=moving)
+        continued.assert_equals(undisturbed)
+        assert continued.steps == STEPS - step + 1
+    kept = {name for name in undisturbed.weights if name.startswith("reference.")}
+    assert {name.removeprefix("reference.") for name in kept} == {
+        name.removeprefix("policy.") for name in undisturbed.weights if name.startswith("policy.")
+    }
+    assert any(not torch.equal(undisturbed.weights[name], undisturbed.weights[f"policy.{name[10:]}"]) for name in kept)
 
 
 def test_killed_twice_and_with_few_checkpoints_it_repeats_steps_but_no_row(store: TokenStore, tmp_path: Path) -> None:
