@@ -76,6 +76,14 @@ def test_a_quantised_base_is_not_trained_in_full(quant: Any, bits: str) -> None:
     assert message(model=TinyModel(quant=quant, adapter=LoRA())) == ""
 
 
+def test_the_lengths_of_8_bit_weights_are_not_trained() -> None:
+    assert message(model=TinyModel(quant=EightBit(), adapter=LoRA(dora=True))) == (
+        "quant=8bit with adapter=dora: the lengths of 8-bit weights cannot be read; use quant=4bit, or adapter=lora."
+    )
+    assert message(model=TinyModel(quant=FourBit(), adapter=LoRA(dora=True))) == ""
+    assert message(model=TinyModel(quant=EightBit(), adapter=LoRA(rslora=True))) == ""
+
+
 def test_a_file_of_pairs_serves_one_round() -> None:
     refused = message(**{**ON_FILE, "iteration": Iteration(rounds=3)})
     assert refused == (

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from dpo_lab.components import ConfigError
@@ -29,6 +31,16 @@ def full_names(model: Any, names: tuple[str, ...], key: str) -> set[str]:
             raise ConfigError(f"adapter.{key}={name}: the model has no such module. It has {', '.join(last)}.")
         found |= fits
     return found
+
+
+def refuse_quantised(model: nn.Module, names: set[str]) -> None:
+    """Raise ConfigError if weights that would be trained are quantised."""
+    for name in sorted(names):
+        if not all(weight.dtype.is_floating_point for weight in model.get_submodule(name).parameters()):
+            raise ConfigError(
+                f"adapter.modules_to_save={name.rpartition('.')[2]}: its weights are quantised and have no gradient. "
+                "Leave it to the adapter (adapter.target_modules), or use quant=none."
+            )
 
 
 def and_tied(model: Any, names: set[str]) -> set[str]:
@@ -58,6 +70,33 @@ def adapted_layers(model: Any) -> set[str]:
     return {
         name for name, module in modules if TRAINED in {*getattr(module, "lora_A", ()), *getattr(module, "lora_embedding_A", ())}
     }
+
+
+def in_float32(model: nn.Module, name: str) -> None:
+    """Let an adapter's copies of whole modules have float32 weights, as its matrices have, whatever the base's are.
+
+    Half precision does not hold small steps. Outputs stay of the base's type, so that a copy begins as its original.
+    """
+    for module in model.modules():
+        copies: Any = module._modules.get("modules_to_save")
+        if copies is None or name not in copies:
+            continue
+        for inner, original in zip(copies[name].modules(), cast(nn.Module, module.original_module).modules(), strict=True):
+            weight = next(original.parameters(recurse=False), None)
+            if weight is None or weight.dtype not in (torch.float16, torch.bfloat16):
+                continue
+            inner.float()
+            inner.register_forward_hook(partial(_outputs_of, weight.dtype))
+            if isinstance(inner, nn.Linear):
+                inner.register_forward_pre_hook(_inputs_in_float32)
+
+
+def _outputs_of(dtype: torch.dtype, module: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
+    return outputs.to(dtype)
+
+
+def _inputs_in_float32(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].float(),)
 
 
 def in_use(module: Any) -> Any:

@@ -11,8 +11,8 @@ from dpo_lab.data.base import Given, Prompts
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
-from dpo_lab.models.adapter import NoAdapter
-from dpo_lab.models.quant import NoQuant, without_bitsandbytes
+from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.quant import EightBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages.on_policy import OnPolicy
@@ -34,6 +34,14 @@ def quantised_base_trained_in_full(train: "Train") -> str | None:
     if isinstance(train.model.quant, NoQuant) or not isinstance(train.model.adapter, NoAdapter):
         return None
     return f"a {train.model.quant.bits}-bit base cannot be trained in full; use adapter=lora, or quant=none."
+
+
+def lengths_of_8_bit_weights(train: "Train") -> str | None:
+    """DoRA reads the base's weights, which peft cannot dequantise on every device."""
+    model = train.model
+    if not isinstance(model.quant, EightBit) or not isinstance(model.adapter, LoRA) or not model.adapter.dora:
+        return None
+    return "quant=8bit with adapter=dora: the lengths of 8-bit weights cannot be read; use quant=4bit, or adapter=lora."
 
 
 def half_precision_weights_trained_in_full(train: "Train") -> str | None:
@@ -231,6 +239,7 @@ def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
 
 RULES: tuple[Callable[["Train"], str | None], ...] = (
     quantised_base_trained_in_full,
+    lengths_of_8_bit_weights,
     half_precision_weights_trained_in_full,
     quantised_without_bitsandbytes,
     more_rounds_than_given_pairs,

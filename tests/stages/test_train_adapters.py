@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapted import REFERENCE, AdapterSwitch
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating, load_model, save_model
+from dpo_lab.models.quant import FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
 from dpo_lab.reference.cached import CachedReference
@@ -24,6 +26,7 @@ from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
+from dpo_lab.training.precision import Precision
 from tests.conftest import small_model
 from tests.small_stage import given, pairs_file, stage, with_lora
 
@@ -117,6 +120,15 @@ def test_an_adapter_is_trained_on_against_its_frozen_copy(
         model = load_model(str(first)).model
         with evaluating(policy), evaluating(model), AdapterSwitch(policy, REFERENCE)():
             assert torch.equal(score(policy, batch).per_token, score(model, batch).per_token)
+
+
+@pytest.mark.parametrize("reference", [AdapterOffReference(), EMAReference(every=1), FrozenReference()])
+@pytest.mark.parametrize("quant", [NoQuant(), FourBit()], ids=["bf16", "4bit"])
+def test_on_a_base_in_half_precision_the_gap_is_0_too(base: Path, tmp_path: Path, quant: Quant, reference: Any) -> None:
+    run = run_of(base, tmp_path, KINDS["dora with embeddings"], reference, precision=Precision(mode="bf16-mixed"))
+    assert replace(run, model=replace(run.model, quant=quant)).run()["eval/loss"] < 0.69
+    assert facts_of(tmp_path)["step_0_gap"] == 0.0
+    assert facts_of(tmp_path)["loss/first"] == pytest.approx(LN_2, abs=1e-6)
 
 
 def test_an_adapter_of_another_kind_is_refused_with_what_to_say(base: Path, tmp_path: Path) -> None:
