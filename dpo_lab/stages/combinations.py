@@ -15,18 +15,12 @@ from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.ranking.base import Ranker
+from dpo_lab.stages import combinations_callbacks as callbacks
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
-from dpo_lab.training.callbacks import EarlyStopping, Profile
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
-
-BETTER = {
-    "loss": "min",
-    **dict.fromkeys(("rewards/margins", "rewards/accuracies", "rewards/accuracies_ties_half"), "max"),
-}
-"""Figures that get better in one direction only."""
 
 
 def quantised_base_trained_in_full(train: "Train") -> str | None:
@@ -195,34 +189,6 @@ def heads_that_do_not_divide(train: "Train") -> str | None:
     )
 
 
-def early_stopping_that_never_or_always_stops(train: "Train") -> str | None:
-    """A figure that is not waited for ends nothing; one that gets better by growing is not waited for to fall."""
-    for key, each in train.callbacks.items():
-        if not isinstance(each, EarlyStopping):
-            continue
-        where, better = f"callbacks.{key}", BETTER.get(each.metric, each.mode)
-        if each.patience is None and each.threshold is None:
-            return f"{where}.patience=null and {where}.threshold=null: it would never stop; give one of them a number."
-        if each.patience is not None and each.mode != better:
-            return (
-                f"{where}.mode={each.mode} would end training because it works: {each.metric} gets better by "
-                f"{'falling' if better == 'min' else 'growing'}; use {where}.mode={better}."
-            )
-    return None
-
-
-def profile_of_more_steps_than_are_taken(train: "Train") -> str | None:
-    """Steps are watched after some were passed over."""
-    steps = train.trainer.max_steps
-    for key, each in train.callbacks.items():
-        if isinstance(each, Profile) and steps and steps < each.steps:
-            return (
-                f"callbacks.{key} watches wait + warmup + active = {each.steps} steps, and trainer.max_steps={steps}; "
-                f"use trainer.max_steps={each.steps}, or fewer of them."
-            )
-    return None
-
-
 def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
     """A search that reads a figure which is not there finds out after its first run."""
     wanted, figures = train.optimized_metric, summary_figures(train)
@@ -255,8 +221,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     more_devices_than_gpus,
     kernel_without_a_gpu,
     heads_that_do_not_divide,
-    early_stopping_that_never_or_always_stops,
-    profile_of_more_steps_than_are_taken,
+    *callbacks.RULES,
     figure_that_the_summary_will_not_have,
 )
 """Each returns what is wrong and what to use instead, or None."""

@@ -1,0 +1,61 @@
+"""Callbacks that do not go together with the rest of a stage, or with themselves."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
+
+if TYPE_CHECKING:
+    from dpo_lab.stages.train import Train
+
+BETTER = {
+    "loss": "min",
+    **dict.fromkeys(("rewards/margins", "rewards/accuracies", "rewards/accuracies_ties_half"), "max"),
+}
+"""Figures that get better in one direction only."""
+
+
+def early_stopping_that_never_or_always_stops(train: "Train") -> str | None:
+    """A figure that is not waited for ends nothing; one that gets better by growing is not waited for to fall."""
+    for key, each in train.callbacks.items():
+        if not isinstance(each, EarlyStopping):
+            continue
+        where, better = f"callbacks.{key}", BETTER.get(each.metric, each.mode)
+        if each.patience is None and each.threshold is None:
+            return f"{where}.patience=null and {where}.threshold=null: it would never stop; give one of them a number."
+        if each.patience is not None and each.mode != better:
+            return (
+                f"{where}.mode={each.mode} would end training because it works: {each.metric} gets better by "
+                f"{'falling' if better == 'min' else 'growing'}; use {where}.mode={better}."
+            )
+    return None
+
+
+def profile_of_more_steps_than_are_taken(train: "Train") -> str | None:
+    """Steps are watched after some were passed over."""
+    steps = train.trainer.max_steps
+    for key, each in train.callbacks.items():
+        if isinstance(each, Profile) and steps and steps < each.steps:
+            return (
+                f"callbacks.{key} watches wait + warmup + active = {each.steps} steps, and trainer.max_steps={steps}; "
+                f"use trainer.max_steps={each.steps}, or fewer of them."
+            )
+    return None
+
+
+def best_checkpoint_that_is_the_worst(train: "Train") -> str | None:
+    """Kept by the wrong direction, the best of a figure is its worst."""
+    for key, each in train.callbacks.items():
+        better = BETTER.get(each.best) if isinstance(each, Checkpoint) else None
+        if isinstance(each, Checkpoint) and better and each.mode != better:
+            where = f"callbacks.{key}"
+            return f"{where}.best={each.best} with {where}.mode={each.mode} would keep the worst step; use {where}.mode={better}."
+    return None
+
+
+RULES: tuple[Callable[["Train"], str | None], ...] = (
+    early_stopping_that_never_or_always_stops,
+    profile_of_more_steps_than_are_taken,
+    best_checkpoint_that_is_the_worst,
+)
+"""Each returns what is wrong and what to use instead, or None."""
