@@ -81,6 +81,8 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
     choices = [("model", train.model.label), ("data", data.label)]
     if isinstance(data, OnPolicy):
         choices.append(("ranker", data.ranker.label))
+    if train.model.quant.bits:
+        choices.append(("quant", f"{train.model.quant.bits}bit"))
     choices.append(("adapter", train.model.adapter.label))
     if train.trainer.devices > 1:
         choices.append(("processes", str(train.trainer.devices)))

@@ -49,8 +49,11 @@ def test_before_the_first_step_policy_and_reference_agree_as_in_fp32(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rounds_of_a_quantised_model_keep_one_adapter_on_the_base_as_it_was_on_disk(tmp_path: Path, kind: str) -> None:
+def test_rounds_of_a_quantised_model_keep_one_adapter_on_the_base_as_it_was_on_disk(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     stage(tmp_path, model=with_lora(quant=KINDS[kind]), optim=AdamW8bit(lr=1e-2), iteration=Iteration(rounds=2)).run()
+    assert f"ranker gold  quant {kind}  adapter lora" in capsys.readouterr().out.splitlines()[0]
     (base,) = directories(tmp_path, "model")
     one, two = directories(tmp_path, "policy")
     for name in (one, two):
