@@ -45,7 +45,7 @@ HOMES = {
     "llm_blender": ("ranking/",),
     "matplotlib": ("report/svg.py",),
     "omegaconf": ("build.py", "cli.py", "cli_jobs.py", "cli_messages.py"),
-    "peft": ("models/adapter.py", "models/lora_linear.py"),
+    "peft": ("models/adapter.py", "models/lora_linear.py", "models/merged.py"),
     "pyarrow": ("data/",),
     "rich": ("progress.py",),
     "safetensors": ("models/", "reference/"),

@@ -17,7 +17,7 @@ from dpo_lab.paths import CONF, groups, options, stages
 
 YAMLS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 OPTIONS = [name for name in YAMLS if name.count("/") == 1]
-NEEDED = {"data=jsonl": ["data.path=pairs.jsonl"], "model=local": ["model.path=somewhere"]}
+NEEDED = {"data=jsonl": ["data.path=pairs.jsonl"], "model=local": ["model.path=somewhere"], "export": ["policy=somewhere"]}
 MISSING = {
     "ranker/pairrm.yaml",
 }
@@ -32,7 +32,8 @@ def _hydra() -> Iterator[None]:
 def composed(name: str) -> DictConfig:
     """Return the stage `train` with one option chosen, or another stage."""
     if "/" not in name:
-        return compose(name.removesuffix(".yaml"), return_hydra_config=True)
+        stage = name.removesuffix(".yaml")
+        return compose(stage, NEEDED.get(stage, []), return_hydra_config=True)
     override = name.removesuffix(".yaml").replace("/", "=")
     return compose("train", [override, *NEEDED.get(override, [])], return_hydra_config=True)
 

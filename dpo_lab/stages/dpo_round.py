@@ -11,6 +11,7 @@ from torch import nn
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
+from dpo_lab.models.held import record_of
 from dpo_lab.models.load import ModelOnDisk, base_of, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
@@ -158,6 +159,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
+        "held": record_of(this.base.storage, base_of(this.base.path)),
         "trainable": sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad),
         "seconds/reference": made.reference_seconds,
         "seconds/dpo": figures.seconds,

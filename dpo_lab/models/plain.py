@@ -1,0 +1,66 @@
+"""A plain model in Hugging Face layout: what stands beside its weights, and loading it as anybody would."""
+
+import shutil
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from dpo_lab.components import RunError
+from dpo_lab.models.load import load_tokenizer
+
+
+def dtype_on_disk(path: str, revision: str | None) -> Literal["fp32", "bf16"]:
+    """Return the format that the weights of a directory or Hub id are written in again: bf16 for half precision, else fp32."""
+    from transformers import AutoConfig
+
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    return "bf16" if str(config.dtype).removeprefix("torch.") in ("bfloat16", "float16") else "fp32"
+
+
+def load_plain(directory: Path, device: torch.device) -> nn.Module:
+    """Return the model of a directory as plain transformers loads it, in float32.
+
+    Raises:
+        RunError: if a weight is missing, which the library would make up.
+    """
+    from transformers import AutoModelForCausalLM
+
+    made: Any = AutoModelForCausalLM.from_pretrained(str(directory), dtype=torch.float32, output_loading_info=True)
+    model, found = made
+    if wrong := sorted({*found["missing_keys"], *found["unexpected_keys"], *map(str, found["mismatched_keys"])}):
+        raise RunError(f"{directory}: plain transformers does not find its weights ({', '.join(wrong[:3])}).")
+    plain: nn.Module = model.to(device)
+    return plain
+
+
+def write_beside(
+    policy: str, base: str, revision: str | None, model: Any, directory: Path, dtype: torch.dtype, *, tied: bool
+) -> None:
+    """Write what belongs to weights: configuration, generation settings, tokenizer with its chat template.
+
+    Args:
+        policy: directory or Hub id that has the tokenizer.
+        base: the one that has the configuration, which is the base's own: loading sets dropout and number format.
+        model: the loaded policy, of which the generation settings are.
+        tied: whether input embeddings and head are still one weight.
+    """
+    from transformers import AutoConfig
+    from transformers.utils.hub import cached_file
+
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.dtype = dtype
+    config.tie_word_embeddings = tied
+    config.architectures = [type(plain).__name__]
+    load_tokenizer(policy, revision).save_pretrained(str(directory))
+    # a fast tokenizer does not write the file that it was made from, which llama.cpp reads
+    found = cached_file(base, "tokenizer.model", revision=revision, _raise_exceptions_for_missing_entries=False)
+    if found and not (directory / "tokenizer.model").exists():
+        shutil.copyfile(found, directory / "tokenizer.model")
+    if getattr(plain, "generation_config", None) is not None:
+        plain.generation_config.save_pretrained(str(directory))
+    config.save_pretrained(str(directory))  # last: before it, nothing loads the directory

@@ -1,0 +1,57 @@
+"""Writing a plain model in Hugging Face layout, shard by shard, so that no more than a shard of it is in memory."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}  # as the Hub counts
+
+
+def size_of(text: str) -> int:
+    """Return the bytes of a size.
+
+    >>> size_of("100KB"), size_of("5GB")
+    (100000, 5000000000)
+    """
+    return int(text[:-2]) * UNITS[text[-2:]]
+
+
+def write_shards(groups: Iterable[dict[str, Tensor]], directory: Path, limit: int) -> dict[str, Any]:
+    """Write tensors as one safetensors file, or as several with their index; return counts.
+
+    Args:
+        groups: tensors on the CPU; what a group holds may stand in two files.
+        limit: bytes of a file; one tensor may be larger.
+    """
+    files: list[list[str]] = []
+    waiting: dict[str, Tensor] = {}
+    total = 0
+
+    def write() -> None:
+        files.append(list(waiting))
+        save_file(waiting, directory / f".{len(files)}.tmp", metadata={"format": "pt"})
+        waiting.clear()
+
+    size = 0
+    for group in groups:
+        for name, tensor in group.items():
+            if waiting and size + tensor.nbytes > limit:
+                write()
+                size = 0
+            waiting[name] = tensor.contiguous()
+            size += tensor.nbytes
+            total += tensor.nbytes
+    write()
+    names = [WEIGHTS] if len(files) == 1 else [f"model-{at:05}-of-{len(files):05}.safetensors" for at in range(1, len(files) + 1)]
+    for at, name in enumerate(names, start=1):
+        (directory / f".{at}.tmp").rename(directory / name)
+    if len(files) > 1:
+        places = {tensor: name for name, tensors in zip(names, files, strict=True) for tensor in tensors}
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+        (directory / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    return {"files": len(files), "bytes": total}

@@ -1,0 +1,9 @@
+"""python scripts/export.py: the stage `export`; works without installing."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from dpo_lab.cli import run_stage
+
+sys.exit(run_stage("export", sys.argv[1:]))
