@@ -16,6 +16,7 @@ from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.load import load_model
+from dpo_lab.models.merged import files_groups
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.stages import export as stage_export
@@ -67,7 +68,7 @@ def exported(outputs: Path, policy: Path, **settings: Any) -> tuple[Path, dict[s
 
 
 def greedy(model: nn.Module, ids: torch.Tensor) -> list[int]:
-    generate: Any = model.eval().generate  # type: ignore[operator]
+    generate: Any = model.eval().generate
     made = generate(ids, max_new_tokens=12, do_sample=False, pad_token_id=0)
     return [int(token) for token in made[0]]
 
@@ -80,7 +81,8 @@ def test_plain_transformers_loads_what_the_policy_is(outputs: Path, runs: Any, n
     assert facts["files"] > 1
     config = json.loads((directory / "config.json").read_text())
     assert "quantization_config" not in config
-    plain, found = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True)
+    plain, found = loaded
     assert not found["missing_keys"]
     assert plain.dtype == torch.float32
     assert config["tie_word_embeddings"]
@@ -148,7 +150,7 @@ def test_a_merge_that_forgets_the_scale_is_refused_and_leaves_nothing(
     policy = source_of(str(runs("4bit"))).path
     monkeypatch.setattr(Linear, "get_delta_weight", forget_scale)
     for dtype in ("fp32", "bf16"):
-        settings = ExportSettings(dtype=dtype)  # type: ignore[arg-type]
+        settings = ExportSettings(dtype=dtype)
         with pytest.raises(RunError, match=r"nats per sequence away from the policy .* nothing was kept"):
             Export(policy=str(policy), outputs=tmp_path, export=settings).run()
     assert [path for path in tmp_path.glob("export/*/*") if path.is_file()] == []
@@ -173,7 +175,7 @@ class Killed(BaseException):
 def test_an_export_that_is_killed_is_not_finished_and_does_not_load(
     outputs: Path, tmp_path: Path, runs: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = stage_export.files_groups
+    real = files_groups
 
     def first_then_killed(model: Any, dtype: torch.dtype) -> Iterator[dict[str, torch.Tensor]]:
         for at, group in enumerate(real(model, dtype)):
