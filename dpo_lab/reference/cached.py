@@ -22,7 +22,7 @@ from dpo_lab.scoring.passes import batches_of, token_positions
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
-SCORING_VERSION = 1  # raise it when the same weights and ids would give other numbers
+SCORING_VERSION = 2  # raise it when the same weights and ids would give other numbers
 FILE, PARTS = "logps.safetensors", "parts"
 
 

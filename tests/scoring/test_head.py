@@ -1,5 +1,6 @@
 """The head in chunks: the same numbers as the whole softmax, the vocabulary never wider than a chunk."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.layouts.attention import NAME
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.adapter import LoRA
@@ -16,6 +18,7 @@ from dpo_lab.scoring.score import response_logits, score
 from dpo_lab.tokens.store import TokenStore
 
 SIZE, VOCAB, TOKENS = 8, 37, 23
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 Values = tuple[Tensor, Tensor, list[Tensor]]
 
 
@@ -91,16 +94,27 @@ def test_huge_logits_stay_finite_in_value_and_gradient() -> None:
     assert torch.isfinite(hidden.grad).all()  # type: ignore[arg-type]
 
 
-def test_half_precision_is_promoted_before_the_softmax() -> None:
-    head = nn.Linear(SIZE, VOCAB, bias=False)
-    hidden = torch.randn(TOKENS, SIZE)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        made, _ = head_logps(head, hidden, torch.arange(TOKENS))
-        logits = head(hidden)
-    assert logits.dtype == torch.bfloat16
+@pytest.mark.parametrize("weights", [torch.float32, torch.bfloat16], ids=["under autocast", "bf16 weights"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NEEDS_CUDA)])
+def test_half_precision_rounds_the_factors_of_a_logit_and_not_the_logit(weights: torch.dtype, device: str) -> None:
+    """Factors that bf16 holds exactly: what is left is the rounding of a logit around 30, up to 1/16 in bf16, 1e-6 in fp32."""
+    size = 64
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.arange(TOKENS, device=device)
+    head = nn.Linear(size, VOCAB, device=device).bfloat16().to(weights)
+    with torch.no_grad():
+        head.weight.copy_(torch.randn(VOCAB, size, generator=generator).bfloat16())
+        hidden = (torch.randn(TOKENS, size, generator=generator).to(device) + 0.4 * head.weight[targets]).bfloat16().to(weights)
+        exact = copy.deepcopy(head).double()(hidden.double()).log_softmax(-1)[targets, targets]
+        with torch.autocast(device, torch.bfloat16, enabled=weights == torch.float32):
+            made, _ = head_logps(head, hidden, targets)
+            rounded = head(hidden)
+    assert rounded.dtype == torch.bfloat16
     assert made.dtype == torch.float32
-    wanted = logits.float().log_softmax(-1).gather(-1, torch.arange(TOKENS).unsqueeze(-1)).squeeze(-1)
-    assert torch.allclose(made, wanted, atol=1e-6)
+    assert float((rounded.double().log_softmax(-1)[targets, targets] - exact).abs().max()) > 0.04
+    assert float((made - exact).abs().max()) < 1e-4
+    kept = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+    assert kept == "none", "what a product needs is put back"
 
 
 def test_no_tensor_is_wider_than_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +144,7 @@ def test_scoring_through_chunks_equals_the_softmax_over_all_logits(
 ) -> None:
     monkeypatch.setattr(module, "CHUNK", 1500)
     if layout.one_row:
-        model.set_attn_implementation("dpo_lab_segments")  # type: ignore[operator]
+        model.set_attn_implementation(NAME)  # type: ignore[operator]
     batch = layout.rows(store, range(store.num_responses))
     logps = torch.cat([*response_logits(model, batch)]).log_softmax(-1)
     scored = score(model, batch, full_softmax=True)
