@@ -17,7 +17,7 @@ from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, FourBit
-from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.ranking.pairrm import PairRM
@@ -151,6 +151,30 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -
     assert message(trainer=TrainerSettings(devices=4)) == "trainer.devices=4, and torch sees 2 GPUs; use trainer.devices=2."
     assert message(trainer=TrainerSettings(devices=4, accelerator="cpu")) == ""
     assert message(trainer=TrainerSettings(accelerator="auto")) == ""
+
+
+@pytest.mark.parametrize("adapter", [NoAdapter(), LoRA()])
+def test_bf16_weights_need_a_rate_that_moves_them(adapter: Any) -> None:
+    true = Precision(mode="bf16-true")
+    assert message(precision=true, optim=AdamW(lr=5e-7), model=TinyModel(adapter=adapter)) == (
+        "precision=bf16_true with optim.lr=5e-07: bf16 has 8 bits of mantissa, a weight of size w changes only by more than "
+        "w/256, and smaller updates are lost (full fine-tuning at 5e-7 changed 0.9 % of the weights, 95.7 % with fp32 weights); "
+        "use precision=bf16, whose weights are fp32, or optim.lr=0.0001 and above."
+    )
+    assert message(precision=true, optim=AdamW(lr=1e-4)) == ""
+    assert message(precision=Precision(mode="bf16-mixed"), optim=AdamW(lr=5e-7)) == ""
+
+
+def test_bf16_weights_are_not_asked_to_be_fp32_nor_to_hold_lengths() -> None:
+    true, optim = Precision(mode="bf16-true"), AdamW(lr=1e-3)
+    base = PretrainedModel(path="a", licence="none", dtype="fp32")
+    assert message(precision=true, optim=optim, model=base) == (
+        "precision=bf16_true with model.dtype=fp32: weights cannot be both; use model.dtype=auto, or precision=bf16."
+    )
+    assert message(precision=true, optim=optim, model=replace(base, dtype="bf16")) == ""
+    refused = message(precision=true, optim=optim, model=TinyModel(adapter=LoRA(dora=True)))
+    assert refused.startswith("precision=bf16_true with adapter.dora=true: lengths rounded to bf16 begin up to 0.4 % away")
+    assert message(precision=true, optim=optim, model=TinyModel(adapter=LoRA(rslora=True))) == ""
 
 
 def test_heads_have_to_share_the_width() -> None:

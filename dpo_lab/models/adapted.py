@@ -88,15 +88,25 @@ def in_float32(model: nn.Module, name: str) -> None:
             inner.float()
             inner.register_forward_hook(partial(_outputs_of, weight.dtype))
             if isinstance(inner, nn.Linear):
-                inner.register_forward_pre_hook(_inputs_in_float32)
+                inner.register_forward_pre_hook(_inputs_of_its_type)
 
 
 def _outputs_of(dtype: torch.dtype, module: nn.Module, inputs: Any, outputs: Tensor) -> Tensor:
     return outputs.to(dtype)
 
 
-def _inputs_in_float32(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
-    return (inputs[0].float(),)
+def _inputs_of_its_type(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+    return (inputs[0].to(cast(Tensor, module.weight).dtype),)
+
+
+def held_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Let every weight of a model, its adapters' too, have a number format; quantised ones stay, and so do buffers.
+
+    `model.to(dtype)` would convert the buffers as well: rotary frequencies in bf16 shift the positions of long rows.
+    """
+    for weight in model.parameters():
+        if weight.dtype.is_floating_point:
+            weight.data = weight.data.to(dtype)
 
 
 def in_use(module: Any) -> Any:

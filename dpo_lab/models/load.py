@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from dpo_lab.components import ConfigError
+from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import ADAPTER_CONFIG, load_adapter, save_adapter
 from dpo_lab.models.quant import NoQuant, Quant
 
@@ -35,9 +36,11 @@ class Storage:
 
     quant: Quant = NoQuant()  # noqa: RUF009
     dtype: torch.dtype = torch.float32
-    """Number format of the weights, and of the products of those that are quantised; an adapter's are always float32."""
+    """Number format of the base's weights, and of the products of those that are quantised."""
     revision: str | None = None
     """Commit or tag of a base on the Hub."""
+    adapter_dtype: torch.dtype = torch.float32
+    """Number format of an adapter's weights."""
 
 
 class ModelOnDisk:
@@ -94,7 +97,10 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     directory, revision = Path(path), storage.revision
     if (directory / ADAPTER_CONFIG).exists():
         base = load_model(base_of(path), storage, device)
-        return Loaded(load_adapter(base.model, directory).train(), load_tokenizer(path))
+        adapted = load_adapter(base.model, directory)
+        if storage.adapter_dtype != torch.float32:
+            held_in(adapted, storage.adapter_dtype)
+        return Loaded(adapted.train(), load_tokenizer(path))
     tokenizer = load_tokenizer(path, revision)
     quantised = storage.quant.config(storage.dtype)
     with _plain_errors(path):

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from dpo_lab.components import Component
@@ -76,12 +75,3 @@ class Reference(Component, ABC):
             root: the outputs directory.
             name: readable part of the name of what is kept there.
         """
-
-
-def rounding_of(model: nn.Module) -> float:
-    """Return by how many nats the score of a response may differ between batches of other shapes."""
-    kind = next(model.parameters()).device.type
-    half = torch.is_autocast_enabled(kind) or any(
-        weight.dtype in (torch.float16, torch.bfloat16) for weight in model.parameters()
-    )
-    return 5e-2 if half else 1e-3

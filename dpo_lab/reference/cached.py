@@ -14,11 +14,12 @@ from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
 from dpo_lab.progress import console, part
-from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer, rounding_of
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.passes import batches_of, token_positions
+from dpo_lab.scoring.rounding import rounding
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
@@ -38,7 +39,7 @@ class CachedReference(Reference):
     """Random responses that are scored again whenever a kept pass is used."""
     tolerance: PositiveFloat | None = None
     """Largest difference in nats per response that the audit accepts (another batch shape gives other rounding); null: 1e-3
-    where everything is computed in fp32, else 5e-2."""
+    where everything is computed in fp32, in bf16 from 5e-2 on, more for longer responses."""
     root: Path | None = None
     """Where passes are kept; null: below the run's outputs. One place for many outputs lets them share passes."""
 
@@ -135,10 +136,10 @@ def audit(model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, cach
     kept = CachedScorer(per_token, store)(batch).sums
     with evaluating(model):
         now = score(model, batch.to(next(model.parameters()).device), own_logits=fit.own_logits).sums.cpu()
-    drift = float((now - kept).abs().max())
-    allowed = cached.tolerance or rounding_of(model)
-    if not drift <= allowed:
+    drift = (now - kept).abs()
+    allowed = torch.full_like(drift, cached.tolerance) if cached.tolerance else rounding(model, batch.counts)
+    if not bool((drift <= allowed).all()):
         raise ReferenceDriftError(
-            f"{path}: {count} responses scored again differ by up to {drift:.2g} nats from the kept numbers "
-            f"(allowed {allowed:g}, reference.tolerance). Remove this directory to score all of them again."
+            f"{path}: {count} responses scored again differ by up to {float(drift.max()):.2g} nats from the kept numbers "
+            f"(allowed {float(allowed.max()):.2g}, reference.tolerance). Remove this directory to score all of them again."
         )

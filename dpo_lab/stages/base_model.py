@@ -69,18 +69,22 @@ def base_model(
 
 def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> Storage:
     """Return how the base weights of a run are held."""
+    revision = spec.revision if isinstance(spec, PretrainedModel) else None
+    if precision.weights != torch.float32:
+        return Storage(spec.quant, precision.weights, revision, adapter_dtype=precision.weights)
     if not isinstance(spec, PretrainedModel):
         return Storage(spec.quant)
     frozen_in_half = not isinstance(spec.adapter, NoAdapter) and precision.resolved(device) != "32-true"
     half = spec.dtype == "bf16" or (spec.dtype == "auto" and frozen_in_half)
-    return Storage(spec.quant, torch.bfloat16 if half else torch.float32, spec.revision)
+    return Storage(spec.quant, torch.bfloat16 if half else torch.float32, revision)
 
 
 def id_of(model: str, storage: Storage) -> str:
     """Return the id of a model that is held in some way; as it is on disk, or in fp32, it is that model."""
     if isinstance(storage.quant, NoQuant) and storage.dtype == torch.float32:
         return model
-    return content_id("held", {"model": model, "quant": storage.quant.content(), "dtype": str(storage.dtype)})
+    formats = [str(storage.dtype), str(storage.adapter_dtype)]
+    return content_id("held", {"model": model, "quant": storage.quant.content(), "dtype": formats})
 
 
 def make_tiny(

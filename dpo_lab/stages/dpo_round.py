@@ -7,10 +7,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
+from dpo_lab.models.adapted import held_in
 from dpo_lab.models.held import record_of
 from dpo_lab.models.load import ModelOnDisk, base_of, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
@@ -112,6 +114,8 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
+    if train.precision.weights != torch.float32:
+        held_in(policy, train.precision.weights)  # adapters are made in fp32
     batches = _batches(train, store, how, seed, group)
     total_steps = min(batches.total_steps, train.trainer.max_steps or batches.total_steps)
     train.reference.refuse_steps(total_steps)
@@ -156,6 +160,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         "pairs": store.num_pairs,
         "steps": figures.newest_step,
         "notes": [*made.notes, *figures.notes],
+        "precision": train.precision.explained(device),
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,

@@ -89,6 +89,8 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
 
     def announce(parameters: int | None) -> None:
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
+        if train.precision.mode == "auto":
+            screen.say(f"  {train.precision.explained(train.trainer.device())}")
         screen.say(*(f"  {note}" for each in given or () for note in each.notes))
 
     first = given[0] if given else None

@@ -49,6 +49,7 @@ def begin(train: "Train", identity: RunIdentity) -> dict[str, Any]:
         "command": call.command if call else None,
         "repeat": f"python train.py rerun={directory}" if call else None,
         "differences": list(call.differences) if call else None,  # not known of a run from Python
+        "precision": train.precision.explained(train.trainer.device()),
         "environment": environment(),
     }
     write(directory / CONFIG, plain_fields(train))

@@ -55,7 +55,7 @@ def fit(
         trainer = L.Trainer(
             accelerator=settings.accelerator,
             devices=1,
-            precision=precision.resolved(settings.device()),
+            precision=precision.lightning(settings.device()),
             max_epochs=batches.epochs,
             max_steps=settings.max_steps or -1,
             logger=False,

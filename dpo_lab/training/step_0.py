@@ -1,13 +1,12 @@
 """The self-test before the first step: a policy that starts as its reference must get the reference's numbers."""
 
-import math
-
 import torch
 
 from dpo_lab.components import RunError
 from dpo_lab.layouts.base import PairBatch
 from dpo_lab.models.load import evaluating
-from dpo_lab.reference.base import Reference, rounding_of
+from dpo_lab.reference.base import Reference
+from dpo_lab.scoring.rounding import rounding
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.precision import Precision
 
@@ -25,12 +24,15 @@ def check_step_0(
     # in eval mode: an adapter from the round before differs under its own dropout, by design
     with evaluating(module.policy), precision.autocast(device):
         for batch in step:
-            policy, fixed = module.pair_logps(batch.to(device))
-            gap = max(gap, float((policy.sums - fixed.sums).abs().max()))
-        allowed = 0.0 if reference.exact else rounding_of(module.policy)  # a cached one was scored in batches of other shapes
-    if math.isnan(gap) or gap > allowed:
-        raise RunError(
-            f"policy and reference are the same model before the first step, yet differ by {gap:.2g} nats (allowed {allowed:g}). "
-            "The model that is trained is then not the one that was scored: another number format or kernel; try precision=fp32."
-        )
+            policy, fixed = (each.responses for each in module.pair_logps(batch.to(device)))
+            gaps = (policy.sums - fixed.sums).abs()
+            # a cached reference was scored in batches of other shapes
+            allowed = torch.zeros_like(gaps) if reference.exact else rounding(module.policy, policy.counts)
+            if not bool((gaps <= allowed).all()):
+                raise RunError(
+                    f"policy and reference are the same model before the first step, yet differ by {float(gaps.max()):.2g} nats "
+                    f"(allowed {float(allowed.max()):.2g}). The model that is trained is then not the one that was scored: "
+                    "another number format or kernel; try precision=fp32."
+                )
+            gap = max(gap, float(gaps.max()))
     return gap

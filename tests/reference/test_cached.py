@@ -58,6 +58,26 @@ def test_drift_is_refused_with_the_directory_to_remove(model: nn.Module, store: 
         reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
 
 
+@pytest.mark.parametrize(("bf16", "moved", "refused"), [(False, 0.03, True), (True, 0.03, False), (True, 0.2, True)])
+def test_the_audit_allows_what_another_batch_does_to_the_number_format(
+    model: nn.Module, store: TokenStore, tmp_path: Path, bf16: bool, moved: float, refused: bool
+) -> None:
+    """In bf16 another batch shape moves a response by hundredths of a nat: 1e-3 would refuse every second run."""
+    all_rows = CachedReference(audit_rows=store.num_responses)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        _, artifact = reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
+        kept = load_file(artifact.path / FILE)["per_token"]
+        kept[-1] += moved  # of the last response alone
+        save_file({"per_token": kept}, artifact.path / FILE)
+        if refused:
+            with pytest.raises(ReferenceDriftError):
+                reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
+        else:
+            reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
+            with pytest.raises(ReferenceDriftError, match=r"allowed 0.001, reference.tolerance"):
+                reference_pass(model, store, FIT, CachedReference(audit_rows=12, tolerance=1e-3), root=tmp_path, name="r")
+
+
 def test_a_pass_that_was_interrupted_goes_on_and_says_what_is_missing(
     model: nn.Module, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.spec import PretrainedModel
+from dpo_lab.reference.adapters import PreviousAdapterReference
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.precision import Precision
@@ -84,6 +86,36 @@ def test_bf16_on_a_cpu_scores_the_reference_as_it_trains(tmp_path: Path) -> None
     facts = json.loads((policy / MANIFEST).read_text())["facts"]
     assert facts["loss/first"] == pytest.approx(0.693147, abs=2e-4)
     assert facts["step_0_gap"] <= 5e-2
+
+
+@pytest.mark.parametrize("adapter", [None, LoRA(rank=4)], ids=["full", "lora"])
+def test_bf16_true_over_two_rounds_samples_evaluates_and_saves_in_bf16(tmp_path: Path, adapter: LoRA | None) -> None:
+    parts: dict[str, Any] = {"model": with_lora(), "reference": PreviousAdapterReference()} if adapter else {}
+    summary = stage(tmp_path, precision=Precision(mode="bf16-true"), optim=AdamW(lr=1e-2), **parts).run()
+    assert summary["kl/round_2"] > 1e-3
+    saved = sorted((tmp_path / "policy").glob("tiny*/*.safetensors"))
+    assert [path.name for path in saved] == ["adapter_model.safetensors" if adapter else "model.safetensors"] * 2
+    weights = [load_file(path) for path in saved]
+    assert {weight.dtype for each in weights for weight in each.values()} == {torch.bfloat16}
+    assert any(not torch.equal(one, other) for one, other in zip(weights[0].values(), weights[1].values(), strict=True))
+    for policy in (path.parent for path in saved):
+        assert json.loads((policy / MANIFEST).read_text())["facts"]["step_0_gap"] <= (0.0 if adapter else 5e-2)
+    model = PretrainedModel(path=str(saved[1].parent), licence="none", adapter=adapter or NoAdapter())
+    again = given(tmp_path, pairs_file(tmp_path), model=model)
+    assert again.run()["eval/pairs"] == 6, "it is a model to start from, in another number format too"
+
+
+def test_auto_is_the_run_of_the_format_that_it_comes_to_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo_lab.training.precision.has_amx", lambda: True)
+    path = pairs_file(tmp_path)
+    summary = given(tmp_path, path, precision=Precision()).run()
+    assert given(tmp_path, path, precision=Precision(mode="bf16-mixed")).run() == summary
+    (run,) = (path for path in (tmp_path / "train").glob("tiny*") if path.is_dir())
+    (policy,) = (path for path in (tmp_path / "policy").glob("tiny*") if path.is_dir())
+    said = "precision bf16-mixed: this CPU has AMX"
+    assert (run / "screen.txt").read_text().splitlines()[1] == f"  {said}"
+    assert json.loads((run / "run.json").read_text())["precision"] == said
+    assert json.loads((policy / MANIFEST).read_text())["facts"]["precision"] == said
 
 
 def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:

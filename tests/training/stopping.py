@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dpo_lab.components import component
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import Adapter, NoAdapter
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import Reference, ReferenceModel
@@ -147,16 +148,20 @@ def train(
     log_every: int = 1,
     checkpoint: Checkpoint = Checkpoint(every=1),  # noqa: B008
     reference: Reference = FrozenReference(),  # noqa: B008
+    precision: Precision = Precision(mode="fp32"),  # noqa: B008
+    lr: float = 1e-2,
 ) -> Outcome:
     """Train a fresh tiny model as a process of its own would, from the checkpoints in the directory if there are any."""
     layout = PrefixLayout()
     model = tiny()
+    held_in(model, precision.weights)
     how = fitted(model, layout, store)
     scorer, _ = reference.scorer(ReferenceModel(directory, lambda: model), store, how, root=directory, name="r")
     batches = pair_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=EPOCHS, seed=5)
     policy = adapter.attach(model, seed=1)
     scorer.follow(policy)
-    module = PreferenceModule(policy, scorer, DPOLoss(beta=0.5), AdamW(lr=1e-2), total_steps=batches.total_steps, seed=2)
+    held_in(policy, precision.weights)
+    module = PreferenceModule(policy, scorer, DPOLoss(beta=0.5), AdamW(lr=lr), total_steps=batches.total_steps, seed=2)
     assert batches.total_steps == STEPS
     directory.mkdir(exist_ok=True)
     rows = MetricsFile(directory / METRICS)
@@ -182,7 +187,7 @@ def train(
         module,
         batches,
         settings,
-        Precision(mode="fp32"),
+        precision,
         part=Part("test", STEPS, None),
         directory=directory,
         record=rows.write,

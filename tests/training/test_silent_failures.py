@@ -12,6 +12,7 @@ from dpo_lab.models.load import evaluating, load_model, save_model
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer
 from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.training.precision import Precision
 from tests.training.stopping import STEPS, KillAfter, Killed, some_pairs, train
 
 
@@ -65,3 +66,14 @@ def test_the_number_of_steps_comes_from_the_batches_and_not_from_the_trainer(
     with pytest.raises(Killed):
         train(store, tmp_path, KillAfter(step=2))
     assert train(store, tmp_path).steps == STEPS - 1
+
+
+@pytest.mark.parametrize(("mode", "least", "most"), [("bf16-true", 0.0, 0.05), ("bf16-mixed", 0.9, 1.0)])
+def test_a_small_learning_rate_moves_few_weights_in_bf16_and_nearly_all_in_fp32(
+    tmp_path: Path, mode: Any, least: float, most: float
+) -> None:
+    """AdamW's six steps of 5e-7 add up to 3e-6; weights have a standard deviation of .02, and bf16 then steps of 1e-4."""
+    rates, store = {"still": 1e-30, "moved": 5e-7}, some_pairs()
+    one, other = (train(store, tmp_path / name, precision=Precision(mode=mode), lr=lr).weights for name, lr in rates.items())
+    changed = torch.cat([(one[name] != other[name]).flatten() for name in one])
+    assert least <= float(changed.float().mean()) <= most

@@ -1,0 +1,29 @@
+"""How far the log-probability of a response may move with the batch that it is scored in."""
+
+import torch
+from torch import Tensor, nn
+
+FP32 = 1e-3
+"""Nats per response."""
+BF16_MIXED, BF16_TRUE = 1.25e-2, 2.5e-2
+"""Nats per root of a response's tokens: of bf16 products alone, and of weights in bf16."""
+BF16_LEAST = 5e-2
+"""Nats per response, however short."""
+
+
+def rounding(model: nn.Module, counts: Tensor) -> Tensor:
+    """Return by how many nats each response may differ between two batches under the same weights, shape of `counts`.
+
+    Other shapes add up in another order; what is then rounded to bf16 falls to the other side now and then, token by token, so
+    that the sum wanders with the root of its length. A random Mistral of 57 M weights on a CPU with AMX, the largest of 8 to
+    256 responses of 16, 64, 256, 1024 tokens: .03, .04, .07, .14 under autocast, .04, .08, .11, .23 with bf16 weights.
+
+    Args:
+        counts: (responses,) tokens of each.
+    """
+    held = {weight.dtype for weight in model.parameters()}
+    if held & {torch.float16, torch.bfloat16}:
+        return (BF16_TRUE * counts.sqrt()).clamp(min=BF16_LEAST)
+    if torch.is_autocast_enabled(counts.device.type):
+        return (BF16_MIXED * counts.sqrt()).clamp(min=BF16_LEAST)
+    return torch.full(counts.shape, FP32, device=counts.device)
