@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.data.problems import DataError, excerpt
+from dpo_lab.hub import LFS_POINTER
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".json")
-LFS_POINTER = b"version https://git-lfs"
 
 
 class _Constant(str):

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import file_digest
-from dpo_lab.data.files import LFS_POINTER, SUFFIXES, read_rows, refuse_lfs_pointer
+from dpo_lab.data.files import SUFFIXES, read_rows, refuse_lfs_pointer
 from dpo_lab.data.problems import DataError, excerpt
+from dpo_lab.hub import COMMIT, HUB_ID, LFS_POINTER, HubEntry, innermost
 
-HUB_ID = re.compile(r"[a-zA-Z0-9][\w.-]*/[a-zA-Z0-9][\w.-]*")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>\..*)?")
 TABLES = ("parquet", "json", "arrow", "cache")
 """Readers of the library that give rows of text and numbers as they were written; cache: what was read before."""
@@ -47,6 +46,11 @@ class Origin:
         return str(Path(self.path).resolve()) if self.is_local else self.path
 
     @property
+    def entry(self) -> HubEntry:
+        """What it is on the Hub, for messages."""
+        return HubEntry(self.path, self.revision, "data set", self.key)
+
+    @property
     def asked_revision(self) -> str | None:
         """The revision to ask the Hub for: a directory has none."""
         return None if self.is_local else self.revision
@@ -69,10 +73,7 @@ class Origin:
         """Raise DataError if the path can be neither a directory nor a Hub id."""
         if self.is_local or HUB_ID.fullmatch(self.path):
             return
-        raise DataError(
-            f"{self.path} is no directory (in {Path.cwd()}), and no Hub id, which is owner/name. Correct {self.key}.path.",
-            code="no_data_set",
-        )
+        raise DataError(self.entry.no_id(), code="no_data_set")
 
 
 def refuse_other_than_tables(origin: Origin, builder: Any) -> None:
@@ -141,14 +142,13 @@ def refuse_faulty_file(path: Path, origin: Origin) -> None:
         parquet.ParquetFile(path)
     except Exception as error:
         raise DataError(
-            f"{path} is no whole parquet file ({reason(error)}): it was cut off or changed. {again(origin)}", code="incomplete"
+            f"{path} is no whole parquet file ({innermost(error)}): it was cut off or changed. {again(origin)}", code="incomplete"
         ) from error
 
 
 def explanation(origin: Origin, error: Exception) -> DataError:
     """Return the message for an error of the library."""
     kind, text, path, key = {each.__name__ for each in type(error).__mro__}, str(error), origin.path, origin.key
-    hub_page = f"https://huggingface.co/datasets/{path}"
     if "Config name is missing" in text or ("BuilderConfig" in text and "not found" in text):
         listed = ", ".join(re.findall(r"'([^']+)'", text[text.index("[") :].partition("]")[0])) if "[" in text else ""
         has = f"has the configurations {listed}" if listed else "has several configurations"
@@ -161,34 +161,23 @@ def explanation(origin: Origin, error: Exception) -> DataError:
             code="script",
         )
     if "gated dataset" in text:
-        return DataError(
-            f"{path} is gated: its owner asks for consent. Accept the terms at {hub_page}, then log in with `hf auth login` "
-            "or set HF_TOKEN.",
-            code="gated",
-        )
+        return DataError(origin.entry.gated(), code="gated")
     if "Revision" in text and "doesn't exist" in text:
-        return DataError(
-            f"{path} has no revision {origin.revision}. Correct {key}.revision, or use {key}.revision=null for the newest.",
-            code="no_revision",
-        )
+        return DataError(origin.entry.no_revision(), code="no_revision")
     if "ConnectionError" in kind or "OfflineModeIsEnabled" in kind:
-        return DataError(f"{path} {_unreachable(origin)}", code="offline")
+        return DataError(origin.entry.unreachable(), code="offline")
     if not origin.is_local and "DatasetNotFoundError" in kind:
-        return DataError(
-            f"{path} is no directory (in {Path.cwd()}), and the Hub has no such data set, or a private one. "
-            f"Correct {key}.path; for a private one log in with `hf auth login` or set HF_TOKEN.",
-            code="no_data_set",
-        )
+        return DataError(origin.entry.absent(), code="no_data_set")
     if "EmptyDatasetError" in kind or "DataFilesNotFoundError" in kind:
         return DataError(
             f"{path} holds no data files: parquet, or .jsonl with one object per row. Correct {key}.path.", code="no_data_files"
         )
     if "SplitsVerificationError" in kind or "same data file format" in text:
         return DataError(
-            f"{path} is not complete: its card lists files or rows that are not there ({reason(error)}). {again(origin)}",
+            f"{path} is not complete: its card lists files or rows that are not there ({innermost(error)}). {again(origin)}",
             code="incomplete",
         )
-    if "Couldn't cast" in (cause := reason(error)):
+    if "Couldn't cast" in (cause := innermost(error)):
         return DataError(
             f"{path}: its files or splits have different columns or types ({cause}), and one configuration has one table. "
             "Put the others in a directory of their own.",
@@ -196,37 +185,14 @@ def explanation(origin: Origin, error: Exception) -> DataError:
         )
     if "PermissionError" in kind or getattr(error, "errno", None) in (28, 30):  # disk full, read-only file system
         return DataError(
-            f"{path} cannot be prepared ({reason(error)}). Point HF_HOME to a directory with space that you may write to.",
+            f"{path} cannot be prepared ({innermost(error)}). Point HF_HOME to a directory with space that you may write to.",
             code="no_cache",
         )
-    return DataError(f"{path} cannot be read ({reason(error)}). {again(origin)}", code="unreadable")
-
-
-def reason(error: BaseException) -> str:
-    """Return the innermost cause of an error as one short line."""
-    while error.__cause__:
-        error = error.__cause__
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {excerpt(text, 200)[1:-1]}" if text else type(error).__name__
-
-
-def _unreachable(origin: Origin) -> str:
-    """Return why a data set of the Hub cannot be had without a connection, and the two ways to get it."""
-    offline = next((name for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE") if os.environ.get(name, "0") not in ("", "0")), "")
-    why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
-    return (
-        f"is not in the cache (HF_HOME), and {why}. Run once with a connection{f' and without {offline}' if offline else ''}, or "
-        f"bring a copy: `{_download(origin)}` on a machine that has one, then {origin.key}.path=DIR."
-    )
-
-
-def _download(origin: Origin) -> str:
-    revision = f" --revision {origin.revision}" if origin.revision else ""
-    return f"hf download {origin.path} --repo-type dataset{revision} --local-dir DIR"
+    return DataError(f"{path} cannot be read ({innermost(error)}). {again(origin)}", code="unreadable")
 
 
 def again(origin: Origin) -> str:
     """Return how to get the files whole."""
     if origin.is_local:
         return "Download it again (in a git clone: `git lfs pull`)."
-    return f"Run again with a connection, or bring a copy: `{_download(origin)}`, then {origin.key}.path=DIR."
+    return origin.entry.again()

@@ -13,9 +13,12 @@ import torch
 from torch import nn
 
 from dpo_lab.components import ConfigError
+from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import ADAPTER_CONFIG, load_adapter, save_adapter
+from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
+from dpo_lab.models.tokenizer import completed, refuse_unembedded
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the library warns on every fork otherwise
 
@@ -41,6 +44,10 @@ class Storage:
     """Commit or tag of a base on the Hub."""
     adapter_dtype: torch.dtype = torch.float32
     """Number format of an adapter's weights."""
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.quant.bits}-bit weights, products in {kind}" if self.quant.bits else f"weights in {kind}"
 
 
 class ModelOnDisk:
@@ -75,12 +82,18 @@ class ModelOnDisk:
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:
     """Return the tokenizer of a directory or Hub id, or of its base for an adapter without one; ConfigError if there is none."""
+    return completed_tokenizer(path, revision)[0]
+
+
+def completed_tokenizer(path: str, revision: str | None = None) -> tuple[Any, tuple[str, ...]]:
+    """Return a tokenizer that has what training needs, and what it lacked before, one line each."""
     from transformers import AutoTokenizer
 
     if (Path(path) / ADAPTER_CONFIG).exists() and not (Path(path) / "tokenizer_config.json").exists():
-        return load_tokenizer(base_of(path))
+        return completed_tokenizer(base_of(path), revision)
     with _plain_errors(path):
-        return AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(str(fetched(path, revision, small=True)), trust_remote_code=False)
+    return tokenizer, completed(tokenizer, path)
 
 
 def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU) -> Loaded:
@@ -100,21 +113,29 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
         adapted = load_adapter(base.model, directory)
         if storage.adapter_dtype != torch.float32:
             held_in(adapted, storage.adapter_dtype)
-        return Loaded(adapted.train(), load_tokenizer(path))
+        return Loaded(adapted.train(), load_tokenizer(path, revision))
     tokenizer = load_tokenizer(path, revision)
     quantised = storage.quant.config(storage.dtype)
+    files = str(fetched(path, revision))
     with _plain_errors(path):
-        config = without_dropout(AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False))
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            path,
+        config = without_dropout(AutoConfig.from_pretrained(files, trust_remote_code=False))
+        model: Any
+        model, found = AutoModelForCausalLM.from_pretrained(
+            files,
             config=config,
-            revision=revision,
             dtype=storage.dtype,
             trust_remote_code=False,
             use_safetensors=True,  # a pickle runs code when it is read
             quantization_config=quantised,
+            output_loading_info=True,
             device_map={"": device} if quantised else None,  # 8-bit weights cannot be moved afterwards
         )
+    if lacking := sorted(found["missing_keys"]):  # the library would only warn, and start them random
+        raise ConfigError(
+            f"model.path={path}: {len(lacking)} of the model's weights are in none of its files, {lacking[0]} for instance, and "
+            "would start random. Its config.json belongs to another model, or it was saved in part: copy or download it again."
+        )
+    refuse_unembedded(tokenizer, model.get_input_embeddings().num_embeddings, path)
     model = storage.quant.made_ready(model if quantised else model.to(device))
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
     return Loaded(model.train(), tokenizer)
@@ -179,10 +200,11 @@ def _plain_errors(path: str) -> Iterator[None]:
     """Turn the library's errors about files and connections into one message."""
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split()).partition(". ")[0]
+    except ConfigError:
+        raise
+    except (OSError, ValueError, ImportError) as error:
         raise ConfigError(
-            f"model.path={path}: no model could be loaded from it ({reason}). "
+            f"model.path={path}: no model could be loaded from it ({innermost(error)}). "
             "Give a directory with config.json, tokenizer and safetensors, or a Hub id that this machine can reach; "
             "model=tiny needs neither."
         ) from error

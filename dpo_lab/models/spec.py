@@ -29,6 +29,10 @@ class PretrainedModel(ModelSpec):
     """Commit or tag of a Hub model; null: its main branch."""
     licence: str
     """Of the weights."""
+    gated: bool | None = None
+    """Whether the owner on the Hub asks for consent, said where the Hub cannot be asked; null: not known."""
+    parameters: PositiveInt | None = None
+    """Number of weights, for what is said before they are downloaded; null: unknown. Of a directory they are counted."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the weights in memory. auto: bf16 for a frozen base whose adapter is trained in bf16, else fp32."""
     quant: Quant = NoQuant()
@@ -41,7 +45,7 @@ class PretrainedModel(ModelSpec):
 
     def content(self) -> dict[str, Any]:
         """Return what determines the weights; of a directory also size and time of its files, which a changed weight changes."""
-        fields = {name: value for name, value in super().content().items() if name != "licence"}
+        fields = {name: value for name, value in super().content().items() if name not in ("licence", "gated", "parameters")}
         directory = Path(self.path)
         files = sorted(path for path in directory.glob("*") if path.is_file()) if directory.is_dir() else []
         return {**fields, "files": {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}}

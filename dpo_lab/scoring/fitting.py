@@ -113,6 +113,12 @@ def read_segments(model: nn.Module, layout: Layout) -> str:
     return "" if stock.config._attn_implementation == name else "its attention function cannot be replaced"
 
 
+def attention_of(model: nn.Module) -> str:
+    """Return which attention function a model computes with, as people read it."""
+    name = str(language_model(model).config._attn_implementation)
+    return "sdpa within each response" if name == "dpo_lab_segments" else name
+
+
 def reason_against(model: nn.Module, layout: Layout, store: TokenStore) -> str:
     """Return what in a model's configuration speaks against rows of several sequences, or an empty text."""
     if not layout.one_row:

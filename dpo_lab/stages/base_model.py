@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,15 @@ from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import NoAdapter
-from dpo_lab.models.load import ModelOnDisk, Storage, save_model
+from dpo_lab.models.hub import commit_of
+from dpo_lab.models.load import ModelOnDisk, Storage, base_of, save_model
 from dpo_lab.models.quant import NoQuant
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.seeding import derive
 from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.real_model import parameters_of
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.sft import fine_tune
 
@@ -43,8 +46,9 @@ def base_model(
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
     """
     if isinstance(spec, PretrainedModel):
-        announce(None)
-        return ModelOnDisk(spec.path, id_of(content_id("pretrained", spec.birth()), storage), storage), None
+        announce(parameters_of(spec))
+        held = replace(storage, revision=commit_of(base_of(spec.path), spec.revision))  # one commit for all that is loaded
+        return ModelOnDisk(spec.path, id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held), held), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
     examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []

@@ -18,7 +18,7 @@ from dpo_lab.models.load import ModelOnDisk, base_of, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
-from dpo_lab.scoring.fitting import Fit, fitted, made_ready
+from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
@@ -104,6 +104,8 @@ class Prepared:
     total_steps: int
     notes: tuple[str, ...]
     reference_seconds: float
+    attention: str
+    """Name of the attention function."""
 
 
 def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> Prepared:
@@ -111,6 +113,7 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     loaded = this.start.load(device)
     model = loaded.model
     how = fitted(model, train.layout, store)
+    attention = attention_of(model)
     scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
@@ -122,7 +125,7 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     module = PreferenceModule(
         policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
-    return Prepared(module, batches, loaded.tokenizer, total_steps, how.notes, reference_seconds)
+    return Prepared(module, batches, loaded.tokenizer, total_steps, how.notes, reference_seconds, attention)
 
 
 def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
@@ -165,6 +168,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
         "held": record_of(this.base.storage, base_of(this.base.path)),
+        "attention": made.attention,
         "trainable": sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad),
         "seconds/reference": made.reference_seconds,
         "seconds/dpo": figures.seconds,

@@ -15,6 +15,7 @@ from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.models.load import ModelOnDisk
+from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
 from dpo_lab.report.page import REPORT, write_report
@@ -24,6 +25,7 @@ from dpo_lab.stages.base_model import base_model, storage_of
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
+from dpo_lab.stages.real_model import named, slow_note, tokenizer_notes
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.loggers import RunIdentity
@@ -102,7 +104,7 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
         state.seconds["pretrain"] = made.seconds
         screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
     else:
-        screen.say(f"1 model      {base.path}")
+        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in tokenizer_notes(base)))
     if isinstance(train.evaluation, GenerationEvaluation):
         state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
         state.seconds["evaluate"] += state.before.seconds
@@ -131,10 +133,14 @@ def play_rounds(state: Progress) -> None:
                 f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
             )
         state.lengths = state.lengths or run_record.lengths_of(store)
+        if number == 1 and (note := slow_note(train, store)):
+            state.screen.say(f"  {note}")
         policy = trained(state, this, store)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
         state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
+        if number == 1 and isinstance(train.model, PretrainedModel):
+            state.screen.say(f"  attention {policy.facts['attention']}, {base.storage}")
         state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
         if start is not base:
             start.release()

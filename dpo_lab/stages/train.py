@@ -18,6 +18,7 @@ from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
 from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.stages.real_model import refuse_unusable_model
 from dpo_lab.stages.run_record import SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.iteration import Iteration
@@ -83,6 +84,7 @@ class Train(Component):
         run = identity_of(self, plan)
         if (done := plan.finished()) and not self.force:
             return show_finished(done, run, self.logger)
+        refuse_unusable_model(self)
         screen = Screen()
         given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
         if given:

@@ -1,0 +1,133 @@
+"""A model's directory in Hugging Face layout: whether it is whole, and what its files say before any weight is read."""
+
+import json
+import struct
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.components import ConfigError
+from dpo_lab.hub import LFS_POINTER
+
+CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
+ADAPTER = "adapter_model.safetensors"
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
+MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def refuse_unusable(directory: Path, again: str) -> None:
+    """Raise ConfigError if a directory does not hold configuration, tokenizer and whole weights in safetensors.
+
+    Args:
+        again: how to get the files whole.
+    """
+    config = read_json(directory, CONFIG, again)
+    if "auto_map" in config and not config.get("model_type"):
+        raise ConfigError(
+            f"model.path={directory} needs Python code of its own, which is never run (trust_remote_code=false). "
+            "Use a model that transformers knows by itself."
+        )
+    if not any((directory / name).is_file() for name in TOKENIZERS):
+        raise ConfigError(
+            f"model.path={directory} has no tokenizer: none of {', '.join(TOKENIZERS)} is there. {again} "
+            "Or copy those of the model that it was trained from into it."
+        )
+    for name in weight_files(directory, again):
+        header_of(directory / name, again)
+
+
+def refuse_unusable_adapter(directory: Path) -> None:
+    """Raise ConfigError if the weights of an adapter in PEFT's format are not there as safetensors, or not whole."""
+    again = "Copy it again, or train it again."
+    if not (directory / ADAPTER).is_file():
+        raise ConfigError(f"model.path={directory} has an adapter's configuration and no {ADAPTER}. {again}")
+    header_of(directory / ADAPTER, again)
+
+
+def weight_files(directory: Path, again: str) -> list[str]:
+    """Return the names of the safetensors files of a model, each of which is there.
+
+    Raises:
+        ConfigError: if one is missing, or there are only pickles.
+    """
+    if (directory / INDEX).is_file():
+        names = sorted(set(read_json(directory, INDEX, again).get("weight_map", {}).values()))
+        if missing := [name for name in names if not (directory / name).is_file()]:
+            listed = ", ".join(missing[:3]) + (" ..." if len(missing) > 3 else "")
+            raise ConfigError(
+                f"model.path={directory} is not complete: {len(missing)} of the {len(names)} weight files that {INDEX} names "
+                f"{'is' if len(missing) == 1 else 'are'} missing ({listed}). {again}"
+            )
+        return names
+    if (directory / SINGLE).is_file():
+        return [SINGLE]
+    if pickles := sorted(path.name for path in directory.glob("pytorch_model*.bin")):
+        raise ConfigError(
+            f"model.path={directory} has its weights in {pickles[0]}, a pickle, which can run code when it is read; safetensors "
+            "are asked for. If you trust it, convert it once: python -c \"from transformers import AutoModelForCausalLM as M; "
+            f"M.from_pretrained('{directory}', dtype='auto', use_safetensors=False).save_pretrained('{directory}')\""
+        )
+    raise ConfigError(f"model.path={directory} has no weights: neither {SINGLE} nor {INDEX} is there. {again}")
+
+
+def read_json(directory: Path, name: str, again: str) -> dict[str, Any]:
+    """Return the object in a file of a model; ConfigError if there is none."""
+    path = directory / name
+    if not path.is_file():
+        raise ConfigError(
+            f"model.path={directory} holds no model: {name} is not there. Give a directory in Hugging Face layout "
+            "(config.json, tokenizer, safetensors)."
+        )
+    refuse_pointer(path, again)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path} is no JSON ({error}): it was cut off or changed. {again}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no JSON object: it is not that of a model. {again}")
+    return found
+
+
+def header_of(path: Path, again: str) -> dict[str, Any]:
+    """Return name -> {dtype, shape, data_offsets} of a safetensors file; ConfigError if the file is not as long as it says."""
+    refuse_pointer(path, again)
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0] if size >= 8 else 0
+        text = file.read(length) if 0 < length <= min(size - 8, MAX_HEADER) else b""
+    try:
+        header = json.loads(text)
+        tensors = {name: about for name, about in header.items() if name != "__metadata__"}
+        end = 8 + length + max((about["data_offsets"][1] for about in tensors.values()), default=0)
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+        raise ConfigError(f"{path} is no safetensors file: it was cut off or changed. {again}") from error
+    if end != size:
+        raise ConfigError(f"{path} is not whole: it has {size} bytes and its header speaks of {end}. {again}")
+    return tensors
+
+
+def refuse_pointer(path: Path, again: str) -> None:
+    """Raise ConfigError if git left a pointer where a large file should be."""
+    with path.open("rb") as file:
+        if file.read(len(LFS_POINTER)) == LFS_POINTER:
+            raise ConfigError(f"{path} is a Git LFS pointer, not the file itself. Run `git lfs pull` in its directory. {again}")
+
+
+def tensors_of(directory: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield name and shape of every weight of a whole directory."""
+    for name in weight_files(directory, ""):
+        yield from ((tensor, tuple(about["shape"])) for tensor, about in header_of(directory / name, "").items())
+
+
+def parameters_in(directory: Path) -> int:
+    """Return how many weights a whole directory holds; those that are tied stand in it once."""
+    return sum(prod(shape) for _, shape in tensors_of(directory))
+
+
+def positions_in(directory: Path) -> int | None:
+    """Return how many tokens a model was made to read in one row; None if its configuration does not say."""
+    config = read_json(directory, CONFIG, "")
+    config = config.get("text_config") or config
+    found = next((config[name] for name in ("max_position_embeddings", "n_positions", "n_ctx") if config.get(name)), None)
+    return int(found) if found else None

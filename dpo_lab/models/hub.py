@@ -1,0 +1,116 @@
+"""Models of the Hugging Face Hub: their files on this machine, from the cache or fetched into it."""
+
+from pathlib import Path
+
+from dpo_lab.components import ConfigError
+from dpo_lab.hub import HUB_ID, HubEntry, innermost
+from dpo_lab.models.directory import INDEX, SINGLE, refuse_unusable
+from dpo_lab.progress import part
+
+SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
+WEIGHTS = "model*.safetensors"
+FOLDERS = "*/*"  # other formats of the same weights
+LOCAL_AGAIN = "Copy or download it again (in a git clone: `git lfs pull`)."
+
+
+def entry_of(path: str, revision: str | None) -> HubEntry:
+    """Return a model on the Hub, for messages."""
+    return HubEntry(path, revision, "model", "model")
+
+
+def checked(path: str, revision: str | None = None, *, gated: bool | None = None) -> Path:
+    """Return the directory of a model's small files, after all that is cheap to find out about the rest.
+
+    Args:
+        gated: whether its owner asks for consent, to say so where the Hub cannot be asked.
+
+    Raises:
+        ConfigError: the model cannot be had or is not whole; with what, why, and which command or setting helps.
+    """
+    if Path(path).is_dir():
+        refuse_unusable(Path(path), LOCAL_AGAIN)
+        return Path(path)
+    entry = entry_of(path, revision)
+    directory = _snapshot(entry, SMALL, gated=gated)
+    try:
+        refuse_unusable(directory, entry.again())
+    except ConfigError:
+        from huggingface_hub import constants
+
+        if constants.HF_HUB_OFFLINE:
+            raise
+        _refuse_without_safetensors(entry, gated=gated)
+    return directory
+
+
+def fetched(path: str, revision: str | None = None, *, small: bool = False) -> Path:
+    """Return the directory with a model's files, downloaded if they are not in the cache; `small`: all but the weights."""
+    if Path(path).is_dir():
+        return Path(path)
+    entry = entry_of(path, revision)
+    if small:
+        return _snapshot(entry, SMALL)
+    with part(f"model {path}", 1):
+        directory = _snapshot(entry, (*SMALL, WEIGHTS))
+    refuse_unusable(directory, entry.again())
+    return directory
+
+
+def commit_of(path: str, revision: str | None = None) -> str | None:
+    """Return the commit of a Hub model that the cache holds, None for a directory."""
+    return None if Path(path).is_dir() else _snapshot(entry_of(path, revision), ("config.json",)).name
+
+
+def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None = None) -> Path:
+    """Return the directory of a model's files in the cache; the Hub is asked, unless HF_HUB_OFFLINE forbids it."""
+    if not HUB_ID.fullmatch(entry.path):
+        raise ConfigError(entry.no_id())
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.utils import disable_progress_bars
+
+    disable_progress_bars()
+    try:
+        found = snapshot_download(
+            entry.path, revision=entry.revision, allow_patterns=list(patterns), ignore_patterns=[FOLDERS], library_name="dpo_lab"
+        )
+    except Exception as error:  # the library lets through what its transport raises
+        raise ConfigError(explanation(entry, error, gated=gated)) from error
+    return Path(found)
+
+
+def _refuse_without_safetensors(entry: HubEntry, *, gated: bool | None) -> None:
+    """Raise ConfigError if a model that is not in the cache has no weights in safetensors on the Hub."""
+    from huggingface_hub import HfApi
+
+    try:
+        files = HfApi().list_repo_files(entry.path, revision=entry.revision)
+    except Exception as error:
+        raise ConfigError(explanation(entry, error, gated=gated)) from error
+    if not {SINGLE, INDEX} & set(files):
+        raise ConfigError(
+            f"model.path={entry.path} has no weights in safetensors; pickles can run code when they are read, and other formats "
+            "are not read. Use a model that has them, or convert it and give the directory: model=local model.path=DIR."
+        )
+
+
+def explanation(entry: HubEntry, error: Exception, *, gated: bool | None = None) -> str:
+    """Return the message for an error of the library."""
+    kinds = {each.__name__ for cause in _chain(error) for each in type(cause).__mro__}
+    if "GatedRepoError" in kinds:
+        return entry.gated()
+    if "RevisionNotFoundError" in kinds:
+        return entry.no_revision()
+    if "RepositoryNotFoundError" in kinds:
+        return entry.absent()
+    if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "TransportError"}:
+        return entry.unreachable() + (f" {entry.gated()}" if gated else "")
+    if getattr(error, "errno", None) in (13, 28, 30):  # no permission, disk full, read-only file system
+        return (
+            f"model.path={entry.path} cannot be fetched ({innermost(error)}). "
+            "Point HF_HOME to a directory with space that you may write to."
+        )
+    return f"model.path={entry.path} cannot be fetched ({innermost(error)}). {entry.again()}"
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    return [error, *_chain(error.__cause__)] if error else []

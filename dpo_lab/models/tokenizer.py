@@ -1,0 +1,74 @@
+"""Tokenizers: those that lack a chat template or name another end than their template writes, completed and said."""
+
+from typing import Any
+
+from jinja2.exceptions import TemplateError
+
+from dpo_lab.components import ConfigError
+
+MARK = "\u241f"
+
+PLAIN_TEMPLATE = (
+    "{% for turn in messages %}"
+    "{% if turn['role'] == 'user' %}{{ '\n\nHuman: ' + turn['content'] | trim }}"
+    "{% elif turn['role'] == 'assistant' %}{{ '\n\nAssistant: ' + turn['content'] | trim }}"
+    "{% else %}{{ turn['content'] | trim }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '\n\nAssistant:' }}{% endif %}"
+)
+"""For models without one: the transcripts of HH (Bai et al. 2022, arXiv:2204.05862), on which Rafailov et al. 2023 trained
+Pythia-2.8B."""
+
+
+def completed(tokenizer: Any, path: str) -> tuple[str, ...]:
+    """Give a tokenizer what training needs; return what was done, one line each.
+
+    Everything later, a saved policy too, then has the same template and the same end of an answer.
+
+    Raises:
+        ConfigError: if nothing says where an answer ends.
+    """
+    notes = []
+    if not tokenizer.chat_template:
+        tokenizer.chat_template = ("{{ bos_token }}" if adds_start(tokenizer) else "") + PLAIN_TEMPLATE
+        notes.append("no chat template: turns are written as \\n\\nHuman: ... \\n\\nAssistant: ... and a system turn as it is")
+    end, named = end_of_turn(tokenizer), tokenizer.eos_token
+    if not (end or named):
+        raise ConfigError(
+            f"model.path={path}: its tokenizer names no end token and its chat template writes none, so that answers would never "
+            "end. Set eos_token in its tokenizer_config.json."
+        )
+    if end and end != named:
+        notes.append(f"answers end with {end}, which the chat template writes{f', not with {named}' if named else ''}")
+        tokenizer.eos_token = end
+    return tuple(notes)
+
+
+def adds_start(tokenizer: Any) -> bool:
+    """Return whether a tokenizer puts its start token before a text of its own accord."""
+    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+
+
+def end_of_turn(tokenizer: Any) -> str | None:
+    """Return the token with which the chat template ends an answer: its end token or else the first special one; None if none."""
+    try:
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
+        tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(MARK)[2]
+    except TemplateError:
+        return None
+    written = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
+    if tokenizer.eos_token_id in written:
+        return str(tokenizer.eos_token)
+    added = tokenizer.added_tokens_decoder
+    return next((str(added[token].content) for token in written if token in added), None)
+
+
+def refuse_unembedded(tokenizer: Any, rows: int, path: str) -> None:
+    """Raise ConfigError if a tokenizer has tokens that the model has no row for; those for padding are never used here."""
+    padding = tokenizer.pad_token_id
+    if lacking := sorted(token for token in tokenizer.get_vocab().values() if token >= rows and token != padding):
+        first = tokenizer.convert_ids_to_tokens(lacking[0])
+        raise ConfigError(
+            f"model.path={path}: the tokenizer has {len(lacking)} token{'s'[: len(lacking) > 1]} that the model has no embedding "
+            f"for ({first!r} is number {lacking[0]}, the model has {rows} rows). Take the tokenizer that belongs to these weights, "
+            "or resize and train the embeddings first."
+        )
