@@ -56,7 +56,7 @@ class HubEntry:
         offline = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), "")
         why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
         return (
-            f"{self.path} is not in the cache (HF_HOME), and {why}. Run once with a connection"
+            f"{self.path} is neither a directory nor in the cache (HF_HOME), and {why}. Run once with a connection"
             f"{f' and without {offline}' if offline else ''}, or bring a copy: `{self.download()}` on a machine that has one, "
             f"then {self.key}.path=DIR."
         )

@@ -233,7 +233,7 @@ def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
         return False
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_path  # so that plain peft finds the base again
-    model.save_pretrained(str(directory), selected_adapters=[TRAINED])
+    model.save_pretrained(str(directory), selected_adapters=[TRAINED], save_embedding_layers=False)
     return True
 
 

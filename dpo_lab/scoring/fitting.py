@@ -115,8 +115,10 @@ def read_segments(model: nn.Module, layout: Layout) -> str:
 
 def attention_of(model: nn.Module) -> str:
     """Return which attention function a model computes with, as people read it."""
+    from dpo_lab.layouts.attention import NAME
+
     name = str(language_model(model).config._attn_implementation)
-    return "sdpa within each response" if name == "dpo_lab_segments" else name
+    return "sdpa, response by response" if name == NAME else name
 
 
 def reason_against(model: nn.Module, layout: Layout, store: TokenStore) -> str:

@@ -1,0 +1,159 @@
+"""The user's command on models in the public layout, small: `python train.py model=mistral7b model.path=DIR quant=4bit`."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.models.directories import model_directory
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["quant=4bit", "trainer.batch_size=2", "trainer.token_budget=1024", "optim.lr=1e-2"]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("models")
+    for name in ("mistral", "llama2", "llama3", "qwen2", "qwen3", "gemma2"):
+        model_directory(root / name, name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def snorkel(shared_data: Path) -> Path:
+    path = shared_data / "hub_layout" / "Snorkel-style-PairRM-DPO"
+    if not path.is_dir():
+        pytest.skip(f"no {path.name} in ../shared/data/hub_layout")
+    return path
+
+
+def start(outputs: Path, cache: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
+    command = [sys.executable, str(ROOT / "train.py"), *words, f"paths.outputs={outputs}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    assert "Traceback" not in error
+    return out
+
+
+def policy_of(outputs: Path) -> Path:
+    (manifest,) = (outputs / "policy").glob("*/manifest.json")
+    return manifest.parent
+
+
+def summary_of(outputs: Path) -> dict[str, Any]:
+    (path,) = (outputs / "train").glob("*/summary.json")
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in found.items() if not name.startswith("seconds")}
+
+
+def generated(model: Any, tokenizer: Any) -> torch.Tensor:
+    turns = [{"role": "user", "content": "what is a good answer?"}]
+    ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True), add_special_tokens=False)
+    inputs = torch.tensor([ids["input_ids"]])
+    with torch.no_grad():
+        made: torch.Tensor = model.generate(inputs, max_new_tokens=8, do_sample=False, pad_token_id=0)
+    return made[0, inputs.shape[1] :]
+
+
+def assert_plain_peft_reads(outputs: Path, base: Path) -> None:
+    """The policy is an adapter in PEFT's format that names its base, and it says what it was trained to say."""
+    from peft import AutoPeftModelForCausalLM, PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    policy = policy_of(outputs)
+    assert not list(policy.glob("model*.safetensors"))
+    written = json.loads((policy / "adapter_config.json").read_text(encoding="utf-8"))
+    assert written["base_model_name_or_path"] == str(base.resolve())
+    saved = load_file(policy / "adapter_model.safetensors")
+    assert any(float(weight.abs().max()) > 0 for name, weight in saved.items() if "lora_B" in name)
+    tokenizer = AutoTokenizer.from_pretrained(policy)
+    alone: Any = AutoPeftModelForCausalLM.from_pretrained(policy, dtype=torch.float32)
+    plain: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    ids = torch.tensor([tokenizer("the quick brown fox", add_special_tokens=False)["input_ids"]])
+    with torch.no_grad():
+        before = plain(ids).logits
+        after = alone.eval()(ids).logits
+        onto: Any = PeftModel.from_pretrained(plain, str(policy))
+        assert torch.equal(onto.eval()(ids).logits, after)
+    assert float((after - before).abs().max()) > 1e-3
+    assert len(generated(alone, tokenizer)) > 0
+
+
+@pytest.mark.parametrize("name", ["mistral", "llama2", "llama3", "qwen2", "qwen3"])
+def test_the_sentence_for_a_7b_trains_evaluates_and_saves_an_adapter(
+    models: Path, snorkel: Path, tmp_path: Path, name: str
+) -> None:
+    words = ["model=mistral7b", f"model.path={models / name}", f"data.path={snorkel}", *SMALL]
+    out = finish(start(tmp_path / "out", tmp_path / "cache", *words))
+    assert "10 rows, 9 pairs" in out
+    assert "attention sdpa, response by response, 4-bit weights, products in float32" in out
+    assert "layout=" not in out
+    summary = summary_of(tmp_path / "out")
+    assert summary["eval/pairs"] == 2
+    assert summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
+    assert summary["eval/loss"] != summary["eval/loss/before"]
+    assert_plain_peft_reads(tmp_path / "out", models / name)
+    assert "this run was finished before" in finish(start(tmp_path / "out", tmp_path / "cache", *words))
+
+
+def test_the_sentence_with_your_own_pairs(models: Path, tmp_path: Path) -> None:
+    words = ["model=mistral7b", f"model.path={models / 'mistral'}", "data=jsonl", "data.path=docs/example_pairs.jsonl", *SMALL]
+    process = start(tmp_path / "out", tmp_path / "cache", *[each.replace("docs/", f"{ROOT}/docs/") for each in words])
+    finish(process)
+    summary = summary_of(tmp_path / "out")
+    assert summary["eval/loss"] != summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
+    assert_plain_peft_reads(tmp_path / "out", models / "mistral")
+
+
+def test_soft_capped_attention_gets_padded_rows_and_the_models_own_logits(models: Path, snorkel: Path, tmp_path: Path) -> None:
+    words = ["model=gemma2_2b", f"model.path={models / 'gemma2'}", "data=snorkel", f"data.path={snorkel}", *SMALL]
+    out = finish(start(tmp_path / "out", tmp_path / "cache", *words))
+    assert "  answers end with <end_of_turn>, which the chat template writes, not with <eos>\n" in out
+    assert "  this model caps or scales its logits: they are taken from the model, not from its head alone\n" in out
+    assert "  layout=prefix does not suit this model (its attention is soft-capped); layout=padded is used\n" in out
+    assert "  attention eager, 4-bit weights, products in float32\n" in out
+    assert_plain_peft_reads(tmp_path / "out", models / "gemma2")
+
+
+def test_an_adapter_on_a_4_bit_base_goes_on_after_a_kill_to_the_same_bits(models: Path, snorkel: Path, tmp_path: Path) -> None:
+    words = ["model=mistral7b", f"model.path={models / 'mistral'}", f"data.path={snorkel}", *SMALL]
+    words += ["trainer.epochs=8", "callbacks.checkpoint.every=3"]
+    finish(start(tmp_path / "one", tmp_path / "cache", *words))
+    process = start(tmp_path / "two", tmp_path / "cache", *words)
+    while not list((tmp_path / "two" / "policy").glob("*/checkpoints/step_*.ckpt")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=100)
+    assert process.returncode == -signal.SIGKILL
+    assert "DPO round 1 goes on after step" in finish(start(tmp_path / "two", tmp_path / "cache", *words))
+    one, two = ((policy_of(tmp_path / name) / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
+    assert one == two
+    assert summary_of(tmp_path / "one") == summary_of(tmp_path / "two")
+
+
+def test_a_half_downloaded_model_ends_the_run_in_one_line_before_the_data(models: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(models / "mistral", broken)
+    (broken / "model-00003-of-00004.safetensors").unlink()
+    process = start(tmp_path / "out", tmp_path / "cache", "model=mistral7b", f"model.path={broken}", "data.path=no/data", *SMALL)
+    _, error = process.communicate(timeout=100)
+    assert process.returncode == 2
+    (line,) = [each for each in error.splitlines() if each]
+    assert line.startswith(f"error: model.path={broken} is not complete: 1 of the 4 weight files")
+    assert not (tmp_path / "out").exists()
