@@ -47,9 +47,7 @@ class HubEntry:
 
     def no_id(self) -> str:
         """Return what to do where the path can be neither a directory nor a Hub id."""
-        return (
-            f"{self.path} is no directory (in {Path.cwd()}), and no Hub id, which is owner/name. Correct {self.key}.path."
-        )
+        return f"{self.path} is no directory (in {Path.cwd()}), and no Hub id, which is owner/name. Correct {self.key}.path."
 
     def unreachable(self) -> str:
         """Return why it cannot be had without a connection, and the two ways to get it."""

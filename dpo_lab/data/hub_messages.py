@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_lab.artifacts import file_digest
 from dpo_lab.data.files import SUFFIXES, read_rows, refuse_lfs_pointer
-from dpo_lab.data.problems import DataError, excerpt
+from dpo_lab.data.problems import DataError
 from dpo_lab.hub import COMMIT, HUB_ID, LFS_POINTER, HubEntry, innermost
 
 SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<total>\d{5})(?P<rest>\..*)?")

@@ -233,6 +233,7 @@ def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
         return False
     for config in model.peft_config.values():
         config.base_model_name_or_path = base_path  # so that plain peft finds the base again
+    # embeddings are never resized here, and to compare them with the base's peft would ask the Hub
     model.save_pretrained(str(directory), selected_adapters=[TRAINED], save_embedding_layers=False)
     return True
 
@@ -261,4 +262,5 @@ def add_reference_adapter(model: nn.Module, directory: Path | None) -> None:
 def quiet_peft() -> None:
     """Silence what peft's import and its use of transformers 5 say on every run and nobody can act on."""
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # a kernel package for 4-bit weights
+    warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # GPT-2's layers, and peft sets it itself
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # peft 0.21 reads the old name

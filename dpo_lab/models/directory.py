@@ -65,7 +65,7 @@ def weight_files(directory: Path, again: str) -> list[str]:
     if pickles := sorted(path.name for path in directory.glob("pytorch_model*.bin")):
         raise ConfigError(
             f"model.path={directory} has its weights in {pickles[0]}, a pickle, which can run code when it is read; safetensors "
-            "are asked for. If you trust it, convert it once: python -c \"from transformers import AutoModelForCausalLM as M; "
+            'are asked for. If you trust it, convert it once: python -c "from transformers import AutoModelForCausalLM as M; '
             f"M.from_pretrained('{directory}', dtype='auto', use_safetensors=False).save_pretrained('{directory}')\""
         )
     raise ConfigError(f"model.path={directory} has no weights: neither {SINGLE} nor {INDEX} is there. {again}")

@@ -66,7 +66,7 @@ def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None 
     if not HUB_ID.fullmatch(entry.path):
         raise ConfigError(entry.no_id())
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # there, but not listed in its __all__
 
     disable_progress_bars()
     try:

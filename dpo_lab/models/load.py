@@ -119,8 +119,8 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     files = str(fetched(path, revision))
     with _plain_errors(path):
         config = without_dropout(AutoConfig.from_pretrained(files, trust_remote_code=False))
-        model: Any
-        model, found = AutoModelForCausalLM.from_pretrained(
+        library: Any = AutoModelForCausalLM  # its types do not know output_loading_info
+        model, found = library.from_pretrained(
             files,
             config=config,
             dtype=storage.dtype,

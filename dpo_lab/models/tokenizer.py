@@ -69,6 +69,6 @@ def refuse_unembedded(tokenizer: Any, rows: int, path: str) -> None:
         first = tokenizer.convert_ids_to_tokens(lacking[0])
         raise ConfigError(
             f"model.path={path}: the tokenizer has {len(lacking)} token{'s'[: len(lacking) > 1]} that the model has no embedding "
-            f"for ({first!r} is number {lacking[0]}, the model has {rows} rows). Take the tokenizer that belongs to these weights, "
-            "or resize and train the embeddings first."
+            f"for ({first!r} is number {lacking[0]}, the model has {rows} rows). Take the tokenizer that belongs to these "
+            "weights, or resize and train the embeddings first."
         )

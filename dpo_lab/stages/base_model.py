@@ -48,7 +48,9 @@ def base_model(
     if isinstance(spec, PretrainedModel):
         announce(parameters_of(spec))
         held = replace(storage, revision=commit_of(base_of(spec.path), spec.revision))  # one commit for all that is loaded
-        return ModelOnDisk(spec.path, id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held), held), None
+        return ModelOnDisk(
+            spec.path, id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held), held
+        ), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
     examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []

@@ -65,8 +65,7 @@ def slow_note(train: "Train", store: TokenStore) -> str:
     passes += train.reference.compares
     hours = cpu_hours(parameters, 1000 * tokens, passes)
     return (
-        f"{parameters / 1e9:.1f} B weights and no GPU: works, about {hours:.0f} hours per 1000 pairs here; "
-        "try model=smollm2_135m"
+        f"{parameters / 1e9:.1f} B weights and no GPU: works, about {hours:.0f} hours per 1000 pairs here; try model=smollm2_135m"
     )
 
 

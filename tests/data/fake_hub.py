@@ -50,7 +50,15 @@ class Answers(BaseHTTPRequestHandler):
         if revision not in (COMMIT, "main"):
             return self.answer({}, 404, X_Error_Code="RevisionNotFound")
         if kind == "revision":
-            return self.answer({"id": NAME, "sha": COMMIT, "siblings": [{"rfilename": each} for each in self.server.files], "tags": [], "private": False})
+            return self.answer(
+                {
+                    "id": NAME,
+                    "sha": COMMIT,
+                    "siblings": [{"rfilename": each} for each in self.server.files],
+                    "tags": [],
+                    "private": False,
+                }
+            )
         if kind == "tree":
             files = [each for each in self.server.files if each.rpartition("/")[0] == name]
             folders = {each.split("/")[0] for each in self.server.files if "/" in each and not name}

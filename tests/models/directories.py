@@ -20,7 +20,11 @@ from transformers import (
     Qwen3Config,
 )
 
-TEXT = [" the quick brown fox jumps over the lazy dog", " Human Assistant user model system", " what is a good answer, please?"] * 3
+TEXT = [
+    " the quick brown fox jumps over the lazy dog",
+    " Human Assistant user model system",
+    " what is a good answer, please?",
+] * 3
 SHAPE: dict[str, Any] = {
     "hidden_size": 32,
     "intermediate_size": 48,
@@ -62,7 +66,8 @@ CHATML = (
 GEMMA = (
     "{{ bos_token }}{% if messages[0]['role'] == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
     "{% for m in messages %}{{ '<start_of_turn>' + ('model' if m['role'] == 'assistant' else m['role']) + '\n' + "
-    "m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+    "m['content'] | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
 )
 
 

@@ -69,9 +69,7 @@ def test_what_the_cache_holds_is_loaded_without_asking_anyone(
     assert loaded.tokenizer.eos_token == "<|im_end|>"
 
 
-def test_a_cache_that_was_filled_in_part_is_said_offline_and_filled_online(
-    hub: FakeHub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_that_was_filled_in_part_is_said_offline_and_filled_online(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     shard = fetched(NAME) / "model-00002-of-00003.safetensors"

@@ -11,20 +11,20 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.load import completed_tokenizer, load_model, load_tokenizer
 from dpo_lab.models.tokenizer import completed
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import Message, PreferencePair, Prompt
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.template import ChatEncoder
 from tests.models.directories import byte_fallback, byte_level, model_directory, tokenizer_of
 
-ASKED = Prompt(id="a", messages=[{"role": "user", "content": "what is a fox?"}])
-TWO_TURNS = [
+ASKED = Prompt(id="a", messages=({"role": "user", "content": "what is a fox?"},))
+TWO_TURNS: tuple[Message, ...] = (
     {"role": "system", "content": "be brief"},
     {"role": "user", "content": "one?"},
     {"role": "assistant", "content": "two"},
     {"role": "user", "content": "three?"},
-]
+)
 ENDS = {"mistral": "</s>", "llama2": "</s>", "llama3": "<|eot_id|>", "qwen2": "<|im_end|>", "qwen3": "<|im_end|>"}
 ENDS |= {"gemma2": "<end_of_turn>", "gpt2": "<|endoftext|>", "pythia": "<|endoftext|>"}
 
@@ -97,7 +97,9 @@ def test_a_model_without_a_padding_token_is_scored_alike_padded_and_not(tmp_path
 
 
 def with_added(path: Path, *tokens: str, **names: Any) -> Path:
-    tokenizer: Any = byte_fallback(["<s>", "</s>"], bos_token="<s>", eos_token="</s>", chat_template=tokenizer_of("mistral").chat_template)
+    tokenizer: Any = byte_fallback(
+        ["<s>", "</s>"], bos_token="<s>", eos_token="</s>", chat_template=tokenizer_of("mistral").chat_template
+    )
     rows = -(-len(tokenizer) // 8) * 8
     tokenizer.add_tokens([f"<filler{number}>" for number in range(rows - len(tokenizer))])  # up to the model's last row
     tokenizer.add_tokens(list(tokens), special_tokens=True)
@@ -109,7 +111,9 @@ def with_added(path: Path, *tokens: str, **names: Any) -> Path:
 
 
 def test_added_tokens_without_weights_are_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"has 2 tokens that the model has no embedding for \('<tool>' is number \d+, .* rows\)"):
+    with pytest.raises(
+        ConfigError, match=r"has 2 tokens that the model has no embedding for \('<tool>' is number \d+, .* rows\)"
+    ):
         load_model(str(with_added(tmp_path, "<tool>", "<call>")))
 
 

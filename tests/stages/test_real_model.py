@@ -40,7 +40,9 @@ def test_a_broken_model_is_refused_before_the_data_is_read(tmp_path: Path) -> No
 def test_rows_longer_than_the_model_reads_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path, "gpt2")
     assert isinstance(run.data, FilePairs)
-    with pytest.raises(ConfigError, match=r"data.max_length=1025: gpt2 was made for rows of at most 1024 tokens. Use recipe.max_"):
+    with pytest.raises(
+        ConfigError, match=r"data.max_length=1025: gpt2 was made for rows of at most 1024 tokens. Use recipe.max_"
+    ):
         replace(run, data=replace(run.data, max_length=1025)).run()
     assert "eval/loss" in replace(run, data=replace(run.data, max_length=1024)).run()
 
