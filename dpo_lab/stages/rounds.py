@@ -1,5 +1,6 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
+import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -260,8 +261,7 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
 def next_commands(train: "Train") -> tuple[str, ...]:
     """Return what a person may try after this run."""
     if isinstance(train.data, FilePairs):
-        given = f"data=jsonl data.path={train.data.path}"
-        for name in ("config", "split", "held_out_split"):
-            given += f" data.{name}={value}" if (value := getattr(train.data, name)) else ""
+        words = {name: getattr(train.data, name) for name in ("path", "config", "split", "held_out_split")}
+        given = shlex.join(["data=jsonl", *(f"data.{name}={value}" for name, value in words.items() if value)])
         return f"python train.py {given} seed=1", f"python train.py -m {given} loss=dpo,ipo"
     return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"

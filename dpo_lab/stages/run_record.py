@@ -1,6 +1,7 @@
 """What a run writes about itself: who it is, the call that asked for it, what it was made by and from, samples and lengths."""
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,7 @@ def begin(train: "Train", identity: RunIdentity) -> dict[str, Any]:
         "notes": train.notes,
         "group": train.group,
         "command": call.command if call else None,
-        "repeat": f"python train.py rerun={directory}" if call else None,
+        "repeat": shlex.join(["python", "train.py", f"rerun={directory}"]) if call else None,
         "differences": list(call.differences) if call else None,  # not known of a run from Python
         "precision": train.precision.explained(train.trainer.device()),
         "environment": environment(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dpo_lab.components import Component, component
 from dpo_lab.metrics import METRICS, OF_THE_MACHINE
@@ -91,11 +91,23 @@ class Throughput(RunCallback):
 
 def steps_or_minutes(every: int | str) -> int | str:
     """Return the value if it is a number of steps or of minutes; ValueError if not."""
-    if isinstance(every, int) and every > 0:
+    if isinstance(every, int) and not isinstance(every, bool) and every > 0:
         return every
     if isinstance(every, str) and (match := MINUTES.fullmatch(every)) and float(match[1]) > 0:
         return every
     raise ValueError("a number of optimizer steps above 0, such as 100, or of minutes, such as 5min")
+
+
+def repeatable(metric: str) -> str:
+    """Return the name of a figure that a repeated step has again; ValueError if it is none."""
+    if metric not in REPEATABLE:
+        raise ValueError(f"no figure of a step that is the same when it is repeated; there are {', '.join(REPEATABLE)}")
+    return metric
+
+
+def repeatable_or_none(metric: str) -> str:
+    """Return the name of a figure that a repeated step has again, or an empty text; ValueError if it is another."""
+    return metric and repeatable(metric)
 
 
 @component
@@ -104,12 +116,13 @@ class Checkpoint(RunCallback):
 
     saves: ClassVar[bool] = True
 
-    every: Annotated[int | str, AfterValidator(steps_or_minutes)] = "5min"
+    every: Annotated[int | str, BeforeValidator(steps_or_minutes)] = "5min"
     """Optimizer steps (100) or minutes (5min) between two checkpoints."""
     keep: PositiveInt = 1
     """Newest checkpoints that stay; when training ends, the finished model takes the place of the newest."""
-    best: str = ""
-    """Figure of a step whose best checkpoint stays as well, such as rewards/margins; empty: none. Looked at every step."""
+    best: Annotated[str, AfterValidator(repeatable_or_none)] = ""
+    """Figure of a step whose best checkpoint stays as well, such as rewards/margins; empty: none. Looked at in every row of
+    metrics.jsonl."""
     mode: Literal["max", "min"] = "max"
     """Whether the highest or the lowest value of `best` is the best."""
 
@@ -127,13 +140,6 @@ class Checkpoint(RunCallback):
             mode=self.mode,
             signals=running.signals,
         )
-
-
-def repeatable(metric: str) -> str:
-    """Return the name of a figure that a repeated step has again; ValueError if it is none."""
-    if metric not in REPEATABLE:
-        raise ValueError(f"no figure of a step that is the same when it is repeated; there are {', '.join(REPEATABLE)}")
-    return metric
 
 
 @component

@@ -135,7 +135,7 @@ class Checkpoints(L.Callback):
         figures = step_figures(trainer).newest
         if self.best not in figures:
             raise ConfigError(
-                f"callbacks.checkpoint.best={self.best} is no figure of a step; there are {', '.join(sorted(figures))}."
+                f"callbacks.checkpoint.best={self.best} is no figure of this training; there are {', '.join(sorted(figures))}."
             )
         value = figures[self.best]
         if self.best_step and self.sign * value <= self.sign * self.best_value:

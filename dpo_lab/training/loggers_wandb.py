@@ -1,6 +1,7 @@
 """Weights & Biases: one W&B run per run of ours, online or offline, never with a prompt."""
 
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -77,7 +78,7 @@ class WandbLogger(RunLogger):
             reinit="create_new",  # neither joins nor ends a run that the process has open already
             settings=quiet_settings(wandb, self.flush_seconds),
         )
-        later = f"offline; to send this run later: wandb sync {mark.directory / 'wandb' / 'offline-run-*'}"
+        later = f"offline; to send this run later: wandb sync {shlex.quote(str(mark.directory / 'wandb'))}/offline-run-*"
         console.print(f"  W&B: {wandb_run.url if mode == 'online' else later}", markup=False)
         return WandbRun(wandb_run, self, mark.directory)
 

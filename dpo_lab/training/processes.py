@@ -109,7 +109,7 @@ def start(group: Group, device: torch.device, port: int, work: Work) -> Other:
         start_new_session=True,  # Ctrl-C is for the first process, which saves and then ends this one
     )
     assert process.stdin
-    pickle.dump((work, group, device, port, torch.get_num_threads()), process.stdin)
+    pickle.dump(pickle.dumps((work, group, device, port, torch.get_num_threads())), process.stdin)
     process.stdin.flush()
     return Other(f"process {group.rank + 1} of {group.size}", process, said)
 
@@ -126,8 +126,10 @@ def surroundings(rank: int, device: torch.device) -> dict[str, str]:
 def failure(others: list[Other]) -> RunError:
     """Return the error that names the process which failed and what it said last."""
     first = next((other for other in others if other.failed()), others[0])
+    code = first.process.poll()
+    killed = " (killed from outside, perhaps for want of memory)" if code is not None and code < 0 else ""
     return RunError(
-        f"{first.name} failed, exit code {first.process.poll()}: {first.last_words()} "
+        f"{first.name} failed, exit code {code}{killed}: {first.last_words().rstrip('.')}. "
         "The same command goes on from the newest checkpoint; trainer.devices=1 does without other processes."
     )
 
@@ -138,8 +140,9 @@ def run() -> None:
         signal.signal(number, signal.SIG_IGN)  # the first process answers them
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed is kept, and read if the process fails
-    work, group, device, port, threads = pickle.load(sys.stdin.buffer)
+    handed = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_the_first, daemon=True).start()
+    work, group, device, port, threads = pickle.loads(handed)  # imports for seconds, in which the first process may end
     torch.set_num_threads(threads)
 
     @contextmanager

@@ -160,7 +160,7 @@ def read_state(run: RunIdentity, key: str, logger: RunLogger) -> State:
     destination = logger.destination()
     try:
         state = State(**json.loads((run.directory / LOGGERS / key / STATE).read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError, TypeError):  # not there yet, or damaged: everything is sent again
         return State(destination, secrets.token_hex(4))
     return state if state.destination == destination else State(destination, state.token)
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 
-from dpo_lab.components import ConfigError, RunError
+from dpo_lab.components import RunError
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.reference.ema import EMAReference
 from dpo_lab.tokens.store import TokenStore
@@ -167,9 +168,11 @@ def test_newest_and_best_stay_and_a_finished_training_needs_one_fewer(store: Tok
     assert not (tmp_path / "plain" / DIRECTORY).exists()
 
 
-def test_a_figure_that_no_step_has_is_refused(store: TokenStore, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"callbacks.checkpoint.best=win_rate is no figure of a step; there are grad_norm, "):
-        train(store, tmp_path, checkpoint=Checkpoint(best="win_rate"))
+def test_a_figure_that_no_step_has_is_refused_before_anything_is_made() -> None:
+    with pytest.raises(ValidationError, match=r"no figure of a step that is the same when it is repeated; there are loss, "):
+        Checkpoint(best="win_rate")
+    with pytest.raises(ValidationError, match=r"a number of optimizer steps above 0"):
+        Checkpoint(every=True)
 
 
 def test_a_checkpoint_of_other_weights_is_refused(store: TokenStore, tmp_path: Path) -> None:
