@@ -50,16 +50,12 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     )
 
 
-def untrained(spec: TinyModel, tokenizer: Any, seed: int) -> nn.Module:
-    """Return a Mistral with random weights.
+def architecture(spec: TinyModel, vocab_size: int, **special: int) -> Any:
+    """Return the configuration of the tiny model with a vocabulary and the ids of its special tokens."""
+    from transformers import MistralConfig
 
-    Matrices start at a standard deviation of 1/sqrt(fan_in): the library's 0.02 starts a model of this width so small
-    that the film titles are not copied after 300 steps (.01 against .945 of answers).
-    """
-    from transformers import MistralConfig, MistralForCausalLM
-
-    config = MistralConfig(
-        vocab_size=len(tokenizer),
+    return MistralConfig(
+        vocab_size=vocab_size,
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
         num_hidden_layers=spec.num_layers,
@@ -69,12 +65,22 @@ def untrained(spec: TinyModel, tokenizer: Any, seed: int) -> nn.Module:
         max_position_embeddings=MAX_POSITIONS,
         sliding_window=None,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        **special,
         attention_dropout=0.0,
         dtype="float32",
     )
+
+
+def untrained(spec: TinyModel, tokenizer: Any, seed: int) -> nn.Module:
+    """Return a Mistral with random weights.
+
+    Matrices start at a standard deviation of 1/sqrt(fan_in): the library's 0.02 starts a model of this width so small
+    that the film titles are not copied after 300 steps (.01 against .945 of answers).
+    """
+    from transformers import MistralForCausalLM
+
+    special = {name: getattr(tokenizer, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    config = architecture(spec, len(tokenizer), **special)
     model: nn.Module = MistralForCausalLM(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

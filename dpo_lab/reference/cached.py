@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, PositiveFloat
@@ -34,6 +34,8 @@ class ReferenceDriftError(RunError):
 @component
 class CachedReference(Reference):
     """Per-token log-probabilities, computed once per token store and kept on disk."""
+
+    scores_live: ClassVar[bool] = False
 
     audit_rows: Annotated[int, Field(ge=0)] = 4
     """Random responses that are scored again whenever a kept pass is used."""

@@ -16,6 +16,7 @@ class NoReference(Reference):
     """No model is kept and none is scored; rewards and margins are then those of the policy alone."""
 
     compares: ClassVar[bool] = False
+    scores_live: ClassVar[bool] = False
 
     def scorer(
         self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str

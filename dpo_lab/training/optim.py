@@ -20,6 +20,8 @@ class Optim(Component, ABC):
     """An optimizer with its schedule: a warm-up, then a course down to `final`."""
 
     needs_bitsandbytes: ClassVar[bool] = False
+    bytes_per_weight: ClassVar[int] = 8
+    """Of its state: two numbers in float32."""
 
     lr: PositiveFloat = 5e-7
     """Peak learning rate."""
@@ -103,6 +105,8 @@ class RMSprop(Optim):
     >>> weight.data  # 10 x lr; the warm-up is there for it
     tensor([-0.1000])
     """
+
+    bytes_per_weight: ClassVar[int] = 4
 
     alpha: Share = 0.99
     """Decay of the running mean of squared gradients."""

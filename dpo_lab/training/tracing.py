@@ -1,0 +1,136 @@
+"""The memory of a forward and backward pass, followed without computing: the code of training runs on tensors without numbers."""
+
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from dpo_lab.layouts.base import Layout, ResponseBatch
+from dpo_lab.scoring.fitting import read_segments
+from dpo_lab.scoring.score import body_and_head, score
+from dpo_lab.tokens.store import TokenStore
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What passes over a micro-batch take beside weights and gradients, in bytes."""
+
+    activations: float
+    """What the body keeps for its backward pass."""
+    peak: float
+    """The most at any moment of both passes, the activations included: the head's logits and their gradients, products."""
+    scoring: float
+    """The most at any moment of a forward pass without gradients."""
+
+
+class Live(TorchDispatchMode):
+    """Counts the bytes of tensors that are alive, and their most; those that were there before are not counted."""
+
+    def __init__(self, there: list[torch.Tensor]) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._known: dict[int, Any] = {tensor.untyped_storage()._cdata: tensor for tensor in there}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = function(*args, **(kwargs or {}))
+        for tensor in tree_iter(made):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key not in self._known:
+            self._known[key] = weakref.ref(storage, lambda _: self._gone(key, size))
+            self.now += size
+            self.peak = max(self.peak, self.now)
+
+    def _gone(self, key: int, size: int) -> None:
+        self.now -= size
+        self._known.pop(key, None)
+
+
+def follow(
+    policy: nn.Module, layout: Layout, store: TokenStore, responses: list[int], *, device: str, half: bool, accumulates: bool, compares: bool
+) -> Pass:
+    """Return what passes over some responses take.
+
+    Args:
+        policy: an outline on the device `meta`; it is changed.
+        device: the kind of device that kernels are chosen for.
+        half: whether products are computed in bf16.
+        accumulates: whether a step has several micro-batches, so that gradients are there when one begins.
+        compares: whether a reference is scored between the policy's forward and backward pass.
+    """
+    batch = layout.rows(store, responses)
+    read_segments(policy, layout)
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        filled(policy, device)
+        rows = without_numbers(batch, mode, device)
+        there = [*policy.parameters(), *policy.buffers()]
+        if accumulates:
+            for weight in policy.parameters():
+                weight.grad = torch.empty_like(weight) if weight.requires_grad else None
+            there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
+        kept = list[int]()
+        with Live(there) as live, torch.autocast(device, torch.bfloat16, enabled=half):
+            hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
+            scored = score(policy, rows).per_token
+            if compares:
+                with torch.no_grad():
+                    score(policy, rows)
+            scored.sum().backward()  # type: ignore[no-untyped-call]
+            del scored
+            peak, live.peak = live.peak, live.now
+            floor = live.now
+            with torch.no_grad():
+                score(policy, rows)
+            hook.remove()
+        return Pass(kept[0], peak, live.peak - floor)
+
+
+def filled(model: nn.Module, device: str) -> None:
+    """Exchange the weights and buffers of an outline for tensors of the mode's kind; shared ones stay shared."""
+    known: dict[int, Any] = {}
+    for module in model.modules():
+        for tensors, make in ((module._parameters, parameter), (module._buffers, lambda made, _: made)):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    made = known.setdefault(id(tensor), None)
+                    if made is None:
+                        made = make(torch.empty(tensor.shape, dtype=tensor.dtype, device=device), tensor)
+                        known[id(tensor)] = made
+                    tensors[name] = made
+
+
+def parameter(made: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
+    """Return a tensor as a parameter that is trained if another one is."""
+    return nn.Parameter(made, requires_grad=like.requires_grad)
+
+
+def without_numbers(batch: ResponseBatch, mode: FakeTensorMode, device: str) -> ResponseBatch:
+    """Return a batch on a device that need not be there."""
+    def moved(part: Any) -> Any:
+        return mode.from_tensor(part).to(device) if isinstance(part, torch.Tensor) else part
+
+    inputs = {name: moved(part) for name, part in batch.inputs.items()}
+    return ResponseBatch(inputs, moved(batch.predictors), moved(batch.targets), batch.counts, batch.responses)
+
+
+def extrapolated(trace: Callable[[int], Pass], layers: int) -> Pass:
+    """Return what a model of so many equal layers takes, from two smaller ones: every figure is a line in the layers."""
+    low, high = (1, 2) if layers > 2 else (layers, layers)
+    if layers <= 2:
+        return trace(layers)
+    first, second = trace(low), trace(high)
+
+    def line(one: float, two: float) -> float:
+        return one + (two - one) * (layers - low)
+
+    return Pass(*(line(getattr(first, name), getattr(second, name)) for name in ("activations", "peak", "scoring")))
