@@ -91,7 +91,7 @@ def completed_tokenizer(path: str, revision: str | None = None) -> tuple[Any, tu
 
     if (Path(path) / ADAPTER_CONFIG).exists() and not (Path(path) / "tokenizer_config.json").exists():
         return completed_tokenizer(base_of(path), revision)
-    with _plain_errors(path):
+    with plain_errors(path):
         tokenizer = AutoTokenizer.from_pretrained(str(fetched(path, revision, small=True)), trust_remote_code=False)
     return tokenizer, completed(tokenizer, path)
 
@@ -117,7 +117,7 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     tokenizer = load_tokenizer(path, revision)
     quantised = storage.quant.config(storage.dtype)
     files = str(fetched(path, revision))
-    with _plain_errors(path):
+    with plain_errors(path):
         config = without_dropout(AutoConfig.from_pretrained(files, trust_remote_code=False))
         library: Any = AutoModelForCausalLM  # its types do not know output_loading_info
         model, found = library.from_pretrained(
@@ -196,7 +196,7 @@ def base_of(path: str) -> str:
 
 
 @contextmanager
-def _plain_errors(path: str) -> Iterator[None]:
+def plain_errors(path: str) -> Iterator[None]:
     """Turn the library's errors about files and connections into one message."""
     try:
         yield

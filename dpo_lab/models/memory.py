@@ -1,12 +1,14 @@
 """What a model's weights take in memory, from its configuration alone: nothing is loaded."""
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dpo_lab.models.load import Storage, _plain_errors, without_dropout
+from dpo_lab.models.hub import fetched
+from dpo_lab.models.load import Storage, base_of, plain_errors, without_dropout
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import architecture
 
@@ -39,17 +41,13 @@ def architecture_of(spec: ModelSpec) -> Any:
     assert isinstance(spec, PretrainedModel)
     from transformers import AutoConfig
 
-    from dpo_lab.models.load import base_of
-
-    with _plain_errors(spec.path):
-        config = AutoConfig.from_pretrained(base_of(spec.path), revision=spec.revision, trust_remote_code=False)
+    with plain_errors(spec.path):
+        config = AutoConfig.from_pretrained(str(fetched(base_of(spec.path), spec.revision, small=True)), trust_remote_code=False)
     return without_dropout(config)
 
 
 def with_layers(config: Any, layers: int) -> Any:
     """Return a configuration of so many layers."""
-    import copy
-
     made = copy.deepcopy(config)
     made.num_hidden_layers = layers
     if getattr(made, "layer_types", None):
@@ -92,7 +90,7 @@ class Unpacked(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Return the outputs."""
-        outputs: Tensor = UnpackedProduct.apply(input, self.weight)  # type: ignore[no-untyped-call]
+        outputs: Tensor = UnpackedProduct.apply(input, self.weight)
         return outputs if self.bias is None else outputs + self.bias
 
 

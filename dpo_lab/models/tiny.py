@@ -50,7 +50,7 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> Any:
     )
 
 
-def architecture(spec: TinyModel, vocab_size: int, **special: int) -> Any:
+def architecture(spec: TinyModel, vocab_size: int, **special: Any) -> Any:
     """Return the configuration of the tiny model with a vocabulary and the ids of its special tokens."""
     from transformers import MistralConfig
 

@@ -20,6 +20,7 @@ from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready
 from dpo_lab.seeding import derive
+from dpo_lab.stages.fits import check_fits
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
@@ -131,6 +132,7 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
 def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
     settings = train.trainer
     device = settings.device()
+    check_fits(train, store)
     made = _prepared(train, this, store, Group(0, settings.devices))
     module, total_steps = made.module, made.total_steps
     compared = _same(train, this) and train.reference.compares
@@ -173,6 +175,12 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         "seconds/reference": made.reference_seconds,
         "seconds/dpo": figures.seconds,
     }
+
+
+def step_0_gap(train: "Train", this: Round, store: TokenStore) -> float:
+    """Return the largest gap in nats between policy and reference before the first step of a round; nothing is trained."""
+    made = _prepared(train, this, store, Group(0, 1))
+    return check_step_0(made.module, made.batches.first_step(), train.reference, train.precision, train.trainer.device())
 
 
 def _beside(train: "Train", this: Round, store: TokenStore, directory: Path, group: Group, meet: Meet) -> None:

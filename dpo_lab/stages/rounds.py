@@ -25,6 +25,7 @@ from dpo_lab.stages import run_record
 from dpo_lab.stages.base_model import base_model, storage_of
 from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
+from dpo_lab.stages.fits import check_fits
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
 from dpo_lab.stages.real_model import named, slow_note, tokenizer_notes
 from dpo_lab.stages.train import Screen
@@ -69,6 +70,7 @@ class Progress:
 
 def run_rounds(train: "Train", given: list[GivenPairs] | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
     """Run all rounds; write the run's files into its directory; return the summary."""
+    check_fits(train, None)
     about = run_record.begin(train, run)
     with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
         state = opened(train, given, screen, recorder)

@@ -33,7 +33,7 @@ class Live(TorchDispatchMode):
     """Counts the bytes of tensors that are alive, and their most; those that were there before are not counted."""
 
     def __init__(self, there: list[torch.Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.now = self.peak = 0
         self._known: dict[int, Any] = {tensor.untyped_storage()._cdata: tensor for tensor in there}
 
@@ -57,7 +57,15 @@ class Live(TorchDispatchMode):
 
 
 def follow(
-    policy: nn.Module, layout: Layout, store: TokenStore, responses: list[int], *, device: str, half: bool, accumulates: bool, compares: bool
+    policy: nn.Module,
+    layout: Layout,
+    store: TokenStore,
+    responses: list[int],
+    *,
+    device: str,
+    half: bool,
+    accumulates: bool,
+    compares: bool,
 ) -> Pass:
     """Return what passes over some responses take.
 
@@ -85,7 +93,7 @@ def follow(
             if compares:
                 with torch.no_grad():
                     score(policy, rows)
-            scored.sum().backward()  # type: ignore[no-untyped-call]
+            scored.sum().backward()
             del scored
             peak, live.peak = live.peak, live.now
             floor = live.now
@@ -116,6 +124,7 @@ def parameter(made: torch.Tensor, like: torch.Tensor) -> nn.Parameter:
 
 def without_numbers(batch: ResponseBatch, mode: FakeTensorMode, device: str) -> ResponseBatch:
     """Return a batch on a device that need not be there."""
+
     def moved(part: Any) -> Any:
         return mode.from_tensor(part).to(device) if isinstance(part, torch.Tensor) else part
 

@@ -1,9 +1,8 @@
 """One training in a process of its own, and by how much its memory grows from just before the load. Run as `python -m`."""
 
-import argparse
 import json
+import multiprocessing
 import random
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dpo_lab.data.load import load_pairs
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.prefix import PrefixLayout
@@ -28,9 +28,9 @@ from dpo_lab.training.optim import AdamW
 from dpo_lab.training.optim_8bit import AdamW8bit
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
-from scripts.bench.task import LENGTHS, MARK
+from scripts.bench.task import LENGTHS
 
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "57M": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 2}
     | {"intermediate_size": 1536, "vocab_size": 32000, "tie_word_embeddings": False},
     "135M": {"hidden_size": 576, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3}
@@ -38,6 +38,7 @@ MODELS = {
 }
 """Two random models: the Mistral of bench_train.py, and the shape of SmolLM2-135M."""
 WAYS = ("full", "lora", "4bit", "8bit", "adamw_8bit", "frozen", "adapter_off")
+BUDGET, STEPS, PAIRS = 1024, 2, 64
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
 
 
@@ -67,7 +68,8 @@ def make_pairs(path: Path, size: int, count: int) -> None:
     def words(number: int) -> str:
         return " ".join(f"w{draw.randrange(3, size)}" for _ in range(number))
 
-    rows = [dict(zip(("prompt", "chosen", "rejected"), map(words, LENGTHS[at % len(LENGTHS)]), strict=True)) for at in range(count)]
+    names = ("prompt", "chosen", "rejected")
+    rows = [dict(zip(names, map(words, LENGTHS[at % len(LENGTHS)]), strict=True)) for at in range(count)]
     path.write_text("\n".join(map(json.dumps, rows)))
 
 
@@ -121,3 +123,49 @@ def growth_from_load() -> Iterator[dict[str, int]]:
     finally:
         ModelOnDisk.load = load  # type: ignore[method-assign]
         found["peak"] = memory("VmHWM") - found["before"]
+
+
+def load_libraries() -> None:
+    """Import what a training imports on its way: its code is no part of a plan."""
+    import bitsandbytes  # noqa: F401
+    import lightning  # noqa: F401
+    import peft  # noqa: F401
+
+    import dpo_lab.layouts.attention
+    import dpo_lab.models.lora_linear
+    import dpo_lab.stages.rounds  # noqa: F401
+
+
+def main() -> None:
+    """Train in the way that the command line says, and print what was planned and what memory grew by, in bytes."""
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--model", choices=MODELS, default="57M")
+    arguments.add_argument("--way", choices=WAYS, default="full")
+    arguments.add_argument("--budget", type=int, default=BUDGET)
+    arguments.add_argument("--pairs", type=int, default=PAIRS)
+    arguments.add_argument("--threads", type=int, default=1)
+    given = arguments.parse_args()
+    torch.set_num_threads(given.threads)
+    load_libraries()
+    from dpo_lab.models.load import load_tokenizer
+    from dpo_lab.stages.memory_plan import memory_plan
+    from dpo_lab.tokens.build import tokenise_pairs
+
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        made = multiprocessing.get_context("spawn").Process(target=make_model, args=(directory, given.model))
+        made.start()  # elsewhere: what making a model leaves in the heap would hide a part of the growth
+        made.join()
+        make_pairs(directory / "pairs.jsonl", MODELS[given.model]["vocab_size"], given.pairs)
+        train = training(directory, directory / "pairs.jsonl", given.way, given.budget, STEPS)
+        with growth_from_load() as found:
+            train.run()
+        pairs, tokenizer = load_pairs(directory / "pairs.jsonl", max_dropped=0.0)[0], load_tokenizer(str(directory))
+        store = tokenise_pairs(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
+        plan = memory_plan(train, store)
+    result = {"model": given.model, "way": given.way, "planned": plan.peak, "measured": found["peak"], "rows": plan.rows}
+    print(MARK + json.dumps(result), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""The stage `doctor`: what a training will need, before it runs."""
+
+import shutil
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dpo_lab.components import RunError, component, refuse_missing
+from dpo_lab.data.base import Given, GivenPairs
+from dpo_lab.progress import console
+from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.stages.train import Train, refuse_unlabelled
+
+if TYPE_CHECKING:
+    from dpo_lab.models.load import ModelOnDisk
+    from dpo_lab.stages.memory_plan import MemoryPlan
+    from dpo_lab.tokens.store import TokenStore
+
+GB = 1e9
+TESTED = 8  # pairs of the self-test
+
+
+@component
+class Doctor(Train):
+    """Look at a training without running it: reference, memory, disk, lengths, the step-0 self-test, time."""
+
+    def run(self) -> dict[str, Any]:
+        """Print what the training will need; return its figures.
+
+        Raises:
+            ConfigError: if parts are missing or do not go together.
+            RunError: if it does not fit, with the smallest change that makes it fit.
+        """
+        refuse_missing(self)
+        refuse_illegal(self)
+        from dpo_lab.stages import fits
+        from dpo_lab.stages.memory_plan import memory_plan
+
+        given = self.data.load(self.iteration.rounds)[0] if isinstance(self.data, Given) else None
+        if given:
+            refuse_unlabelled(self.loss, given.train, self.data.label)
+        fits.check_fits(self, None)  # before a large model's tokenizer and data are worked on
+        base, store = self._store(given)
+        device = self.trainer.device()
+        plan, has = memory_plan(self, store), fits.available(device)
+        say(f"reference  {type(self.reference).__name__}: {cost_of_reference(self, plan, store)}")
+        say(*memory_lines(plan, has, device.type), *length_lines(store, self.data.max_length, known=given is not None))
+        disk, free = disk_of(self, plan, store), free_disk(self.outputs)
+        say(f"disk       about {sum(disk.values()) / GB:.2f} GB of {free / GB:.1f} GB free: " + parts_text(disk))
+        hours = fits.hours_of_1000_pairs(self, store, plan)
+        say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
+        takes = sum(disk.values())
+        if plan.needed > has:
+            change = fits.smallest_change(self, store, has)
+            raise RunError(f"does not fit: {plan.needed / GB:.2f} GB of memory, {has / GB:.2f} GB available. Use {change}.")
+        if takes > free:
+            raise RunError(f"does not fit: {takes / GB:.2f} GB of disk, {free / GB:.2f} GB free. Use paths.outputs=DIR.")
+        gap = self._step_0(given, base) if given and base else None
+        agree = (
+            "made in the run: the pairs are not there yet" if gap is None else f"policy and reference agree within {gap:.2g} nats"
+        )
+        say(f"step 0     {agree}")
+        say("fits")
+        figures = {"memory/peak": plan.peak, "memory/available": has, "disk/needed": takes, "hours": hours}
+        return {**figures, "step_0_gap": gap}
+
+    def training(self) -> Train:
+        """Return the training that is looked at."""
+        return Train(**{field.name: getattr(self, field.name) for field in fields(Train)})
+
+    def _store(self, given: GivenPairs | None) -> "tuple[ModelOnDisk | None, TokenStore]":
+        """Return the model and the token store of the first round; of pairs to be made, one with rows as long as they may be."""
+        from dpo_lab.stages.base_model import base_model, storage_of
+        from dpo_lab.stages.dpo_round import token_store
+
+        if given is None:
+            return None, longest_rows(self.data.max_length, self.trainer.batch_size)
+        storage = storage_of(self.model, self.precision, self.trainer.device())
+        base, _ = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage)
+        name = f"{self.model.label}-{self.data.label}-round1"
+        store, made = token_store(given.train, self.data, base, root=self.outputs, name=name, force=False)
+        say(*(f"data       {note}" for note in (*given.notes, *made.facts["notes"])))
+        return base, store
+
+    def _step_0(self, given: GivenPairs, base: "ModelOnDisk") -> float:
+        """Return by how many nats policy and reference differ on a few pairs before the first step."""
+        from dpo_lab.stages.dpo_round import Round, step_0_gap, token_store
+
+        with tempfile.TemporaryDirectory() as directory:
+            train = replace(self.training(), outputs=Path(directory))
+            some = given.train[:TESTED]
+            store, _ = token_store(some, self.data, base, root=train.outputs, name="doctor", force=False)
+            return step_0_gap(train, Round(1, "doctor", base, base, base), store)
+
+
+def say(*lines: str) -> None:
+    """Print lines."""
+    for line in lines:
+        console.print(line, markup=False)
+
+
+def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore") -> str:
+    """Return what the reference costs."""
+    if not train.reference.compares:
+        return "none is kept, none is scored"
+    if not train.reference.scores_live:
+        return (
+            f"one pass over {store.num_responses} responses before training, {4 * len(store.response_ids) / 1e6:.1f} MB on disk"
+        )
+    second = f"a second model of {plan.reference / GB:.2f} GB" if plan.reference else "no second model"
+    return f"{second}, one forward more for every micro-batch"
+
+
+def memory_lines(plan: "MemoryPlan", has: float, device: str) -> list[str]:
+    """Return the table of the memory plan."""
+    rows = [f"  {name:20} {value / GB:8.3f} GB" for name, value in plan.rows.items() if value]
+    peaks = ", ".join(f"{name} {value / GB:.2f}" for name, value in plan.parts.items())
+    return [
+        f"memory     {plan.held.parameters / 1e6:.1f} M weights, {plan.held.trained / 1e6:.2f} M trained",
+        *rows,
+        f"  estimated peak {plan.peak / GB:.2f} GB ({peaks}); {device} has {has / GB:.2f} GB",
+    ]
+
+
+def length_lines(store: "TokenStore", max_length: int, *, known: bool) -> list[str]:
+    """Return statistics of lengths and of what truncation does."""
+    if not known:
+        return [f"lengths    not known before answers are drawn; rows of data.max_length={max_length} tokens are planned for"]
+    rows = store.row_lengths[np.unique(store.pairs)]
+    named = (("prompts", store.prompt_lengths), ("responses", store.response_lengths), ("rows", rows))
+
+    def line(name: str, lengths: Any) -> str:
+        p50, p95 = np.percentile(lengths, (50, 95))
+        return f"{name} {p50:.0f}/{p95:.0f}/{lengths.max()}"
+
+    full = float((rows >= max_length).mean())
+    statistics = ", ".join(line(*each) for each in named)
+    return [f"lengths    tokens p50/p95/max: {statistics}; {full:.1%} of {len(rows)} rows fill or were cut to {max_length}"]
+
+
+def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore") -> dict[str, float]:
+    """Return the bytes that a run writes, by what."""
+    trained, rounds = plan.held.trained, train.iteration.rounds
+    kept = max((getattr(each, "keep", 0) for each in train.callbacks.values()), default=0)
+    ids = len(store.prompt_ids) + len(store.response_ids)
+    return {
+        "policies": 4.0 * trained * rounds,
+        "checkpoints": (kept + 1.0) * trained * (4 + train.optim.bytes_per_weight)
+        if kept
+        else 0.0,  # one more while it is written
+        "reference": 8.0 * len(store.response_ids) * rounds
+        if train.reference.compares and not train.reference.scores_live
+        else 0.0,
+        "tokens": 4.0 * ids * rounds,
+    }
+
+
+def parts_text(parts: dict[str, float]) -> str:
+    """Return named bytes as one line."""
+    return ", ".join(f"{name} {value / GB:.3f}" for name, value in parts.items())
+
+
+def free_disk(directory: Path) -> float:
+    """Return the bytes free where a directory is or will be."""
+    place = directory.absolute()
+    while not place.exists():
+        place = place.parent
+    return float(shutil.disk_usage(place).free)
+
+
+def longest_rows(max_length: int, pairs: int) -> "TokenStore":
+    """Return a store of pairs with rows of so many tokens, a third of them the prompt's."""
+    from dpo_lab.tokens.store import StoreBuilder
+
+    builder = StoreBuilder()
+    prompt = max(1, max_length // 3)
+    for number in range(pairs):
+        sides = [builder.add_response([number] * prompt, [side] * (max_length - prompt)) for side in (0, 1)]
+        builder.add_pair(*sides)
+    return builder.build()

@@ -1,0 +1,9 @@
+"""python scripts/doctor.py: the stage `doctor`; works without installing."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from dpo_lab.cli import run_stage
+
+sys.exit(run_stage("doctor", sys.argv[1:]))
