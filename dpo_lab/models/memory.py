@@ -90,7 +90,7 @@ class Unpacked(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         """Return the outputs."""
-        outputs: Tensor = UnpackedProduct.apply(input, self.weight)
+        outputs: Tensor = UnpackedProduct.apply(input, self.weight)  # type: ignore[no-untyped-call]
         return outputs if self.bias is None else outputs + self.bias
 
 
@@ -104,6 +104,6 @@ class UnpackedProduct(torch.autograd.Function):
         return inputs @ weight.to(inputs.dtype, copy=True).t()
 
     @staticmethod
-    def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, by_outputs: Tensor) -> tuple[Tensor, None]:
         """Return the gradient of the inputs."""
         return by_outputs @ ctx.weight.to(by_outputs.dtype, copy=True), None

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.memory import architecture_of
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, without_bitsandbytes
-from dpo_lab.models.spec import PretrainedModel
+from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.progress import console
 from dpo_lab.stages.memory_plan import MemoryPlan, memory_plan
 from dpo_lab.tokens.store import TokenStore
@@ -64,6 +64,7 @@ def host_memory(meminfo: Path, group: Path) -> float:
 def changes(train: "Train") -> Iterator[tuple[str, "Train"]]:
     """Yield what could be changed, the smallest change first: as it is written on the command line, and the changed training."""
     settings, model = train.trainer, train.model
+    assert isinstance(model, PretrainedModel | TinyModel)
     budget = settings.token_budget // 2
     while budget >= 256:
         yield f"recipe.token_budget={budget}", replace(train, trainer=replace(settings, token_budget=budget))
@@ -75,7 +76,7 @@ def changes(train: "Train") -> Iterator[tuple[str, "Train"]]:
     if without_bitsandbytes():
         return
     if type(train.optim) is AdamW:
-        own = {name: getattr(train.optim, name) for name in AdamW.__dataclass_fields__}  # type: ignore[attr-defined]
+        own = {each.name: getattr(train.optim, each.name) for each in fields(AdamW)}
         yield "optim=adamw_8bit", replace(train, optim=AdamW8bit(**own))
     for name, quant in (("8bit", EightBit()), ("4bit", FourBit())):
         if isinstance(model, PretrainedModel) and (isinstance(model.quant, NoQuant) or model.quant.bits > quant.bits):
@@ -165,4 +166,4 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 1024) -> flo
         began = time.perf_counter()
         float((left @ left)[0, 0])  # waits for the device
         seconds.append(time.perf_counter() - began)
-    return 2 * size**3 / min(seconds[1:])
+    return float(2 * size**3 / min(seconds[1:]))

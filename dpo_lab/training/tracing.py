@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -133,13 +133,12 @@ def without_numbers(batch: ResponseBatch, mode: FakeTensorMode, device: str) -> 
 
 
 def extrapolated(trace: Callable[[int], Pass], layers: int) -> Pass:
-    """Return what a model of so many equal layers takes, from two smaller ones: every figure is a line in the layers."""
-    low, high = (1, 2) if layers > 2 else (layers, layers)
-    if layers <= 2:
+    """Return what a model of so many equal layers takes: from the second layer on, every figure is a line in the layers."""
+    if layers <= 3:
         return trace(layers)
-    first, second = trace(low), trace(high)
+    second, third = trace(2), trace(3)
 
-    def line(one: float, two: float) -> float:
-        return one + (two - one) * (layers - low)
+    def line(two: float, three: float) -> float:
+        return two + (three - two) * (layers - 2)
 
-    return Pass(*(line(getattr(first, name), getattr(second, name)) for name in ("activations", "peak", "scoring")))
+    return Pass(*(line(getattr(second, each.name), getattr(third, each.name)) for each in fields(Pass)))

@@ -1,8 +1,10 @@
 """One training in a process of its own, and by how much its memory grows from just before the load. Run as `python -m`."""
 
+import argparse
 import json
 import multiprocessing
 import random
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ from dpo_lab.training.optim import AdamW
 from dpo_lab.training.optim_8bit import AdamW8bit
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
-from scripts.bench.task import LENGTHS
+from scripts.bench.task import LENGTHS, MARK
 
 MODELS: dict[str, dict[str, Any]] = {
     "57M": {"hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 2}

@@ -1,0 +1,164 @@
+"""What a training needs is followed, compared with what there is, and refused with the smallest change that makes it fit."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.components import ConfigError
+from dpo_lab.data.load import load_pairs
+from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.load import Storage, load_tokenizer
+from dpo_lab.models.memory import NF4_CONSTANTS, held, outline
+from dpo_lab.models.quant import FourBit
+from dpo_lab.models.spec import PretrainedModel
+from dpo_lab.scoring.score import body_and_head, score
+from dpo_lab.stages import fits
+from dpo_lab.stages.doctor import longest_rows
+from dpo_lab.stages.memory_plan import memory_plan
+from dpo_lab.stages.train import Train
+from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.tracing import Live, extrapolated, follow
+from scripts.bench import memory
+from scripts.bench_memory import measured
+
+SIZES: dict[str, Any] = {
+    "hidden_size": 16,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "intermediate_size": 32,
+    "vocab_size": 64,
+    "tie_word_embeddings": False,
+}
+LAYER = 2 * 16 * 16 + 2 * 16 * 8 + 3 * 16 * 32  # query and output, key and value, gate, up and down
+PARAMETERS = 2 * 64 * 16 + 3 * (LAYER + 2 * 16) + 16  # both ends, layers with two norms, the last norm
+SPEC = PretrainedModel(path="x", licence="none")
+
+
+def config(**more: Any) -> Any:
+    from transformers import LlamaConfig
+
+    return LlamaConfig(**{**SIZES, **more}, dtype="float32")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Train, TokenStore]:
+    """Return a full training of a small random model with the token store of its pairs."""
+    monkeypatch.setitem(memory.MODELS, "small", {**SIZES, "hidden_size": 64, "intermediate_size": 128, "vocab_size": 640})
+    memory.make_model(tmp_path / "model", "small")
+    memory.make_pairs(tmp_path / "pairs.jsonl", 640, 16)
+    train = memory.training(tmp_path / "model", tmp_path / "pairs.jsonl", "full", 1024, 1)
+    pairs, _ = load_pairs(tmp_path / "pairs.jsonl", max_dropped=0.0)
+    tokenizer = load_tokenizer(str(tmp_path / "model"))
+    return train, tokenise_pairs(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
+
+
+def test_weights_are_counted_from_the_configuration_alone() -> None:
+    found = held(config(), outline(config(), SPEC, Storage()), Storage())
+    assert (found.parameters, found.trained, found.weights) == (PARAMETERS, PARAMETERS, 4 * PARAMETERS)
+
+
+def test_the_layers_of_a_4_bit_base_take_half_a_byte_and_their_constants() -> None:
+    spec, storage = replace(SPEC, adapter=LoRA(rank=2), quant=FourBit()), Storage(FourBit())
+    found = held(config(), outline(config(), spec, storage), storage)
+    lora = 3 * 2 * (2 * (16 + 16) + 2 * (16 + 8) + 3 * (16 + 32))
+    rest = PARAMETERS - 3 * LAYER
+    assert found.trained == lora
+    assert found.parameters == PARAMETERS
+    assert found.weights == int(3 * LAYER * (4 + NF4_CONSTANTS[True]) / 8 + 4 * (rest + lora))
+
+
+@pytest.mark.parametrize("adapter", [None, LoRA(rank=2)])
+def test_passes_without_numbers_take_what_real_ones_take(adapter: LoRA | None) -> None:
+    from transformers import LlamaForCausalLM
+
+    from dpo_lab.scoring.fitting import read_segments
+
+    spec = replace(SPEC, adapter=adapter) if adapter else SPEC
+    store, layout = longest_rows(30, 4), PrefixLayout()
+    responses = list(range(8))
+    traced = follow(
+        outline(config(), spec, Storage()), layout, store, responses, device="cpu", half=False, accumulates=False, compares=False
+    )
+    model = spec.adapter.attach(LlamaForCausalLM(config()).train(), 0)
+    read_segments(model, layout)
+    rows, kept = layout.rows(store, responses), list[int]()
+    with Live([*model.parameters(), *model.buffers()]) as live:
+        body_and_head(model)[0].register_forward_hook(lambda *_: kept.append(live.now))
+        scored = score(model, rows).per_token
+        scored.sum().backward()
+    assert (traced.activations, traced.peak) == (kept[0], live.peak)
+
+
+def test_layers_are_a_line(run: tuple[Train, TokenStore]) -> None:
+    _, store = run
+
+    def trace(layers: int) -> Any:
+        made = outline(config(num_hidden_layers=layers), SPEC, Storage())
+        return follow(made, PrefixLayout(), store, [0, 1, 2, 3], device="cpu", half=False, accumulates=True, compares=False)
+
+    assert extrapolated(trace, 5) == trace(5)
+
+
+def test_nothing_is_said_where_a_training_fits(run: tuple[Train, TokenStore], capsys: pytest.CaptureFixture[str]) -> None:
+    fits.check_fits(run[0], None)
+    fits.check_fits(*run)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_training_that_does_not_fit_is_refused_with_a_change_that_does(
+    run: tuple[Train, TokenStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, store = run
+    smaller = replace(train, trainer=replace(train.trainer, token_budget=512))
+    least = memory_plan(smaller, store).needed
+    assert least < memory_plan(train, store).needed / fits.CLEARLY
+    monkeypatch.setattr(fits, "available", lambda device: least)
+    with pytest.raises(ConfigError, match=r"Use recipe.token_budget=512; `dpo-lab doctor` shows the plan."):
+        fits.check_fits(train, store)
+    monkeypatch.setattr(fits, "available", lambda device: memory_plan(train, store).needed / fits.CLEARLY + 1)
+    fits.check_fits(train, store)  # within what plans may be off
+
+
+def test_where_no_change_suffices_a_smaller_model_is_named(run: tuple[Train, TokenStore]) -> None:
+    assert fits.smallest_change(run[0], None, 0.0) == "model=smollm2_135m"
+
+
+def test_a_large_model_without_a_gpu_works_and_the_hours_are_said(
+    run: tuple[Train, TokenStore], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train, store = run
+    monkeypatch.setattr(fits, "LARGE", 1)
+    monkeypatch.setattr(fits, "gemm_rate", lambda device, dtype: 1e6)
+    fits.check_fits(train, store)
+    tokens = train.layout.num_tokens(store, list(range(store.num_responses))) / 16
+    weights = memory_plan(train, None).held.parameters
+    hours = 2 * 4 * weights * tokens * 1000 / 0.8e6 / 3600  # forward, two gradients, the reference's forward
+    assert f"works, about {hours:.1f} hours per 1000 pairs" in capsys.readouterr().out
+
+
+def test_the_limit_of_a_control_group_counts_without_pages_of_files(tmp_path: Path) -> None:
+    meminfo, group = tmp_path / "meminfo", tmp_path / "group"
+    group.mkdir()
+    meminfo.write_text("MemTotal: 9000 kB\nMemAvailable: 4000 kB\n")
+    assert fits.host_memory(meminfo, group) == 4000 * 1024
+    for name, text in (
+        ("memory.max", "3000000"),
+        ("memory.current", "1000000"),
+        ("memory.stat", "anon 5\ninactive_file 200000\n"),
+    ):
+        (group / name).write_text(text)
+    assert fits.host_memory(meminfo, group) == 2_200_000
+    (group / "memory.max").write_text("max\n")
+    assert fits.host_memory(meminfo, group) == 4000 * 1024
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["full", "lora", "4bit"])
+def test_the_peak_is_within_15_percent_of_what_a_process_takes(way: str) -> None:
+    found = measured("57M", way, "--pairs", "32")
+    assert found["planned"] == pytest.approx(found["measured"], rel=0.15)
