@@ -141,7 +141,8 @@ def crude(train: "Train", store: TokenStore) -> float:
     config = architecture_of(train.model)
     tokens = max(train.trainer.token_budget, 2 * int(store.row_lengths.max()))
     width = 30 * config.hidden_size + 10 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
-    return 2 * 4.0 * (tokens * config.num_hidden_layers * width + 2**27 + 4 * config.vocab_size * config.hidden_size)
+    numbers = tokens * config.num_hidden_layers * width + 2**27 + 4 * config.vocab_size * config.hidden_size
+    return float(2 * 4 * numbers)
 
 
 def hours_of_1000_pairs(train: "Train", store: TokenStore, plan: MemoryPlan) -> float:
