@@ -100,7 +100,9 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
 # command: the whole message after "error: "
 LOSSES = ", ".join(options("loss"))
 MESSAGES = {
-    "trian": "'trian' is no stage. Did you mean 'train'? Valid: doctor, export, pretrain, train. Example: dpo-lab train model=tiny",
+    "trian": (
+        "'trian' is no stage. Did you mean 'train'? Valid: doctor, export, pretrain, train. Example: dpo-lab train model=tiny"
+    ),
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films.",
     "train --experiment=snorkel_mistral": (
         "--experiment=snorkel_mistral: settings have no dashes. Write experiment=snorkel_mistral."
