@@ -27,7 +27,7 @@ from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.fits import check_fits
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
-from dpo_lab.stages.real_model import named, slow_note, tokenizer_notes
+from dpo_lab.stages.real_model import named, tokenizer_notes
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.loggers import RunIdentity
@@ -136,8 +136,6 @@ def play_rounds(state: Progress) -> None:
                 f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
             )
         state.lengths = state.lengths or run_record.lengths_of(store)
-        if number == 1 and (note := slow_note(train, store)):
-            state.screen.say(f"  {note}")
         policy = trained(state, this, store)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]

@@ -10,16 +10,13 @@ import pytest
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.data.sources import FilePairs
-from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.quant import FourBit
 from dpo_lab.models.spec import PretrainedModel
-from dpo_lab.reference.none import NoReference
-from dpo_lab.stages import real_model
-from dpo_lab.stages.real_model import cpu_hours, parameters_of, slow_note
+from dpo_lab.stages.real_model import parameters_of
 from dpo_lab.stages.train import Train
-from dpo_lab.tokens.store import TokenStore
 from tests.models.directories import model_directory
-from tests.small_stage import given, pairs_file, stage
+from tests.small_stage import given, pairs_file
 
 
 def run_of(tmp_path: Path, name: str, **fields: Any) -> Train:
@@ -67,24 +64,3 @@ def test_the_size_of_a_directory_is_counted_and_that_of_a_hub_model_stated(tmp_p
     assert parameters_of(model) == 26144
     assert parameters_of(PretrainedModel(path="owner/name", licence="none", parameters=7)) == 7
     assert parameters_of(PretrainedModel(path="owner/name", licence="none")) is None
-
-
-def test_hours_are_operations_over_the_share_of_the_rate_that_is_reached() -> None:
-    # 2 * 1e9 weights * 3.6e6 tokens * 3 passes = 2.16e16 operations; 0.6 * 1e10 per second: 3.6e6 seconds
-    assert cpu_hours(1_000_000_000, 3_600_000, 3, flops=1e10) == pytest.approx(1000.0)
-
-
-def test_a_large_model_without_a_gpu_is_said_to_take_hours(
-    tmp_path: Path, store: TokenStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(real_model, "matrix_rate", lambda: 1e9)
-    large = PretrainedModel(path="owner/name", licence="none", parameters=7_000_000_000, adapter=LoRA())
-    run = stage(tmp_path, model=large)
-    tokens = run.layout.num_tokens(store, range(store.num_responses)) / store.num_pairs
-    hours = round(cpu_hours(7_000_000_000, 1000 * tokens, 3, flops=1e9))
-    said = slow_note(run, store)
-    assert said == f"7.0 B weights and no GPU: works, about {hours} hours per 1000 pairs here; try model=smollm2_135m"
-    in_full = slow_note(replace(run, model=replace(large, adapter=NoAdapter()), reference=NoReference()), store)
-    assert in_full == said  # one pass more over the weights, one less for the reference
-    assert slow_note(replace(run, model=replace(large, parameters=999_999_999)), store) == ""
-    assert slow_note(stage(tmp_path), store) == ""
