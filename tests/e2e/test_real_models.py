@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from tests.models.directories import model_directory
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = ["quant=4bit", "trainer.batch_size=2", "trainer.token_budget=1024", "optim.lr=1e-2"]
+SMALL = ["precision=fp32", "quant=4bit", "trainer.batch_size=2", "trainer.token_budget=1024", "optim.lr=1e-2"]
 pytestmark = pytest.mark.slow
 
 
