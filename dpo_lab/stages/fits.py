@@ -109,7 +109,7 @@ def refusal(train: "Train", store: TokenStore | None, plan: MemoryPlan, has: flo
 
 
 def check_fits(train: "Train", store: TokenStore | None) -> None:
-    """Say nothing if a training fits, one line if it will take hours without a GPU.
+    """Say nothing if a training fits; one line if it will take hours without a GPU, or if nobody knows whether it fits.
 
     Args:
         store: the pairs; None before they are known: then weights, gradients and optimizer alone are counted.
@@ -125,7 +125,12 @@ def check_fits(train: "Train", store: TokenStore | None) -> None:
             plan = memory_plan(train, store)
     except ConfigError:
         raise
-    except Exception:  # an architecture that cannot be followed: nothing is refused
+    except Exception as error:  # an architecture that cannot be followed: nothing is refused
+        if store:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+            console.print(
+                f"  memory is not estimated: this model cannot be followed without its weights ({reason})", markup=False
+            )
         return
     if message := refusal(train, store, plan, has):
         raise ConfigError(message)

@@ -24,6 +24,7 @@ from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.tracing import Live, extrapolated, follow
 from scripts.bench import memory
 from scripts.bench_memory import measured
+from tests.small_stage import stage
 
 SIZES: dict[str, Any] = {
     "hidden_size": 16,
@@ -162,3 +163,17 @@ def test_the_limit_of_a_control_group_counts_without_pages_of_files(tmp_path: Pa
 def test_the_peak_is_within_15_percent_of_what_a_process_takes(way: str) -> None:
     found = measured("57M", way, "--pairs", "32")
     assert found["planned"] == pytest.approx(found["measured"], rel=0.15)
+
+
+def test_a_model_that_cannot_be_followed_is_trained_and_said_not_to_be_estimated(
+    tmp_path: Path, store: TokenStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(train: Train, store: TokenStore | None) -> None:
+        raise NotImplementedError("no such layer")
+
+    monkeypatch.setattr(fits, "memory_plan", fails)
+    fits.check_fits(stage(tmp_path), None)  # before the pairs are known: once is enough
+    fits.check_fits(stage(tmp_path), store)
+    assert capsys.readouterr().out == (
+        "  memory is not estimated: this model cannot be followed without its weights (NotImplementedError: no such layer)\n"
+    )
