@@ -53,8 +53,9 @@ class HubEntry:
         """Return why it cannot be had without a connection, and the two ways to get it."""
         offline = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), "")
         why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
+        at = f" at revision {self.revision}" if self.revision else ""
         return (
-            f"{self.path} is neither a directory nor in the cache (HF_HOME), and {why}. Run once with a connection"
+            f"{self.path} is neither a directory nor in the cache (HF_HOME){at}, and {why}. Run once with a connection"
             f"{f' and without {offline}' if offline else ''}, or bring a copy: `{self.download()}` on a machine that has one, "
             f"then {self.key}.path=DIR."
         )

@@ -25,8 +25,6 @@ from dpo_lab.models.adapted import (
     tied_names,
 )
 
-ADAPTER_CONFIG = "adapter_config.json"
-
 
 class Adapter(Component, ABC):
     """Which weights are trained."""

@@ -11,9 +11,17 @@ from dpo_lab.components import ConfigError
 from dpo_lab.hub import LFS_POINTER
 
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
-ADAPTER = "adapter_model.safetensors"
+ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
 MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+
+def base_of(path: str) -> str:
+    """Return the model that an adapter's directory sits on; the path itself where it holds no adapter."""
+    config = Path(path) / ADAPTER_CONFIG
+    if not config.exists():
+        return str(Path(path).resolve()) if Path(path).exists() else path
+    return base_of(str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]))
 
 
 def refuse_unusable(directory: Path, again: str) -> None:

@@ -103,7 +103,8 @@ def explanation(entry: HubEntry, error: Exception, *, gated: bool | None = None)
     if "RepositoryNotFoundError" in kinds:
         return entry.absent()
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "TransportError"}:
-        return entry.unreachable() + (f" {entry.gated()}" if gated else "")
+        other = " model.revision=null takes the newest that the cache holds, if any." if entry.revision else ""
+        return entry.unreachable() + other + (f" {entry.gated()}" if gated else "")
     if getattr(error, "errno", None) in (13, 28, 30):  # no permission, disk full, read-only file system
         return (
             f"model.path={entry.path} cannot be fetched ({innermost(error)}). "

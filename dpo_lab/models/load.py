@@ -1,7 +1,6 @@
 """Loading and saving: a directory in Hugging Face layout, or a Hub id, to a model and back."""
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,8 @@ from torch import nn
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
-from dpo_lab.models.adapter import ADAPTER_CONFIG, load_adapter, save_adapter
+from dpo_lab.models.adapter import load_adapter, save_adapter
+from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.tokenizer import completed, refuse_unembedded
@@ -185,14 +185,6 @@ def evaluating(model: nn.Module) -> Iterator[nn.Module]:
             yield model
     finally:
         model.train(was_training)
-
-
-def base_of(path: str) -> str:
-    """Return the model that an adapter's directory sits on; the path itself where it holds no adapter."""
-    config = Path(path) / ADAPTER_CONFIG
-    if not config.exists():
-        return str(Path(path).resolve()) if Path(path).exists() else path
-    return base_of(str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]))
 
 
 @contextmanager

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.models.directory import base_of
 from dpo_lab.models.hub import fetched
-from dpo_lab.models.load import Storage, base_of, plain_errors, without_dropout
+from dpo_lab.models.load import Storage, plain_errors, without_dropout
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import architecture
 

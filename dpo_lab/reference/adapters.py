@@ -8,7 +8,8 @@ from torch import nn
 from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.adapted import REFERENCE, AdapterSwitch
-from dpo_lab.models.adapter import ADAPTER_CONFIG, add_reference_adapter
+from dpo_lab.models.adapter import add_reference_adapter
+from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit

@@ -13,8 +13,9 @@ from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import NoAdapter
+from dpo_lab.models.directory import base_of
 from dpo_lab.models.hub import commit_of
-from dpo_lab.models.load import ModelOnDisk, Storage, base_of, save_model
+from dpo_lab.models.load import ModelOnDisk, Storage, save_model
 from dpo_lab.models.quant import NoQuant
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained

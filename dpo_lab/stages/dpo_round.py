@@ -13,8 +13,9 @@ from torch import nn
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
 from dpo_lab.models.adapted import held_in
+from dpo_lab.models.directory import base_of
 from dpo_lab.models.held import record_of
-from dpo_lab.models.load import ModelOnDisk, base_of, load_tokenizer, save_model
+from dpo_lab.models.load import ModelOnDisk, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer

@@ -10,9 +10,9 @@ import numpy as np
 
 from dpo_lab.artifacts import Artifact, file_digest
 from dpo_lab.components import ConfigError
-from dpo_lab.models.adapter import ADAPTER_CONFIG
+from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
 from dpo_lab.models.held import storage_from
-from dpo_lab.models.load import Storage, base_of, load_tokenizer
+from dpo_lab.models.load import Storage, load_tokenizer
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.stages.run_record import RUN
 from dpo_lab.tokens.store import StoreBuilder, TokenStore

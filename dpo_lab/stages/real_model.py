@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_lab.components import ConfigError
-from dpo_lab.models.adapter import ADAPTER_CONFIG
-from dpo_lab.models.directory import parameters_in, positions_in, refuse_unusable_adapter
+from dpo_lab.models.directory import ADAPTER_CONFIG, base_of, parameters_in, positions_in, refuse_unusable_adapter
 from dpo_lab.models.hub import checked
-from dpo_lab.models.load import ModelOnDisk, base_of, completed_tokenizer
+from dpo_lab.models.load import ModelOnDisk, completed_tokenizer
 from dpo_lab.models.spec import ModelSpec, PretrainedModel
 
 if TYPE_CHECKING:

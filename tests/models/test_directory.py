@@ -1,5 +1,6 @@
 """Directories of models: what is wrong with one is said in one line, before anything is loaded."""
 
+import json
 import re
 import struct
 import subprocess
@@ -16,6 +17,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.models.directory import parameters_in, positions_in, refuse_unusable_adapter
 from dpo_lab.models.hub import LOCAL_AGAIN, checked
 from dpo_lab.models.load import load_model
+from dpo_lab.models.spec import PretrainedModel
 from tests.models.directories import index_of, model_directory
 
 FAMILIES = {"mistral": 32768, "llama2": 4096, "llama3": 8192, "qwen2": 32768, "qwen3": 40960, "gemma2": 8192, "gpt2": 1024}
@@ -144,3 +146,16 @@ def test_the_remedy_for_a_copy_is_to_copy_again(directory: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         checked(str(directory))
     assert str(caught.value).endswith(LOCAL_AGAIN)
+
+
+def test_a_base_that_changes_below_an_adapter_is_another_model(tmp_path: Path) -> None:
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    base.mkdir()
+    adapter.mkdir()
+    (base / "model.safetensors").write_bytes(b"before")
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": str(base)}))
+    spec = PretrainedModel(path=str(adapter), licence="none")
+    before = spec.content()
+    assert spec.content() == before
+    (base / "model.safetensors").write_bytes(b"longer than before")
+    assert spec.content() != before
