@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Facts = Mapping[str, Any]
+LINE = 100  # characters of what to do next that share a line
 
 
 def short(number: float, digits: int = 2) -> str:
@@ -111,8 +112,15 @@ def sample_line(prompt: str, before: str, after: str) -> str:
 
 
 def footer(report: str, commands: Sequence[str]) -> str:
-    """Return the last line: where everything stands and what to try next."""
-    return f"report {report}\nnext: {'   |   '.join(commands)}"
+    """Return the last lines: where everything stands and what to try next, one command to a line where they are long.
+
+    >>> footer("r.html", ("a", "b")).splitlines()[1]
+    'next: a   |   b'
+    >>> footer("r.html", ("a" * 100, "b")).splitlines()[2]
+    '      b'
+    """
+    between = "   |   " if sum(map(len, commands)) <= LINE else "\n      "
+    return f"report {report}\nnext: {between.join(commands)}"
 
 
 def _with_interval(summary: Facts, name: str) -> str:

@@ -1,5 +1,6 @@
 """Sampling with a transformers model: each prompt is read once, its cache serves all its answers."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -29,7 +30,7 @@ class HFSampler(Sampler):
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Smallest set of likeliest tokens with this much probability is drawn from (Holtzman et al. 2020); 1 is off."""
     max_new_tokens: PositiveInt = 256
-    """An answer that has not ended by then is cut."""
+    """An answer that has not ended by then is cut, and one that reaches the last position that the model reads."""
     batch_size: PositiveInt = 256
     """Answers that are drawn together."""
 
@@ -60,7 +61,7 @@ class HFSampler(Sampler):
     def _draw(self, model: Any, tokenizer: Any, prompts: list[Sequence[int]], count: int, seed: int) -> list[list[int]]:
         """Return `count` answers to each prompt, those of one prompt side by side."""
         device = next(model.parameters()).device
-        end = tokenizer.eos_token_id
+        end, readable = tokenizer.eos_token_id, getattr(model.config, "max_position_embeddings", None) or sys.maxsize
         generator = torch.Generator(device).manual_seed(seed)
         filters = self._filters()
         ids, mask = _left_padded(prompts, device)
@@ -77,10 +78,10 @@ class HFSampler(Sampler):
         for step in range(self.max_new_tokens):
             drawn = torch.multinomial(filters(logits.float()).softmax(-1), 1, generator=generator)[:, 0]
             tokens[alive, step] = drawn.masked_fill(done, -1)
-            done |= drawn == end
+            done |= (drawn == end) | (position[:, 0] + 1 >= readable)
             if step + 1 == self.max_new_tokens or bool(done.all()):
                 break
-            mask, position = torch.cat([mask, mask.new_ones(len(alive), 1)], 1), position + 1
+            mask, position = torch.cat([mask, mask.new_ones(len(alive), 1)], 1), (position + 1).clamp(max=readable - 1)
             if step % COMPACT_EVERY == COMPACT_EVERY - 1 and bool(done.any()):
                 keep = (~done).nonzero()[:, 0]
                 cache.batch_select_indices(keep)

@@ -250,7 +250,7 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
         screen.say(f"  {summary['eval/note']}")
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
-    screen.say(text.footer(str(directory / REPORT), next_commands(train)))
+    screen.say(text.footer(str(directory / REPORT), next_commands(train, about["command"])))
     screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
     about |= {"answers": state.answers} if state.answers else {}
@@ -258,10 +258,14 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     write_report(directory)
 
 
-def next_commands(train: "Train") -> tuple[str, ...]:
-    """Return what a person may try after this run."""
+def next_commands(train: "Train", command: str | None) -> tuple[str, ...]:
+    """Return what a person may try after this run: after one of given pairs with the words of its `command`."""
     if isinstance(train.data, FilePairs):
-        words = {name: getattr(train.data, name) for name in ("path", "config", "split", "held_out_split")}
-        given = shlex.join(["data=jsonl", *(f"data.{name}={value}" for name, value in words.items() if value)])
-        return f"python train.py {given} seed=1", f"python train.py -m {given} loss=dpo,ipo"
+        fields = {name: getattr(train.data, name) for name in ("path", "config", "split", "held_out_split")}
+        ours = ["python", "train.py", "data=jsonl", *(f"data.{name}={value}" for name, value in fields.items() if value)]
+        words = shlex.split(command) if command else ours
+        first = next((index for index, word in enumerate(words) if "=" in word), len(words))
+        again, losses = ([word for word in words if not word.startswith(f"{name}=")] for name in ("seed", "loss"))
+        swept = [*losses[:first], "-m", *losses[first:], "loss=dpo,ipo"]
+        return shlex.join([*again, f"seed={train.seed + 1}"]), shlex.join(swept)
     return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"

@@ -1,10 +1,12 @@
 """Sampling: equal to the library's generate, cut where it must be, reproducible, from the right distribution."""
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from dpo_lab.models.load import evaluating
 from dpo_lab.sampling.hf import HFSampler
@@ -37,6 +39,14 @@ def test_answers_end_at_the_end_token_or_are_cut(model: Any, tokenizer: Any) -> 
     assert all(end not in answer[:-1] for answer in answers)
     assert all(len(answer) == 24 for answer in answers if answer[-1] != end)
     assert len({len(answer) for answer in ended}) > 3
+
+
+def test_an_answer_ends_at_the_last_position_that_a_model_with_learned_positions_reads() -> None:
+    config = GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=1)
+    model = GPT2LMHeadModel(config).eval()
+    answers = HFSampler(max_new_tokens=24, num_samples=2).sample(model, SimpleNamespace(eos_token_id=-1), PROMPTS, 0)
+    # the prompt takes positions 0 to n - 1; what position 15 predicts is the last token of the answer
+    assert [[len(answer) for answer in each] for each in answers] == [[16 - len(prompt) + 1] * 2 for prompt in PROMPTS]
 
 
 def test_the_same_seed_gives_the_same_answers_and_another_seed_others(model: nn.Module, tokenizer: Any) -> None:

@@ -20,6 +20,7 @@ from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.on_policy import OnPolicy
+from dpo_lab.stages.rounds import next_commands
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import directories, given, pairs_file, stage
 
@@ -167,9 +168,20 @@ def test_the_screen_of_given_pairs_and_what_to_do_next(tmp_path: Path) -> None:
     assert lines[3].startswith("2 round 1/1  24 pairs, 6 held out | reference ")
     assert lines[4] == "held-out pairs (6)             before      after"
     assert [line.split()[0] for line in lines[5:8]] == ["loss", "accuracy", "margin"]
-    assert lines[-2] == f"report {run}/report.html"
     again = f"data=jsonl data.path={path}"
-    assert lines[-1] == f"next: python train.py {again} seed=1   |   python train.py -m {again} loss=dpo,ipo"
+    assert lines[-3:] == [
+        f"report {run}/report.html",
+        f"next: python train.py {again} seed=1",
+        f"      python train.py -m {again} loss=dpo,ipo",
+    ]
+
+
+def test_what_to_do_next_keeps_the_words_that_were_typed(tmp_path: Path) -> None:
+    train = given(tmp_path, pairs_file(tmp_path), seed=3)
+    typed = "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=ipo"
+    seed, losses = next_commands(train, typed)
+    assert seed == "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' loss=ipo seed=4"
+    assert losses == "python scripts/train.py -m quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=dpo,ipo"
 
 
 def scored_file(directory: Path, score: float | None) -> Path:
