@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import HUB_ID, HubEntry, innermost
-from dpo_lab.models.directory import INDEX, SINGLE, refuse_unusable
-from dpo_lab.progress import part
+from dpo_lab.models.directory import INDEX, SINGLE, read_json, refuse_unusable
+from dpo_lab.progress import console
 
 SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
 WEIGHTS = "model*.safetensors"
@@ -48,12 +48,27 @@ def fetched(path: str, revision: str | None = None, *, small: bool = False) -> P
     if Path(path).is_dir():
         return Path(path)
     entry = entry_of(path, revision)
-    if small:
-        return _snapshot(entry, SMALL)
-    with part(f"model {path}", 1):
-        directory = _snapshot(entry, (*SMALL, WEIGHTS))
+    directory = _snapshot(entry, SMALL)
+    if small or not _lacks_weights(directory):
+        return directory
+    console.print(f"  fetching {path}{_size_of(directory)}", markup=False)
+    directory = _snapshot(entry, (*SMALL, WEIGHTS), bars=console.is_terminal)
     refuse_unusable(directory, entry.again())
     return directory
+
+
+def _lacks_weights(directory: Path) -> bool:
+    try:
+        refuse_unusable(directory, "")
+    except ConfigError:
+        return True
+    return False
+
+
+def _size_of(directory: Path) -> str:
+    """Return the size of the weights as their index gives it, for the screen; empty where there is no index."""
+    size = read_json(directory, INDEX, "").get("metadata", {}).get("total_size", 0) if (directory / INDEX).is_file() else 0
+    return f", {size / 1e9:.1f} GB" if size else ""
 
 
 def commit_of(path: str, revision: str | None = None) -> str | None:
@@ -61,14 +76,18 @@ def commit_of(path: str, revision: str | None = None) -> str | None:
     return None if Path(path).is_dir() else _snapshot(entry_of(path, revision), ("config.json",)).name
 
 
-def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None = None) -> Path:
-    """Return the directory of a model's files in the cache; the Hub is asked, unless HF_HUB_OFFLINE forbids it."""
+def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None = None, bars: bool = False) -> Path:
+    """Return the directory of a model's files in the cache; the Hub is asked, unless HF_HUB_OFFLINE forbids it.
+
+    Args:
+        bars: show the library's progress bars.
+    """
     if not HUB_ID.fullmatch(entry.path):
         raise ConfigError(entry.no_id())
     from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # there, but not listed in its __all__
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars  # type: ignore[attr-defined]  # not in its __all__
 
-    disable_progress_bars()
+    (enable_progress_bars if bars else disable_progress_bars)()
     try:
         found = snapshot_download(
             entry.path, revision=entry.revision, allow_patterns=list(patterns), ignore_patterns=[FOLDERS], library_name="dpo_lab"

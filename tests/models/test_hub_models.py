@@ -47,11 +47,17 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
 
 
-def test_a_check_fetches_the_small_files_and_loading_the_weights(hub: FakeHub, served: Path) -> None:
+def test_a_check_fetches_the_small_files_and_loading_the_weights(
+    hub: FakeHub, served: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory = checked(NAME)
     assert not list(directory.glob("*.safetensors"))
+    assert capsys.readouterr().out == ""
     whole = fetched(NAME)
     assert whole == directory
+    assert capsys.readouterr().out == "  fetching owner/pairs, 0.0 GB\n"
+    fetched(NAME)
+    assert capsys.readouterr() == ("", "")
     wanted = {path.name for path in served.iterdir() if path.is_file()} - {"pytorch_model.bin"}
     assert {path.name for path in whole.iterdir()} == wanted
     assert commit_of(NAME) == COMMIT
