@@ -36,11 +36,19 @@ def refuse_unusable(directory: Path, again: str) -> None:
             f"model.path={directory} needs Python code of its own, which is never run (trust_remote_code=false). "
             "Use a model that transformers knows by itself."
         )
+    if "quantization_config" in config:
+        how = dict(config["quantization_config"] or {}).get("quant_method", "an unnamed method")
+        raise ConfigError(
+            f"model.path={directory} holds weights that are quantised already ({how}, config.json). "
+            "Use the model that they were made from; quant=4bit or quant=8bit quantises it while it is loaded."
+        )
     if not any((directory / name).is_file() for name in TOKENIZERS):
         raise ConfigError(
             f"model.path={directory} has no tokenizer: none of {', '.join(TOKENIZERS)} is there. {again} "
             "Or copy those of the model that it was trained from into it."
         )
+    if (directory / TOKENIZERS[0]).is_file():
+        read_json(directory, TOKENIZERS[0], again)
     for name in weight_files(directory, again):
         header_of(directory / name, again)
 
@@ -85,7 +93,7 @@ def read_json(directory: Path, name: str, again: str) -> dict[str, Any]:
     if not path.is_file():
         raise ConfigError(
             f"model.path={directory} holds no model: {name} is not there. Give a directory in Hugging Face layout "
-            "(config.json, tokenizer, safetensors)."
+            f"(config.json, tokenizer, safetensors). {again}".rstrip()
         )
     refuse_pointer(path, again)
     try:

@@ -117,7 +117,7 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     tokenizer = load_tokenizer(path, revision)
     quantised = storage.quant.config(storage.dtype)
     files = str(fetched(path, revision))
-    with plain_errors(path):
+    with plain_errors(path), _without_reports():
         config = without_dropout(AutoConfig.from_pretrained(files, trust_remote_code=False))
         library: Any = AutoModelForCausalLM  # its types do not know output_loading_info
         model, found = library.from_pretrained(
@@ -192,14 +192,27 @@ def plain_errors(path: str) -> Iterator[None]:
     """Turn the library's errors about files and connections into one message."""
     try:
         yield
-    except ConfigError:
+    except (ConfigError, torch.OutOfMemoryError):
         raise
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError) as error:  # the last: weights of another shape
         raise ConfigError(
             f"model.path={path}: no model could be loaded from it ({innermost(error)}). "
             "Give a directory with config.json, tokenizer and safetensors, or a Hub id that this machine can reach; "
             "model=tiny needs neither."
         ) from error
+
+
+@contextmanager
+def _without_reports() -> Iterator[None]:
+    """Keep the library from printing what is wrong with a model's weights: that is said in one line of ours."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _quiet() -> None:

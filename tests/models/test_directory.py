@@ -74,7 +74,19 @@ def without_tokenizer(directory: Path) -> None:
 
 
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
-    "no config": (lambda path: (path / "config.json").unlink(), "holds no model: config.json is not there"),
+    "no config": (
+        lambda path: (path / "config.json").unlink(),
+        "holds no model: config.json is not there.*Copy or download it again",
+    ),
+    "quantised": (
+        lambda path: (path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}'),
+        r"quantised already .gptq, config.json.. Use the model that they were made from; quant=4bit",
+    ),
+    "cut tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"a": '), r"tokenizer.json is no JSON .* cut off"),
+    "tokenizer pointer": (
+        lambda path: (path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"),
+        "tokenizer.json is a Git LFS pointer",
+    ),
     "cut config": (lambda path: (path / "config.json").write_text('{"a": '), r"config.json is no JSON .* cut off"),
     "list": (lambda path: (path / "config.json").write_text("[]"), "holds no JSON object"),
     "own code": (lambda path: (path / "config.json").write_text('{"auto_map": {}}'), "never run .trust_remote_code=false"),
@@ -118,12 +130,22 @@ def test_a_pickle_is_converted_by_the_command_that_is_named(directory: Path) -> 
     assert torch.equal(load_file(directory / "model.safetensors")["lm_head.weight"], weights["lm_head.weight"])
 
 
-def test_weights_that_no_file_holds_are_not_started_random(directory: Path) -> None:
+def test_weights_that_no_file_holds_are_not_started_random(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
     name = index_of(directory)["weight_map"]["lm_head.weight"]
     kept = {key: value for key, value in load_file(directory / name).items() if key != "lm_head.weight"}
     save_file(kept, directory / name, {"format": "pt"})
     with pytest.raises(ConfigError, match=r"1 of the model's weights are in none of its files, lm_head.weight for instance"):
         load_model(str(directory))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_weights_of_another_shape_are_said_in_one_line_alone(directory: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "intermediate_size": 40}))
+    with pytest.raises(ConfigError, match=r"no model could be loaded from it .RuntimeError: .*mismatch") as caught:
+        load_model(str(directory))
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_adapter_without_weights_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from bitsandbytes.functional import dequantize_4bit
 from torch import Tensor, nn
 
 from dpo_lab.layouts.base import PairBatch
@@ -29,6 +30,20 @@ def directory(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("model")
     save_model(untrained(TinyModel(hidden_size=64, intermediate_size=128), tokenizer, 0), tokenizer, made, "")
     return made
+
+
+NF4 = [-1, -0.6961928, -0.5250731, -0.3949175, -0.2844414, -0.1847734, -0.0910500, 0]
+NF4 += [0.0795803, 0.1609302, 0.2461123, 0.3379152, 0.4407098, 0.5626170, 0.7229568, 1]
+"""The 16 values of 4-bit NormalFloat (QLoRA, Dettmers et al. 2023, appendix E)."""
+
+
+def test_4_bit_weights_are_the_nearest_of_nf4s_values_in_blocks_of_64(directory: Path) -> None:
+    layer: Any = load_model(str(directory), Storage(FourBit(double=False))).model.get_submodule("model.layers.0.mlp.up_proj")
+    plain = load_model(str(directory)).model.get_parameter("model.layers.0.mlp.up_proj.weight").detach().reshape(-1, 64)
+    scale = plain.abs().amax(1, keepdim=True)
+    nearest = (plain / scale)[..., None].sub(torch.tensor(NF4)).abs().argmin(-1)
+    held = dequantize_4bit(layer.weight.data, layer.weight.quant_state).reshape(-1, 64)
+    torch.testing.assert_close(held, torch.tensor(NF4)[nearest] * scale, rtol=0, atol=1e-6)
 
 
 def policy_of(directory: Path, quant: Quant) -> nn.Module:
