@@ -5,7 +5,7 @@ import logging
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
@@ -81,17 +81,22 @@ class LoRA(Adapter):
     """Train the lengths too."""
     rslora: bool = False
     """Scale by alpha / sqrt(rank)."""
-    target_modules: str | tuple[str, ...] = "all-linear"
-    """Module names, or `all-linear` for every linear layer but the head."""
+    target_modules: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    """Names of modules, or `all-linear` for every linear layer but the head."""
     modules_to_save: tuple[str, ...] = ()
     """Names of modules that are trained in full and saved with the adapter: embed_tokens and lm_head for new tokens. Where a
     model ties the two, naming one trains both, and they stay tied."""
+
+    @field_validator("target_modules", mode="before")
+    @classmethod
+    def _one_name(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) and given != "all-linear" else given
 
     @field_validator("modules_to_save")
     @classmethod
     def _in_full_or_by_an_adapter(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         targets = info.data.get("target_modules", ())
-        if both := {*names} & ({targets} if isinstance(targets, str) else {*targets}):
+        if both := {*names} & (set() if isinstance(targets, str) else {*targets}):
             raise ValueError(f"{', '.join(sorted(both))} stands in target_modules too; leave it out of one of the two")
         return names
 
@@ -111,21 +116,26 @@ class LoRA(Adapter):
         model.requires_grad_(False)
         saved = self._saved(model)
         refuse_quantised(model, saved)
-        targets = self.target_modules if isinstance(self.target_modules, str) else list(self.target_modules)
+        targets = self.target_modules
+        if not isinstance(targets, str):
+            full_names(model, targets, "target_modules")  # peft's own error names none of those that there are
         config = LoraConfig(
             r=self.rank,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             use_dora=self.dora,
             use_rslora=self.rslora,
-            target_modules=targets,
+            target_modules=targets if isinstance(targets, str) else list(targets),
             modules_to_save=sorted(saved) or None,
             ensure_weight_tying=bool(saved & tied_names(model)),
             task_type="CAUSAL_LM",
         )
         with torch.random.fork_rng():  # peft draws A from torch's global generator
             torch.manual_seed(seed)
-            adapted = get_peft_model(model, config)
+            try:
+                adapted = get_peft_model(model, config)
+            except ValueError as error:  # a module that is not linear
+                raise ConfigError(f"adapter.target_modules={_shown(targets)}: {error}") from error
         begin_as_base(adapted, TRAINED)
         return fused(adapted)
 
@@ -159,7 +169,7 @@ class LoRA(Adapter):
     def _is_on(self, model: Any) -> bool:
         """Return whether a model's adapter is on these modules; `all-linear` takes over what it is on."""
         if isinstance(self.target_modules, str):
-            return self.target_modules in ("all-linear", model.peft_config[TRAINED].target_modules)
+            return True
         base = model.get_base_model()
         return full_names(base, self.target_modules, "target_modules") - saved_beside(model) == adapted_layers(model)
 

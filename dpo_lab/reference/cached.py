@@ -19,7 +19,7 @@ from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.passes import batches_of, token_positions
-from dpo_lab.scoring.rounding import rounding
+from dpo_lab.scoring.rounding import beyond, rounding
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
@@ -140,8 +140,8 @@ def audit(model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, cach
         now = score(model, batch.to(next(model.parameters()).device), own_logits=fit.own_logits).sums.cpu()
     drift = (now - kept).abs()
     allowed = torch.full_like(drift, cached.tolerance) if cached.tolerance else rounding(model, batch.counts)
-    if not bool((drift <= allowed).all()):
+    if worst := beyond(drift, allowed):
         raise ReferenceDriftError(
-            f"{path}: {count} responses scored again differ by up to {float(drift.max()):.2g} nats from the kept numbers "
-            f"(allowed {float(allowed.max()):.2g}, reference.tolerance). Remove this directory to score all of them again."
+            f"{path}: one of {count} responses scored again differs by {worst[0]:.2g} nats from the kept numbers "
+            f"(allowed {worst[1]:.2g}, reference.tolerance). Remove this directory to score all of them again."
         )

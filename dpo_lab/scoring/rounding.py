@@ -11,6 +11,18 @@ BF16_LEAST = 5e-2
 """Nats per response, however short."""
 
 
+def beyond(gaps: Tensor, allowed: Tensor) -> tuple[float, float] | None:
+    """Return gap and allowance of the response that is furthest beyond its own, None where all are within; NaN is beyond.
+
+    >>> beyond(torch.tensor([0.25, 0.5]), torch.tensor([0.5, 0.125]))
+    (0.5, 0.125)
+    """
+    if bool((gaps <= allowed).all()):
+        return None
+    worst = int((gaps - allowed).nan_to_num(nan=torch.inf).argmax())
+    return float(gaps[worst]), float(allowed[worst])
+
+
 def rounding(model: nn.Module, counts: Tensor) -> Tensor:
     """Return by how many nats each response may differ between two batches under the same weights, shape of `counts`.
 

@@ -30,7 +30,7 @@ def quantised_base_trained_in_full(train: "Train") -> str | None:
     """Quantised weights have no gradient."""
     if isinstance(train.model.quant, NoQuant) or not isinstance(train.model.adapter, NoAdapter):
         return None
-    return f"a {train.model.quant.bits}-bit base cannot be trained in full; use adapter=lora, or quant=none."
+    return f"a base in {train.model.quant.bits} bits cannot be trained in full; use adapter=lora, or quant=none."
 
 
 def lengths_of_8_bit_weights(train: "Train") -> str | None:

@@ -6,7 +6,7 @@ from dpo_lab.components import RunError
 from dpo_lab.layouts.base import PairBatch
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.base import Reference
-from dpo_lab.scoring.rounding import rounding
+from dpo_lab.scoring.rounding import beyond, rounding
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.precision import Precision
 
@@ -28,10 +28,10 @@ def check_step_0(
             gaps = (policy.sums - fixed.sums).abs()
             # a cached reference was scored in batches of other shapes
             allowed = torch.zeros_like(gaps) if reference.exact else rounding(module.policy, policy.counts)
-            if not bool((gaps <= allowed).all()):
+            if worst := beyond(gaps, allowed):
                 raise RunError(
-                    f"policy and reference are the same model before the first step, yet differ by {float(gaps.max()):.2g} nats "
-                    f"(allowed {float(allowed.max()):.2g}). The model that is trained is then not the one that was scored: "
+                    f"policy and reference are the same model before the first step, yet differ by {worst[0]:.2g} nats in a "
+                    f"response (allowed {worst[1]:.2g}). The model that is trained is then not the one that was scored: "
                     "another number format or kernel; try precision=fp32."
                 )
             gap = max(gap, float(gaps.max()))

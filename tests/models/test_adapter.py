@@ -9,7 +9,7 @@ from torch import nn
 
 from dpo_lab.components import ConfigError
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.models.adapted import REFERENCE, AdapterSwitch, in_use, saved_beside
+from dpo_lab.models.adapted import REFERENCE, AdapterSwitch, adapted_layers, in_use, saved_beside
 from dpo_lab.models.adapter import LoRA, add_reference_adapter, load_adapter, save_adapter
 from dpo_lab.models.load import evaluating, load_model, load_tokenizer, save_model
 from dpo_lab.models.lora_linear import FusedLinear
@@ -195,6 +195,25 @@ def test_a_module_that_the_model_does_not_have_is_refused_with_those_it_has() ->
         LoRA(modules_to_save=("embeddings",)).attach(qwen(tied=True), seed=0)
     with pytest.raises(ConfigError, match=r"adapter.modules_to_save=layers: the model has no such module"):
         LoRA(modules_to_save=("layers",)).attach(qwen(tied=True), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("q_prj", r"adapter.target_modules=q_prj: the model has no such module. It has .*q_proj"),
+        (["v_proj", "q_prj"], r"adapter.target_modules=q_prj: the model has no such module"),
+        (["norm"], r"adapter.target_modules=\[norm\]: .*not supported"),
+    ],
+)
+def test_modules_that_an_adapter_cannot_be_on_are_named(names: Any, said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        LoRA(target_modules=names).attach(qwen(tied=False), seed=0)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_module_is_named_without_a_list() -> None:
+    policy: Any = LoRA(**{"target_modules": "q_proj"}).attach(qwen(tied=False), seed=0)
+    assert {name.rpartition(".")[2] for name in adapted_layers(policy)} == {"q_proj"}
 
 
 def test_a_module_is_trained_in_full_or_by_an_adapter() -> None:
