@@ -212,7 +212,8 @@ def test_modules_that_an_adapter_cannot_be_on_are_named(names: Any, said: str) -
 
 
 def test_one_module_is_named_without_a_list() -> None:
-    policy: Any = LoRA(**{"target_modules": "q_proj"}).attach(qwen(tied=False), seed=0)
+    one: Any = "q_proj"
+    policy: Any = LoRA(target_modules=one).attach(qwen(tied=False), seed=0)
     assert {name.rpartition(".")[2] for name in adapted_layers(policy)} == {"q_proj"}
 
 
