@@ -32,6 +32,7 @@ from dpo_lab.stages.train import Train
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
+from dpo_lab.training.optim_8bit import AdamW8bit
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
@@ -69,9 +70,9 @@ def message(**parts: Any) -> str:
     return ""
 
 
-@pytest.mark.parametrize(("quant", "bits"), [(FourBit(), "4-bit"), (EightBit(), "8-bit")])
-def test_a_quantised_base_is_not_trained_in_full(quant: Any, bits: str) -> None:
-    refused = f"a {bits} base cannot be trained in full; use adapter=lora, or quant=none."
+@pytest.mark.parametrize(("quant", "bits"), [(FourBit(), 4), (EightBit(), 8)])
+def test_a_quantised_base_is_not_trained_in_full(quant: Any, bits: int) -> None:
+    refused = f"a base in {bits} bits cannot be trained in full; use adapter=lora, or quant=none."
     assert message(model=TinyModel(quant=quant, adapter=NoAdapter())) == refused
     assert message(model=TinyModel(quant=quant, adapter=LoRA())) == ""
 
@@ -287,6 +288,7 @@ def test_without_a_wish_runs_are_compared_by_the_main_figure_of_their_evaluation
 
 
 def test_attention_kernels_of_a_gpu_are_refused_without_one() -> None:
+    assert message(optim=AdamW8bit(paged=True)) == "optim.paged=true needs a GPU; use optim.paged=false."
     assert message(layout=PrefixLayout(attention="flex")) == "layout.attention=flex needs a GPU; use layout.attention=sdpa."
 
 

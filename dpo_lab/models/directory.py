@@ -21,7 +21,9 @@ def base_of(path: str) -> str:
     config = Path(path) / ADAPTER_CONFIG
     if not config.exists():
         return str(Path(path).resolve()) if Path(path).exists() else path
-    return base_of(str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"]))
+    if not (base := json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")):
+        raise ConfigError(f"{config} names no base: write the model that the adapter was made on as base_model_name_or_path.")
+    return base_of(str(base))
 
 
 def refuse_unusable(directory: Path, again: str) -> None:

@@ -18,6 +18,7 @@ from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages import combinations_callbacks as callbacks
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
+from dpo_lab.training.optim_8bit import AdamW8bit
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -210,6 +211,13 @@ def kernel_without_a_gpu(train: "Train") -> str | None:
     return f"layout.attention={kernel} needs a GPU; use layout.attention=sdpa."
 
 
+def paging_without_a_gpu(train: "Train") -> str | None:
+    """The optimizer's state moves from a GPU's memory to the host's; on a CPU there is nowhere to move it."""
+    if not isinstance(train.optim, AdamW8bit) or not train.optim.paged or train.trainer.device().type == "cuda":
+        return None
+    return "optim.paged=true needs a GPU; use optim.paged=false."
+
+
 def heads_that_do_not_divide(train: "Train") -> str | None:
     """Attention heads share the width evenly, in even parts for the rotary positions."""
     model = train.model
@@ -254,6 +262,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     parts_that_bf16_weights_contradict,
     more_devices_than_gpus,
     kernel_without_a_gpu,
+    paging_without_a_gpu,
     heads_that_do_not_divide,
     *callbacks.RULES,
     figure_that_the_summary_will_not_have,

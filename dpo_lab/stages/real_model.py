@@ -18,9 +18,16 @@ def refuse_unusable_model(train: "Train") -> None:
     model = train.model
     if not isinstance(model, PretrainedModel):
         return
-    if (Path(model.path) / ADAPTER_CONFIG).exists():
+    if adapts := (Path(model.path) / ADAPTER_CONFIG).exists():
         refuse_unusable_adapter(Path(model.path))
-    positions = positions_in(checked(base_of(model.path), model.revision, gated=model.gated))
+    try:
+        directory = checked(base_of(model.path), model.revision, gated=model.gated)
+    except ConfigError as error:
+        if not adapts:
+            raise
+        where = f"base_model_name_or_path in {Path(model.path) / ADAPTER_CONFIG}"
+        raise ConfigError(f"{error} It is the base of model.path={model.path}: correct {where} if it is elsewhere.") from error
+    positions = positions_in(directory)
     if positions and train.data.max_length > positions:
         raise ConfigError(
             f"data.max_length={train.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "

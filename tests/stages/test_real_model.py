@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
@@ -32,6 +34,16 @@ def test_a_broken_model_is_refused_before_the_data_is_read(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"is not complete: 1 of the 4 weight files"):
         broken.run()
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("base", ["no_such_directory", ""])
+def test_a_base_that_is_not_where_the_adapter_says_is_said(tmp_path: Path, base: str) -> None:
+    run, adapter = run_of(tmp_path, "mistral"), tmp_path / "adapter"
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": base}))
+    save_file({"a": torch.ones(2)}, adapter / "adapter_model.safetensors")
+    with pytest.raises(ConfigError, match=r"base_model_name_or_path in .*/adapter/adapter_config.json|names no base: write"):
+        replace(run, model=PretrainedModel(path=str(adapter), licence="none", adapter=LoRA(rank=2))).run()
 
 
 def test_rows_longer_than_the_model_reads_are_refused(tmp_path: Path) -> None:
