@@ -55,7 +55,7 @@ class HubEntry:
         why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
         at = f" at revision {self.revision}" if self.revision else ""
         return (
-            f"{self.path} is neither a directory nor in the cache (HF_HOME){at}, and {why}. Run once with a connection"
+            f"{self.path} is neither a directory nor whole in the cache (HF_HOME){at}, and {why}. Run once with a connection"
             f"{f' and without {offline}' if offline else ''}, or bring a copy: `{self.download()}` on a machine that has one, "
             f"then {self.key}.path=DIR."
         )

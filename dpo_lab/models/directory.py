@@ -33,10 +33,15 @@ def refuse_unusable(directory: Path, again: str) -> None:
         again: how to get the files whole.
     """
     config = read_json(directory, CONFIG, again)
-    if "auto_map" in config and not config.get("model_type"):
+    if "auto_map" in config and not _known(config.get("model_type")):
         raise ConfigError(
             f"model.path={directory} needs Python code of its own, which is never run (trust_remote_code=false). "
             "Use a model that transformers knows by itself."
+        )
+    if config.get("is_encoder_decoder"):
+        raise ConfigError(
+            f"model.path={directory} is an encoder with a decoder ({config.get('model_type')}), no causal language model. "
+            "Use one that writes on from its prompt."
         )
     if "quantization_config" in config:
         how = dict(config["quantization_config"] or {}).get("quant_method", "an unnamed method")
@@ -53,6 +58,13 @@ def refuse_unusable(directory: Path, again: str) -> None:
         read_json(directory, TOKENIZERS[0], again)
     for name in weight_files(directory, again):
         header_of(directory / name, again)
+
+
+def _known(kind: Any) -> bool:
+    """Return whether transformers has the code of a kind of model."""
+    from transformers import CONFIG_MAPPING
+
+    return kind in CONFIG_MAPPING
 
 
 def refuse_unusable_adapter(directory: Path) -> None:

@@ -4,10 +4,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpo_lab.components import ConfigError
-from dpo_lab.models.directory import ADAPTER_CONFIG, base_of, parameters_in, positions_in, refuse_unusable_adapter
+from dpo_lab.models.directory import (
+    ADAPTER_CONFIG,
+    CONFIG,
+    base_of,
+    parameters_in,
+    positions_in,
+    read_json,
+    refuse_unusable_adapter,
+)
 from dpo_lab.models.hub import checked
-from dpo_lab.models.load import ModelOnDisk, completed_tokenizer
+from dpo_lab.models.load import ModelOnDisk, completed_tokenizer, load_tokenizer
 from dpo_lab.models.spec import ModelSpec, PretrainedModel
+from dpo_lab.models.tokenizer import refuse_unembedded
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -27,7 +36,10 @@ def refuse_unusable_model(train: "Train") -> None:
             raise
         where = f"base_model_name_or_path in {Path(model.path) / ADAPTER_CONFIG}"
         raise ConfigError(f"{error} It is the base of model.path={model.path}: correct {where} if it is elsewhere.") from error
-    positions = positions_in(directory)
+    rows, positions = read_json(directory, CONFIG, "").get("vocab_size"), positions_in(directory)
+    tokenizer = load_tokenizer(model.path, model.revision)
+    if rows:
+        refuse_unembedded(tokenizer, rows, model.path)
     if positions and train.data.max_length > positions:
         raise ConfigError(
             f"data.max_length={train.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "

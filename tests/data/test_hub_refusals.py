@@ -128,7 +128,7 @@ def test_offline_without_a_copy_says_how_to_get_one(monkeypatch: pytest.MonkeyPa
     error = refused(NAME, revision=COMMIT)
     assert error.code == "offline"
     assert str(error) == (
-        f"owner/pairs is neither a directory nor in the cache (HF_HOME) at revision {COMMIT}, and HF_HUB_OFFLINE forbids a "
+        f"owner/pairs is neither a directory nor whole in the cache (HF_HOME) at revision {COMMIT}, and HF_HUB_OFFLINE forbids a "
         "connection. Run once with a connection and without HF_HUB_OFFLINE, or bring a copy: "
         f"`hf download owner/pairs --repo-type dataset --revision {COMMIT} --local-dir DIR` "
         "on a machine that has one, then data.path=DIR."

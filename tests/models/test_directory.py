@@ -90,6 +90,14 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut config": (lambda path: (path / "config.json").write_text('{"a": '), r"config.json is no JSON .* cut off"),
     "list": (lambda path: (path / "config.json").write_text("[]"), "holds no JSON object"),
     "own code": (lambda path: (path / "config.json").write_text('{"auto_map": {}}'), "never run .trust_remote_code=false"),
+    "own code of an unknown kind": (
+        lambda path: (path / "config.json").write_text('{"auto_map": {}, "model_type": "mine"}'),
+        "never run .trust_remote_code=false",
+    ),
+    "encoder": (
+        lambda path: (path / "config.json").write_text('{"model_type": "t5", "is_encoder_decoder": true}'),
+        r"is an encoder with a decoder .t5., no causal language model",
+    ),
     "no tokenizer": (without_tokenizer, "has no tokenizer: none of tokenizer.json, tokenizer.model, vocab.json"),
     "missing shard": (
         lambda path: shard(path).unlink(),

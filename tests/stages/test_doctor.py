@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from dpo_lab.cli import main
+from dpo_lab.scoring import rounding
 from dpo_lab.stages import doctor, fits
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,6 +45,14 @@ def test_a_disk_that_is_full_ends_with_1(
     monkeypatch.setattr(doctor, "free_disk", lambda outputs: 1e6)
     assert examined(tmp_path) == 1
     assert "GB of disk, 0.00 GB free. Use paths.outputs=DIR." in capsys.readouterr().err
+
+
+def test_a_policy_that_is_not_its_reference_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(rounding, "FP32", -1.0)  # less than no gap at all
+    assert examined(tmp_path) == 1
+    assert "policy and reference are the same model before the first step, yet differ by" in capsys.readouterr().err
 
 
 def test_a_run_that_cannot_fit_is_refused_before_its_weights_are_loaded(

@@ -1,8 +1,13 @@
-"""Schedules by hand."""
+"""Schedules by hand, and which optimizer is made."""
+
+from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 from dpo_lab.training.optim import AdamW
+from dpo_lab.training.optim_8bit import AdamW8bit
 
 
 def factors(total: int, **fields: object) -> list[float]:
@@ -25,3 +30,9 @@ def test_flat_then_linear_stays_at_the_peak_for_half_of_all_steps() -> None:
 
 def test_a_single_step_runs_at_the_peak() -> None:
     assert factors(1, warmup=0.1) == pytest.approx([1.0])
+
+
+@pytest.mark.parametrize("paged", [False, True])
+def test_the_paged_optimizer_is_the_one_that_can_leave_the_gpu(paged: bool) -> None:
+    made: Any = AdamW8bit(lr=1e-3, paged=paged).optimizer([nn.Parameter(torch.ones(2))])
+    assert made.is_paged is paged
