@@ -1,8 +1,16 @@
 #!/usr/bin/env bash
 # What a GPU makes of it: equal numbers first, then speed and memory of a random Mistral-7B; no network, at most 9 minutes.
-#   bash scripts/gpu_check.sh [--out gpu_check.json] [--tiny]
-# Wants one CUDA GPU with 48 GB or more; TRL's lines appear where trl can be imported. --tiny: a dry run on a CPU.
+#   bash scripts/gpu_check.sh [--out gpu_check.json] [--minutes 9] [--tiny]
+# Wants one CUDA GPU with 40 GB or more; TRL's lines appear where trl can be imported. --tiny: a dry run on a CPU.
+# PYTHON=... names the interpreter; else the first of $VIRTUAL_ENV, .venv, python and python3 that has torch.
 set -euo pipefail
-cd "$(dirname "$0")/.."
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
-exec timeout --signal=INT 540 "${PYTHON:-python}" -m scripts.bench.gpu_check "$@"
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE NVIDIA_TF32_OVERRIDE # some images set them, and float32 would lose half its digits
+for python in ${PYTHON:+"$PYTHON"} ${VIRTUAL_ENV:+"$VIRTUAL_ENV/bin/python"} "$root/.venv/bin/python" python python3; do
+  if "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("rich")))' 2>/dev/null; then
+    exec "$python" -P -m scripts.bench.gpu_check "$@" # -P: the folder it is called from is not searched for modules
+  fi
+done
+echo "error: no Python here has torch and rich (tried \$PYTHON, \$VIRTUAL_ENV, .venv, python, python3); name one by PYTHON=..." >&2
+exit 2

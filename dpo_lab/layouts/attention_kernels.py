@@ -1,5 +1,7 @@
 """The attention of rows of segments as one call on a GPU: FlexAttention, or FlashAttention over sequences of several lengths."""
 
+import importlib
+import inspect
 from functools import cache
 from itertools import accumulate
 from typing import Any
@@ -14,6 +16,8 @@ from dpo_lab.layouts.segments import Segments
 
 FLEX, VARLEN = "dpo_lab_segments_flex", "dpo_lab_segments_varlen"
 BLOCK = 128  # FlexAttention computes whole blocks of this many queries and keys
+VARIANTS = 64
+"""How often FlexAttention may be compiled: with and without gradients, in each number format, for one block and for several."""
 
 
 def flex_segments(
@@ -39,7 +43,8 @@ def flex_segments(
     query, key, value = (nn.functional.pad(each, (0, 0, 0, missing)) for each in (query, key, value))
     mask = segments.kept("flex", query.device, lambda: block_mask(segments, time + missing, query.device))
     shared = query.shape[1] != key.shape[1]
-    seen: Any = compiled_flex(query.device.type)(query, key, value, block_mask=mask, scale=scaling, enable_gqa=shared)
+    with torch.autocast(query.device.type, enabled=False):  # it is compiled once more for each state of autocast
+        seen: Any = compiled_flex(query.device.type)(query, key, value, block_mask=mask, scale=scaling, enable_gqa=shared)
     return seen[:, :, :time].transpose(1, 2).contiguous(), None
 
 
@@ -74,10 +79,17 @@ def owners(segments: Segments, time: int) -> tuple[list[int], list[int]]:
 
 @cache
 def compiled_flex(kind: str) -> Any:
-    """Return FlexAttention, compiled where that gives a kernel; on a CPU it has no backward and serves tests."""
+    """Return FlexAttention, compiled where that gives a kernel; on a CPU it has no backward and serves tests.
+
+    Beyond 8 variants, torch's own limit, calls would silently compute and keep all scores of a row with itself.
+    """
     from torch.nn.attention.flex_attention import flex_attention
 
-    return torch.compile(flex_attention, dynamic=True) if kind == "cuda" else flex_attention
+    if kind != "cuda":
+        return flex_attention
+    config: Any = importlib.import_module("torch._dynamo.config")
+    config.recompile_limit = max(config.recompile_limit, VARIANTS)
+    return torch.compile(flex_attention, dynamic=True, fullgraph=True)  # whole: a limit that is hit is an error then
 
 
 def varlen_segments(
@@ -101,30 +113,26 @@ def varlen_segments(
         return segment_attention(module, query, key, value, attention_mask, segments, scaling, dropout, **others)
     from torch.nn.attention.varlen import varlen_attn
 
-    def made() -> tuple[Tensor, Tensor, Tensor, int, int]:
+    def made() -> tuple[Tensor | None, Tensor, Tensor, int, int]:
         return sequences(segments, query.device)
 
-    seen_keys, query_ends, key_ends, longest_query, longest_key = segments.kept("varlen", query.device, made)
+    seen_keys, *ends = segments.kept("varlen", query.device, made)
     asked, keys, values = (each[0].transpose(0, 1) for each in (query, key, value))  # (time, heads, size)
-    seen: Any = varlen_attn(
-        asked,
-        keys[seen_keys],
-        values[seen_keys],
-        query_ends,
-        key_ends,
-        longest_query,
-        longest_key,
-        scale=scaling,
-        window_size=(-1, 0),
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
+    if seen_keys is not None:  # not keys[seen_keys], whose backward sorts
+        keys, values = (each.index_select(0, seen_keys) for each in (keys, values))
+    # torch 2.11 takes fewer heads of keys without being told, from 2.12 on it wants to be told
+    told = "enable_gqa" in inspect.signature(varlen_attn).parameters
+    shared = {"enable_gqa": query.shape[1] != key.shape[1]} if told else {}
+    attend: Any = varlen_attn
+    seen: Tensor = attend(asked, keys, values, *ends, scale=scaling, window_size=(-1, 0), **shared)
     return seen.unsqueeze(0), None
 
 
-def sequences(segments: Segments, device: torch.device) -> tuple[Tensor, Tensor, Tensor, int, int]:
-    """Return which keys of the row each sequence sees, one after the other, and where its queries and its keys end.
+def sequences(segments: Segments, device: torch.device) -> tuple[Tensor | None, Tensor, Tensor, int, int]:
+    """Return which keys of the row each sequence sees, one after the other, where its queries and its keys end, and the longest.
 
-    Queries keep their order in the row. Ends begin with 0: shape (sequences + 1,), int32.
+    Queries keep their order in the row. Ends begin with 0: shape (sequences + 1,), int32. None for keys that are those of the
+    row as they stand: no prompt has a second response.
     """
     keys: list[int] = []
     asked: list[int] = []
@@ -141,8 +149,9 @@ def sequences(segments: Segments, device: torch.device) -> tuple[Tensor, Tensor,
             asked.append(response)
             seen.append(prompt + response)
             at += response
-    ends = (torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=device) for sizes in (asked, seen))
-    return torch.tensor(keys, device=device), *ends, max(asked), max(seen)  # type: ignore[return-value]
+    query_ends, key_ends = (torch.tensor([0, *accumulate(sizes)], dtype=torch.int32, device=device) for sizes in (asked, seen))
+    chosen = torch.tensor(keys, device=device) if len(keys) != at else None
+    return chosen, query_ends, key_ends, max(asked), max(seen)
 
 
 def in_autocast(*tensors: Tensor) -> tuple[Tensor, ...]:

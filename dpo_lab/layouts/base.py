@@ -1,8 +1,13 @@
 """What every layout makes: model inputs, and where in them the response tokens are predicted."""
 
+import os
+import shutil
+import sysconfig
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -61,6 +66,23 @@ class PairBatch:
 Kernel = Literal["sdpa", "flex", "varlen"]
 """How the attention of one row of several sequences is computed: a call per response, or all in one by FlexAttention or by
 FlashAttention."""
+
+
+def lacking(kernel: Kernel) -> str:
+    """Return what this machine lacks to compute attention so on a GPU, an empty text if nothing.
+
+    FlexAttention is compiled by Triton, which compiles what launches its kernels with the C compiler it finds.
+    """
+    if kernel != "flex":
+        return ""
+    if find_spec("triton") is None:
+        return "FlexAttention needs the package triton"
+    if not (os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")):
+        return "FlexAttention is compiled by Triton, which needs a C compiler: install gcc, or name one by CC"
+    headers = Path(sysconfig.get_paths()["include"])
+    if not (headers / "Python.h").is_file():
+        return f"FlexAttention is compiled by Triton, which needs Python's headers, and {headers} has no Python.h (python3-dev)"
+    return ""
 
 
 class Layout(Component, ABC):

@@ -11,6 +11,7 @@ from dpo_lab.data.base import Given, Prompts
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.layouts.base import lacking
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
@@ -204,11 +205,14 @@ def more_devices_than_gpus(train: "Train") -> str | None:
 
 
 def kernel_without_a_gpu(train: "Train") -> str | None:
-    """FlexAttention has no backward on a CPU, and FlashAttention is not there."""
+    """FlexAttention has no backward on a CPU, and FlashAttention is not there; on a GPU FlexAttention has to be compiled."""
     kernel = train.layout.attention
-    if kernel == "sdpa" or train.trainer.device().type == "cuda":
+    if kernel == "sdpa":
         return None
-    return f"layout.attention={kernel} needs a GPU; use layout.attention=sdpa."
+    if train.trainer.device().type != "cuda":
+        return f"layout.attention={kernel} needs a GPU; use layout.attention=sdpa."
+    missing = lacking(kernel)
+    return f"layout.attention={kernel}: {missing}; use layout.attention=varlen." if missing else None
 
 
 def paging_without_a_gpu(train: "Train") -> str | None:

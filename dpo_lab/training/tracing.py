@@ -2,7 +2,7 @@
 
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -77,7 +77,9 @@ def follow(
         compares: whether a reference is scored between the policy's forward and backward pass.
     """
     batch = layout.rows(store, responses)
-    read_segments(policy, layout)
+    # FlexAttention is compiled, which works on numbers only; FlashAttention keeps the same: queries, keys, values and results
+    any_layout: Any = layout
+    read_segments(policy, replace(any_layout, attention="varlen") if layout.attention == "flex" else layout)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         filled(policy, device)
         rows = without_numbers(batch, mode, device)

@@ -17,6 +17,8 @@ LONG: Lengths = (
 )
 """Tokens of prompt, chosen and rejected response: a long answer to a short question, as chat data sets have; invented."""
 TINY: Lengths = ((9, 4, 6), (3, 7, 5), (12, 2, 3), (5, 6, 6))
+GATE: Lengths = ((150, 40, 61), (3, 170, 5), (129, 2, 130), (64, 64, 64))
+"""Rows of several blocks of 128 positions: full ones, empty ones, and some that are cut by a prompt's or response's end."""
 SHAPE: dict[str, Any] = {
     "hidden_size": 4096,
     "intermediate_size": 14336,
@@ -31,7 +33,9 @@ TINY_SHAPE: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "head_dim": 128,
 }
+"""Heads as large as those of the 7B, and two for one of keys, so that the same kernels are checked."""
 
 
 def pairs(lengths: Lengths, seed: int = 0) -> list[task.Pair]:
@@ -85,6 +89,8 @@ def in_4_bits(model: nn.Module, dtype: torch.dtype) -> nn.Module:
         made.support_avx512bf16_for_cpu = False
         parent, _, last = name.rpartition(".")
         setattr(model.get_submodule(parent), last, made)
+    marked: Any = model
+    marked.is_loaded_in_4bit = True  # peft asks for it, and puts its own 4-bit layers on top
     return model
 
 

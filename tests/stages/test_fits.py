@@ -8,6 +8,7 @@ import pytest
 
 from dpo_lab.components import ConfigError
 from dpo_lab.data.load import load_pairs
+from dpo_lab.layouts.base import Kernel
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import Storage, load_tokenizer
@@ -21,7 +22,7 @@ from dpo_lab.stages.memory_plan import memory_plan
 from dpo_lab.stages.train import Train
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.tracing import Live, extrapolated, follow
+from dpo_lab.training.tracing import Live, Pass, extrapolated, follow
 from scripts.bench import memory
 from scripts.bench_memory import measured
 from tests.small_stage import stage
@@ -103,6 +104,16 @@ def test_layers_are_a_line(run: tuple[Train, TokenStore]) -> None:
         return follow(made, PrefixLayout(), store, [0, 1, 2, 3], device="cpu", half=False, accumulates=True, compares=False)
 
     assert extrapolated(trace, 5) == trace(5)
+
+
+def test_flex_attention_which_is_compiled_is_followed_as_flash_attention() -> None:
+    store = longest_rows(30, 4)
+
+    def traced(kernel: Kernel) -> Pass:
+        layout, made = PrefixLayout(attention=kernel), outline(config(), SPEC, Storage())
+        return follow(made, layout, store, [0, 1, 2, 3], device="cpu", half=True, accumulates=False, compares=False)
+
+    assert traced("flex") == traced("varlen")
 
 
 def test_nothing_is_said_where_a_training_fits(run: tuple[Train, TokenStore], capsys: pytest.CaptureFixture[str]) -> None:
