@@ -28,7 +28,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 console = Console(highlight=False, width=170)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Somebody wants this to end."""
 
 
@@ -114,7 +114,7 @@ class Check:
         try:
             for asked in cases:
                 self.case(asked)
-        except Stopped:
+        except StoppedError:
             left = cases[len(self.record["cases"]) :]
             stopped = {"failed": "not run: stopped"}
             self.record["cases"] += [{**asked, "name": gpu_report.name_of(asked), **stopped} for asked in left]
@@ -142,7 +142,7 @@ def stop(*_: Any) -> None:
     """Turn the first signal into an exception; the others find it at work."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    raise Stopped
+    raise StoppedError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -163,7 +163,7 @@ def main(arguments: list[str] | None = None) -> int:
         check = Check(worker, asked.out, asked.minutes)
         try:
             code = check.run()
-        except Stopped:
+        except StoppedError:
             code = 1
         if code == 2:
             return code

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,17 +46,16 @@ class Worker:
     def stop(self) -> None:
         """End the process and those that it started."""
         if self.process is not None:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             self.process.wait()
             self.process = None
 
     def ask(self, job: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Return a job's answer; one with `failed` if it took too long or ended the process."""
         process, until = self.started(), time.monotonic() + seconds
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(json.dumps(job).encode() + b"\n")
             process.stdin.flush()

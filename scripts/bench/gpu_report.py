@@ -55,10 +55,9 @@ def choices(cases: list[Found]) -> Iterator[str]:
         here = [each for each in cases if (each["lengths"], each["quant"]) == workload and "layout" in each]
         ranked = sorted((each for each in here if "pairs_per_second" in each), key=lambda each: -float(each["pairs_per_second"]))
         if ranked:
-            best, *others = ranked
-            rest = ", ".join(f"{each['name']} {each['pairs_per_second']:.2f}" for each in others)
-            yield f"{workload[0]}, quant={workload[1]}: {best['name']} {best['pairs_per_second']:.2f} pairs/s ({rest or 'no other'})"
-            won.setdefault(setting(best), []).append(f"{workload[0]} {workload[1]}")
+            speeds = [f"{each['name']} {each['pairs_per_second']:.2f}" for each in ranked]
+            yield f"{workload[0]}, quant={workload[1]}: {speeds[0]} pairs/s ({', '.join(speeds[1:]) or 'no other'})"
+            won.setdefault(setting(ranked[0]), []).append(f"{workload[0]} {workload[1]}")
     if won:
         first = max(won, key=lambda each: len(won[each]))
         places = "; ".join(f"{each} is fastest at {', '.join(won[each])}" for each in won)

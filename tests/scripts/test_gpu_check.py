@@ -16,7 +16,7 @@ from torch import Tensor
 from dpo_lab.layouts.base import Layout
 from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.models.adapter import LoRA
-from scripts.bench import gpu_check, gpu_jobs, gpu_measure, gpu_model, gpu_peer, gpu_report, gpu_worker
+from scripts.bench import gpu_check, gpu_jobs, gpu_measure, gpu_model, gpu_peer, gpu_report, gpu_worker, task
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
@@ -24,7 +24,8 @@ SCRIPT = ROOT / "scripts" / "gpu_check.sh"
 PRETENDED = """
 import json, os, sys, time
 job = {"machine": {"device": "NVIDIA H200", "on_gpu": True, "memory_gib": 139.8, "budget": 8192, "python": "3.12",
-                   "packages": {"torch": "2.11.0", "trl": None}, "without_bitsandbytes": "", "trl": None, "lengths": ["hh", "long"]},
+                   "packages": {"torch": "2.11.0", "trl": None}, "without_bitsandbytes": "", "trl": None,
+                   "lengths": ["hh", "long"]},
        "gemm": {"tflops": 800.0}}
 speed = {"varlen": 30.0, "flex": 20.0, "sdpa": 10.0}
 print(f"a library talks, process {os.getpid()}", file=sys.stderr)
@@ -252,7 +253,7 @@ def test_a_gradient_that_is_no_number_is_not_equal(monkeypatch: pytest.MonkeyPat
 
 def test_a_peer_gets_as_many_pairs_as_fit_our_micro_batches() -> None:
     # the longest row of LONG is 1020 + 415 tokens: two pairs are 4 x 1435 = 5740 of 8192; of HH 364 + 42: 8 x 2 x 406 = 6496
-    sizes = [gpu_peer.pairs_at_a_time(gpu_model.pairs(lengths), 8192) for lengths in (gpu_model.LONG, gpu_measure.task.LENGTHS)]
+    sizes = [gpu_peer.pairs_at_a_time(gpu_model.pairs(lengths), 8192) for lengths in (gpu_model.LONG, task.LENGTHS)]
     assert sizes == [2, 8]
 
 
