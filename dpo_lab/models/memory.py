@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.models.adapted import held_in
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.load import Storage, plain_errors, without_dropout
@@ -26,7 +27,11 @@ class Held:
     parameters: int
     """How many weights the base has."""
     trained: int
-    """How many weights are trained; their gradients and they themselves are float32."""
+    """How many weights are trained."""
+    trained_bytes: int
+    """What these take; their gradients take the same again."""
+    largest: int
+    """How many weights the largest trained tensor has."""
     quantised: int
     """Bytes in their file of the weights that are quantised, in the number format of the file."""
 
@@ -64,26 +69,42 @@ def outline(config: Any, spec: ModelSpec, storage: Storage) -> nn.Module:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        model: nn.Module = AutoModelForCausalLM.from_config(config, dtype=storage.dtype, trust_remote_code=False)
+        model: nn.Module = AutoModelForCausalLM.from_config(  # it writes the number format into what it is given
+            copy.deepcopy(config), dtype=storage.dtype, trust_remote_code=False
+        )
     if storage.quant.bits:
         for name, module in model.named_modules():
             if type(module) is nn.Linear and not name.endswith("lm_head"):
                 module.__class__ = Unpacked
-    return spec.adapter.attach(model.train(), 0)
+    policy = spec.adapter.attach(model.train(), 0)
+    if storage.adapter_dtype != torch.float32:
+        held_in(policy, storage.adapter_dtype)
+    return policy
 
 
 def held(config: Any, model: nn.Module, storage: Storage) -> Held:
     """Return what the weights of an outline take."""
     packed = {id(module.weight) for module in model.modules() if isinstance(module, Unpacked)}
     bits = storage.quant.bits + (NF4_CONSTANTS[getattr(storage.quant, "double", False)] if storage.quant.bits == 4 else 0)
-    weights, parameters, trained, quantised = 0.0, 0, 0, 0
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    weights, parameters, quantised = 0.0, 0, 0
     for name, weight in model.named_parameters():
         weights += weight.numel() * (bits / 8 if id(weight) in packed else weight.element_size())
-        trained += weight.numel() if weight.requires_grad else 0
         quantised += weight.numel() if id(weight) in packed else 0
         parameters += weight.numel() if "lora_" not in name and "modules_to_save" not in name else 0
-    of_file = getattr(config, "dtype", None) or torch.float32
-    return Held(int(weights), parameters, trained, quantised * torch.empty((), dtype=of_file).element_size())
+    return Held(
+        weights=int(weights),
+        parameters=parameters,
+        trained=sum(weight.numel() for weight in trained),
+        trained_bytes=sum(weight.numel() * weight.element_size() for weight in trained),
+        largest=max((weight.numel() for weight in trained), default=0),
+        quantised=quantised * bytes_in_file(config),
+    )
+
+
+def bytes_in_file(config: Any) -> int:
+    """Return the bytes of a weight on disk."""
+    return torch.empty((), dtype=getattr(config, "dtype", None) or torch.float32).element_size()
 
 
 class Unpacked(nn.Linear):

@@ -41,9 +41,7 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
         RunError: if no layout would be right: rotary tables that are stretched by the longest row of a batch.
     """
     refuse_stretched_positions(model, int(store.row_lengths.max()))
-    by_length = store.row_lengths.argsort(kind="stable")
-    prompt = store.response_prompt[by_length[len(by_length) // 2]]  # of a row of middling length
-    some = np.flatnonzero(store.response_prompt == prompt)[:2].tolist()
+    some = tried(store)
     device, padded = next(model.parameters()).device, PaddedLayout()
 
     def logps(one: Layout, *, own_logits: bool) -> Tensor:
@@ -68,6 +66,14 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
     if reason:
         notes.append(f"layout={layout.label} does not suit this model ({reason}); layout=padded is used")
     return Fit(padded if reason else layout, own_logits, tuple(notes))
+
+
+def tried(store: TokenStore) -> list[int]:
+    """Return the responses that are scored to find out: two to one prompt, in rows of middling length."""
+    by_length = store.row_lengths.argsort(kind="stable")
+    prompt = store.response_prompt[by_length[len(by_length) // 2]]
+    found: list[int] = np.flatnonzero(store.response_prompt == prompt)[:2].tolist()
+    return found
 
 
 def made_ready(model: nn.Module, fit: Fit, store: TokenStore) -> nn.Module:

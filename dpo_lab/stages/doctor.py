@@ -110,7 +110,7 @@ def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore") -> 
         return (
             f"one pass over {store.num_responses} responses before training, {4 * len(store.response_ids) / 1e6:.1f} MB on disk"
         )
-    second = f"a second model of {plan.reference / GB:.2f} GB" if plan.reference else "no second model"
+    second = f"{plan.reference / GB:.2f} GB beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"
 
 
@@ -143,14 +143,12 @@ def length_lines(store: "TokenStore", max_length: int, *, known: bool) -> list[s
 
 def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore") -> dict[str, float]:
     """Return the bytes that a run writes, by what."""
-    trained, rounds = plan.held.trained, train.iteration.rounds
+    rounds = train.iteration.rounds
     kept = max((getattr(each, "keep", 0) for each in train.callbacks.values()), default=0)
     ids = len(store.prompt_ids) + len(store.response_ids)
     return {
-        "policies": 4.0 * trained * rounds,
-        "checkpoints": (kept + 1.0) * trained * (4 + train.optim.bytes_per_weight)
-        if kept
-        else 0.0,  # one more while it is written
+        "policies": 1.0 * plan.held.trained_bytes * rounds,
+        "checkpoints": (kept + 1.0) * (plan.held.trained_bytes + plan.optimizer) if kept else 0.0,  # one more while it is written
         "reference": 8.0 * len(store.response_ids) * rounds
         if train.reference.compares and not train.reference.scores_live
         else 0.0,

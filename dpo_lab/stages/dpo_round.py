@@ -22,6 +22,7 @@ from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.stages.fits import check_fits
+from dpo_lab.stages.host_memory import give_back
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
@@ -93,7 +94,9 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
         **content_of(train.callbacks, train.trainer.log_every),
     }
     plan = Plan(train.outputs, "policy", this.name, content, parents=[this.start.id, this.reference.id])
-    return plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
+    made = plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
+    give_back()  # else an evaluation stands on top of gradients and optimizer
+    return made
 
 
 @dataclass(frozen=True)

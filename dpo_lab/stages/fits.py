@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,6 +13,7 @@ from dpo_lab.models.memory import architecture_of
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.progress import console
+from dpo_lab.stages.host_memory import host_memory
 from dpo_lab.stages.memory_plan import MemoryPlan, memory_plan
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
@@ -31,34 +31,10 @@ SMALLER = "model=smollm2_135m"
 
 
 def available(device: torch.device) -> float:
-    """Return the bytes that a device has for this process: of a GPU's free memory, of the host's within its control group."""
+    """Return the bytes that a device has for this process: of a GPU's free memory, of the host's within its control groups."""
     if device.type == "cuda":
         return float(torch.cuda.mem_get_info()[0])
-    return host_memory(Path("/proc/meminfo"), Path("/sys/fs/cgroup"))
-
-
-def host_memory(meminfo: Path, group: Path) -> float:
-    """Return the host's memory that programs can have, or what is left of a control group's limit if that is less.
-
-    Infinite where neither says: nothing is refused there.
-    """
-    found = [float("inf")]
-    if meminfo.is_file():
-        lines = meminfo.read_text().splitlines()
-        found += [float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
-    names = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-    for limit, used in names:
-        if (group / limit).is_file() and (text := (group / limit).read_text().strip()).isdigit():
-            cache = next(
-                (
-                    int(line.split()[1])
-                    for line in (group / limit).with_name("memory.stat").read_text().splitlines()
-                    if line.startswith(("inactive_file", "total_inactive_file"))
-                ),
-                0,
-            )  # pages of files, which the system takes back
-            found.append(float(text) - float((group / used).read_text()) + cache)
-    return min(found)
+    return host_memory()
 
 
 def changes(train: "Train") -> Iterator[tuple[str, "Train"]]:

@@ -21,7 +21,9 @@ class Optim(Component, ABC):
 
     needs_bitsandbytes: ClassVar[bool] = False
     bytes_per_weight: ClassVar[int] = 8
-    """Of its state: two numbers in float32."""
+    """Of its state for weights in float32: two numbers."""
+    bytes_at_once: ClassVar[int] = 0
+    """Of what it makes for every weight of a tensor while it changes that tensor, on a CPU."""
 
     lr: PositiveFloat = 5e-7
     """Peak learning rate."""
@@ -107,6 +109,7 @@ class RMSprop(Optim):
     """
 
     bytes_per_weight: ClassVar[int] = 4
+    bytes_at_once: ClassVar[int] = 4
 
     alpha: Share = 0.99
     """Decay of the running mean of squared gradients."""

@@ -20,6 +20,7 @@ class AdamW8bit(AdamW):
 
     needs_bitsandbytes: ClassVar[bool] = True
     bytes_per_weight: ClassVar[int] = 2
+    bytes_at_once: ClassVar[int] = 20
 
     paged: bool = False
     """On a GPU, let the state move to the host's memory when the GPU's runs out (QLoRA, section 3)."""

@@ -12,7 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from dpo_lab.layouts.base import Layout, ResponseBatch
-from dpo_lab.scoring.fitting import read_segments
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.scoring.fitting import read_segments, tried
 from dpo_lab.scoring.score import body_and_head, score
 from dpo_lab.tokens.store import TokenStore
 
@@ -26,7 +27,9 @@ class Pass:
     peak: float
     """The most at any moment of both passes, the activations included: the head's logits and their gradients, products."""
     scoring: float
-    """The most at any moment of a forward pass without gradients."""
+    """The most at any moment of a forward pass without gradients over a model as it was loaded."""
+    cast: float
+    """Of that, copies of weights in half precision, which stay until the last such pass of a part."""
 
 
 class Live(TorchDispatchMode):
@@ -62,6 +65,7 @@ def follow(
     store: TokenStore,
     responses: list[int],
     *,
+    scored: list[int],
     device: str,
     half: bool,
     accumulates: bool,
@@ -71,38 +75,44 @@ def follow(
 
     Args:
         policy: an outline on the device `meta`; it is changed.
+        scored: the responses of a pass without gradients.
         device: the kind of device that kernels are chosen for.
         half: whether products are computed in bf16.
-        accumulates: whether a step has several micro-batches, so that gradients are there when one begins.
+        accumulates: whether gradients of micro-batches before are there when one begins.
         compares: whether a reference is scored between the policy's forward and backward pass.
     """
-    batch = layout.rows(store, responses)
-    # FlexAttention is compiled, which works on numbers only; FlashAttention keeps the same: queries, keys, values and results
-    any_layout: Any = layout
-    read_segments(policy, replace(any_layout, attention="varlen") if layout.attention == "flex" else layout)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         filled(policy, device)
-        rows = without_numbers(batch, mode, device)
-        there = [*policy.parameters(), *policy.buffers()]
+
+        def rows(of: list[int], one: Layout = layout) -> ResponseBatch:
+            return without_numbers(one.rows(store, of), mode, device)
+
+        there, kept = [*policy.parameters(), *policy.buffers()], list[int]()
+        with Live(there) as trying, torch.no_grad():  # with the attention that the model came with
+            score(policy, rows(tried(store), PaddedLayout()), own_logits=True)
+        # FlexAttention is compiled, which works on numbers only; FlashAttention keeps the same: queries, keys, values and results
+        any_layout: Any = layout
+        read_segments(policy, replace(any_layout, attention="varlen") if layout.attention == "flex" else layout)
         if accumulates:
             for weight in policy.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
             there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
-        kept = list[int]()
-        with Live(there) as live, torch.autocast(device, torch.bfloat16, enabled=half):
-            hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
-            scored = score(policy, rows).per_token
+        hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
+        batch, autocast = rows(responses), torch.autocast(device, torch.bfloat16, enabled=half)
+        with Live(there) as live, autocast:
+            per_token = score(policy, batch).per_token
             if compares:
                 with torch.no_grad():
-                    score(policy, rows)
-            scored.sum().backward()
-            del scored
-            peak, live.peak = live.peak, live.now
-            floor = live.now
-            with torch.no_grad():
-                score(policy, rows)
-            hook.remove()
-        return Pass(kept[0], peak, live.peak - floor)
+                    score(policy, batch)
+            per_token.sum().backward()
+        hook.remove()
+        batch = rows(scored)
+        policy.requires_grad_(True)  # as it is loaded, and autocast keeps copies of trained weights alone
+        there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
+        with Live(there) as scoring, autocast, torch.no_grad():
+            score(policy, batch)
+            cast = scoring.now
+        return Pass(kept[0], live.peak, max(scoring.peak, trying.peak), cast)
 
 
 def filled(model: nn.Module, device: str) -> None:

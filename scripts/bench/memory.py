@@ -12,24 +12,9 @@ from typing import Any
 
 import torch
 
-from dpo_lab.data.load import load_pairs
-from dpo_lab.data.sources import FilePairs
-from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.layouts.prefix import PrefixLayout
-from dpo_lab.losses.dpo import DPOLoss
-from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.data.base import Given
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.models.quant import EightBit, FourBit, NoQuant
-from dpo_lab.models.spec import PretrainedModel
-from dpo_lab.reference.adapters import AdapterOffReference
-from dpo_lab.reference.cached import CachedReference
-from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.stages.train import Train
-from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.optim_8bit import AdamW8bit
-from dpo_lab.training.precision import Precision
-from dpo_lab.training.settings import TrainerSettings
 from scripts.bench.task import LENGTHS, MARK
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -39,8 +24,15 @@ MODELS: dict[str, dict[str, Any]] = {
     | {"intermediate_size": 1536, "vocab_size": 49152, "tie_word_embeddings": True},
 }
 """Two random models: the Mistral of bench_train.py, and the shape of SmolLM2-135M."""
-WAYS = ("full", "lora", "4bit", "8bit", "adamw_8bit", "frozen", "adapter_off")
-BUDGET, STEPS, PAIRS = 1024, 2, 64
+WAYS = {
+    "full": "adapter=none",
+    "lora": "adapter=lora",
+    "4bit": "adapter=lora quant=4bit",
+    "8bit": "adapter=lora quant=8bit",
+    "dora": "adapter=dora",
+}
+"""Words of the command line by the name of a way to train."""
+PAIRS = 64
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
 
 
@@ -63,38 +55,35 @@ def make_model(directory: Path, name: str) -> None:
     tokenizer.save_pretrained(str(directory))
 
 
-def make_pairs(path: Path, size: int, count: int) -> None:
-    """Write pairs of random words with the lengths of HH."""
+def make_pairs(path: Path, size: int, count: int, longer: int = 1) -> None:
+    """Write pairs of random words with the lengths of HH, or some times those."""
     draw = random.Random(0)
 
     def words(number: int) -> str:
-        return " ".join(f"w{draw.randrange(3, size)}" for _ in range(number))
+        return " ".join(f"w{draw.randrange(3, size)}" for _ in range(longer * number))
 
     names = ("prompt", "chosen", "rejected")
     rows = [dict(zip(names, map(words, LENGTHS[at % len(LENGTHS)]), strict=True)) for at in range(count)]
     path.write_text("\n".join(map(json.dumps, rows)))
 
 
-def training(directory: Path, data: Path, way: str, budget: int, steps: int) -> Train:
-    """Return a short training in some way."""
-    quant = FourBit() if way == "4bit" else EightBit() if way == "8bit" else NoQuant()
-    adapter = LoRA() if way in ("lora", "4bit", "8bit", "adapter_off") else NoAdapter()
-    reference = {"frozen": FrozenReference, "adapter_off": AdapterOffReference}.get(way, CachedReference)()
-    return Train(
-        model=PretrainedModel(path=str(directory), licence="none", quant=quant, adapter=adapter),
-        data=FilePairs(path=data, held_out=0),
-        loss=DPOLoss(),
-        reference=reference,
-        optim=AdamW8bit() if way == "adamw_8bit" else AdamW(),
-        evaluation=PreferenceEvaluation(),
-        layout=PrefixLayout(),
-        precision=Precision(mode="fp32"),
-        trainer=TrainerSettings(accelerator="cpu", batch_size=16, token_budget=budget, max_steps=steps),
-        iteration=Iteration(),
-        callbacks={},
-        logger={},
-        outputs=directory / "outputs",
-    )
+def training(directory: Path, data: Path, words: str) -> Train:
+    """Return the training of a model's directory on a file's pairs that a command line asks for."""
+    from hydra import compose, initialize_config_dir
+
+    from dpo_lab.build import build
+    from dpo_lab.paths import CONF
+
+    given = [
+        *("model=local", f"model.path={directory}", "data=jsonl", f"data.path={data}", f"paths.outputs={directory / 'outputs'}"),
+        *("precision=fp32", "trainer.accelerator=cpu", "trainer.max_steps=2", "recipe.batch_size=16", "recipe.token_budget=1024"),
+    ]
+    names = {word.partition("=")[0] for word in words.split()}
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        kept = [word for word in given if word.partition("=")[0] not in names]
+        built = build(compose("train", [*kept, *words.split()], return_hydra_config=True))
+    assert isinstance(built, Train)
+    return built
 
 
 def memory(field: str) -> int:
@@ -105,26 +94,42 @@ def memory(field: str) -> int:
 
 @contextmanager
 def growth_from_load() -> Iterator[dict[str, int]]:
-    """Note memory just before the model is first loaded, and forget the peak before that."""
-    found: dict[str, int] = {}
-    load = ModelOnDisk.load
+    """Note memory just before the model is first loaded, and the growth to the peak of each part from then on."""
+    from dpo_lab.stages import dpo_round, rounds
 
-    def noted(self: ModelOnDisk, device: torch.device) -> Any:
+    found: dict[str, int] = {}
+    load, fit, evaluate = ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs
+
+    def noted(name: str) -> None:
+        found[name] = max(found.get(name, 0), memory("VmHWM") - found["before"])
+        Path("/proc/self/clear_refs").write_text("5")
+
+    def loading(self: ModelOnDisk, device: torch.device) -> Any:
         if not found:
             found["before"] = memory("VmRSS")
             Path("/proc/self/clear_refs").write_text("5")
         loaded = load(self, device)
-        found.setdefault("load", memory("VmHWM") - found["before"])
-        found.setdefault("loaded", memory("VmRSS") - found["before"])
-        found.setdefault("anon", memory("RssAnon"))
+        if "load" not in found:
+            noted("load")
         return loaded
 
-    ModelOnDisk.load = noted  # type: ignore[method-assign]
+    def fitting(*arguments: Any, **named: Any) -> Any:
+        noted("reference pass")
+        figures = fit(*arguments, **named)
+        noted("training")
+        return figures
+
+    def evaluating(*arguments: Any, **named: Any) -> Any:
+        noted("saving")
+        return evaluate(*arguments, **named)
+
+    ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs = loading, fitting, evaluating  # type: ignore[method-assign]
     try:
         yield found
     finally:
-        ModelOnDisk.load = load  # type: ignore[method-assign]
-        found["peak"] = memory("VmHWM") - found["before"]
+        ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs = load, fit, evaluate  # type: ignore[method-assign]
+        noted("evaluation")
+        del found["before"]
 
 
 def load_libraries() -> None:
@@ -143,8 +148,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--model", choices=MODELS, default="57M")
     arguments.add_argument("--way", choices=WAYS, default="full")
-    arguments.add_argument("--budget", type=int, default=BUDGET)
+    arguments.add_argument("--words", default="", help="more words of the command line")
     arguments.add_argument("--pairs", type=int, default=PAIRS)
+    arguments.add_argument("--longer", type=int, default=1, help="times the lengths of HH")
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
@@ -158,14 +164,16 @@ def main() -> None:
         made = multiprocessing.get_context("spawn").Process(target=make_model, args=(directory, given.model))
         made.start()  # elsewhere: what making a model leaves in the heap would hide a part of the growth
         made.join()
-        make_pairs(directory / "pairs.jsonl", MODELS[given.model]["vocab_size"], given.pairs)
-        train = training(directory, directory / "pairs.jsonl", given.way, given.budget, STEPS)
+        make_pairs(directory / "pairs.jsonl", MODELS[given.model]["vocab_size"], given.pairs, given.longer)
+        train = training(directory, directory / "pairs.jsonl", f"{WAYS[given.way]} {given.words}")
         with growth_from_load() as found:
             train.run()
-        pairs, tokenizer = load_pairs(directory / "pairs.jsonl", max_dropped=0.0)[0], load_tokenizer(str(directory))
-        store = tokenise_pairs(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
+        data, tokenizer = train.data, load_tokenizer(str(directory))
+        assert isinstance(data, Given)
+        pairs = data.load(1)[0].train
+        store = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation).store
         plan = memory_plan(train, store)
-    result = {"model": given.model, "way": given.way, "planned": plan.peak, "measured": found["peak"], "rows": plan.rows}
+    result = {"planned": plan.peak, "measured": max(found.values()), "parts": plan.parts, "grown": found, "rows": plan.rows}
     print(MARK + json.dumps(result), flush=True)
 
 
