@@ -29,6 +29,11 @@ FRAGMENTS = {"as they are": 0.4, "quantised": 0.85}
 glibc (2.36) asks for a tensor's bytes and 96 more, gives the ends back to small objects, and so a freed tensor's place is too
 small for the next of its size; dequantised weights, made anew in each product, leave the most. Fitted and checked on the runs of
 docs/benchmarks.md; a simulation of the heap did not find it (docs/log.md)."""
+KERNELS = 1.2e8
+"""Bytes that oneDNN keeps on a CPU for products in bf16, whose kernels it caches by shape, up to 1024 of them.
+
+In the heap 80 to 160 MB were seen after two steps, half of it gone with ONEDNN_PRIMITIVE_CACHE_CAPACITY=8;
+a long run may have more."""
 ON_A_GPU = 0.1
 """The same of torch's own allocator; taken, not measured."""
 
@@ -58,6 +63,8 @@ class MemoryPlan:
     """Of the models beside the policy while held-out pairs are scored."""
     loads_evaluated: int
     """How many models are loaded for that."""
+    kernels: float
+    """Of the library of matrix products."""
     fragments: float
     """Share of the passes' memory that the allocator holds beside it."""
     processes: int = 1
@@ -79,6 +86,7 @@ class MemoryPlan:
             "reference": self.reference,
             "other models": self.kept,
             "allocator": self.fragments * (self.passes.peak + self.accumulated if self.passes.peak else 0.0),
+            "kernels": self.kernels,
             "file of the weights": self.mapped,
         }
 
@@ -94,7 +102,10 @@ class MemoryPlan:
             "load": begun + max(mapped, self.read),
             "reference pass": begun + self.reference + mapped + scored,
             "training": sum(self.rows.values()) - self.mapped + mapped,
-            "evaluation": begun + self.beside_evaluated + max(self.loads_evaluated * mapped + scored + again, self.read),
+            "evaluation": begun
+            + self.kernels
+            + self.beside_evaluated
+            + max(self.loads_evaluated * mapped + scored + again, self.read),
         }
 
     @property
@@ -136,6 +147,7 @@ def memory_plan(train: "Train", store: TokenStore | None) -> MemoryPlan:
         read=float(whole.parameters * bytes_in_file(config)) if on_cpu and not as_in_file else 0.0,
         beside_evaluated=evaluated,
         loads_evaluated=1 + loaded,
+        kernels=KERNELS if store and on_cpu and train.precision.resolved(device) != "32-true" else 0.0,
         fragments=FRAGMENTS["quantised" if whole.quantised else "as they are"] if on_cpu else ON_A_GPU,
         processes=train.trainer.devices if on_cpu else 1,
     )
@@ -220,11 +232,18 @@ def largest(train: "Train", store: TokenStore) -> list[tuple[list[int], Moment]]
         for position, pairs in enumerate(step):
             responses = list(dict.fromkeys(store.pairs[pairs].flatten().tolist()))
             found[Moment(accumulates=position > 0, updated=number > 0)].append(responses)
+
+    def in_body(responses: list[int]) -> int:
+        return train.layout.num_tokens(store, responses)
+
+    def in_head(responses: list[int]) -> int:
+        return int(store.response_lengths[responses].sum())
+
     chosen = list[tuple[list[int], Moment]]()
     for moment, candidates in found.items():
-        for size in (lambda each: train.layout.num_tokens(store, each), lambda each: int(store.response_lengths[each].sum())):
+        later = [] if moment.updated else found.get(replace(moment, updated=True), [])
+        for size in (in_body, in_head):
             one = max(candidates, key=size)
-            later = [] if moment.updated else found.get(replace(moment, updated=True), [])
             if (one, moment) not in chosen and size(one) > max(map(size, later), default=0):
                 chosen.append((one, moment))
     return chosen

@@ -97,9 +97,10 @@ def follow(
             for weight in policy.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
             there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
+        live = Live(there)
         hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
         batch, autocast = rows(responses), torch.autocast(device, torch.bfloat16, enabled=half)
-        with Live(there) as live, autocast:
+        with live, autocast:
             per_token = score(policy, batch).per_token
             if compares:
                 with torch.no_grad():

@@ -7,6 +7,7 @@ import random
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,8 @@ def memory(field: str) -> int:
 @contextmanager
 def growth_from_load() -> Iterator[dict[str, int]]:
     """Note memory just before the model is first loaded, and the growth to the peak of each part from then on."""
-    from dpo_lab.stages import dpo_round, rounds
-
+    dpo_round: Any = import_module("dpo_lab.stages.dpo_round")
+    rounds: Any = import_module("dpo_lab.stages.rounds")
     found: dict[str, int] = {}
     load, fit, evaluate = ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs
 

@@ -174,6 +174,7 @@ def test_beside_the_policy_stand_the_models_that_the_reference_and_the_evaluatio
     train, _ = run
 
     def plan(reference: Reference, adapter: LoRA | None = None) -> MemoryPlan:
+        assert isinstance(train.model, PretrainedModel)
         model = replace(train.model, adapter=adapter) if adapter else train.model
         return memory_plan(replace(train, model=model, reference=reference), None)
 
