@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dpo_lab.data.base import Given
-from dpo_lab.models.adapter import ADAPTER_CONFIG, NoAdapter
+from dpo_lab.models.adapter import NoAdapter
+from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.models.load import Storage
 from dpo_lab.models.memory import Held, architecture_of, bytes_in_file, held, outline, with_layers
 from dpo_lab.reference.frozen import FrozenReference

@@ -128,7 +128,8 @@ def test_flex_attention_which_is_compiled_is_followed_as_flash_attention() -> No
 
     def traced(kernel: Kernel) -> Pass:
         layout, made = PrefixLayout(attention=kernel), outline(config(), SPEC, Storage())
-        return follow(made, layout, store, [0, 1, 2, 3], device="cpu", half=True, accumulates=False, compares=False)
+        some = [0, 1, 2, 3]
+        return follow(made, layout, store, some, scored=some, device="cpu", half=True, accumulates=False, compares=False)
 
     assert traced("flex") == traced("varlen")
 
