@@ -1,5 +1,6 @@
 """The stage `doctor`: what a training will need, before it runs."""
 
+import re
 import shutil
 import tempfile
 from dataclasses import fields, replace
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from dpo_lab.stages.memory_plan import MemoryPlan
     from dpo_lab.tokens.store import TokenStore
 
-GB = 1e9
+GB, MB = 1e9, 1e6
+ALWAYS = ("optimizer", "activations", "logits and products", "reference")
+"""Rows of the memory plan that stand there though they are nothing: the optimizer's state comes with the first update."""
 TESTED = 8  # pairs of the self-test
 
 
@@ -46,18 +49,19 @@ class Doctor(Train):
         base, store = self._store(given)
         device = self.trainer.device()
         plan, has = memory_plan(self, store), fits.available(device)
-        say(f"reference  {type(self.reference).__name__}: {cost_of_reference(self, plan, store)}")
+        say(f"reference  {name_of(self.reference)}: {cost_of_reference(self, plan, store)}")
         say(*memory_lines(plan, has, device.type), *length_lines(store, self.data.max_length, known=given is not None))
         disk, free = disk_of(self, plan, store), free_disk(self.outputs)
-        say(f"disk       about {sum(disk.values()) / GB:.2f} GB of {free / GB:.1f} GB free: " + parts_text(disk))
+        parts = ", ".join(f"{name} {in_bytes(value)}" for name, value in disk.items())
+        say(f"disk       about {in_bytes(sum(disk.values()))} of {in_bytes(free)} free: {parts}")
         hours = fits.hours_of_1000_pairs(self, store, plan)
         say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
         takes = sum(disk.values())
         if plan.needed > has:
             change = fits.smallest_change(self, store, has)
-            raise RunError(f"does not fit: {plan.needed / GB:.2f} GB of memory, {has / GB:.2f} GB available. Use {change}.")
+            raise RunError(f"does not fit: {in_bytes(plan.needed)} of memory, {in_bytes(has)} available. Use {change}.")
         if takes > free:
-            raise RunError(f"does not fit: {takes / GB:.2f} GB of disk, {free / GB:.2f} GB free. Use paths.outputs=DIR.")
+            raise RunError(f"does not fit: {in_bytes(takes)} of disk, {in_bytes(free)} free. Use paths.outputs=DIR.")
         gap = self._step_0(given, base) if given and base else None
         agree = (
             "made in the run: the pairs are not there yet" if gap is None else f"policy and reference agree within {gap:.2g} nats"
@@ -102,26 +106,45 @@ def say(*lines: str) -> None:
         console.print(line, markup=False)
 
 
+def in_bytes(count: float) -> str:
+    """Return a number of bytes as people read it.
+
+    >>> in_bytes(1.234e9), in_bytes(3.7e6), in_bytes(0.0)
+    ('1.23 GB', '3.7 MB', '0 MB')
+    """
+    if count >= GB:
+        return f"{count / GB:.2f} GB"
+    return f"{count / MB:.1f} MB" if count else "0 MB"
+
+
+def name_of(reference: Any) -> str:
+    """Return a reference as `reference=` names it.
+
+    >>> class PreviousAdapterReference: ...
+    >>> name_of(PreviousAdapterReference())
+    'previous_adapter'
+    """
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(reference).__name__.removesuffix("Reference")).lower()
+
+
 def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore") -> str:
     """Return what the reference costs."""
     if not train.reference.compares:
         return "none is kept, none is scored"
     if not train.reference.scores_live:
-        return (
-            f"one pass over {store.num_responses} responses before training, {4 * len(store.response_ids) / 1e6:.1f} MB on disk"
-        )
-    second = f"{plan.reference / GB:.2f} GB beside the policy" if plan.reference else "no second model"
+        return f"one pass over {store.num_responses} responses before training, {in_bytes(4 * len(store.response_ids))} on disk"
+    second = f"{in_bytes(plan.reference)} beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"
 
 
 def memory_lines(plan: "MemoryPlan", has: float, device: str) -> list[str]:
     """Return the table of the memory plan."""
-    rows = [f"  {name:20} {value / GB:8.3f} GB" for name, value in plan.rows.items() if value]
-    peaks = ", ".join(f"{name} {value / GB:.2f}" for name, value in plan.parts.items())
+    rows = [f"  {name:20} {in_bytes(value):>10}" for name, value in plan.rows.items() if value or name in ALWAYS]
+    peaks = ", ".join(f"{name} {in_bytes(value)}" for name, value in plan.parts.items())
     return [
-        f"memory     {plan.held.parameters / 1e6:.1f} M weights, {plan.held.trained / 1e6:.2f} M trained",
+        f"memory     {plan.held.parameters / 1e6:.1f} M weights, {plan.held.trained / 1e6:.2f} M trained; training at its most:",
         *rows,
-        f"  estimated peak {plan.peak / GB:.2f} GB ({peaks}); {device} has {has / GB:.2f} GB",
+        f"  estimated peak {in_bytes(plan.peak)} ({peaks}); {device} has {in_bytes(has)}",
     ]
 
 
@@ -154,11 +177,6 @@ def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore") -> dict[str, 
         else 0.0,
         "tokens": 4.0 * ids * rounds,
     }
-
-
-def parts_text(parts: dict[str, float]) -> str:
-    """Return named bytes as one line."""
-    return ", ".join(f"{name} {value / GB:.3f}" for name, value in parts.items())
 
 
 def free_disk(directory: Path) -> float:

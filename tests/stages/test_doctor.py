@@ -44,7 +44,7 @@ def test_a_disk_that_is_full_ends_with_1(
 ) -> None:
     monkeypatch.setattr(doctor, "free_disk", lambda outputs: 1e6)
     assert examined(tmp_path) == 1
-    assert "GB of disk, 0.00 GB free. Use paths.outputs=DIR." in capsys.readouterr().err
+    assert "MB of disk, 1.0 MB free. Use paths.outputs=DIR." in capsys.readouterr().err
 
 
 def test_a_policy_that_is_not_its_reference_ends_with_1(
