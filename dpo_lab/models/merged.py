@@ -3,7 +3,7 @@
 import copy
 import re
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,21 +13,6 @@ from dpo_lab.models.adapted import TRAINED
 from dpo_lab.models.adapter import quiet_peft
 
 NOT_MERGED = ("trainable_tokens_", "parametrizations.")  # parts of state dicts that plain weights cannot have
-
-
-def in_float32(policy: nn.Module) -> nn.Module:
-    """Let a loaded policy compute in float32 with the weights that it has; quantised ones stay as they are.
-
-    A weight in half precision is a float32 too, so nothing is rounded, and neither is what a 4-bit layer dequantises to.
-    """
-    for module in policy.modules():
-        if hasattr(module, "compute_dtype"):  # a 4-bit layer
-            layer = cast(Any, module)
-            layer.compute_dtype = layer.weight.quant_state.dtype = torch.float32  # products; dequantised weights
-        for copies in (module._modules.get("modules_to_save") or nn.ModuleDict()).modules():
-            copies._forward_hooks.clear()  # they gave outputs of the base's type
-            copies._forward_pre_hooks.clear()
-    return policy.float()
 
 
 def refuse_unmergeable(policy: Any) -> None:
@@ -40,35 +25,50 @@ def refuse_unmergeable(policy: Any) -> None:
 
 
 def plain_weights(policy: Any) -> Iterator[tuple[str, Tensor]]:
-    """Yield name and float32 value of every weight of the plain model that a policy is; the policy stays as it is.
+    """Yield name and value of every weight of the plain model that a policy is, and take from the policy each that was asked for.
 
-    An adapted layer is merged by peft's own arithmetic (W + scale B A; DoRA: m (W + scale B A) / |W + scale B A|) into the
-    dequantised weights. Merging into packed 4-bit weights would quantise the sum again: 0.70 nats a sequence.
+    What is yielded and what is left of the policy together are never more than the model and one layer.
+
+    An adapted layer is merged by peft's own arithmetic (W + scale B A; DoRA: m (W + scale B A) / |W + scale B A|) in float32,
+    into the dequantised weights. Merging into packed 4-bit weights would quantise the sum again: 0.70 nats a sequence.
     """
     quiet_peft()
     model = policy.get_base_model() if hasattr(policy, "get_base_model") else policy
-    yield from _tensors(model, "")
+    yield from _tensors(model, "", taken=True)
 
 
-def _tensors(module: Any, prefix: str) -> Iterator[tuple[str, Tensor]]:
+def _tensors(module: Any, prefix: str, *, taken: bool) -> Iterator[tuple[str, Tensor]]:
     if hasattr(module, "merge") and hasattr(module, "base_layer"):
-        yield from ((f"{prefix}{name}", tensor) for name, tensor in _merged(module).items())
+        merged = _merged(module)
+        if taken:
+            _give_up(module)
+        yield from ((f"{prefix}{name}", merged.pop(name)) for name in [*merged])
         return
     copies = module._modules.get("modules_to_save")
     if copies is not None:
-        yield from _tensors(dict(copies.items()).get(TRAINED, module.original_module), prefix)
+        yield from _tensors(dict(copies.items()).get(TRAINED, module.original_module), prefix, taken=taken)
+        if taken:
+            _give_up(module)
         return
-    if _is_quantised(module):
-        module = _dequantised(module)
-    for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-        if tensor is not None and name not in module._non_persistent_buffers_set:
+    plain = _dequantised(module) if _is_quantised(module) else module
+    for name, tensor in (*plain._parameters.items(), *plain._buffers.items()):
+        if tensor is not None and name not in plain._non_persistent_buffers_set:
             yield f"{prefix}{name}", tensor.detach()
-    for name, child in module._modules.items():
-        yield from _tensors(child, f"{prefix}{name}.") if child is not None else ()
+    for name, child in plain._modules.items():
+        yield from _tensors(child, f"{prefix}{name}.", taken=taken) if child is not None else ()
+    if taken:
+        _give_up(module)
+
+
+def _give_up(module: nn.Module) -> None:
+    """Let a module hold no weights any more; one that is tied to another's stays there."""
+    for each in module.modules():
+        each._parameters.update(dict.fromkeys(each._parameters))
 
 
 def _merged(layer: Any) -> dict[str, Tensor]:
-    """Return the weights of an adapted layer with its adapter in them."""
+    """Return the weights of an adapted layer with its adapter in them, in float32; the layer stays as it is but for the type
+    of its adapter."""
     from peft.tuners.lora import Linear
 
     base, kind = layer.base_layer, type(layer)
@@ -76,10 +76,11 @@ def _merged(layer: Any) -> dict[str, Tensor]:
     turned = quantised and getattr(base, "source_cls", nn.Linear).__name__ == "Conv1D"
     try:
         layer.base_layer = _dequantised(base, as_linear=True) if quantised else copy.deepcopy(base)
+        layer.float()
         if quantised:
             layer.__class__ = Linear  # the classes for packed weights would pack the sum
         layer.merge(adapter_names=[TRAINED])
-        tensors = dict(_tensors(layer.base_layer, ""))
+        tensors = dict(_tensors(layer.base_layer, "", taken=False))
     finally:
         layer.base_layer, layer.__class__ = base, kind
         layer.merged_adapters.clear()
@@ -115,7 +116,7 @@ def still_tied(policy: Any) -> dict[str, str]:
 
     def value(name: str) -> Tensor:
         parent, _, last = name.rpartition(".")
-        return dict(_tensors(model.get_submodule(parent), ""))[last]
+        return dict(_tensors(model.get_submodule(parent), "", taken=False))[last]
 
     tied = {name: other for name, other in model.all_tied_weights_keys.items() if name != other}
     return {name: other for name, other in tied.items() if torch.equal(value(name), value(other))}
@@ -123,6 +124,8 @@ def still_tied(policy: Any) -> dict[str, str]:
 
 def files_groups(policy: Any, dtype: torch.dtype) -> Iterator[dict[str, Tensor]]:
     """Yield the plain weights under the names of Hugging Face files, in `dtype`, on the CPU, one decoder layer at a time.
+
+    The policy gives up each layer that was yielded.
 
     A model whose files have other tensors than its modules (experts that are stacked in memory) gets those of the files:
     the library's own conversion is turned round for each group.

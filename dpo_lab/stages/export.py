@@ -11,9 +11,10 @@ from torch import Tensor
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import Component, ConfigError, RunError, component
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.models.float32 import computing_in_float32
 from dpo_lab.models.load import Storage, evaluating, load_model
-from dpo_lab.models.merged import files_groups, in_float32, refuse_unmergeable, still_tied
-from dpo_lab.models.plain import dtype_on_disk, load_plain, write_beside
+from dpo_lab.models.merged import files_groups, refuse_unmergeable, still_tied
+from dpo_lab.models.plain import dtype_on_disk, load_plain, type_of_files, write_beside
 from dpo_lab.models.quant import EightBit, NoQuant
 from dpo_lab.models.shards import size_of, write_shards
 from dpo_lab.progress import console
@@ -100,26 +101,27 @@ def device_of(settings: ExportSettings, source: Source) -> torch.device:
 def produce(settings: ExportSettings, source: Source, directory: Path, dtype: str, device: torch.device) -> dict[str, Any]:
     """Write the plain model into a directory and compare it with the policy; return the facts.
 
-    The policy is loaded as training held it and asked first; the written model is loaded by plain transformers. Both compute
-    in float32, so that the gap is that of the weights and not of the arithmetic.
+    The policy is loaded as training held it and asked first; the written model is loaded by plain transformers, after the
+    policy has given up its weights. Both compute in float32, so that the gap is that of the weights and not of the arithmetic.
 
     Raises:
         RunError: if they differ by more than the format allows; the directory is then left empty.
     """
     store, rows = source.rows()
     responses = some_of(store)
-    held = source.storage or Storage()
-    policy = in_float32(load_model(str(source.path), held, device).model)
+    original = Storage(dtype=type_of_files(source.base, revision_of(source)), revision=revision_of(source))
+    held = source.storage or original
+    policy = computing_in_float32(load_model(str(source.path), held, device).model)
     refuse_unmergeable(policy)
     expected = log_probabilities(policy, store, responses, device)
-    if settings.base == "original" and source.has_adapter:
+    if settings.base == "original" and held != original:
         del policy
-        policy = in_float32(load_model(str(source.path), Storage(revision=held.revision), device).model)
+        policy = computing_in_float32(load_model(str(source.path), original, device).model)
     tied = bool(still_tied(policy))
     counts = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(settings.max_shard_size))
     write_beside(str(source.path), source.base, held.revision, policy, directory, DTYPES[dtype], tied=tied)
     del policy
-    written = log_probabilities(load_plain(directory, device), store, responses, device)
+    written = log_probabilities(computing_in_float32(load_plain(directory, DTYPES[dtype], device)), store, responses, device)
     gap, tolerance = float((written - expected).abs().max()), TOLERANCE[dtype]
     quantised = settings.base == "original" and not isinstance(held.quant, NoQuant)
     if not gap <= tolerance and not quantised:
