@@ -90,6 +90,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("-"):
+            refuse_unnamed_policy(stage, argument, arguments)
             overrides.append(checked_override(argument))
             continue
         name, equals, value = argument.partition("=")
@@ -150,6 +151,17 @@ def checked_override(argument: str) -> str:
     if key in groups() and value in ("null", ""):
         raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.")
     return argument
+
+
+def refuse_unnamed_policy(stage: str, argument: str, arguments: Sequence[str]) -> None:
+    """Raise UsageError for a directory that is given to `export` alone, or under another name than `policy`."""
+    if stage != "export" or any(key_of(each) == "policy" for each in arguments):
+        return
+    key, _, value = argument.rpartition("=")
+    if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs"):
+        raise UsageError(f"{argument}: what is exported, a finished run or an adapter, is named by policy. Write policy={value}.")
+    if key == "run":
+        raise UsageError(f"{argument}: there is no such directory, and what is exported is named by policy. Write policy=DIR.")
 
 
 def refuse_twice(overrides: Sequence[str]) -> None:

@@ -224,6 +224,8 @@ def begin_as_base(model: nn.Module, name: str) -> None:
     for layer in layers:
         if name in getattr(layer, "lora_magnitude_vector", ()):
             weight = dequantize_module_weight(layer.base_layer).detach()
+            if layer.lora_magnitude_vector[name].fan_in_fan_out:  # GPT-2's layers and embeddings: a row for each input
+                weight = weight.T
             lengths = torch.linalg.norm(weight.to(torch.promote_types(weight.dtype, torch.float32)), dim=1)
             layer.lora_magnitude_vector[name].weight.data = lengths
 

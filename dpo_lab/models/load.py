@@ -18,7 +18,7 @@ from dpo_lab.models.adapter import load_adapter, save_adapter
 from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
-from dpo_lab.models.tokenizer import completed, refuse_unembedded
+from dpo_lab.models.tokenizer import completed, refuse_unembedded, save_tokenizer
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the library warns on every fork otherwise
 
@@ -159,7 +159,7 @@ def save_model(model: Any, tokenizer: Any, directory: Path, base_path: str) -> N
     _quiet()
     if not save_adapter(model, directory, base_path):
         model.save_pretrained(str(directory))
-    tokenizer.save_pretrained(str(directory))
+    save_tokenizer(tokenizer, directory)
 
 
 def weights_digest(model: nn.Module) -> str:

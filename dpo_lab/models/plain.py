@@ -1,6 +1,6 @@
 """A plain model in Hugging Face layout: what stands beside its weights, and loading it as anybody would."""
 
-import shutil
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from dpo_lab.components import RunError
 from dpo_lab.models.directory import header_of, weight_files
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.load import load_tokenizer
+from dpo_lab.models.tokenizer import bring_sources, readable_by_version_4, save_tokenizer
 
 
 def dtype_on_disk(path: str, revision: str | None) -> Literal["fp32", "bf16"]:
@@ -56,7 +57,6 @@ def write_beside(
         tied: whether input embeddings and head are still one weight.
     """
     from transformers import AutoConfig
-    from transformers.utils.hub import cached_file
 
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = AutoConfig.from_pretrained(base, revision=revision, trust_remote_code=False)
@@ -65,11 +65,26 @@ def write_beside(
     config.dtype = dtype
     config.tie_word_embeddings = tied
     config.architectures = [type(plain).__name__]
-    load_tokenizer(policy, revision).save_pretrained(str(directory))
-    # a fast tokenizer does not write the file that it was made from, which llama.cpp reads
-    found = cached_file(base, "tokenizer.model", revision=revision, _raise_exceptions_for_missing_entries=False)
-    if found and not (directory / "tokenizer.model").exists():
-        shutil.copyfile(found, directory / "tokenizer.model")
+    save_tokenizer(load_tokenizer(policy, revision), directory)
+    bring_sources(fetched(base, revision, small=True), directory)  # a policy from elsewhere has none of them
+    readable_by_version_4(directory)
     if getattr(plain, "generation_config", None) is not None:
         plain.generation_config.save_pretrained(str(directory))
     config.save_pretrained(str(directory))  # last: before it, nothing loads the directory
+    with_older_names(directory / "config.json")
+
+
+def with_older_names(path: Path) -> None:
+    """Write a configuration's rotary positions and number format under the names that transformers 4 reads too.
+
+    Version 5 writes `rope_parameters` alone, of which 4 knows nothing: it would take its default base of 10 000 and say nothing,
+    where Mistral-7B-Instruct-v0.2 has 1 000 000. Version 5 reads both.
+    """
+    about = json.loads(path.read_text(encoding="utf-8"))
+    about["torch_dtype"] = about["dtype"]
+    rotary = about.get("rope_parameters") or {}
+    if "rope_theta" in rotary:  # else none, or one for each kind of layer, which no older version has
+        about["rope_theta"] = rotary["rope_theta"]
+        others = {name: value for name, value in rotary.items() if name != "rope_theta"}
+        about["rope_scaling"] = None if others.get("rope_type", "default") == "default" else others
+    path.write_text(json.dumps(about, indent=2, sort_keys=True) + "\n", encoding="utf-8")

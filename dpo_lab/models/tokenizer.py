@@ -1,5 +1,8 @@
 """Tokenizers: those that lack a chat template or name another end than their template writes, completed and said."""
 
+import json
+import shutil
+from pathlib import Path
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -7,6 +10,8 @@ from jinja2.exceptions import TemplateError
 from dpo_lab.components import ConfigError
 
 MARK = "\u241f"
+SOURCES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "added_tokens.json")
+"""Files that a vocabulary was made from: sentencepiece's, Mistral's, and tokens that were added to those."""
 
 PLAIN_TEMPLATE = (
     "{% for turn in messages %}"
@@ -72,3 +77,31 @@ def refuse_unembedded(tokenizer: Any, rows: int, path: str) -> None:
             f"for ({first!r} is number {lacking[0]}, the model has {rows} rows). Take the tokenizer that belongs to these "
             "weights, or resize and train the embeddings first."
         )
+
+
+def save_tokenizer(tokenizer: Any, directory: Path) -> None:
+    """Write a tokenizer with the files that its vocabulary was made from, which llama.cpp reads and the library leaves behind."""
+    tokenizer.save_pretrained(str(directory))
+    if tokenizer.name_or_path:
+        bring_sources(Path(tokenizer.name_or_path), directory)
+
+
+def bring_sources(source: Path, directory: Path) -> None:
+    """Copy those files a vocabulary was made from that are in one directory and not in another."""
+    for name in SOURCES:
+        if (source / name).is_file() and not (directory / name).exists():
+            shutil.copyfile(source / name, directory / name)
+
+
+def readable_by_version_4(directory: Path) -> None:
+    """Name in a written tokenizer's configuration what transformers 4 knows too, which converters and servers may have.
+
+    Version 5 writes its own class (`TokenizersBackend`) and a list of extra tokens where 4 expects names; it reads both.
+    """
+    path = directory / "tokenizer_config.json"
+    about = json.loads(path.read_text(encoding="utf-8"))
+    if about.get("tokenizer_class") == "TokenizersBackend":
+        about["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(about.get("extra_special_tokens"), list):
+        about["additional_special_tokens"] = about.pop("extra_special_tokens")
+    path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

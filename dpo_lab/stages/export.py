@@ -131,6 +131,7 @@ def produce(settings: ExportSettings, source: Source, directory: Path, dtype: st
             f"than {tolerance:g} for {dtype}, so it is not that policy and nothing was kept. {remedy(settings, dtype)}"
         )
     return {
+        "policy": str(source.path),
         "gap": gap,
         "tolerance": None if quantised else tolerance,
         "rows": f"{len(responses)} {rows}",
@@ -171,6 +172,7 @@ def say(made: Artifact) -> None:
     what = "written" if made.made_now else "was written before; force=true writes it again"
     size = f"{facts['dtype']}, {facts['files']} files, {facts['bytes'] / 1e9:.3g} GB"
     console.print(f"export {made.path}  {size}, {what}", markup=False)
+    console.print(f"  policy {facts['policy']}", markup=False)
     gap = f"  gap to the policy {facts['gap']:.2g} nats per sequence, largest of {facts['rows']}"
     if facts["quantisation_error"]:
         gap += ": quantisation error, for the adapter was trained on the quantised base and is merged into the original weights"
