@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,17 @@ from tests.models.directories import model_directory
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["precision=fp32", "quant=4bit", "trainer.batch_size=2", "trainer.token_budget=1024", "optim.lr=1e-2"]
+FAMILIES = ("mistral", "llama2", "llama3", "qwen2", "qwen3")
 pytestmark = pytest.mark.slow
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: where it writes, what was asked, what it said."""
+
+    outputs: Path
+    words: tuple[str, ...]
+    said: str
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +50,22 @@ def snorkel(shared_data: Path) -> Path:
     return path
 
 
-def start(outputs: Path, cache: Path, *words: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def sentences(models: Path, snorkel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
+    """Yield the sentence's runs by family, two at a time: most of each is one process's imports."""
+    root = tmp_path_factory.mktemp("sentences")
+
+    def run(name: str) -> Run:
+        words = ("model=mistral7b", f"model.path={models / name}", f"data.path={snorkel}", *SMALL)
+        return Run(root / name, words, finish(start(root / name, root / "cache", *words)))
+
+    with ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(run, name) for name in FAMILIES}
+
+
+def start(outputs: Path, cache: Path, *words: str, program: str = "train.py") -> subprocess.Popen[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
-    command = [sys.executable, str(ROOT / "train.py"), *words, f"paths.outputs={outputs}"]
+    command = [sys.executable, str(ROOT / program), *words, f"paths.outputs={outputs}"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -94,21 +120,45 @@ def assert_plain_peft_reads(outputs: Path, base: Path) -> None:
     assert len(generated(alone, tokenizer)) > 0
 
 
-@pytest.mark.parametrize("name", ["mistral", "llama2", "llama3", "qwen2", "qwen3"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_the_sentence_for_a_7b_trains_evaluates_and_saves_an_adapter(
-    models: Path, snorkel: Path, tmp_path: Path, name: str
+    models: Path, sentences: dict[str, Future[Run]], name: str
 ) -> None:
-    words = ["model=mistral7b", f"model.path={models / name}", f"data.path={snorkel}", *SMALL]
-    out = finish(start(tmp_path / "out", tmp_path / "cache", *words))
-    assert "10 rows, 9 pairs" in out
-    assert "attention sdpa, response by response, 4-bit weights, products in float32" in out
-    assert "layout=" not in out
-    summary = summary_of(tmp_path / "out")
+    run = sentences[name].result()
+    assert "10 rows, 9 pairs" in run.said
+    assert "attention sdpa, response by response, 4-bit weights, products in float32" in run.said
+    assert "layout=" not in run.said
+    summary = summary_of(run.outputs)
     assert summary["eval/pairs"] == 2
     assert summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
     assert summary["eval/loss"] != summary["eval/loss/before"]
-    assert_plain_peft_reads(tmp_path / "out", models / name)
-    assert "this run was finished before" in finish(start(tmp_path / "out", tmp_path / "cache", *words))
+    assert_plain_peft_reads(run.outputs, models / name)
+
+
+def test_the_sentence_again_returns_the_finished_run(sentences: dict[str, Future[Run]], tmp_path: Path) -> None:
+    run = sentences["mistral"].result()
+    assert "this run was finished before" in finish(start(run.outputs, tmp_path / "cache", *run.words))
+
+
+@pytest.mark.parametrize("name", ["mistral", "qwen2"])  # head and embeddings are two weights, or one
+def test_what_the_sentence_made_is_exported_as_one_plain_model(
+    sentences: dict[str, Future[Run]], tmp_path: Path, name: str
+) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    outputs = sentences[name].result().outputs
+    (summary,) = (outputs / "train").glob("*/summary.json")
+    words = (f"policy={summary.parent}", "export.dtype=fp32", "export.max_shard_size=50KB")
+    said = finish(start(outputs, tmp_path / "cache", *words, program="scripts/export.py"))
+    (manifest,) = (outputs / "export").glob("*/manifest.json")
+    facts = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
+    assert facts["gap"] <= 1e-3
+    assert facts["rows"].endswith("held-out rows")
+    assert f"policy {policy_of(outputs)}" in " ".join(said.split())
+    loaded: Any = AutoModelForCausalLM.from_pretrained(manifest.parent, output_loading_info=True)
+    plain, found = loaded
+    assert not any(found.values())
+    assert len(generated(plain, AutoTokenizer.from_pretrained(manifest.parent))) > 0
 
 
 def test_the_sentence_with_your_own_pairs(models: Path, tmp_path: Path) -> None:
