@@ -256,8 +256,9 @@ def test_a_policy_that_is_no_directory_is_refused(tmp_path: Path) -> None:
 
 def test_dora_begins_as_gpt2_and_as_embeddings_whose_weights_have_a_row_for_each_input(base: Callable[[str], Path]) -> None:
     ids = torch.tensor([[5, 6, 7, 8]])
-    for name, targets in (("gpt2", "all-linear"), ("mistral", ("embed_tokens", "q_proj"))):
+    adapters = {"gpt2": LoRA(rank=4, dora=True), "mistral": LoRA(rank=4, dora=True, target_modules=("embed_tokens", "q_proj"))}
+    for name, adapter in adapters.items():
         model = load_model(str(base(name))).model
         before = model(ids).logits
-        after = LoRA(rank=4, dora=True, target_modules=targets).attach(model, 0)(ids).logits
+        after = adapter.attach(model, 0)(ids).logits
         assert torch.allclose(after, before, atol=1e-5)
