@@ -42,7 +42,7 @@ test: $(READY_DEV)  ## lint, types and the fast tests
 	$(BIN)/python -m pytest --numprocesses auto
 
 e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile
 
 bands: $(READY)  ## seeds 0, 1, 2 of both kinds of run, as a table for docs/benchmarks.md
 	@pairs="$(PAIRS)"; $(BIN)/python scripts/bands.py 0 1 2 --pairs "$${pairs:-$$($(BIN)/python tests/e2e/preference.py)}"
