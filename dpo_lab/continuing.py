@@ -47,13 +47,11 @@ def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompt
 
         def keep(batch: Sequence[int], make: Callable[[], Any]) -> Any:
             key = tuple(batch)
-            if key in found:
-                result = found.pop(key)
-            else:
-                result = make()
-                if path:
-                    _append(path, [key, result])
-            shown.advance(len(key))
+            resumed = key in found
+            result = found.pop(key) if resumed else make()
+            if path and not resumed:
+                _append(path, [key, result])
+            shown.advance(len(key), resumed=resumed)
             return result
 
         yield keep

@@ -1,49 +1,110 @@
-"""What a person sees while a part works: a live bar on a terminal, a plain line now and then elsewhere."""
+"""What a person sees while a part works: a live line on a terminal, a plain line now and then elsewhere."""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
+from rich.table import Column
+from rich.text import Text
 
 EVERY_SECONDS = 15.0  # how often a log file (no terminal) gets a line
+BAR, NARROWEST_BAR = 24, 8  # characters of the bar where there is room, and the fewest that still show something
+GAP = "  "  # between the figures that a part hands on, and between what stands in a line
 
 console = Console(highlight=False)
 console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
 
 
+def is_live() -> bool:
+    """Return whether the output is a terminal that can rewrite a line; TERM=dumb cannot."""
+    return console.is_terminal and not console.is_dumb_terminal
+
+
 class Part:
     """The progress of one part; `advance` is cheap enough for every batch."""
 
-    def __init__(self, name: str, total: int, live: Progress | None) -> None:
-        self.name, self.total, self.done = name, total, 0
-        self._live = live
-        self._task = live.add_task(name, total=total, figures="") if live else None
-        self._next_line = time.monotonic() + EVERY_SECONDS
+    def __init__(self, name: str, total: int, live: bool = False) -> None:
+        self.name, self.total, self.done, self.figures = name, total, 0, ""
+        self._live, self._worked, self._began = live, 0, time.monotonic()
+        self._next_line = self._began + EVERY_SECONDS
 
-    def advance(self, count: int = 1, figures: str = "") -> None:
-        """Count work done and show the newest figures, such as `loss 0.41`."""
+    def advance(self, count: int = 1, figures: str = "", *, resumed: bool = False) -> None:
+        """Count work done and show the newest figures, such as `loss 0.41  margin 1.20`.
+
+        Args:
+            resumed: an earlier process did this work, so it says nothing about the speed of this one.
+        """
         self.done += count
-        if self._live is not None and self._task is not None:
-            self._live.update(self._task, completed=self.done, figures=figures)
-        elif time.monotonic() >= self._next_line:
+        self._worked += 0 if resumed else count
+        self.figures = figures
+        if not self._live and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + EVERY_SECONDS
-            console.print(f"  {self.name}  {self.done}/{self.total}  {figures}".rstrip())
+            console.print(f"  {GAP.join(piece for piece in (self.name, self._counts(), figures) if piece)}", markup=False)
+
+    def line(self, width: int, *, ascii_only: bool = False) -> str:
+        """Return the part in at most `width` characters: name, count and time left always, then figures, then a bar.
+
+        The name is cut before the count is; figures that do not fit are left out from the end.
+        """
+        counts = self._counts()
+        name = self.name if len(self.name) + len(counts) + 1 <= width else self.name[: max(0, width - len(counts) - 2)] + "~"
+        room = width - len(name) - len(counts) - 1
+        shown: list[str] = []
+        for figure in self.figures.split(GAP) if self.figures else ():
+            if len(figure) + len(GAP) > room:
+                break
+            shown.append(figure)
+            room -= len(figure) + len(GAP)
+        bar = _bar(self.done, self.total, min(BAR, room - 1), ascii_only) if room > NARROWEST_BAR else ""
+        return " ".join(piece for piece in (name, bar, GAP.join((counts, *shown))) if piece)[: max(width, 0)]
+
+    def _counts(self) -> str:
+        """Return the units done, and the time left once the speed is known."""
+        counts = f"{self.done}/{self.total}"
+        if not self._worked or self.done >= self.total:
+            return counts
+        left = (time.monotonic() - self._began) / self._worked * (self.total - self.done)
+        return f"{counts}{GAP}{clock(left)} left"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as a clock shows it.
+
+    >>> clock(9.6), clock(200), clock(7384)
+    ('0:10', '3:20', '2:03:04')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _bar(done: int, total: int, width: int, ascii_only: bool) -> str:
+    filled = width * min(done, total) // max(total, 1)
+    full, empty = ("#", "-") if ascii_only else ("━", "╌")
+    return full * filled + empty * (width - filled)
+
+
+class _Line(ProgressColumn):
+    """A part's line, as wide as the terminal is at the moment."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__(Column(no_wrap=True))
+        self.part = part
+
+    def render(self, task: Task) -> Text:
+        """Return the line; the spinner before it takes two columns."""
+        return Text(self.part.line(console.width - 2, ascii_only=console.options.ascii_only))
 
 
 @contextmanager
 def part(name: str, total: int) -> Iterator[Part]:
-    """Show the progress of a part of `total` units while the block runs; the bar leaves no trace behind."""
-    if not console.is_terminal:
-        yield Part(name, total, None)
+    """Show the progress of a part of `total` units while the block runs; the live line leaves no trace behind."""
+    shown = Part(name, total, live=is_live())
+    if not is_live():
+        yield shown
         return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True),
-    )
-    with Progress(*columns, TextColumn("{task.fields[figures]}"), console=console, transient=True) as live:
-        yield Part(name, total, live)
+    with Progress(SpinnerColumn(), _Line(shown), console=console, transient=True) as live:
+        live.add_task(name, total=None)
+        yield shown

@@ -5,7 +5,7 @@ from pathlib import Path
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import HUB_ID, HubEntry, innermost
 from dpo_lab.models.directory import INDEX, SINGLE, read_json, refuse_unusable
-from dpo_lab.progress import console
+from dpo_lab.progress import console, is_live
 
 SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
 WEIGHTS = "model*.safetensors"
@@ -52,7 +52,7 @@ def fetched(path: str, revision: str | None = None, *, small: bool = False) -> P
     if small or not _lacks_weights(directory):
         return directory
     console.print(f"  fetching {path}{_size_of(directory)}", markup=False)
-    directory = _snapshot(entry, (*SMALL, WEIGHTS), bars=console.is_terminal)
+    directory = _snapshot(entry, (*SMALL, WEIGHTS), bars=is_live())
     refuse_unusable(directory, entry.again())
     return directory
 

@@ -108,11 +108,12 @@ def _score(model: nn.Module, store: TokenStore, fit: Fit, directory: Path) -> di
     forwards = 0
     with evaluating(model), part("reference", store.num_responses) as shown:
         for responses in batches_of(store, fit.layout):
-            if not parts.known[responses].all():
+            resumed = bool(parts.known[responses].all())
+            if not resumed:
                 batch = fit.layout.rows(store, responses).to(device)
                 parts.add(batch.responses.cpu(), score(model, batch, own_logits=fit.own_logits).per_token.float().cpu())
                 forwards += len(responses)
-            shown.advance(len(responses))
+            shown.advance(len(responses), resumed=resumed)
     save_file({"per_token": parts.per_token}, directory / FILE)
     parts.remove()
     return {"responses": store.num_responses, "forwards": forwards}

@@ -196,7 +196,7 @@ def _beside(train: "Train", this: Round, store: TokenStore, directory: Path, gro
             made.batches,
             train.trainer,
             train.precision,
-            part=Part(f"DPO round {this.number}", made.total_steps, None),
+            part=Part(f"DPO round {this.number}", made.total_steps),
             directory=directory,
             callbacks=[each for each in train.callbacks.values() if each.changes_training],
             group=group,

@@ -93,7 +93,7 @@ class StepProgress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Show what an earlier process has done."""
         if trainer.global_step:
-            self.part.advance(trainer.global_step, "")
+            self.part.advance(trainer.global_step, resumed=True)
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any) -> None:
         """Count the step and show the newest figures."""

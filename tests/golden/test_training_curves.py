@@ -184,7 +184,7 @@ def repeat(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Repeats:
         )
         plain = Precision(mode="fp32")  # no autocast; the weights keep the type that they come in
         rows: list[dict[str, float]] = []
-        fit(module, batches, settings, plain, part=Part("", STEPS, None), directory=directory, record=rows.append)
+        fit(module, batches, settings, plain, part=Part("", STEPS), directory=directory, record=rows.append)
         assert {weight.dtype for weight in module.parameters()} == {dtype}
         return Repeat(before, module, rows)
 

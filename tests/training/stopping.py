@@ -188,7 +188,7 @@ def train(
         batches,
         settings,
         precision,
-        part=Part("test", STEPS, None),
+        part=Part("test", STEPS),
         directory=directory,
         record=rows.write,
         callbacks=[*callbacks[:1], checkpoint, *callbacks[1:], Keep()],  # in the middle: its place in the list must not matter

@@ -94,7 +94,7 @@ def trained(world: World, precision: Precision, adapter: Adapter, lr: float, dir
     assert batches.total_steps == STEPS
     module = PreferenceModule(policy, reference, DPOLoss(beta=BETA), AdamW(lr=lr), total_steps=STEPS, seed=0)
     settings, rows = TrainerSettings(accelerator="cpu", batch_size=BATCH), list[dict[str, Any]]()
-    fit(module, batches, settings, precision, part=Part("test", STEPS, None), directory=directory, record=rows.append)
+    fit(module, batches, settings, precision, part=Part("test", STEPS), directory=directory, record=rows.append)
     pairs = torch.from_numpy(store.pairs.copy())
     with precision.autocast(CPU), evaluating(policy):
         ours = score_store(scorer_of(policy, own_logits=how.own_logits), store, how.layout, CPU)

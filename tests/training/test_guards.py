@@ -91,7 +91,7 @@ def run(model: nn.Module, directory: Path, *, loss: DPOLoss, reference: Referenc
 
     module.accumulate = accumulate  # type: ignore[method-assign]
     settings = TrainerSettings(accelerator="cpu", batch_size=2)
-    part = Part("test", 2, None)
+    part = Part("test", 2)
     with pytest.raises(RunError) as error:
         fit(module, batches, settings, Precision(mode="fp32"), part=part, directory=directory, describe=describe)
     after = module.state_dict()

@@ -90,7 +90,7 @@ def trained(
     reference = frozen(model, store, tmp_path)
     module = module_of((adapter or NoAdapter()).attach(model, seed=0), reference)
     module.total_steps = batches.total_steps
-    fit(module, batches, settings, precision, part=Part("test", 4, None), directory=tmp_path)
+    fit(module, batches, settings, precision, part=Part("test", 4), directory=tmp_path)
     return module
 
 

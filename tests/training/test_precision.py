@@ -101,7 +101,7 @@ def test_in_bf16_true_weights_optimizer_and_forward_are_bf16_and_what_losses_rea
     )
     kept: list[Any] = []
     module.on_train_end = lambda: kept.extend(module.trainer.optimizers)  # type: ignore[method-assign]
-    per_token, part = reference.per_token.clone(), Part("test", batches.total_steps, None)
+    per_token, part = reference.per_token.clone(), Part("test", batches.total_steps)
     fit(module, batches, TrainerSettings(accelerator="cpu"), TRUE, part=part, directory=tmp_path)
     assert {weight.dtype for weight in policy.parameters()} == set(seen) == {torch.bfloat16}
     states = [state for state in kept[0].state.values() if state]

@@ -69,7 +69,7 @@ def prepared(case: Case, group: Group) -> tuple[PreferenceModule, Batches]:
 def fit_share(case: Case, directory: Path, group: Group, rows: list[dict[str, float]]) -> PreferenceModule:
     module, batches = prepared(case, Group(group.rank, group.size))
     settings = TrainerSettings(accelerator="cpu", batch_size=BATCH)
-    part = Part("test", batches.total_steps, None)
+    part = Part("test", batches.total_steps)
     precision, callbacks = Precision(mode="fp32"), [*case.ends, *([] if group.rank else [Checkpoint(every=1, keep=9)])]
     fit(
         module,

@@ -1,0 +1,73 @@
+"""What a person sees while a part works."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from dpo_lab import progress
+from dpo_lab.progress import Part, part
+
+FIGURES = "loss 0.41  margin 1.20  accuracy 0.88  1,204 tokens/s"
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that the parts see; a test moves it."""
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    return now
+
+
+def terminal(monkeypatch: pytest.MonkeyPatch, width: int, term: str = "xterm") -> io.StringIO:
+    """Make the console a terminal of so many columns; return what it is sent."""
+    sent = io.StringIO()
+    monkeypatch.setattr(progress, "console", Console(file=sent, force_terminal=True, width=width, _environ={"TERM": term}))
+    return sent
+
+
+@pytest.mark.parametrize("width", [60, 64, 72, 80, 100, 120])
+@pytest.mark.parametrize("name", ["DPO round 3/3", "sample", "adapter trained with the very long name of a part"])
+def test_a_line_keeps_steps_and_time_left_and_never_wraps(clock: list[float], width: int, name: str) -> None:
+    shown = Part(name, 12000)
+    clock[0] += 10.0
+    shown.advance(1000, FIGURES)
+    line = shown.line(width)
+    assert "1000/12000  1:50 left" in line
+    assert len(line) <= width
+
+
+def test_figures_that_do_not_fit_are_left_out_whole(clock: list[float]) -> None:
+    shown = Part("DPO round 3/3", 38)
+    clock[0] += 5.0
+    shown.advance(19, FIGURES)
+    assert shown.line(60) == "DPO round 3/3 19/38  0:05 left  loss 0.41  margin 1.20"
+    assert shown.line(120).endswith("19/38  0:05 left  " + FIGURES)
+
+
+def test_a_resumed_part_does_not_count_earlier_work_as_speed(clock: list[float]) -> None:
+    shown = Part("sample", 600)
+    shown.advance(500, resumed=True)
+    assert shown.line(80).split()[-1] == "500/600"
+    clock[0] += 10.0
+    shown.advance(10)
+    assert shown.line(80).endswith("510/600  1:30 left")
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_terminal_shows_the_line_live(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    sent = terminal(monkeypatch, width)
+    with part("DPO round 1/3", 38) as shown:
+        shown.advance(10, FIGURES)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", sent.getvalue())]
+    assert any(re.search(r"DPO round 1/3 .*10/38  0:00 left  loss 0\.41", line) for line in lines)
+    assert max(map(len, lines)) <= width
+
+
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    sent = terminal(monkeypatch, 80, term="dumb")
+    with part("sample", 600) as shown:
+        clock[0] += progress.EVERY_SECONDS
+        shown.advance(150, "4 answers")
+    assert sent.getvalue() == "  sample  150/600  0:45 left  4 answers\n"
