@@ -52,12 +52,13 @@ class HubEntry:
     def unreachable(self) -> str:
         """Return why it cannot be had without a connection, and the two ways to get it."""
         offline = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), "")
-        why = f"{offline} forbids a connection" if offline else "the Hub cannot be reached"
+        why = f"{offline} forbids a connection" if offline else "the Hub does not answer"
+        connect = f"without {offline}" if offline else "with a connection"
         at = f" at revision {self.revision}" if self.revision else ""
+        skip = "" if offline else " HF_HUB_OFFLINE=1 skips asking the Hub."
         return (
-            f"{self.path} is neither a directory nor whole in the cache (HF_HOME){at}, and {why}. Run once with a connection"
-            f"{f' and without {offline}' if offline else ''}, or bring a copy: `{self.download()}` on a machine that has one, "
-            f"then {self.key}.path=DIR."
+            f"{self.path} is not a directory, the cache (HF_HOME) has no complete copy{at}, and {why}. Run once {connect}, "
+            f"or bring a copy: `{self.download()}` on a machine that has one, then {self.key}.path=DIR.{skip}"
         )
 
     def again(self) -> str:

@@ -14,7 +14,19 @@ FILES = sorted(
     for path in (ROOT / "train.py", *(each for name in ("dpo_lab", "scripts", "tests") for each in (ROOT / name).rglob("*.py")))
 )
 
-BASE = ("components", "records", "artifacts", "seeding", "progress", "continuing", "metrics", "environment", "hub", "world")
+BASE = (
+    "components",
+    "records",
+    "artifacts",
+    "seeding",
+    "progress",
+    "continuing",
+    "metrics",
+    "environment",
+    "hub",
+    "hub_connection",
+    "world",
+)
 LAYERS: tuple[tuple[str, ...], ...] = (
     BASE,
     ("data", "models"),
@@ -38,7 +50,7 @@ HOMES = {
     "bitsandbytes": ("models/quant.py", "training/optim_8bit.py"),
     "datasets": ("data/",),
     "filelock": ("artifacts.py", "training/recorder.py"),
-    "huggingface_hub": ("data/", "models/"),
+    "huggingface_hub": ("data/", "models/", "hub_connection.py"),
     "hydra": ("build.py", "cli.py", "cli_jobs.py"),
     "jinja2": ("models/tokenizer.py", "tokens/template.py", "report/page.py"),
     "lightning": ("training/",),

@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 
 import pytest
 from rich.console import Console
@@ -16,7 +17,7 @@ FIGURES = "loss 0.41  margin 1.20  accuracy 0.88  1,204 tokens/s"
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the time that the parts see; a test moves it."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 

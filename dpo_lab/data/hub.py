@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from dpo_lab.data.files import Row
 from dpo_lab.data.hub_messages import Origin, explained, refuse_incomplete, refuse_other_revision, refuse_other_than_tables
 from dpo_lab.data.problems import DataError
+from dpo_lab.hub_connection import cache_alone_if_unreachable
 from dpo_lab.progress import part
 
 LOUD = ("datasets", "huggingface_hub", "filelock", "fsspec", "httpx")
@@ -58,13 +59,14 @@ class DataSet:
         with _quiet(), part(f"data {origin.label}", 1):
             import datasets  # seconds: only where a data set is read
 
-            with explained(origin):
-                self._builder = datasets.load_dataset_builder(origin.place, origin.config, revision=origin.asked_revision)
-                refuse_other_than_tables(origin, self._builder)
-                refuse_incomplete(origin, self._files())
-                refuse_other_revision(origin, self._builder.hash)
-            with explained(origin, [path for paths in self._files().values() for path in paths]):
-                self._builder.download_and_prepare()
+            with nullcontext() if origin.is_local or datasets.config.HF_HUB_OFFLINE else cache_alone_if_unreachable():
+                with explained(origin):
+                    self._builder = datasets.load_dataset_builder(origin.place, origin.config, revision=origin.asked_revision)
+                    refuse_other_than_tables(origin, self._builder)
+                    refuse_incomplete(origin, self._files())
+                    refuse_other_revision(origin, self._builder.hash)
+                with explained(origin, [path for paths in self._files().values() for path in paths]):
+                    self._builder.download_and_prepare()
         self.names: tuple[str, ...] = tuple(self._builder.info.splits)
 
     @property

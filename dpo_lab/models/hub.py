@@ -4,6 +4,7 @@ from pathlib import Path
 
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import HUB_ID, HubEntry, innermost
+from dpo_lab.hub_connection import cache_alone_if_unreachable, is_reachable
 from dpo_lab.models.directory import INDEX, SINGLE, read_json, refuse_unusable
 from dpo_lab.progress import console, is_live
 
@@ -35,9 +36,7 @@ def checked(path: str, revision: str | None = None, *, gated: bool | None = None
     try:
         refuse_unusable(directory, entry.again())
     except ConfigError:
-        from huggingface_hub import constants
-
-        if constants.HF_HUB_OFFLINE:
+        if not is_reachable():
             raise
         _refuse_without_safetensors(entry, gated=gated)
     return directory
@@ -89,9 +88,14 @@ def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None 
 
     (enable_progress_bars if bars else disable_progress_bars)()
     try:
-        found = snapshot_download(
-            entry.path, revision=entry.revision, allow_patterns=list(patterns), ignore_patterns=[FOLDERS], library_name="dpo_lab"
-        )
+        with cache_alone_if_unreachable():
+            found = snapshot_download(
+                entry.path,
+                revision=entry.revision,
+                allow_patterns=list(patterns),
+                ignore_patterns=[FOLDERS],
+                library_name="dpo_lab",
+            )
     except Exception as error:  # the library lets through what its transport raises
         raise ConfigError(explanation(entry, error, gated=gated)) from error
     return Path(found)

@@ -1,7 +1,8 @@
 """Parts that work alone but not together: one small rule each, checked before anything heavy loads."""
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import torch
@@ -58,9 +59,18 @@ def half_precision_weights_trained_in_full(train: "Train") -> str | None:
 
 def quantised_without_bitsandbytes(train: "Train") -> str | None:
     """Quantised weights are kept and multiplied by a library that not every machine has."""
+    return None if find_spec("bitsandbytes") else _needs_bitsandbytes(train, "No module named 'bitsandbytes'")
+
+
+def quantised_with_broken_bitsandbytes(train: "Train") -> str | None:
+    """The same of a library that is installed and does not load; trying takes seconds, so what is cheaper to find comes first."""
+    return _needs_bitsandbytes(train, without_bitsandbytes()) if _needs_bitsandbytes(train, "...") else None
+
+
+def _needs_bitsandbytes(train: "Train", reason: str) -> str | None:
     quant, optim = train.model.quant, train.optim
     asked = f"quant={quant.bits}bit" if not isinstance(quant, NoQuant) else "optim=adamw_8bit" if optim.needs_bitsandbytes else ""
-    if not asked or not (reason := without_bitsandbytes()):
+    if not asked or not reason:
         return None
     instead = "quant=none" if asked.startswith("quant") else "optim=adamw"
     return (
@@ -272,9 +282,11 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     figure_that_the_summary_will_not_have,
 )
 """Each returns what is wrong and what to use instead, or None."""
+SLOW_RULES = (quantised_with_broken_bitsandbytes,)
+"""Those that import seconds of libraries; applied once the model is found to be there."""
 
 
-def refuse_illegal(train: "Train") -> None:
+def refuse_illegal(train: "Train", rules: Sequence[Callable[["Train"], str | None]] = RULES) -> None:
     """Raise ConfigError with everything that is wrong with the parts of a stage taken together."""
-    if messages := [message for rule in RULES if (message := rule(train))]:
+    if messages := [message for rule in rules if (message := rule(train))]:
         raise ConfigError(" Also: ".join(messages))

@@ -12,7 +12,8 @@ import numpy as np
 from dpo_lab.components import RunError, component, refuse_missing
 from dpo_lab.data.base import Given, GivenPairs
 from dpo_lab.progress import console
-from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
+from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
 from dpo_lab.stages.train import Train, refuse_unlabelled
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ class Doctor(Train):
             ConfigError: if parts are missing or do not go together.
             RunError: if it does not fit, with the smallest change that makes it fit.
         """
+        ask_hub_early(self)
         refuse_missing(self)
         refuse_illegal(self)
+        refuse_unusable_model(self)
+        refuse_illegal(self, SLOW_RULES)
         from dpo_lab.stages import fits
         from dpo_lab.stages.memory_plan import memory_plan
 

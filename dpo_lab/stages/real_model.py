@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_lab.components import ConfigError
+from dpo_lab.components import ConfigError, parts_of
+from dpo_lab.data.prompts import HubPrompts
+from dpo_lab.data.sources import HubPairs
+from dpo_lab.hub_connection import ask_hub
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
     CONFIG,
@@ -45,6 +48,13 @@ def refuse_unusable_model(train: "Train") -> None:
             f"data.max_length={train.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "
             f"Use recipe.max_length={positions}."
         )
+
+
+def ask_hub_early(train: "Train") -> None:
+    """Ask the Hub in the background whether it answers, if a model or data set is read from it: what follows takes seconds."""
+    origins = [part.path for _, part in parts_of(train) if isinstance(part, PretrainedModel | HubPairs | HubPrompts)]
+    if any(not Path(path).is_dir() for path in origins):
+        ask_hub()
 
 
 def parameters_of(model: ModelSpec) -> int | None:

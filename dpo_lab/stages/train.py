@@ -17,8 +17,8 @@ from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
-from dpo_lab.stages.combinations import refuse_illegal
-from dpo_lab.stages.real_model import refuse_unusable_model
+from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
+from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
 from dpo_lab.stages.run_record import SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.iteration import Iteration
@@ -75,6 +75,7 @@ class Train(Component):
         Raises:
             ConfigError: before anything heavy loads, if a part is missing or parts do not go together.
         """
+        ask_hub_early(self)
         refuse_missing(self)
         refuse_illegal(self)
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
@@ -85,6 +86,7 @@ class Train(Component):
         if (done := plan.finished()) and not self.force:
             return show_finished(done, run, self.logger)
         refuse_unusable_model(self)
+        refuse_illegal(self, SLOW_RULES)
         screen = Screen()
         given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
         if given:

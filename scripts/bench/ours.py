@@ -80,7 +80,7 @@ def under_lightning(module: PreferenceModule, batches: Batches, precision: Preci
 
     settings = TrainerSettings(accelerator="cpu", epochs=batches.epochs, batch_size=task.PAIRS_PER_STEP)
     with tempfile.TemporaryDirectory() as directory:
-        part = Part("bench", batches.total_steps, None)
+        part = Part("bench", batches.total_steps)
         fit(module, batches, settings, precision, part=part, directory=Path(directory), callbacks=[Clock()])
     return steps
 

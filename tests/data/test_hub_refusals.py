@@ -72,9 +72,12 @@ def test_a_full_disk_points_to_the_cache(tmp_path: Path) -> None:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     import datasets
+    from huggingface_hub import constants
 
     server = FakeHub(snorkel_style(tmp_path / "served"))
     monkeypatch.setattr(datasets.config, "HF_ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", server.url + "/{repo_id}/resolve/{revision}/{filename}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield server
@@ -122,14 +125,16 @@ def test_what_the_hub_refuses_is_said_with_what_to_do(name: str) -> None:
 
 def test_offline_without_a_copy_says_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
+    from huggingface_hub import constants
 
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     error = refused(NAME, revision=COMMIT)
     assert error.code == "offline"
     assert str(error) == (
-        f"owner/pairs is neither a directory nor whole in the cache (HF_HOME) at revision {COMMIT}, and HF_HUB_OFFLINE forbids a "
-        "connection. Run once with a connection and without HF_HUB_OFFLINE, or bring a copy: "
+        f"owner/pairs is not a directory, the cache (HF_HOME) has no complete copy at revision {COMMIT}, and "
+        "HF_HUB_OFFLINE forbids a connection. Run once without HF_HUB_OFFLINE, or bring a copy: "
         f"`hf download owner/pairs --repo-type dataset --revision {COMMIT} --local-dir DIR` "
         "on a machine that has one, then data.path=DIR."
     )

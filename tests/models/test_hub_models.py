@@ -119,7 +119,7 @@ def test_offline_without_a_copy_says_how_to_get_one(tmp_path: Path, monkeypatch:
     with pytest.raises(ConfigError) as caught:
         checked(NAME, COMMIT, gated=gated)
     said = str(caught.value)
-    assert said.startswith("owner/pairs is neither a directory nor whole in the cache (HF_HOME) at revision 1111")
+    assert said.startswith("owner/pairs is not a directory, the cache (HF_HOME) has no complete copy at revision 1111")
     assert "then model.path=DIR. model.revision=null takes the newest that the cache holds" in said
     assert f"`hf download owner/pairs --revision {COMMIT} --local-dir DIR`" in said
     assert ("is gated" in said) is bool(gated)
@@ -135,6 +135,6 @@ def test_a_directory_is_what_it_is_whatever_its_name(served: Path, tmp_path: Pat
 def test_another_commit_in_the_cache_is_taken_offline_when_none_is_pinned(hub: FakeHub, request: pytest.FixtureRequest) -> None:
     fetched(NAME)
     request.getfixturevalue("offline")
-    with pytest.raises(ConfigError, match=f"nor whole in the cache .HF_HOME. at revision {'2' * 40}"):
+    with pytest.raises(ConfigError, match=f"no complete copy at revision {'2' * 40}"):
         checked(NAME, "2" * 40)
     assert commit_of(NAME) == COMMIT
