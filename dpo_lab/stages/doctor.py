@@ -13,6 +13,7 @@ from dpo_lab.components import RunError, component, refuse_missing
 from dpo_lab.data.base import Given, GivenPairs
 from dpo_lab.progress import console
 from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
+from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
 from dpo_lab.stages.train import Train, refuse_unlabelled
 
@@ -53,9 +54,10 @@ class Doctor(Train):
         base, store = self._store(given)
         device = self.trainer.device()
         plan, has = memory_plan(self, store), fits.available(device)
-        say(f"reference  {name_of(self.reference)}: {cost_of_reference(self, plan, store)}")
+        share = pairs_of_a_round(self, store) / store.num_pairs
+        say(f"reference  {name_of(self.reference)}: {cost_of_reference(self, plan, store, share)}")
         say(*memory_lines(plan, has, device.type), *length_lines(store, self.data.max_length, known=given is not None))
-        disk, free = disk_of(self, plan, store), free_disk(self.outputs)
+        disk, free = disk_of(self, plan, store, share), free_disk(self.outputs)
         parts = ", ".join(f"{name} {in_bytes(value)}" for name, value in disk.items())
         say(f"disk       about {in_bytes(sum(disk.values()))} of {in_bytes(free)} free: {parts}")
         hours = fits.hours_of_1000_pairs(self, store, plan)
@@ -85,11 +87,12 @@ class Doctor(Train):
         from dpo_lab.stages.dpo_round import token_store
 
         if given is None:
-            return None, longest_rows(self.data.max_length, self.trainer.batch_size)
+            return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
         storage = storage_of(self.model, self.precision, self.trainer.device())
         base, _ = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage)
         name = f"{self.model.label}-{self.data.label}-round1"
-        store, made = token_store(given.train, self.data, base, root=self.outputs, name=name, force=False)
+        pairs = given.train[: self.trainer.max_pairs]  # as the run takes them
+        store, made = token_store(pairs, self.data, base, root=self.outputs, name=name, force=False)
         say(*(f"data       {note}" for note in (*given.notes, *made.facts["notes"])))
         return base, store
 
@@ -131,12 +134,23 @@ def name_of(reference: Any) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(reference).__name__.removesuffix("Reference")).lower()
 
 
-def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore") -> str:
-    """Return what the reference costs."""
+def pairs_of_a_round(train: Train, store: "TokenStore") -> int:
+    """Return the pairs of a round: those of the store, or as many as a round's prompts can give."""
+    if not isinstance(train.data, OnPolicy):
+        return store.num_pairs
+    prompts = getattr(train.data.prompts, "num_prompts", store.num_pairs)  # a user's own prompts may not say
+    return min(prompts, train.trainer.max_pairs or prompts)
+
+
+def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore", share: float) -> str:
+    """Return what the reference costs; `share`: pairs of a round for each pair of the store."""
     if not train.reference.compares:
         return "none is kept, none is scored"
     if not train.reference.scores_live:
-        return f"one pass over {store.num_responses} responses before training, {in_bytes(4 * len(store.response_ids))} on disk"
+        responses, stored = round(share * store.num_responses), in_bytes(share * 4 * len(store.response_ids))
+        every = " in each round" if train.iteration.rounds > 1 else ""
+        most = "at most " if isinstance(train.data, OnPolicy) else ""
+        return f"one pass over {most}{responses} responses before training{every}, {most}{stored} on disk"
     second = f"{in_bytes(plan.reference)} beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"
 
@@ -168,18 +182,18 @@ def length_lines(store: "TokenStore", max_length: int, *, known: bool) -> list[s
     return [f"lengths    tokens p50/p95/max: {statistics}; {full:.1%} of {len(rows)} rows fill or were cut to {max_length}"]
 
 
-def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore") -> dict[str, float]:
-    """Return the bytes that a run writes, by what."""
+def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore", share: float) -> dict[str, float]:
+    """Return the bytes that a run writes, by what; `share`: pairs of a round for each pair of the store."""
     rounds = train.iteration.rounds
     kept = max((getattr(each, "keep", 0) for each in train.callbacks.values()), default=0)
     ids = len(store.prompt_ids) + len(store.response_ids)
     return {
         "policies": 1.0 * plan.held.trained_bytes * rounds,
         "checkpoints": (kept + 1.0) * (plan.held.trained_bytes + plan.optimizer) if kept else 0.0,  # one more while it is written
-        "reference": 8.0 * len(store.response_ids) * rounds
+        "reference": 8.0 * share * len(store.response_ids) * rounds
         if train.reference.compares and not train.reference.scores_live
         else 0.0,
-        "tokens": 4.0 * ids * rounds,
+        "tokens": 4.0 * share * ids * rounds,
     }
 
 

@@ -228,11 +228,13 @@ def largest(train: "Train", store: TokenStore) -> list[tuple[list[int], Moment]]
         seed=derive(train.seed, "round", 1),
         order=train.data.order,
     )
+    again = settings.epochs > 1 and settings.max_steps != 1  # the first step's pairs come once more, after an update
     found: dict[Moment, list[list[int]]] = defaultdict(list)
     for number, step in enumerate(list(batches.sampler)[: settings.max_steps]):
         for position, pairs in enumerate(step):
             responses = list(dict.fromkeys(store.pairs[pairs].flatten().tolist()))
-            found[Moment(accumulates=position > 0, updated=number > 0)].append(responses)
+            for updated in dict.fromkeys((number > 0, number > 0 or again)):
+                found[Moment(accumulates=position > 0, updated=updated)].append(responses)
 
     def in_body(responses: list[int]) -> int:
         return train.layout.num_tokens(store, responses)

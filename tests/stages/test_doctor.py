@@ -1,12 +1,17 @@
 """The stage `doctor`: what it prints, and its exit codes."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dpo_lab.cli import main
+from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.scoring import rounding
 from dpo_lab.stages import doctor, fits
+from dpo_lab.stages.memory_plan import largest
+from dpo_lab.training.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = ("data=jsonl", f"data.path={ROOT / 'docs' / 'example_pairs.jsonl'}")
@@ -68,3 +73,22 @@ def test_rows_of_the_longest_store_are_as_long_as_they_may_be() -> None:
     store = doctor.longest_rows(30, 4)
     assert store.row_lengths.tolist() == [30] * 8
     assert store.num_pairs == 4
+
+
+@pytest.mark.parametrize(("epochs", "steps", "updated"), [(1, None, {False}), (2, None, {True}), (2, 1, {False})])
+def test_the_optimizer_is_planned_where_an_epoch_is_one_step(epochs: int, steps: int | None, updated: set[bool]) -> None:
+    store = doctor.longest_rows(30, 4)
+    settings = TrainerSettings(batch_size=4, token_budget=64, epochs=epochs, max_steps=steps)
+    train: Any = SimpleNamespace(trainer=settings, layout=PaddedLayout(), data=SimpleNamespace(order="shuffled"), seed=0)
+    assert {moment.updated for _, moment in largest(train, store)} == updated
+
+
+def test_a_round_of_made_pairs_is_planned_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", f"paths.outputs={tmp_path}", "prompts.num_prompts=500", "data.max_length=64"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (reference,) = (line for line in lines if line.startswith("reference "))
+    tokens = 500 * 2 * (64 - 64 // 3)
+    assert f"one pass over at most 1000 responses before training in each round, at most {tokens * 4 / 1e6:.1f} MB" in reference
+    trained = float(next(line for line in lines if line.startswith("memory ")).split()[4])
+    (optimizer,) = (line for line in lines if line.startswith("  optimizer "))
+    assert float(optimizer.split()[1]) == pytest.approx(8 * trained, rel=0.01), "two numbers in fp32 for each weight, in MB"
