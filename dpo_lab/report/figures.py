@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ TITLES = {
 }
 ALWAYS = ("kl", "eval/loss", "eval/margin")
 """Figures that count as results though they may have neither a value before nor an interval."""
+RISEN = 0.1
+"""Share by which a loss has to rise above its start before it is said: single steps are noisy."""
 OF_A_ROUND = re.compile(r"(?P<name>.+)/round_(?P<number>\d+)")
 
 
@@ -48,8 +50,28 @@ def exact(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def verdict(summary: Summary) -> str:
-    """Return one sentence that says whether the run did what it is for; what the evaluation noted comes before any figure."""
+def verdict(summary: Summary, rounds: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Return whether the run did what it is for, in one sentence, and one more if a loss went the wrong way.
+
+    What the evaluation noted comes before any figure.
+
+    Args:
+        rounds: figures of each round, with `loss/first` and `loss/last`.
+    """
+    return " ".join(each for each in (_outcome(summary), _risen(summary, rounds)) if each)
+
+
+def _risen(summary: Summary, rounds: Sequence[Mapping[str, Any]]) -> str:
+    """Return a sentence if the loss rose where it should fall: on held-out pairs, or over the training of a round."""
+    losses = [("the held-out loss", summary.get("eval/loss/before"), summary.get("eval/loss"))]
+    losses += [(f"the training loss of round {each['number']}", each.get("loss/first"), each.get("loss/last")) for each in rounds]
+    for name, first, last in losses:
+        if first is not None and last is not None and last - first > RISEN * max(abs(first), 1e-9):
+            return f"But {name} rose from {number(float(first))} to {number(float(last))}: lower optim.lr, or raise loss.beta."
+    return ""
+
+
+def _outcome(summary: Summary) -> str:
     if not summary:
         return "This run has no figures: it has not finished."
     if note := summary.get("eval/note"):
@@ -75,8 +97,8 @@ def verdict(summary: Summary) -> str:
     return "Nothing held out was evaluated, so these figures cannot say whether the run worked."
 
 
-def cards(summary: Summary) -> list[Card]:
-    """Return the results: every figure with a value before, an interval, or a place in ALWAYS."""
+def cards(summary: Summary, judge: str = "") -> list[Card]:
+    """Return the results: every figure with a value before, an interval, or a place in ALWAYS; `judge` decided wins."""
     bases = {key.removesuffix("/before").removesuffix("/low") for key in summary if key.endswith(("/before", "/low"))}
     shown = []
     for base in dict.fromkeys(re.sub(r"/(before|after|low|high)$", "", key) for key in summary):
@@ -88,6 +110,8 @@ def cards(summary: Summary) -> list[Card]:
             details.append(f"before {number(summary[f'{base}/before'])}")
         if f"{base}/low" in summary:
             details.append(f"95 % interval {number(summary[f'{base}/low'])} to {number(summary.get(f'{base}/high'))}")
+        if base == "win_rate" and judge:
+            details.append(f"judged by {judge}")
         scored = f"{base} score" if f"{base}/after" in summary else base
         shown.append(Card(TITLES.get(base, scored), number(after), tuple(details)))
     return shown

@@ -51,8 +51,9 @@ def _content(record: RunRecord) -> dict[str, Any]:
 def _about(record: RunRecord) -> dict[str, Any]:
     """Return what the run says of itself, and the commands."""
     run, environment = record.run, record.run.get("environment") or {}
-    texts = {name: str(run.get(name) or "") for name in ("group", "notes", "command", "repeat")}
-    return {**texts, "started": str(environment.get("started") or ""), "tags": [str(tag) for tag in run.get("tags") or ()]}
+    texts = {name: str(run.get(name) or "") for name in ("group", "notes", "command", "repeat", "model")}
+    lists = {name: [str(each) for each in run.get(name) or ()] for name in ("tags", "next")}
+    return {**texts, **lists, "started": str(environment.get("started") or "")}
 
 
 def _samples(record: RunRecord) -> list[dict[str, Any]]:
@@ -113,8 +114,8 @@ def _lineage(record: RunRecord) -> list[dict[str, Any]]:
 
 PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "about": _about,
-    "verdict": lambda record: verdict(record.summary),
-    "cards": lambda record: cards(record.summary),
+    "verdict": lambda record: verdict(record.summary, record.run.get("rounds") or []),
+    "cards": lambda record: cards(record.summary, str(record.run.get("judge") or "")),
     "samples": _samples,
     "answers": _answers,
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary),

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Facts = Mapping[str, Any]
-LINE = 100  # characters of what to do next that share a line
 
 
 def short(number: float, digits: int = 2) -> str:
@@ -87,7 +86,7 @@ def answers_table(summary: Facts, judge: str, num_prompts: int, title: str) -> l
     scale = " reward (0..1)" if judge == "gold" else " score"
     rows = [
         (f"{judge}{scale}", short(summary[f"{judge}/before"]), short(summary[f"{judge}/after"])),
-        ("win rate against before", "-", _with_interval(summary, "win_rate")),
+        (f"win rate, judged by {judge}", "-", _with_interval(summary, "win_rate")),
         ("KL to before, nats", "0", f"{summary['kl']:.1f}"),
     ]
     if "well_formed/after" in summary:
@@ -111,16 +110,13 @@ def sample_line(prompt: str, before: str, after: str) -> str:
     return f'"{_one_line(prompt)}"\n  before: {_one_line(before)}\n  after:  {_one_line(after)}'
 
 
-def footer(report: str, commands: Sequence[str]) -> str:
-    """Return the last lines: where everything stands and what to try next, one command to a line where they are long.
+def footer(model: str, report: str, commands: Sequence[str]) -> list[str]:
+    """Return the last lines: where the trained model and the report are, and what to try next, a command to a line.
 
-    >>> footer("r.html", ("a", "b")).splitlines()[1]
-    'next: a   |   b'
-    >>> footer("r.html", ("a" * 100, "b")).splitlines()[2]
-    '      b'
+    >>> footer("outputs/policy/p", "r.html", ("a", "b"))
+    ['model  outputs/policy/p', 'report r.html', 'next   a', '       b']
     """
-    between = "   |   " if sum(map(len, commands)) <= LINE else "\n      "
-    return f"report {report}\nnext: {between.join(commands)}"
+    return [f"model  {model}", f"report {report}", *(f"{'' if at else 'next':6} {each}" for at, each in enumerate(commands))]
 
 
 def _with_interval(summary: Facts, name: str) -> str:

@@ -93,7 +93,8 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
         **content_of(train.callbacks, train.trainer.log_every),
     }
-    plan = Plan(train.outputs, "policy", this.name, content, parents=[this.start.id, this.reference.id])
+    name = f"{train.model.label}-{train.loss.label}-{train.data.label}-seed{train.seed}-round{this.number}"
+    plan = Plan(train.outputs, "policy", name, content, parents=[this.start.id, this.reference.id])
     made = plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
     give_back()  # else an evaluation stands on top of gradients and optimizer
     return made

@@ -1,6 +1,5 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
-import shlex
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +11,14 @@ import torch
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs
-from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
+from dpo_lab.report.figures import verdict
+from dpo_lab.report.next_steps import next_commands
 from dpo_lab.report.page import REPORT, write_report
 from dpo_lab.seeding import derive
 from dpo_lab.stages import run_record
@@ -238,34 +238,22 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
             summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
         title = "held-out films" if evaluation.prompts.films else "held-out prompts"
         screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
+        about["judge"] = run_record.judge_of(evaluation.judge, train.data)
         samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))
         screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
     elif "eval/pairs" in summary:
         screen.say(*text.pairs_table(summary))
         if note := too_few(summary):
             summary["eval/note"] = note
-            screen.say(f"  {note}")
     else:
         summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
-        screen.say(f"  {summary['eval/note']}")
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
-    screen.say(text.footer(str(directory / REPORT), next_commands(train, about["command"])))
+    about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
+    about["next"] = next_commands(str(directory), about["command"], train.seed, one_of_several=train.group is not None)
+    screen.say(verdict(summary, state.rounds), *text.footer(about["model"], str(directory / REPORT), about["next"]))
     screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
     about |= {"answers": state.answers} if state.answers else {}
     run_record.write(directory / run_record.RUN, about)
     write_report(directory)
-
-
-def next_commands(train: "Train", command: str | None) -> tuple[str, ...]:
-    """Return what a person may try after this run: after one of given pairs with the words of its `command`."""
-    if isinstance(train.data, FilePairs):
-        fields = {name: getattr(train.data, name) for name in ("path", "config", "split", "held_out_split")}
-        ours = ["python", "train.py", "data=jsonl", *(f"data.{name}={value}" for name, value in fields.items() if value)]
-        words = shlex.split(command) if command else ours
-        first = next((index for index, word in enumerate(words) if "=" in word), len(words))
-        again, losses = ([word for word in words if not word.startswith(f"{name}=")] for name in ("seed", "loss"))
-        swept = [*losses[:first], "-m", *losses[first:], "loss=dpo,ipo"]
-        return shlex.join([*again, f"seed={train.seed + 1}"]), shlex.join(swept)
-    return "python train.py data=jsonl data.path=docs/example_pairs.jsonl", "python train.py -m loss=dpo,ipo"

@@ -1,5 +1,7 @@
 """The words and tables of a report: the interval decides the verdict, every figure finds its place."""
 
+from typing import Any
+
 import pytest
 
 from dpo_lab.report.figures import cards, flattened, rounds_table, times, verdict
@@ -67,3 +69,25 @@ def test_a_run_that_took_no_time_has_no_bars() -> None:
 
 def test_an_empty_object_of_the_configuration_is_shown() -> None:
     assert flattened({"logger": {}, "optim": {"betas": [0.9, 0.98]}}) == {"logger": "{}", "optim.betas": "[0.9, 0.98]"}
+
+
+@pytest.mark.parametrize(
+    ("summary", "rounds", "said"),
+    [
+        ({"eval/loss": 271.0, "eval/loss/before": 0.693}, [], "But the held-out loss rose from 0.693 to 271: lower optim.lr"),
+        ({"eval/loss": 0.7, "eval/loss/before": 0.693}, [], ""),
+        ({}, [{"number": 1, "loss/first": 0.69, "loss/last": 0.02}], ""),
+        ({}, [{"number": 2, "loss/first": 0.69, "loss/last": 9.0}], "But the training loss of round 2 rose from 0.69 to 9"),
+        ({}, [{"number": 1, "loss/first": -0.5, "loss/last": -0.9}], ""),
+        ({"eval/loss": 2.0}, [{"number": 1}], ""),  # nothing is known of before
+    ],
+)
+def test_a_loss_that_rises_is_not_passed_over(summary: dict[str, float], rounds: list[dict[str, Any]], said: str) -> None:
+    whole = verdict({**rate("eval/accuracy", 0.9, 0.85, 0.95), **summary}, rounds)
+    assert whole.startswith("Better than chance: ")
+    assert (f" {said}" in whole) if said else ("But" not in whole)
+
+
+def test_the_judge_stands_beside_the_win_rate() -> None:
+    (card,) = cards(rate("win_rate", 0.9, 0.8, 0.95), "gold, which also ranked the training pairs")
+    assert card.details[-1] == "judged by gold, which also ranked the training pairs"

@@ -1,0 +1,24 @@
+"""What is proposed after a run fits this run."""
+
+from dpo_lab.report.next_steps import next_commands
+
+
+def test_the_words_that_were_typed_are_kept() -> None:
+    typed = "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=ipo"
+    export, seed, losses = next_commands("out/train/a b", typed, 3, one_of_several=False)
+    assert export == "python scripts/export.py 'policy=out/train/a b'"
+    assert seed == "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' loss=ipo seed=4"
+    assert losses == "python scripts/train.py -m quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=dpo,ipo"
+
+
+def test_the_installed_program_proposes_itself() -> None:
+    export, seed, losses = next_commands("out/train/a", "dpo-lab train model=mistral7b", 0, one_of_several=False)
+    assert export == "dpo-lab export policy=out/train/a"
+    assert seed == "dpo-lab train model=mistral7b seed=1"
+    assert losses == "dpo-lab train -m model=mistral7b loss=dpo,ipo"
+
+
+def test_a_run_of_a_sweep_or_of_python_code_proposes_no_other_run() -> None:
+    alone = ("python scripts/export.py policy=out/train/a",)
+    assert next_commands("out/train/a", "python train.py loss=ipo", 0, one_of_several=True) == alone
+    assert next_commands("out/train/a", None, 0, one_of_several=False) == alone
