@@ -5,8 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Protocol, cast
 
-from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
@@ -14,6 +12,7 @@ from pydantic import ValidationError
 from dpo_lab.components import ConfigError, plain
 from dpo_lab.keys import at, leaves, origin, overlaps, references_below
 from dpo_lab.paths import few, nearest, nearest_key, takers
+from dpo_lab.targets import NodeError, TargetError, class_of, made_of
 
 EXEMPT = ("paths", "hydra")  # read by the edge itself
 
@@ -57,10 +56,9 @@ def build_again(recorded: Mapping[str, Any]) -> Stage:
 def made(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> Stage:
     """Return the stage of a resolved configuration; `raw` tells which key the user sets for a value that is refused."""
     try:
-        return cast(Stage, instantiate(of_stage, _convert_="all"))
-    except InstantiationException as error:
-        where = re.search(r"full_key: (\S+)", str(error))  # absent at the root
-        raise ConfigError(value_message(error, where[1] if where else "", raw)) from error
+        return cast(Stage, made_of(of_stage))
+    except NodeError as error:
+        raise ConfigError(value_message(error.cause, error.key, raw)) from error
 
 
 # ---------------------------------------------------------------- the configuration as data
@@ -72,7 +70,13 @@ def unresolved(config: DictConfig) -> dict[str, Any]:
 
 def taken_by(raw: Mapping[str, Any]) -> list[str]:
     """Return the root keys that a stage takes: the fields of its class."""
-    return [field.name for field in fields(get_class(raw["_target_"]))]
+    try:
+        kind = class_of(raw.get("_target_"))
+        if not is_dataclass(kind) or not hasattr(kind, "run"):
+            raise TargetError("this is no stage. It has to be a component with a method `run`.")
+    except TargetError as error:
+        raise ConfigError(f"_target_={shown(raw.get('_target_'))}: {error}") from error
+    return [field.name for field in fields(kind)]
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -104,24 +108,25 @@ def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str
 
 def own_defaults(target: str | None) -> dict[str, Any]:
     """Return the defaults of a class's fields as plain data, empty if it is no dataclass."""
-    kind = get_class(target) if target else None
+    kind = class_of(target) if target else None
     own = fields(kind) if is_dataclass(kind) else ()
     return {field.name: plain(field.default) for field in own if field.default is not MISSING}
 
 
 # ---------------------------------------------------------------- values that a class refuses
-def value_message(error: InstantiationException, part: str, raw: Mapping[str, Any]) -> str:
+def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
     """Return what is wrong with the values of a part, at the keys that the user sets."""
-    cause = error.__cause__
     if isinstance(cause, ValidationError):
         problems: dict[str, list[dict[str, Any]]] = {}
         for each in cause.errors(include_url=False):  # one key has several when each branch of a union refuses it
             problems.setdefault(".".join(str(name) for name in (part, *each["loc"][:1]) if name != ""), []).append(dict(each))
         return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
+    key = f"{origin(raw, part)}._target_" if part else "_target_"
+    if isinstance(cause, TargetError):
+        return f"{key}={shown(at(raw, key))}: {cause}"
     if isinstance(cause, ConfigError):
         return f"{part}: {cause}" if part else str(cause)
-    key = f"{origin(raw, part)}._target_" if part else "_target_"
-    return f"{key}={at(raw, key)} cannot be made: {root_cause(error)}"
+    return f"{key}={at(raw, key)} cannot be made: {root_cause(cause)}"
 
 
 def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mapping[str, Any]) -> str:
@@ -148,7 +153,7 @@ def what_is_wrong(problem: Mapping[str, Any]) -> str:
 def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
     """Return the fields of the class of a part."""
     node = at(raw, origin(raw, part)) if part else raw
-    return [field.name for field in fields(get_class(node["_target_"]))]
+    return [field.name for field in fields(class_of(node["_target_"]))]
 
 
 def root_cause(error: BaseException) -> str:

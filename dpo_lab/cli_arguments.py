@@ -13,7 +13,8 @@ from dpo_lab.paths import groups, nearest, options, stages
 OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
-BESIDE_RERUN = ("paths", "logger", "force")  # what does not change a run's figures
+BESIDE_RERUN = ("paths", "logger", "force", "trust")  # what does not change a run's figures
+EDGE = ("rerun", "trust")  # read by the command line itself, part of no configuration
 REPEAT = "repeat a run     rerun=outputs/train/NAME runs it again elsewhere and compares the figures"
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
@@ -49,9 +50,15 @@ class CommandLine:
         return self.value("rerun", "")
 
     @property
+    def trusted(self) -> tuple[str, ...]:
+        """The modules outside dpo_lab that a repeated run may import: trust=mine, trust=[mine,theirs]."""
+        names = re.split(r"[\s,\[\]'\"]+", self.value("trust", ""))
+        return tuple(name for name in names if name)
+
+    @property
     def composed(self) -> tuple[str, ...]:
-        """The overrides that Hydra composes: without `rerun`, which is no part of any configuration."""
-        return tuple(override for override in self.overrides if key_of(override) != "rerun")
+        """The overrides that Hydra composes."""
+        return tuple(override for override in self.overrides if key_of(override) not in EDGE)
 
     @property
     def is_multirun(self) -> bool:
@@ -174,6 +181,8 @@ def refuse_twice(overrides: Sequence[str]) -> None:
 def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[str]) -> None:
     """Raise UsageError for a rerun of another stage than train, and for what would make it another run."""
     if not (asked := [override for override in overrides if key_of(override) == "rerun"]):
+        if alone := [override for override in overrides if key_of(override) == "trust"]:
+            raise UsageError(f"{alone[0]} goes with rerun=DIR, which imports code that the run of DIR names. Leave it out.")
         return
     if stage != "train":
         raise UsageError(f"{asked[0]}: only runs of train can be repeated. Write dpo-lab train {asked[0]}.")
@@ -183,7 +192,7 @@ def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[st
     if others := [*given, *(override for override in overrides if override not in neutral)]:
         raise UsageError(
             f"{' '.join(others)} cannot stand beside rerun: the run is repeated as it was, so that its figures can be compared. "
-            "Leave it out; only paths.outputs, logger and force go with rerun."
+            "Leave it out; only paths.outputs, logger, force and trust go with rerun."
         )
 
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +15,9 @@ from dpo_lab.cli_arguments import CommandLine, key_of
 from dpo_lab.cli_jobs import Session
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.environment import Call, answering
-from dpo_lab.keys import leaves
+from dpo_lab.keys import at, leaves
 from dpo_lab.paths import nearest
+from dpo_lab.targets import foreign_code, is_below
 
 CALL, RUN, SUMMARY = "call.json", "run.json", "summary.json"
 NO_FIGURE = ("seconds/", "time/")  # how long it took
@@ -47,20 +48,22 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
     Args:
         line: names the run, and maybe where the new one goes.
         config: the composed configuration, of which logger and force are taken.
-        session: learns where the new run goes.
+        session: learns where the new run goes, which is below the outputs of the caller, not of the recorded run.
 
     Raises:
-        ConfigError: if the directory holds no run that can be repeated.
+        ConfigError: if the directory holds no run that can be repeated, or names code that is not trusted.
         RunError: if figures differ.
     """
     run = recorded_run(Path(line.rerun))
-    root = Path(line.value("paths.outputs", str(run.start / run.call.config["outputs"]))).absolute()
-    outputs = str(root / "rerun" / run.directory.name)
     asked = resolved(config)
+    root = Path(asked["outputs"]).absolute()
+    outputs = str(root / "rerun" / run.directory.name)
     again = {**run.call.config, "outputs": outputs, "logger": asked["logger"], "force": asked["force"]}
+    refuse_foreign(run, again, line.trusted, asked["_target_"])
     absolute = {"rerun": f"rerun={run.directory}", "paths.outputs": f"paths.outputs={root}"}
     words = [absolute.get(key_of(word), word) for word in line.words]
     session.outputs = outputs
+    sys.path[:] = [str(Path(entry).absolute()) for entry in sys.path]  # "" would become the directory of the recorded run
     with chdir(run.start), answering(replace(run.call, command=line.command(words), cwd=str(run.start), config=again)):
         try:
             stage: Any = build_again(again)
@@ -94,6 +97,23 @@ def recorded_run(directory: Path) -> Recorded:
             f"{MANIFEST} there holds its configuration."
         ) from None
     return Recorded(directory, done.manifest, recorded, read(directory / SUMMARY), run.get("environment", {}))
+
+
+def refuse_foreign(run: Recorded, config: Mapping[str, Any], trusted: Sequence[str], stage: str) -> None:
+    """Raise ConfigError if a recorded run is of another stage, or names code outside dpo_lab that the user does not trust."""
+    place = f"rerun={run.directory}"
+    if config.get("_target_") != stage:
+        raise ConfigError(f"{place}: the configuration in {CALL} is not that of {stage}, so it cannot be repeated.")
+    named = dict(foreign_code(config, trusted))
+    if foreign := {key: code for key, code in named.items() if not is_below(code, trusted)}:
+        modules = sorted({code.rpartition(".")[0] or code for code in foreign.values()})
+        where = ", ".join(f"{key}={at(config, key)}" for key in foreign)
+        raise ConfigError(
+            f"{place}: the run names code from outside dpo_lab, which was not imported: {where}. If you trust that code, "
+            f"add trust={modules[0] if len(modules) == 1 else shown(modules)}"
+        )
+    if unused := [module for module in trusted if not any(is_below(code, [module]) for code in named.values())]:
+        raise ConfigError(f"trust={','.join(unused)} has no effect: the run names no code of it. Leave it out.")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -38,6 +38,8 @@ class Component:
 
     missing: ClassVar[str] = ""
     """Why this part cannot run in this version and what to use instead; empty for a part that works."""
+    names_code: ClassVar[tuple[str, ...]] = ()
+    """Fields whose text names code that this part imports (`my.module:score`): `rerun` asks before it imports foreign code."""
 
     def content(self) -> dict[str, Any]:
         """Return what determines this part's results, as plain data for a content id.

@@ -40,6 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("stages",),
     ("keys",),
     ("paths",),
+    ("targets",),
     ("build",),
     ("cli",),
 )
@@ -51,7 +52,7 @@ HOMES = {
     "datasets": ("data/",),
     "filelock": ("artifacts.py", "training/recorder.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py"),
-    "hydra": ("build.py", "cli.py", "cli_jobs.py"),
+    "hydra": ("cli.py", "cli_jobs.py"),
     "jinja2": ("models/tokenizer.py", "tokens/template.py", "report/page.py"),
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),

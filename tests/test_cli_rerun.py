@@ -17,6 +17,8 @@ FIGURES: dict[str, Any] = {}
 ENVIRONMENT: dict[str, Any] = {}
 CALLS: list[Call] = []
 RAN: list[Train] = []
+RECORDED: dict[str, Any] = {}
+"""What the directory of the run says of its configuration beside the truth."""
 
 
 def run(stage: Train) -> dict[str, Any]:
@@ -28,13 +30,18 @@ def run(stage: Train) -> dict[str, Any]:
     def produce(directory: Path) -> dict[str, Any]:
         RAN.append(stage)
         summary = {"gold/after": 0.75, "kl": 5.5, "seconds/total": float(len(RAN)), "eval/note": "text", **FIGURES}
-        files = {"summary": summary, "call": call.to_record(), "run": {"environment": {**environment(), **ENVIRONMENT}}}
+        files = {"summary": summary, "call": recorded_call(call), "run": {"environment": {**environment(), **ENVIRONMENT}}}
         for name, content in files.items():
             (directory / f"{name}.json").write_text(json.dumps(content))
         return summary
 
     made = Plan(stage.outputs, "train", "run", stage.content()).make(produce, force=stage.force)
     return dict(json.loads((made.path / "summary.json").read_text()))
+
+
+def recorded_call(call: Call) -> dict[str, Any]:
+    record = call.to_record()
+    return {**record, "config": {**record["config"], **RECORDED}}
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +52,15 @@ def _double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(Train, "run", run)
-    for each in (FIGURES, ENVIRONMENT, CALLS, RAN):
+    for each in (FIGURES, ENVIRONMENT, CALLS, RAN, RECORDED):
         each.clear()
 
 
 def recorded(*words: str) -> Path:
     """Run the stage; return the run's directory."""
+    before = set(Path("outputs/train").glob("*/"))
     assert train(list(words)) == 0
-    (directory,) = Path("outputs/train").glob("*/")
+    (directory,) = set(Path("outputs/train").glob("*/")) - before
     return directory.absolute()
 
 
@@ -67,14 +75,14 @@ def test_a_run_is_repeated_from_its_directory_and_its_figures_are_equal(capsys: 
     assert [path.name for path in (other.outputs / "train").glob("*/")] == [directory.name]
 
 
-def test_relative_paths_are_those_of_the_first_call(
+def test_relative_paths_are_those_of_the_first_call_and_outputs_are_the_caller_s(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("pairs.jsonl").write_text("{}\n")
     directory = recorded("data=jsonl", "data.path=pairs.jsonl")
     monkeypatch.chdir(tmp_path / "second")
     assert train([f"rerun=../first/outputs/train/{directory.name}"]) == 0
-    assert RAN[1].outputs == tmp_path / "first/outputs/rerun" / directory.name
+    assert RAN[1].outputs == tmp_path / "second/outputs/rerun" / directory.name
     assert train([f"rerun={directory}", "paths.outputs=mine"]) == 0
     assert RAN[2].outputs == tmp_path / "second/mine/rerun" / directory.name
     assert Path.cwd() == tmp_path / "second"
@@ -197,7 +205,7 @@ def test_what_would_make_it_another_run_is_refused(beside: list[str], capsys: py
     assert train(["rerun=somewhere", *beside]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"error: {' '.join(word for word in beside if word != 'logger=wandb')} cannot stand beside rerun: ")
-    assert "only paths.outputs, logger and force go with rerun" in shown
+    assert "only paths.outputs, logger, force and trust go with rerun" in shown
 
 
 def test_rerun_needs_a_directory_and_the_stage_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -239,5 +239,5 @@ def test_a_key_that_is_neither_field_nor_group_is_refused() -> None:
 
 
 def test_a_class_that_does_not_exist_is_named_with_its_key() -> None:
-    with pytest.raises(ConfigError, match=r"^loss\._target_=dpo_lab\.losses\.dpo\.DPOLos cannot be made: "):
+    with pytest.raises(ConfigError, match=r"^loss\._target_=.*DPOLos: .* has no DPOLos\. Did you mean 'DPOLoss'"):
         build(composed("loss._target_=dpo_lab.losses.dpo.DPOLos"))
