@@ -15,7 +15,7 @@ class Message(TypedDict):
     content: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
     """What a response answers: turns for a chat template, or, when `rendered`, text that never meets one."""
 
@@ -47,7 +47,7 @@ class Prompt:
         return next(turn["content"] for turn in reversed(self.messages) if turn["role"] == "user")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PreferencePair:
     """One prompt and two responses, of which `chosen` is preferred."""
 
@@ -105,7 +105,7 @@ class PreferencePair:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
     """Several responses of one model to one prompt, and their scores once ranked (higher is better)."""
 
@@ -138,6 +138,22 @@ class Candidates:
             scores=tuple(record["scores"]),
             finished=tuple(record.get("finished", ())),
         )
+
+
+def digest_of(*lists: Iterable[object]) -> str:
+    """Return the sha256 of what `repr` writes of some lists, one after another; none of them is held, nor its text.
+
+    >>> digest_of((n for n in (1, 2)), ["a"]) == hashlib.sha256(b"[1, 2]['a']").hexdigest()
+    True
+    """
+    digest = hashlib.sha256()
+    for items in lists:
+        between = "["
+        for item in items:
+            digest.update(f"{between}{item!r}".encode())
+            between = ", "
+        digest.update(b"[]" if between == "[" else b"]")
+    return digest.hexdigest()
 
 
 def write_jsonl(path: Path, records: Iterable[dict[str, Any]]) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dpo_lab.hub import LFS_POINTER
 
 Row = dict[str, Any]
 SUFFIXES = (".jsonl", ".json")
+BLOCK = 1 << 16  # bytes that are looked at together to count lines
 
 
 class _Constant(str):
@@ -18,44 +20,67 @@ class _Constant(str):
     __slots__ = ()
 
 
-def read_rows(path: Path) -> list[tuple[int, Row]]:
-    """Return (row number, object) for every row: JSON Lines or one list of objects, told apart by content.
+DECODER = json.JSONDecoder(parse_constant=_Constant)
 
-    A row number is the line of a JSON Lines file (blank lines count) or the position in the list, from 1.
+
+class Rows:
+    """(row number, object) of every row of a file: JSON Lines or one list of objects, told apart by content.
+
+    A row number is the line of a JSON Lines file (blank lines count) or the position in the list, from 1. JSON Lines are
+    read line by line while the rows are taken, so that one row is held here at a time; a list is parsed as a whole, and its
+    rows can be taken once.
 
     Raises:
-        DataError: the file is absent, empty, not UTF-8, not JSON, or its rows are not objects that share a column.
+        DataError: the file is absent, empty, not UTF-8, not JSON, or its rows are not objects that share a column; of several
+            faults, the first in the file.
     """
-    text = _decode(path, _read_bytes(path))
-    rows = _list_rows(path, text) if text.lstrip().startswith("[") else _line_rows(path, text)
-    if not rows:
-        raise DataError(
-            f"{path} has no rows, so there is nothing to train on. Put one JSON object on each line.", code="empty_file"
-        )
-    first = rows[0][1]
+
+    def __init__(self, path: Path) -> None:
+        _refuse_other_than_rows(path)
+        self.path = path
+        with _readable(path):
+            self._list = _List(path) if _is_list(path) else None
+            self.at_most = len(self._list.items) if self._list else _count_lines(path)
+            """How many rows there can be; blank lines are counted too."""
+
+    def __iter__(self) -> Iterator[tuple[int, Row]]:
+        with _readable(self.path):
+            yield from _checked(self.path, self._list.rows() if self._list else _line_rows(self.path))
+
+
+def _checked(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """Yield the rows; DataError at the first one that has no column of the first row, or if there is no row."""
+    first: tuple[int, Row] | None = None
     for number, row in rows:
-        constant = next(_constants(row), None)
-        if constant:
+        first = first or (number, row)
+        if row.keys().isdisjoint(first[1]) and row != first[1]:
             raise DataError(
-                f"{path} row {number}: {constant[0]} is {constant[1]}, which is neither JSON nor a score. "
-                "Write a number, or null where it is unknown.",
-                code="bad_score",
-            )
-        if row.keys().isdisjoint(first) and row != first:
-            raise DataError(
-                f"{path} row {number} has the columns {_names(row)}; row {rows[0][0]} has {_names(first)}. "
+                f"{path} row {number} has the columns {_names(row)}; row {first[0]} has {_names(first[1])}. "
                 "One file holds one layout, so none of it is read. Put the other rows in a file of their own.",
                 code="mixed_formats",
             )
-    return rows
+        yield number, row
+    if first is None:
+        raise DataError(
+            f"{path} has no rows, so there is nothing to train on. Put one JSON object on each line.", code="empty_file"
+        )
 
 
 def _names(row: Row) -> str:
     return ", ".join(row) or "(none)"
 
 
-def _read_bytes(path: Path) -> bytes:
-    """Return the file's bytes if there is such a file and it can be a table of rows."""
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file that cannot be read into a DataError."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}). Check the file's permissions.", code="unreadable") from error
+
+
+def _refuse_other_than_rows(path: Path) -> None:
+    """Raise DataError if there is no such file, or it cannot be a table of rows."""
     if not path.exists():
         raise DataError(
             f"{path} does not exist, so there are no rows to read. Correct data.path (now in {Path.cwd()}).", code="no_file"
@@ -66,12 +91,6 @@ def _read_bytes(path: Path) -> bytes:
             "Convert it to JSON Lines, one object per row; files in the layout of the Hub are read by directory: data.path=DIR.",
             code="unknown_suffix",
         )
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Check the file's permissions.", code="unreadable") from error
-    refuse_lfs_pointer(path, content)
-    return content
 
 
 def refuse_lfs_pointer(path: Path, content: bytes) -> None:
@@ -83,23 +102,39 @@ def refuse_lfs_pointer(path: Path, content: bytes) -> None:
         )
 
 
-def _decode(path: Path, content: bytes) -> str:
-    """Return the text without a byte-order mark; a byte that is not UTF-8 is named, never replaced."""
-    try:
-        return content.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path} is not UTF-8: line {line} holds 0x{content[error.start]:02X} at byte offset {error.start} of the file. "
-            "Characters are never guessed, so nothing is read. Save the file as UTF-8.",
-            code="bad_encoding",
-        ) from error
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield (line number, text without a byte-order mark); a byte that is not UTF-8 is named, never replaced.
+
+    A line ends at a newline only, because JSON text may hold U+2028. No byte of a longer character is a newline, so that a
+    line can be decoded by itself.
+    """
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if number == 1:
+                refuse_lfs_pointer(path, line)
+            try:
+                text = line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                at = offset + error.start
+                raise DataError(
+                    f"{path} is not UTF-8: line {number} holds 0x{line[error.start]:02X} at byte offset {at} of the file. "
+                    "Characters are never guessed, so nothing is read. Save the file as UTF-8.",
+                    code="bad_encoding",
+                ) from error
+            yield number, text.removeprefix("\ufeff") if number == 1 else text
+            offset += len(line)
+
+
+def _is_list(path: Path) -> bool:
+    """Return whether the first text of a file opens a list."""
+    return next((line.lstrip().startswith("[") for _, line in _lines(path) if line.strip()), False)
 
 
 def _parse(path: Path, text: str, first_line: int) -> Any:
     """Return the JSON value of a text that begins at `first_line` of the file."""
     try:
-        return json.loads(text, parse_constant=_Constant)
+        return json.loads(text) if text.startswith("\ufeff") else DECODER.decode(text)  # json names a mark, its decoder does not
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         found = f"{error.msg.removesuffix(' at')} at column {error.colno}"
@@ -112,23 +147,48 @@ def _parse(path: Path, text: str, first_line: int) -> Any:
     )
 
 
-def _list_rows(path: Path, text: str) -> list[tuple[int, Row]]:
-    """Return the rows of one JSON list."""
-    return [(number, _object(path, number, item)) for number, item in enumerate(_parse(path, text, 1), 1)]
+class _List:
+    """A file that is one JSON list."""
+
+    def __init__(self, path: Path) -> None:
+        text = "".join(line for _, line in _lines(path))
+        self.path, self.items, self._constants = path, _parse(path, text, 1), _may_hold_constants(text)
+
+    def rows(self) -> Iterator[tuple[int, Row]]:
+        """Yield the rows; each leaves the list as it is taken."""
+        self.items.reverse()
+        for number in range(1, len(self.items) + 1):
+            row = _object(self.path, number, self.items.pop())
+            if self._constants:
+                _refuse_constants(self.path, number, row)
+            yield number, row
 
 
-def _line_rows(path: Path, text: str) -> list[tuple[int, Row]]:
-    """Return the rows of JSON Lines; a line ends at a newline only, because JSON text may hold U+2028."""
+def _line_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of JSON Lines."""
     if path.suffix.lower() == ".json":
-        _refuse_one_object(path, text)
-    lines = enumerate(text.split("\n"), 1)
-    return [(number, _object(path, number, _parse(path, line, number))) for number, line in lines if line.strip()]
+        _refuse_one_object(path)
+    for number, line in _lines(path):
+        if line.strip():
+            row = _object(path, number, _parse(path, line.removesuffix("\n"), number))
+            if _may_hold_constants(line):
+                _refuse_constants(path, number, row)
+            yield number, row
 
 
-def _refuse_one_object(path: Path, text: str) -> None:
+def _count_lines(path: Path) -> int:
+    """Return how many lines a file has; the last one may lack its newline."""
+    count, last = 0, b"\n"
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            count, last = count + block.count(b"\n"), block[-1:]
+    return count + (last != b"\n")
+
+
+def _refuse_one_object(path: Path) -> None:
     """Raise DataError if the whole of a .json file is one object, such as {"data": [...]}."""
     try:
-        value = json.loads(text)
+        value = json.loads("".join(line for _, line in _lines(path)))
     except (ValueError, RecursionError):
         return
     if isinstance(value, dict):
@@ -148,6 +208,21 @@ def _object(path: Path, number: int, item: Any) -> Row:
         'Write each row as {"column": value, ...}.',
         code="bad_shape",
     )
+
+
+def _may_hold_constants(text: str) -> bool:
+    """Return whether a search of the parsed values is worth its time."""
+    return "NaN" in text or "Infinity" in text
+
+
+def _refuse_constants(path: Path, number: int, row: Any) -> None:
+    """Raise DataError at the first value of a row that Python reads and JSON does not have."""
+    for place, name in _constants(row):
+        raise DataError(
+            f"{path} row {number}: {place} is {name}, which is neither JSON nor a score. "
+            "Write a number, or null where it is unknown.",
+            code="bad_score",
+        )
 
 
 def _constants(value: Any, place: str = "") -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import file_digest
-from dpo_lab.data.files import SUFFIXES, read_rows, refuse_lfs_pointer
+from dpo_lab.data.files import SUFFIXES, Rows, refuse_lfs_pointer
 from dpo_lab.data.problems import DataError
 from dpo_lab.hub import COMMIT, HUB_ID, LFS_POINTER, HubEntry, innermost
 
@@ -133,7 +133,8 @@ def refuse_faulty_file(path: Path, origin: Origin) -> None:
     with path.open("rb") as file:
         refuse_lfs_pointer(path, file.read(len(LFS_POINTER)))
     if path.suffix in SUFFIXES:
-        read_rows(path)  # says what is wrong with it, by line, as for a file by itself
+        for _ in Rows(path):  # says what is wrong with it, by line, as for a file by itself
+            pass
     if path.suffix != ".parquet":
         return
     from pyarrow import parquet

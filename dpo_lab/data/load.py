@@ -3,17 +3,20 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from dpo_lab.data.files import Row, read_rows
+from dpo_lab.data.files import Row, Rows
 from dpo_lab.data.formats import ADAPTERS, READ_COLUMNS, detect
 from dpo_lab.data.hub import Split
-from dpo_lab.data.problems import CODES, DataError, Problem, Report, RowProblem
+from dpo_lab.data.problems import CODES, DataError, Problem, Problems, Report, RowProblem
 from dpo_lab.data.validation import validate
+from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
 
 SPELLED_OUT = 20
 """Error rows that one message spells out; the others are counted."""
+ROWS_AT_A_TIME = 1000  # between two moves of the bar: a move costs more than a row
 RESPONSE_WORDS = ("response", "output", "completion", "answer", "label", "generation", "chosen", "rejected")
 """Beginnings of column names that hold responses, so that their file is more than prompts."""
 
@@ -29,10 +32,17 @@ def load_pairs(path: Path, *, max_dropped: float) -> tuple[list[PreferencePair],
         DataError: the file cannot be read, its layout is unknown, some rows are errors (all are listed), or more than
             `max_dropped` of the rows, or all of them, would be left out.
     """
-    rows = read_rows(path)
-    refuse_unknown_layout(str(path), *rows[0])
-    unread = dict.fromkeys(name for _, row in rows for name in row if name not in READ_COLUMNS)
-    return usable_pairs(path.name, str(path), ((path.name, *each) for each in rows), unread, max_dropped)
+    rows, unread = Rows(path), dict[str, None]()
+    taken = iter(rows)
+    first = next(taken)
+    refuse_unknown_layout(str(path), *first)
+
+    def noted() -> Iterator[tuple[str, int, Row]]:
+        for number, row in chain([first], taken):
+            unread.update((name, None) for name in row if name not in READ_COLUMNS)
+            yield path.name, number, row
+
+    return usable_pairs(path.name, str(path), noted(), unread, max_dropped, at_most=rows.at_most)
 
 
 def load_split(split: Split, *, max_dropped: float) -> tuple[list[PreferencePair], Report]:
@@ -45,46 +55,47 @@ def load_split(split: Split, *, max_dropped: float) -> tuple[list[PreferencePair
         raise DataError(f"{split.label} has no rows, so there is nothing to train on. Choose another split.", code="empty_file")
     refuse_unknown_layout(split.label, *first[1:])
     unread = [name for name in split.columns if name not in READ_COLUMNS]
-    return usable_pairs(split.label, split.label, split.rows(READ_COLUMNS), unread, max_dropped)
+    rows, at_most = split.rows(READ_COLUMNS), sum(count for _, count in split.files)
+    return usable_pairs(split.label, split.label, rows, unread, max_dropped, at_most=at_most)
 
 
 def usable_pairs(
-    name: str, place: str, rows: Iterable[tuple[str, int, Row]], unread: Iterable[str], max_dropped: float
+    name: str, place: str, rows: Iterable[tuple[str, int, Row]], unread: Iterable[str], max_dropped: float, *, at_most: int
 ) -> tuple[list[PreferencePair], Report]:
     """Return the pairs of (file, number, row) that can be trained on, and the report; DataError as `load_pairs`.
 
     Args:
         name: of all rows together, in the report.
         place: the same in messages, as a person finds it.
+        unread: columns that no layout reads; looked at when all rows are taken.
+        at_most: how many rows there can be, for the bar.
     """
-    problems: list[Problem] = []
-    counted = Counted(rows)
-    pairs, found = validate(adapt_rows(counted, problems))
-    report = Report(
-        file=name,
-        num_rows=counted.count,
-        num_pairs=len(pairs),
-        problems=tuple(sorted([*problems, *found], key=lambda problem: (problem.file, problem.row))),
-        unread_columns=tuple(unread),
-    )
+    problems = Problems()
+    with part(f"read {name}", at_most) as shown:
+        counted = Counted(rows, shown)
+        pairs, found = validate(adapt_rows(counted, problems))
+    problems.extend(found)
+    report = Report(file=name, num_rows=counted.count, num_pairs=len(pairs), problems=problems, unread_columns=tuple(unread))
     refuse_error_rows(place, report)
     refuse_dropped_rows(place, report, max_dropped)
     return pairs, report
 
 
 class Counted:
-    """Rows that are counted as they pass, because a stream does not know its length."""
+    """Rows that are counted and shown as they pass, because a stream does not know its length."""
 
-    def __init__(self, rows: Iterable[tuple[str, int, Row]]) -> None:
-        self._rows, self.count = rows, 0
+    def __init__(self, rows: Iterable[tuple[str, int, Row]], shown: Part) -> None:
+        self._rows, self._shown, self.count = rows, shown, 0
 
     def __iter__(self) -> Iterator[tuple[str, int, Row]]:
         for each in self._rows:
             self.count += 1
+            if self.count % ROWS_AT_A_TIME == 0:
+                self._shown.advance(ROWS_AT_A_TIME)
             yield each
 
 
-def adapt_rows(rows: Iterable[tuple[str, int, Row]], problems: list[Problem]) -> Iterator[PreferencePair]:
+def adapt_rows(rows: Iterable[tuple[str, int, Row]], problems: Problems) -> Iterator[PreferencePair]:
     """Yield the pair of each (file, number, row), or add to the problems; the first row whose layout is known decides all."""
     layout = ""
     for file, number, row in rows:
@@ -122,12 +133,12 @@ def refuse_error_rows(place: str, report: Report) -> None:
     errors = report.of("error")
     if not errors:
         return
-    rows = len({(problem.file, problem.row) for problem in errors})
+    rows = report.number("error")  # a row ends at its first error
     lines = [f"{place}: {rows} of {report.num_rows} rows cannot be used, so the run stops before anything is trained."]
     lines += [f"  {report.spot(problem)}: {problem.found} [{problem.code}]" for problem in errors[:SPELLED_OUT]]
-    if len(errors) > SPELLED_OUT:
-        lines.append(f"  and {len(errors) - SPELLED_OUT} more")
-    lines += [f"  {code}: {CODES[code].remedy}" for code in CODES if any(problem.code == code for problem in errors)]
+    if rows > SPELLED_OUT:
+        lines.append(f"  and {rows - SPELLED_OUT} more")
+    lines += [f"  {code}: {CODES[code].remedy}" for code in report.codes("error")]
     raise DataError("\n".join(lines), code=errors[0].code)
 
 

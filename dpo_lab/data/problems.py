@@ -1,7 +1,8 @@
 """What can be wrong with preference data: the codes, one problem of one row, and the report of a file or split."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Literal
 
 Verdict = Literal["keep", "drop", "error"]
@@ -101,7 +102,7 @@ class DataError(ValueError):
         """The kind of fault, as in `CODES`, or one of the file's own: no_file, bad_encoding, too_many_dropped, ..."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """One thing found in one row.
 
@@ -120,6 +121,40 @@ class Problem:
         return f"{self.file} row {self.row}: {self.found} [{self.code}]; {CONSEQUENCES[self.verdict]}. {CODES[self.code].remedy}"
 
 
+KEPT = 100
+"""Problems of one code and verdict that are kept with what was found; of the others only the number, however many they are."""
+
+
+class Problems:
+    """What was found in many rows: every problem is counted, and the first ones of each code are kept.
+
+    >>> found = Problems()
+    >>> for row in range(1, 1001):
+    ...     found.append(Problem(file="pairs.jsonl", row=row, code="tie", verdict="drop", found="both scores are 1"))
+    >>> found.counts["drop", "tie"], len(list(found))
+    (1000, 100)
+    """
+
+    def __init__(self) -> None:
+        self.counts = Counter[tuple[Verdict, str]]()
+        self._first: list[Problem] = []
+
+    def append(self, problem: Problem) -> None:
+        """Count a problem; keep it if it is among the first of its code and verdict."""
+        self.counts[problem.verdict, problem.code] += 1
+        if self.counts[problem.verdict, problem.code] <= KEPT:
+            self._first.append(problem)
+
+    def extend(self, others: "Problems") -> None:
+        """Add what was found elsewhere in the same rows."""
+        self.counts += others.counts
+        self._first += others._first
+
+    def __iter__(self) -> Iterator[Problem]:
+        """Yield the problems that are kept, by file and row."""
+        return iter(sorted(self._first, key=lambda problem: (problem.file, problem.row)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """What became of the rows of one file, or of one split of a data set."""
@@ -127,20 +162,29 @@ class Report:
     file: str
     num_rows: int
     num_pairs: int
-    problems: tuple[Problem, ...] = ()
+    problems: Problems = field(default_factory=Problems)
     unread_columns: tuple[str, ...] = ()
     """Columns that no layout uses; named so that nothing is ignored in silence."""
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of problems by code, in the order of `CODES`."""
-        found = [problem.code for problem in self.problems]
-        return {code: found.count(code) for code in CODES if code in found}
+        found = Counter[str]()
+        for (_, code), count in self.problems.counts.items():
+            found[code] += count
+        return {code: found[code] for code in CODES if code in found}
+
+    def number(self, verdict: Verdict) -> int:
+        """Return how many problems have this verdict."""
+        return sum(count for (one, _), count in self.problems.counts.items() if one == verdict)
+
+    def codes(self, verdict: Verdict) -> dict[str, int]:
+        """Return the number of problems with this verdict by code, in the order of `CODES`."""
+        return {code: count for code in CODES if (count := self.problems.counts[verdict, code])}
 
     def of(self, verdict: Verdict) -> list[Problem]:
-        """Return the problems with this verdict, by file and row."""
-        found = (problem for problem in self.problems if problem.verdict == verdict)
-        return sorted(found, key=lambda problem: (problem.file, problem.row))
+        """Return the problems with this verdict that are kept, by file and row."""
+        return [problem for problem in self.problems if problem.verdict == verdict]
 
     def spot(self, problem: Problem) -> str:
         """Return where a problem is: its row, and which file where the split has several."""
@@ -148,14 +192,15 @@ class Report:
 
     def lines(self) -> list[str]:
         """Return a summary for people: what was kept, then per code the count, the first rows, and what to change."""
-        dropped = len(self.of("drop"))
+        dropped = self.number("drop")
         lines = [f"{self.file}: {self.num_rows} rows, {self.num_pairs} pairs" + (f", {dropped} left out" if dropped else "")]
-        for verdict in ("error", "drop", "keep"):
+        verdicts: tuple[Verdict, ...] = ("error", "drop", "keep")
+        for verdict in verdicts:
             found = self.of(verdict)
-            for code in [code for code in CODES if any(problem.code == code for problem in found)]:
-                spots = [self.spot(problem) for problem in found if problem.code == code]
+            for code, count in self.codes(verdict).items():
+                spots = (self.spot(problem) for problem in found if problem.code == code)
                 what, remedy = CODES[code].meaning, CODES[code].remedy
-                lines.append(f"  {len(spots)} x {code} ({first_of(spots)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
+                lines.append(f"  {count} x {code} ({first_of(spots)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
         if self.unread_columns:
             lines.append(f"  columns not read: {excerpt(list(self.unread_columns), 200)}")
         return lines

@@ -2,11 +2,11 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from dpo_lab.data.problems import CODES, Problem, RowProblem, excerpt
+from dpo_lab.data.problems import CODES, Problem, Problems, RowProblem, excerpt
 from dpo_lab.records import PreferencePair, Prompt
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -16,7 +16,7 @@ MARKUP = re.compile(r"</?s>|<(?:unk|pad|bos|eos|start_of_turn|end_of_turn)>|\[/?
 """Special tokens and chat markup of the Mistral, Llama, ChatML, Zephyr, Phi and Gemma families."""
 
 
-def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], list[Problem]]:
+def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], Problems]:
     """Return the pairs that can be used, in order, and all that was found.
 
     Conversational pairs come back with outer whitespace stripped; rendered ones keep it, because there the leading
@@ -24,8 +24,7 @@ def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], lis
     counted.
     """
     kept: list[PreferencePair] = []
-    problems: list[Problem] = []
-    first_row: dict[tuple[str, str, str], PreferencePair] = {}
+    problems, earlier = Problems(), Earlier(kept)
     for given in pairs:
         pair = given if given.prompt.rendered else stripped(given)
         try:
@@ -33,13 +32,36 @@ def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], lis
         except RowProblem as problem:
             problems.append(_problem(pair, problem.code, problem.found))
             continue
-        found = [*notes(pair), *repetitions(pair, first_row)]
+        found = [*notes(pair), *repetitions(pair, earlier)]
         if pair != given:
             found.append(("outer_whitespace", "a text begins or ends with whitespace"))
-        problems.extend(_problem(pair, code, text) for code, text in found)
-        first_row.setdefault((pair.prompt.id, pair.chosen, pair.rejected), pair)
+        for code, text in found:
+            problems.append(_problem(pair, code, text))
         kept.append(pair)
+        earlier.add_last()
     return kept, problems
+
+
+class Earlier:
+    """Finds the first of the kept pairs with the same texts; holds no text itself, only a number for each pair.
+
+    Two different pairs share a number once in 2^64; the second of them is then not found again.
+    """
+
+    def __init__(self, kept: Sequence[PreferencePair]) -> None:
+        self._kept = kept
+        self._first: dict[int, int] = {}
+
+    def add_last(self) -> None:
+        """Take in the pair that was kept last."""
+        last = self._kept[-1]
+        self._first.setdefault(hash((last.prompt.id, last.chosen, last.rejected)), len(self._kept) - 1)
+
+    def find(self, prompt: Prompt, chosen: str, rejected: str) -> PreferencePair | None:
+        """Return the first pair with these texts."""
+        at = self._first.get(hash((prompt.id, chosen, rejected)))
+        found = None if at is None else self._kept[at]
+        return found if found and (found.prompt.id, found.chosen, found.rejected) == (prompt.id, chosen, rejected) else None
 
 
 def _problem(pair: PreferencePair, code: str, found: str) -> Problem:
@@ -48,6 +70,8 @@ def _problem(pair: PreferencePair, code: str, found: str) -> Problem:
 
 def stripped(pair: PreferencePair) -> PreferencePair:
     """Return the pair without outer whitespace in its turns and responses."""
+    if all(text == text.strip() for _, text in texts(pair)):
+        return pair
     turns = [{**turn, "content": turn["content"].strip()} for turn in pair.prompt.messages]
     prompt = Prompt.of(turns)  # type: ignore[arg-type]  # a dict display with ** loses the TypedDict
     return replace(pair, prompt=prompt, chosen=pair.chosen.strip(), rejected=pair.rejected.strip())
@@ -102,10 +126,10 @@ def notes(pair: PreferencePair) -> Iterator[tuple[str, str]]:
         yield "near_duplicate_responses", f"chosen and rejected both read {excerpt(visible(pair.chosen))}"
 
 
-def repetitions(pair: PreferencePair, first_row: dict[tuple[str, str, str], PreferencePair]) -> Iterator[tuple[str, str]]:
+def repetitions(pair: PreferencePair, earlier: Earlier) -> Iterator[tuple[str, str]]:
     """Yield a note if an earlier row holds the same pair, or the same pair with the labels exchanged."""
-    same = first_row.get((pair.prompt.id, pair.chosen, pair.rejected))
-    exchanged = first_row.get((pair.prompt.id, pair.rejected, pair.chosen))
+    same = earlier.find(pair.prompt, pair.chosen, pair.rejected)
+    exchanged = earlier.find(pair.prompt, pair.rejected, pair.chosen)
     if same is not None:
         yield "duplicate_row", f"the same pair as {_spot(same, pair)}"
     if exchanged is not None:
@@ -131,6 +155,8 @@ def visible(text: str) -> str:
     >>> visible("cafe\\u0301\\u200b  bar ") == "caf\\u00e9 bar"
     True
     """
+    if text.isascii():  # composed already, and without invisible characters
+        return " ".join(text.split())
     composed = unicodedata.normalize("NFC", text)
     invisible = {ord(char): None for char in set(composed) if unicodedata.category(char) == "Cf"}
     return " ".join(composed.translate(invisible).split() if invisible else composed.split())

@@ -1,7 +1,6 @@
 """The model that a run starts from: pretrained weights, or the tiny one, made once for its text."""
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from dpo_lab.models.load import ModelOnDisk, Storage, save_model
 from dpo_lab.models.quant import NoQuant
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import PreferencePair, Prompt, digest_of
 from dpo_lab.seeding import derive
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.real_model import parameters_of
@@ -61,8 +60,8 @@ def base_model(
             "Use data=films, data=jsonl data.path=..., or a pretrained model: model=smollm2_135m."
         )
     pairs = given.train if given else []
-    text = repr([(pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs]) + repr(examples)
-    content = {"model": spec.birth(), "text": hashlib.sha256(text.encode()).hexdigest(), "seed": seed}
+    text = digest_of(((pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs), examples)
+    content = {"model": spec.birth(), "text": text, "seed": seed}
     plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
 
     def produce(directory: Path) -> dict[str, Any]:
@@ -103,13 +102,17 @@ def make_tiny(
     announce: Callable[[int | None], None],
 ) -> dict[str, Any]:
     """Write the tiny model: tokenizer learned from the text, random weights, fine-tuned if there are examples."""
-    texts = [f" {text}" for prompt, answer in examples[:TOKENIZER_EXAMPLES] for text in (prompt.text, answer)]
-    texts += [f" {turn['content']}" for pair in pairs for turn in pair.prompt.messages]
-    texts += [f" {text}" for pair in pairs for text in (pair.chosen, pair.rejected)]
-    tokenizer = learn_tokenizer(texts, spec.vocab_size)
+    tokenizer = learn_tokenizer(texts_of(examples, pairs), spec.vocab_size)
     model = untrained(spec, tokenizer, derive(seed, "weights"))
     parameters = sum(weight.numel() for weight in model.parameters())
     announce(parameters)
     figures = fine_tune(model, tokenizer, examples, spec, PaddedLayout(), seed, directory) if examples else {}
     save_model(model, tokenizer, directory, base_path="")
     return {"parameters": parameters, "vocabulary": len(tokenizer), "examples": len(examples), **figures}
+
+
+def texts_of(examples: list[tuple[Prompt, str]], pairs: list[PreferencePair]) -> Iterator[str]:
+    """Yield the texts that the tiny model's tokenizer is learned from, each with the space before a word."""
+    yield from (f" {text}" for prompt, answer in examples[:TOKENIZER_EXAMPLES] for text in (prompt.text, answer))
+    yield from (f" {turn['content']}" for pair in pairs for turn in pair.prompt.messages)
+    yield from (f" {text}" for pair in pairs for text in (pair.chosen, pair.rejected))

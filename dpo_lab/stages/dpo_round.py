@@ -1,6 +1,5 @@
 """One round of preference training: pairs -> tokens -> reference -> policy, each kept on disk and found again."""
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,7 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.held import record_of
 from dpo_lab.models.load import ModelOnDisk, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
-from dpo_lab.records import PreferencePair
+from dpo_lab.records import PreferencePair, digest_of
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready
 from dpo_lab.seeding import derive
@@ -59,10 +58,8 @@ def token_store(
     pairs: list[PreferencePair], data: Data, base: ModelOnDisk, *, root: Path, name: str, force: bool
 ) -> tuple[TokenStore, Artifact]:
     """Return the token store of some pairs and the artifact it stands in."""
-    digest = hashlib.sha256(
-        repr([(pair.id, pair.finished, pair.score_chosen, pair.score_rejected, pair.preference) for pair in pairs]).encode()
-    ).hexdigest()
-    content = {"pairs": digest, "tokenizer": base.id, "max_length": data.max_length, "truncation": data.truncation}
+    kept = ((pair.id, pair.finished, pair.score_chosen, pair.score_rejected, pair.preference) for pair in pairs)
+    content = {"pairs": digest_of(kept), "tokenizer": base.id, "max_length": data.max_length, "truncation": data.truncation}
     plan = Plan(root, "tokens", name, content, parents=[base.id])
 
     def produce(directory: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lab.data.files import read_rows
+from dpo_lab.data.files import Rows
 from dpo_lab.data.problems import DataError
 
 ROW = '{"prompt": "Q: 1 + 1?\\nA:", "chosen": " 2", "rejected": " 3"}'
@@ -18,36 +18,36 @@ def written(tmp_path: Path, content: str | bytes, name: str = "pairs.jsonl") -> 
 
 def refused(path: Path) -> DataError:
     with pytest.raises(DataError) as caught:
-        read_rows(path)
+        list(Rows(path))
     return caught.value
 
 
 def test_row_numbers_of_json_lines_are_lines_of_the_file(tmp_path: Path) -> None:
-    rows = read_rows(written(tmp_path, f"\n{ROW}\r\n\n{ROW}"))
+    rows = list(Rows(written(tmp_path, f"\n{ROW}\r\n\n{ROW}")))
     assert [number for number, _ in rows] == [2, 4]
 
 
 def test_row_numbers_of_a_list_are_positions(tmp_path: Path) -> None:
-    rows = read_rows(written(tmp_path, f"[\n\n{ROW},\n\n\n{ROW}]", "pairs.json"))
+    rows = list(Rows(written(tmp_path, f"[\n\n{ROW},\n\n\n{ROW}]", "pairs.json")))
     assert [number for number, _ in rows] == [1, 2]
 
 
 @pytest.mark.parametrize(("content", "name"), [(f"{ROW}\n{ROW}\n", "lines.json"), (f"[{ROW}, {ROW}]", "list.jsonl")])
 def test_content_and_not_the_suffix_tells_a_list_from_lines(tmp_path: Path, content: str, name: str) -> None:
-    assert len(read_rows(written(tmp_path, content, name))) == 2
+    assert len(list(Rows(written(tmp_path, content, name)))) == 2
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> None:
-    assert next(iter(read_rows(written(tmp_path, b"\xef\xbb\xbf" + ROW.encode()))[0][1])) == "prompt"
+    assert next(iter(next(iter(Rows(written(tmp_path, b"\xef\xbb\xbf" + ROW.encode()))))[1])) == "prompt"
 
 
 def test_a_unicode_line_separator_inside_text_does_not_end_a_line(tmp_path: Path) -> None:
-    rows = read_rows(written(tmp_path, '{"prompt": "one\u2028two\u0085three"}\n{"prompt": "four"}'))
+    rows = list(Rows(written(tmp_path, '{"prompt": "one\u2028two\u0085three"}\n{"prompt": "four"}')))
     assert [row["prompt"] for _, row in rows] == ["one\u2028two\u0085three", "four"]
 
 
 def test_columns_may_be_absent_from_some_rows(tmp_path: Path) -> None:
-    rows = read_rows(written(tmp_path, ROW + "\n" + ROW.replace("}", ', "score_chosen": 2}')))
+    rows = list(Rows(written(tmp_path, ROW + "\n" + ROW.replace("}", ', "score_chosen": 2}'))))
     assert "score_chosen" in rows[1][1]
 
 
@@ -101,7 +101,7 @@ def test_nan_and_infinity_are_neither_json_nor_scores(tmp_path: Path, constant: 
 
 
 def test_the_word_nan_in_a_text_is_only_a_word(tmp_path: Path) -> None:
-    assert read_rows(written(tmp_path, '{"prompt": "NaN"}'))[0][1] == {"prompt": "NaN"}
+    assert list(Rows(written(tmp_path, '{"prompt": "NaN"}'))) == [(1, {"prompt": "NaN"})]
 
 
 def test_rows_that_share_no_column_are_two_layouts(tmp_path: Path) -> None:

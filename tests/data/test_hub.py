@@ -163,7 +163,7 @@ def test_rows_are_not_held_while_they_become_pairs() -> None:
             most = max(most, len(alive))
             yield "file", number, made
 
-    pairs, _ = usable_pairs("file", "file", stream(), (), 0.0)
+    pairs, _ = usable_pairs("file", "file", stream(), (), 0.0, at_most=50)
     assert (len(pairs), most) == (50, 2), "the row at hand and the one that comes"
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from dpo_lab.data.files import read_rows
+from dpo_lab.data.files import Rows
 from dpo_lab.data.load import adapt_rows, load_pairs
-from dpo_lab.data.problems import DataError, Problem
+from dpo_lab.data.problems import DataError, Problem, Problems
 from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.data.validation import validate
 
@@ -27,13 +27,13 @@ SUPPORTED = (
 
 def examined(*rows: dict[str, Any]) -> tuple[int, list[Problem]]:
     """Return how many of the rows, read as one file, are kept, and what was found."""
-    problems: list[Problem] = []
+    problems = Problems()
     kept, found = validate(adapt_rows((("rows.jsonl", number, row) for number, row in enumerate(rows, 1)), problems))
     return len(kept), [*problems, *found]
 
 
 def test_every_edge_row_alone_gets_its_action_and_code(shared_data: Path) -> None:
-    cases = [case for _, case in read_rows(shared_data / "edge_cases" / "rows.jsonl")]
+    cases = [case for _, case in Rows(shared_data / "edge_cases" / "rows.jsonl")]
     assert len(cases) == 42
     for case in cases:
         if case["id"] in NEED_ANOTHER_ROW:
@@ -50,7 +50,7 @@ def test_every_edge_row_alone_gets_its_action_and_code(shared_data: Path) -> Non
 
 
 def test_edge_rows_that_repeat_the_first_row_are_noted_beside_it(shared_data: Path) -> None:
-    cases = {case["id"]: case for _, case in read_rows(shared_data / "edge_cases" / "rows.jsonl")}
+    cases = {case["id"]: case for _, case in Rows(shared_data / "edge_cases" / "rows.jsonl")}
     for name in NEED_ANOTHER_ROW:
         num_kept, problems = examined(cases["first_row"]["row"], cases[name]["row"])
         assert num_kept == 2
@@ -88,7 +88,7 @@ def test_every_row_of_a_known_layout_becomes_the_expected_record(shared_data: Pa
     pairs, report = load_pairs(path, max_dropped=0.0)
     assert len(pairs) == len(expected)
     assert report.counts == {}
-    for pair, (_, row), record in zip(pairs, read_rows(path), expected, strict=True):
+    for pair, (_, row), record in zip(pairs, Rows(path), expected, strict=True):
         found = pair.to_record("train")
         if layout == "trl_plain_implicit":
             assert pair.prompt.text.startswith(record["longest_common_prefix_at_least"])
@@ -128,7 +128,7 @@ def test_two_of_400_instruction_rows_prefer_a_text_to_itself(shared_data: Path) 
     assert (report.num_rows, len(pairs), len({pair.prompt.id for pair in pairs})) == (400, 398, 397)
     assert report.counts == {"chosen_equals_rejected": 2}
     assert report.unread_columns == ("output",)
-    source = dict(read_rows(path))
+    source = dict(Rows(path))
     for pair in pairs:
         row = source[pair.row]
         assert pair.prompt.text == (row["instruction"] + "\n\n" + row["input"] if row["input"] else row["instruction"])

@@ -84,7 +84,7 @@ def test_what_is_probably_a_mistake_is_kept_and_counted(odd: PreferencePair, cod
 @pytest.mark.parametrize("text", ["two\r\nlines\tand a tab", "好\U0001f44d שלום", "1 < 2 and <b>bold</b>"])
 def test_text_that_only_looks_odd_is_kept_to_the_character(text: str) -> None:
     kept, problems = validate([pair(text, prompt=Prompt.from_text(text))])
-    assert (kept[0].chosen, kept[0].prompt.text, problems) == (text, text, [])
+    assert (kept[0].chosen, kept[0].prompt.text, list(problems)) == (text, text, [])
 
 
 def test_a_conversation_is_stripped_and_equal_prompts_get_one_id() -> None:
@@ -96,7 +96,7 @@ def test_a_conversation_is_stripped_and_equal_prompts_get_one_id() -> None:
 def test_plain_text_keeps_its_outer_whitespace_without_a_note() -> None:
     prompt = Prompt.of([{"role": "user", "content": "Q: late?\nA:"}], rendered=True)
     kept, problems = validate([pair(" No.", " Yes.", prompt=prompt)])
-    assert (kept[0].chosen, kept[0].rejected, problems) == (" No.", " Yes.", [])
+    assert (kept[0].chosen, kept[0].rejected, list(problems)) == (" No.", " Yes.", [])
 
 
 def test_a_repeated_and_an_exchanged_pair_are_kept_and_point_to_the_first_row() -> None:
