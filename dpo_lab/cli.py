@@ -1,6 +1,6 @@
 """The command line: `dpo-lab STAGE ...`, train.py and scripts/. Hydra composes, build.py builds, the stage runs.
 
-Exit codes: 0 done, 1 error, 2 usage or configuration, 75 stopped by SIGTERM, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 error, 2 usage or configuration, 75 stopped by SIGTERM or SIGHUP, 130 stopped by Ctrl-C.
 """
 
 import hashlib
@@ -14,9 +14,10 @@ from types import FrameType
 
 from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
-from dpo_lab.cli_jobs import ERROR, STOPPED, USAGE, Session, Stopped, answer, complain, ending, run_job
-from dpo_lab.cli_messages import explain, multirun_without_list, stop_message, unknown_option_of_group
+from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
+from dpo_lab.cli_messages import closed_pipe, explain, multirun_without_list, stop_message, unknown_option_of_group
 from dpo_lab.paths import CONF, groups, options, stages
+from dpo_lab.signals import let_go_of_terminal, to_answer
 
 NOT_IN_NAME = ("force", "logger", "paths", "tags", "notes", "group")  # what a sweep's directory does not depend on
 
@@ -55,9 +56,9 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
             return compose_and_run(line, session)
     except UsageError as error:
         return complain(str(error), USAGE)
-    except BrokenPipeError:  # `--cfg job | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ERROR
+    except (BrokenPipeError, OutputClosed):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python fails once more as it ends
+        return complain(closed_pipe(session.outputs if session.jobs else ""), ERROR)
     except (Stopped, KeyboardInterrupt) as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
         sys.stderr.write(f"\n{stop_message(stopped.how, session.outputs)}\n")
@@ -66,14 +67,15 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def signals_as_exceptions() -> Iterator[None]:
-    """Raise Stopped on Ctrl-C and SIGTERM while the block runs (in the main thread, which alone may ask for it)."""
+    """Raise Stopped on Ctrl-C, SIGTERM and SIGHUP while the block runs (in the main thread, which alone may ask for it)."""
 
     def stop(number: int, frame: FrameType | None) -> None:
+        let_go_of_terminal(number)
         Stopped.received = number
         raise Stopped(number)
 
     try:
-        before = {number: signal.signal(number, stop) for number in STOPPED}
+        before = {number: signal.signal(number, stop) for number in to_answer()}
     except ValueError:
         before = {}
     try:

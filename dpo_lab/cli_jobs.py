@@ -9,9 +9,9 @@ from typing import Any, ClassVar, cast
 
 from dpo_lab.cli_arguments import CommandLine, key_of
 from dpo_lab.cli_messages import system_message
+from dpo_lab.signals import STOPPING
 
 ERROR, USAGE = 1, 2
-STOPPED = {signal.SIGINT: (130, "Ctrl-C"), signal.SIGTERM: (75, "SIGTERM")}
 
 
 class Stopped(BaseException):
@@ -22,7 +22,11 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.code, self.how = STOPPED[signal.Signals(number)]
+        self.code, self.how = STOPPING[signal.Signals(number)]
+
+
+class OutputClosed(BaseException):
+    """Nobody reads stdout any more. Not an Exception, which Hydra would report as one of the job."""
 
 
 @dataclass
@@ -72,6 +76,8 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
         else:
             job.figure = run_stage_of(config, line)
         job.code = 0
+    except BrokenPipeError as error:
+        raise OutputClosed from error  # nobody reads the output of the other jobs either
     except Exception as error:
         job.code, job.message = answer(error, session.outputs)
         if job.message:

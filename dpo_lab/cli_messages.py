@@ -146,6 +146,12 @@ def stop_message(how: str, outputs: str) -> str:
     return f"stopped by {how}. Kept below {outputs}: {kept}. Run the same command again to continue."
 
 
+def closed_pipe(outputs: str) -> str:
+    """Return why a program ends whose output nobody reads; `outputs` is empty if nothing was being made."""
+    closed = "stdout was closed by what reads it (a pipe such as `| head`)"
+    return f"{closed}; {stop_message('that', outputs)}" if outputs else f"{closed} before all was written."
+
+
 def kept_parts(outputs: str) -> str:
     """Return which finished parts lie below the outputs directory, counted by kind."""
     kinds = sorted(path.parent.parent.name for path in Path(outputs).glob("*/*/manifest.json"))

@@ -13,7 +13,14 @@ EVERY_SECONDS = 15.0  # how often a log file (no terminal) gets a line
 BAR, NARROWEST_BAR = 24, 8  # characters of the bar where there is room, and the fewest that still show something
 GAP = "  "  # between the figures that a part hands on, and between what stands in a line
 
-console = Console(highlight=False)
+
+class _Output(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command line say why the program ends; the library would end it at once without a word."""
+        raise BrokenPipeError
+
+
+console = _Output(highlight=False)
 console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
 
 

@@ -3,7 +3,6 @@
 import errno
 import os
 import resource
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -267,26 +266,3 @@ def test_another_error_shows_its_traceback(monkeypatch: pytest.MonkeyPatch, caps
     assert shown.startswith("Traceback")
     assert shown.endswith("ZeroDivisionError: division by zero\n")
     assert "Error executing job" not in shown
-
-
-@pytest.mark.parametrize(("number", "code", "how"), [(signal.SIGINT, 130, "Ctrl-C"), (signal.SIGTERM, 75, "SIGTERM")])
-def test_a_stopped_run_says_what_is_kept_and_how_to_go_on(
-    number: int, code: int, how: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = signal.getsignal(number)
-    run_with(monkeypatch, lambda stage: os.kill(os.getpid(), number))
-    assert main(["train", "paths.outputs=there"]) == code
-    assert capsys.readouterr().err == (f"\nstopped by {how}. No part was finished yet; run the same command again to start.\n")
-    assert signal.getsignal(number) is before
-
-
-@pytest.mark.parametrize("place", ["checkpoints/step_0000540.ckpt", "kept/sample.jsonl"])
-def test_a_stop_says_that_the_first_part_is_saved_half_done(tmp_path: Path, place: str) -> None:
-    from dpo_lab.cli_messages import stop_message
-
-    assert stop_message("SIGTERM", str(tmp_path)).endswith("No part was finished yet; run the same command again to start.")
-    saved = tmp_path / "model" / "tiny-films-0a5ffaaf" / place
-    saved.parent.mkdir(parents=True)
-    saved.touch()
-    said = stop_message("SIGTERM", str(tmp_path))
-    assert said.endswith("the one under way is saved; run the same command again to continue.")

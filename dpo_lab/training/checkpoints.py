@@ -17,6 +17,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from dpo_lab.artifacts import durable_file
 from dpo_lab.components import ConfigError
 from dpo_lab.progress import console
+from dpo_lab.signals import let_go_of_terminal, to_answer
 from dpo_lab.training.steps import step_figures
 
 DIRECTORY = "checkpoints"
@@ -37,13 +38,14 @@ class DurableFiles(TorchCheckpointIO):
 
 
 class Signals:
-    """While it is entered, the first SIGTERM or Ctrl-C waits for the end of the optimizer step; a second one does not."""
+    """While it is entered, the first SIGTERM, SIGHUP or Ctrl-C waits for the end of the optimizer step; a second one does not."""
 
     def __init__(self) -> None:
         self.received: int | None = None
         self._before: dict[int, Any] = {}
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        let_go_of_terminal(number)
         if self.received is not None:
             self.deliver()
         self.received = number
@@ -66,7 +68,7 @@ class Signals:
     @contextmanager
     def held_back(self) -> Iterator["Signals"]:
         """Put the handlers back after the block; a signal that came after the last step is answered then."""
-        self._before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        self._before = {number: signal.getsignal(number) for number in to_answer()}
         try:
             yield self
         finally:

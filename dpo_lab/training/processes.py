@@ -17,6 +17,7 @@ import torch
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from dpo_lab.components import RunError
+from dpo_lab.signals import STOPPING
 from dpo_lab.training.group import Group, met
 
 HERE = "127.0.0.1"
@@ -136,7 +137,7 @@ def failure(others: list[Other]) -> RunError:
 
 def run() -> None:
     """Do the work of a process beside the first, which hands it over by stdin."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)  # the first process answers them
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what is printed is kept, and read if the process fails

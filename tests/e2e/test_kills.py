@@ -2,11 +2,14 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +95,29 @@ def test_training_that_is_stopped_in_the_second_round_goes_on_after_its_last_sav
     assert process.returncode == code
     assert "DPO round 2 goes on after step" in finish(start(tmp_path))
     assert_same(tmp_path, undisturbed)
+
+
+def test_a_run_whose_terminal_is_closed_saves_and_resumes(undisturbed: Path, tmp_path: Path) -> None:
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(
+            sys.executable, [*COMMAND, f"paths.outputs={tmp_path}"], {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
+        )
+    threading.Thread(target=drain, args=(terminal,), daemon=True).start()
+    while not any((tmp_path / "policy").glob("*round1*/checkpoints/step_*.ckpt")):
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it could be stopped"
+        time.sleep(0.01)
+    os.close(terminal)  # the kernel sends SIGHUP; whatever is written from now on fails
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 75
+    assert "DPO round 1 goes on after step" in finish(start(tmp_path))
+    assert_same(tmp_path, undisturbed)
+
+
+def drain(terminal: int) -> None:
+    """Read what a terminal shows, until it is closed."""
+    with suppress(OSError):
+        while os.read(terminal, 4096):
+            pass
 
 
 def test_two_that_want_the_same_run_make_it_once_and_both_show_it(undisturbed: Path, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_killed_twice_and_with_few_checkpoints_it_repeats_steps_but_no_row(store
     assert continued.steps == STEPS - 4
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_is_answered_after_the_step_is_saved(store: TokenStore, tmp_path: Path, number: signal.Signals) -> None:
     undisturbed = train(store, tmp_path / "whole")
     heard: list[int] = []
