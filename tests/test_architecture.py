@@ -25,6 +25,7 @@ BASE = (
     "environment",
     "hub",
     "hub_connection",
+    "signals",
     "world",
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
