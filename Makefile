@@ -25,10 +25,10 @@ UV_PYTHON := >=3.11,<3.13
 SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 HAS_VENV := import ensurepip, venv
 
-.PHONY: help setup run test e2e bands format clean
+.PHONY: help setup run test e2e versions bands format clean
 
 help:  ## list what can be made
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY)  ## make .venv with everything that training needs
 
@@ -44,6 +44,9 @@ test: $(READY_DEV)  ## lint, types and the fast tests
 e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile
 
+versions: $(READY_DEV)  ## the fast tests on the oldest and the newest supported libraries
+	$(BIN)/python scripts/check_versions.py
+
 bands: $(READY)  ## seeds 0, 1, 2 of both kinds of run, as a table for docs/benchmarks.md
 	@pairs="$(PAIRS)"; $(BIN)/python scripts/bands.py 0 1 2 --pairs "$${pairs:-$$($(BIN)/python tests/e2e/preference.py)}"
 
@@ -52,7 +55,7 @@ format: $(READY_DEV)  ## rewrite the code in the project's format
 	$(BIN)/ruff format
 
 clean:  ## remove .venv and caches; outputs/ stays
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .versions dist .mypy_cache .ruff_cache .pytest_cache
 	find dpo_lab scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The file .ready is written last. Without it whatever lies in .venv was cut short and is made anew; with an old one

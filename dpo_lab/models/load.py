@@ -176,7 +176,7 @@ def weights_digest(model: nn.Module) -> str:
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Switch dropout and gradients off for the block and restore the mode.
 
-    generate() in train mode under activation checkpointing returns wrong tokens (the cache is dropped).
+    generate() in train mode under activation checkpointing returns wrong tokens before transformers 5.24 (the cache is dropped).
     """
     was_training = model.training
     model.eval()

@@ -67,7 +67,8 @@ class HFSampler(Sampler):
         ids, mask = _left_padded(prompts, device)
         position = (mask.cumsum(1) - 1).clamp(min=0)
         out = model(input_ids=ids, attention_mask=mask, position_ids=position, use_cache=True, logits_to_keep=1)
-        cache, logits = out.past_key_values, out.logits[:, -1]
+        cache_name = "cache" if "cache" in out else "past_key_values"  # its name before transformers 5.24, which warns of it
+        cache, logits = out[cache_name], out.logits[:, -1]
         cache.batch_repeat_interleave(count)
         logits, mask, position = (part.repeat_interleave(count, 0) for part in (logits, mask, position[:, -1:]))
 
@@ -86,9 +87,8 @@ class HFSampler(Sampler):
                 keep = (~done).nonzero()[:, 0]
                 cache.batch_select_indices(keep)
                 alive, mask, position, drawn, done = (part[keep] for part in (alive, mask, position, drawn, done))
-            out = model(
-                input_ids=drawn[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
-            )
+            known = {cache_name: cache, "attention_mask": mask, "position_ids": position}
+            out = model(input_ids=drawn[:, None], use_cache=True, **known)
             logits = out.logits[:, -1]
         return [[token for token in row if token >= 0] for row in tokens.tolist()]
 

@@ -29,6 +29,34 @@ def test_at_temperature_0_it_equals_the_librarys_greedy_generate(model: Any, tok
         assert answers == [out[0, len(prompt) :].tolist()] * 2
 
 
+class OtherVersion(nn.Module):
+    """A model that calls its cache as transformers does on the other side of version 5.24, and knows the other name alone."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.config, names = model, model.config, ("cache", "past_key_values")
+        self.old, self.new = names if "cache" in model(torch.tensor([[5]])) else names[::-1]
+
+    def forward(self, **inputs: Any) -> Any:
+        """Return the model's output, the cache in and out under the other name."""
+        assert self.old not in inputs
+        out = self.model(**{self.old if name == self.new else name: value for name, value in inputs.items()})
+        return Output({self.new: out[self.old], "logits": out.logits})
+
+
+class Output(dict[str, Any]):
+    """Fields by key and by attribute, as the library's outputs have them."""
+
+    def __getattr__(self, name: str) -> Any:
+        return self[name]
+
+
+def test_the_cache_may_have_the_name_of_either_side_of_transformers_5_24(model: nn.Module, tokenizer: Any) -> None:
+    with torch.no_grad():
+        other = OtherVersion(model)
+    assert draw(other, tokenizer) == draw(model, tokenizer)
+
+
 def test_answers_end_at_the_end_token_or_are_cut(model: Any, tokenizer: Any) -> None:
     end = tokenizer.eos_token_id
     with torch.no_grad():  # likely end tokens, so that rows leave the batch at different steps

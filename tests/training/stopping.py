@@ -37,6 +37,13 @@ class Killed(BaseException):
     """Stands in for a process that ends."""
 
 
+def checkpoint_activations(model: Any) -> None:
+    """Have a transformers model compute activations again in the backward pass."""
+    # transformers 5.17 knows the old name alone; later ones warn of it and version 6 removes it
+    enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+    enable()
+
+
 @component
 class KillAfter(RunCallback):
     """Ends training after a step, or after its first micro-batch."""

@@ -14,7 +14,7 @@ from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Samples
 from dpo_lab.training.samples import SAMPLES
 from tests.training import stopping
-from tests.training.stopping import STEPS, KillAfter, Killed, Letters, some_pairs, tiny, train
+from tests.training.stopping import STEPS, KillAfter, Killed, Letters, checkpoint_activations, some_pairs, tiny, train
 
 ASKED = Samples(every=2, num_prompts=2, max_new_tokens=5)
 DROPOUT = LoRA(rank=2, alpha=4, dropout=0.3)
@@ -71,7 +71,7 @@ def test_activation_checkpointing_changes_neither_answers_nor_weights(
 
     def checkpointed() -> nn.Module:
         model: Any = tiny()
-        model.gradient_checkpointing_enable()
+        checkpoint_activations(model)
         return model  # type: ignore[no-any-return]
 
     monkeypatch.setattr(stopping, "tiny", checkpointed)
