@@ -17,7 +17,7 @@ from dpo_lab import __version__
 from dpo_lab.components import RunError
 from dpo_lab.progress import console
 
-SCHEMA = 1  # raise it when the same content would give different files
+SCHEMA = 2  # raise it when the same content would give different files
 MANIFEST = "manifest.json"
 NAME_LENGTH = 80  # characters of the readable part; file systems take 255 with lock and temporary names around it
 

@@ -237,12 +237,12 @@ def fused(model: nn.Module) -> nn.Module:
     return FusedLinear.put_into(model)
 
 
-def save_adapter(model: Any, directory: Path, base_path: str) -> bool:
-    """Write a model's adapter in PEFT's format; return False if it has none."""
+def save_adapter(model: Any, directory: Path, base_path: str, revision: str | None = None) -> bool:
+    """Write a model's adapter in PEFT's format, naming its base; return False if it has none."""
     if not hasattr(model, "peft_config"):
         return False
     for config in model.peft_config.values():
-        config.base_model_name_or_path = base_path  # so that plain peft finds the base again
+        config.base_model_name_or_path, config.revision = base_path, revision  # so that plain peft finds the base again
     # embeddings are never resized here, and to compare them with the base's peft would ask the Hub
     model.save_pretrained(str(directory), selected_adapters=[TRAINED], save_embedding_layers=False)
     return True

@@ -18,7 +18,8 @@ from dpo_lab.models.adapter import load_adapter, save_adapter
 from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
-from dpo_lab.models.tokenizer import completed, refuse_unembedded, save_tokenizer
+from dpo_lab.models.tokenizer import completed, refuse_unembedded
+from dpo_lab.models.write import write_beside, write_beside_adapter
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # the library warns on every fork otherwise
 
@@ -154,12 +155,26 @@ def without_dropout(config: Any) -> Any:
     return config
 
 
-def save_model(model: Any, tokenizer: Any, directory: Path, base_path: str) -> None:
-    """Write a model in Hugging Face layout: its adapter in PEFT's format if it has one, else all weights."""
+def save_model(model: Any, tokenizer: Any, directory: Path, base_path: str, revision: str | None = None) -> None:
+    """Write a model in Hugging Face layout: its adapter in PEFT's format if it has one, else all weights.
+
+    Args:
+        base_path: directory or Hub id of the base; empty where there is none.
+        revision: commit or tag of a base on the Hub.
+    """
+    from transformers import GenerationConfig
+
     _quiet()
-    if not save_adapter(model, directory, base_path):
+    if save_adapter(model, directory, base_path, revision):
+        write_beside_adapter(model, tokenizer, directory, base_path, revision)
+        return
+    settings, model.generation_config = model.generation_config, GenerationConfig()  # published ones may be refused when saved
+    try:
         model.save_pretrained(str(directory))
-    save_tokenizer(tokenizer, directory)
+    finally:
+        model.generation_config = settings
+    dtype, tied = str(model.dtype).removeprefix("torch."), bool(model.config.tie_word_embeddings)
+    write_beside(model, tokenizer, directory, base_path, revision, dtype=dtype, tied=tied)
 
 
 def weights_digest(model: nn.Module) -> str:

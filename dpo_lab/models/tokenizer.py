@@ -79,11 +79,17 @@ def refuse_unembedded(tokenizer: Any, rows: int, path: str) -> None:
         )
 
 
-def save_tokenizer(tokenizer: Any, directory: Path) -> None:
-    """Write a tokenizer with the files that its vocabulary was made from, which llama.cpp reads and the library leaves behind."""
+def write_tokenizer(tokenizer: Any, directory: Path, source: Path | None) -> None:
+    """Write a tokenizer with the files that its vocabulary was made from, which llama.cpp reads and the library leaves behind.
+
+    Args:
+        source: the base's directory; a policy from elsewhere has none of those files.
+    """
     tokenizer.save_pretrained(str(directory))
-    if tokenizer.name_or_path:
-        bring_sources(Path(tokenizer.name_or_path), directory)
+    for each in (Path(tokenizer.name_or_path) if tokenizer.name_or_path else None, source):
+        if each:
+            bring_sources(each, directory)
+    readable_by_version_4(directory)
 
 
 def bring_sources(source: Path, directory: Path) -> None:

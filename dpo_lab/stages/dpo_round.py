@@ -162,7 +162,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
             group=group,
             questions=Questions(store, made.tokenizer),
         )
-    save_model(module.policy, made.tokenizer, directory, base_of(this.base.path))
+    save_model(module.policy, made.tokenizer, directory, base_of(this.base.path), this.base.storage.revision)
     return {
         "pairs": store.num_pairs,
         "steps": figures.newest_step,

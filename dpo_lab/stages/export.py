@@ -12,11 +12,12 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import Component, ConfigError, RunError, component
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.float32 import computing_in_float32
-from dpo_lab.models.load import Storage, evaluating, load_model
+from dpo_lab.models.load import Storage, evaluating, load_model, load_tokenizer
 from dpo_lab.models.merged import files_groups, refuse_unmergeable, still_tied
-from dpo_lab.models.plain import dtype_on_disk, load_plain, type_of_files, write_beside
+from dpo_lab.models.plain import dtype_on_disk, load_plain, type_of_files
 from dpo_lab.models.quant import EightBit, NoQuant
 from dpo_lab.models.shards import size_of, write_shards
+from dpo_lab.models.write import write_beside
 from dpo_lab.progress import console
 from dpo_lab.scoring.score import score
 from dpo_lab.stages.export_source import Source, some_of, source_of
@@ -119,7 +120,8 @@ def produce(settings: ExportSettings, source: Source, directory: Path, dtype: st
         policy = computing_in_float32(load_model(str(source.path), original, device).model)
     tied = bool(still_tied(policy))
     counts = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(settings.max_shard_size))
-    write_beside(str(source.path), source.base, held.revision, policy, directory, DTYPES[dtype], tied=tied)
+    tokenizer, kind = load_tokenizer(str(source.path), held.revision), str(DTYPES[dtype]).removeprefix("torch.")
+    write_beside(policy, tokenizer, directory, source.base, held.revision, dtype=kind, tied=tied)
     del policy
     written = log_probabilities(computing_in_float32(load_plain(directory, DTYPES[dtype], device)), store, responses, device)
     gap, tolerance = float((written - expected).abs().max()), TOLERANCE[dtype]

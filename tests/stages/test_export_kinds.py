@@ -196,8 +196,9 @@ def test_files_that_a_vocabulary_was_made_from_go_with_the_policy_and_with_the_e
 
 def test_the_written_tokenizer_names_a_class_that_transformers_4_has_too(base: Callable[[str], Path], tmp_path: Path) -> None:
     source = adapter_on(base("mistral"), tmp_path / "policy", LoRA(rank=4), Storage())
-    policy = json.loads((source.path / "tokenizer_config.json").read_text())
-    assert policy["tokenizer_class"] == "TokenizersBackend"  # which 4 does not know; the test has no point without
+    load_model(str(base("mistral"))).tokenizer.save_pretrained(tmp_path / "library")
+    plain = json.loads((tmp_path / "library" / "tokenizer_config.json").read_text())
+    assert plain["tokenizer_class"] == "TokenizersBackend"  # which 4 does not know; the test has no point without
     written(source, tmp_path / "out", "bf16")
     about = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
     assert about["tokenizer_class"] == "PreTrainedTokenizerFast"
