@@ -18,7 +18,9 @@ from dpo_lab.models.load import ModelOnDisk, load_tokenizer, save_model
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair, digest_of
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
-from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready
+from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
+from dpo_lab.scoring.randomness import without_randomness
+from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.stages.fits import check_fits
 from dpo_lab.stages.host_memory import give_back
@@ -117,6 +119,8 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     model = loaded.model
     how = fitted(model, train.layout, store)
     attention = attention_of(model)
+    some = how.layout.rows(store, tried(store)).to(device)
+    steadied = without_randomness(model, lambda: score(model, some, own_logits=how.own_logits).per_token)
     scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
     policy = train.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
@@ -128,7 +132,7 @@ def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> P
     module = PreferenceModule(
         policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
-    return Prepared(module, batches, loaded.tokenizer, total_steps, how.notes, reference_seconds, attention)
+    return Prepared(module, batches, loaded.tokenizer, total_steps, (*how.notes, *steadied), reference_seconds, attention)
 
 
 def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The stage `train` on models of several kinds: adapters, directories, number formats."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import MixtralConfig, MixtralForCausalLM
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import PreviousAdapterReference
+from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.precision import Precision
@@ -123,6 +126,28 @@ def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dic
     model = PretrainedModel(path=str(directory), licence="none")
     summary = given(tmp_path, pairs_file(tmp_path), model=model).run()
     assert summary["eval/loss"] < summary["eval/loss/before"]
+
+
+def test_a_model_with_a_jittered_router_starts_as_its_reference_and_says_what_is_off(tokenizer: Any, tmp_path: Path) -> None:
+    shape: dict[str, Any] = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+    }
+    config = MixtralConfig(
+        **shape, vocab_size=len(tokenizer), num_local_experts=4, router_jitter_noise=0.3, initializer_range=0.3
+    )
+    torch.manual_seed(0)
+    MixtralForCausalLM(config).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    model = PretrainedModel(path=str(tmp_path / "model"), licence="none")
+    given(tmp_path, pairs_file(tmp_path), model=model, reference=FrozenReference()).run()
+    (run,) = (path for path in (tmp_path / "train").glob("*") if path.is_dir())
+    (policy,) = (path for path in (tmp_path / "policy").glob("*") if path.is_dir())
+    assert "MixtralSparseMoeBlock draws random numbers while it is trained: switched off" in (run / "screen.txt").read_text()
+    assert json.loads((policy / MANIFEST).read_text())["facts"]["loss/first"] == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:
