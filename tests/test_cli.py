@@ -215,7 +215,7 @@ def test_a_part_that_is_not_built_yet_is_refused_by_the_stage(
     monkeypatch.undo()
     assert main(["train", "model=mistral7b", "data=on_policy"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: data.ranker: PairRM is not built yet. Use data=films")
+    assert shown.startswith("error: data.ranker: PairRM is not implemented yet. Use data=films")
     assert shown.count("\n") == 1
 
 

@@ -12,15 +12,31 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from dpo_lab.build import build
-from dpo_lab.components import Component
+from dpo_lab.components import Component, refuse_missing
 from dpo_lab.paths import CONF, groups, options, stages
+from dpo_lab.stages.combinations import (
+    RULES,
+    gpu_without_one,
+    kernel_without_a_gpu,
+    more_devices_than_gpus,
+    paging_without_a_gpu,
+    refuse_illegal,
+)
 
 YAMLS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 OPTIONS = [name for name in YAMLS if name.count("/") == 1]
-NEEDED = {"data=jsonl": ["data.path=pairs.jsonl"], "model=local": ["model.path=somewhere"], "export": ["policy=somewhere"]}
+NEEDED = {
+    "data=jsonl": ["data.path=pairs.jsonl"],
+    "prompts=jsonl": ["prompts.path=prompts.jsonl"],
+    "model=local": ["model.path=somewhere"],
+    "export": ["policy=somewhere"],
+}
 MISSING = {
     "ranker/pairrm.yaml",
 }
+NOT_TODAY = {*MISSING, "experiment/snorkel_mistral.yaml"}
+"""Options that are refused until a part is implemented: they show no command."""
+OF_THE_MACHINE = (gpu_without_one, more_devices_than_gpus, kernel_without_a_gpu, paging_without_a_gpu)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -58,12 +74,20 @@ def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(name: str) -
     header = [
         line for line in lines[: next(at for at, line in enumerate(lines) if not line.startswith("#"))] if "@package" not in line
     ]
-    command = re.search(r": python (train\.py|scripts/\w+\.py)(.*)$", header[0])
     assert lines[0].startswith("#")
-    assert command, header
     folder, _, option = name.removesuffix(".yaml").rpartition("/")
+    if name in NOT_TODAY:
+        assert "not implemented yet" in header[0]
+        return
+    command = re.search(r": python (train\.py|scripts/\w+\.py)(.*)$", header[0])
+    assert command, header
     named = command[2].split()
     assert folder in ("", "iteration", "paths", "debug/model", "debug/evaluation") or f"{folder}={option}" in named
+    if command[1] == "train.py" and "--help" not in named:
+        words = [re.sub(r"=([^\[,]*),.*", r"=\1", word) for word in named if word != "-m"]  # the first job of a sweep
+        stage: Any = build(compose("train", words, return_hydra_config=True))
+        refuse_missing(stage)
+        refuse_illegal(stage, [rule for rule in RULES if rule not in OF_THE_MACHINE])
 
 
 @pytest.mark.parametrize("name", [*OPTIONS, *(f"{stage}.yaml" for stage in stages())])

@@ -35,8 +35,9 @@ class Rows:
             faults, the first in the file.
     """
 
-    def __init__(self, path: Path) -> None:
-        _refuse_other_than_rows(path)
+    def __init__(self, path: Path, *, key: str = "data.path") -> None:
+        """Look at the file; `key` is the setting that names it, for messages."""
+        _refuse_other_than_rows(path, key)
         self.path = path
         with _readable(path):
             self._list = _List(path) if _is_list(path) else None
@@ -79,16 +80,16 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check the file's permissions.", code="unreadable") from error
 
 
-def _refuse_other_than_rows(path: Path) -> None:
+def _refuse_other_than_rows(path: Path, key: str) -> None:
     """Raise DataError if there is no such file, or it cannot be a table of rows."""
     if not path.exists():
         raise DataError(
-            f"{path} does not exist, so there are no rows to read. Correct data.path (now in {Path.cwd()}).", code="no_file"
+            f"{path} does not exist, so there are no rows to read. Correct {key} (now in {Path.cwd()}).", code="no_file"
         )
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path} ends in {path.suffix or 'no suffix'!r}, and only {' and '.join(SUFFIXES)} files are read. "
-            "Convert it to JSON Lines, one object per row; files in the layout of the Hub are read by directory: data.path=DIR.",
+            f"Convert it to JSON Lines, one object per row; files in the layout of the Hub are read by directory: {key}=DIR.",
             code="unknown_suffix",
         )
 

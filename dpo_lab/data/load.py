@@ -114,7 +114,8 @@ def refuse_unknown_layout(place: str, number: int, row: Row) -> None:
     if "prompt" in row and not any(name.lower().startswith(RESPONSE_WORDS) for name in row):
         raise DataError(
             f"{place} holds prompts, not pairs (columns of row {number}: {', '.join(row)}), so there is nothing to prefer. "
-            "Let the model answer them with data=on_policy, or add the columns chosen and rejected.",
+            f"Let the model answer them with data=on_policy prompts=jsonl prompts.path={place}, "
+            "or add the columns chosen and rejected.",
             code="prompts_only",
         )
     try:

@@ -14,7 +14,10 @@ from dpo_lab.records import Candidates
 class PairRM(Ranker):
     """LLM-Blender's pairwise ranker, Jiang et al. 2023 (arXiv:2306.02561)."""
 
-    missing = "PairRM is not built yet. Use data=films (ranker=gold), or pairs that are ranked already: data=jsonl data.path=..."
+    missing = (
+        "PairRM is not implemented yet. Use data=films, pairs that are ranked already (data=jsonl data.path=FILE), "
+        "or a control: ranker=length."
+    )
     label: ClassVar[str] = "pairrm"
 
     path: str = "llm-blender/PairRM"

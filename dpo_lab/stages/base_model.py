@@ -57,7 +57,7 @@ def base_model(
     if not examples and given is None:
         raise ConfigError(
             f"model=tiny learns its words from the data, and data={data.label} brings none. "
-            "Use data=films, data=jsonl data.path=..., or a pretrained model: model=smollm2_135m."
+            "Use data=films, data=jsonl data.path=FILE, or a pretrained model: model=smollm2_135m."
         )
     pairs = given.train if given else []
     text = digest_of(((pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs), examples)

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 import torch
 
 from dpo_lab.components import ConfigError
-from dpo_lab.data.base import Given, Prompts
-from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.data.base import Given
 from dpo_lab.data.sources import HubPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.layouts.base import lacking
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
-from dpo_lab.ranking.base import Ranker
 from dpo_lab.stages import combinations_callbacks as callbacks
+from dpo_lab.stages import combinations_prompts as prompts
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.optimized_metric import LOSSES, summary_figures
 from dpo_lab.training.optim_8bit import AdamW8bit
@@ -102,34 +101,6 @@ def film_evaluation_of_given_pairs(train: "Train") -> str | None:
     if not train.evaluation.prompts.films:
         return None
     return "evaluation=generation asks about films, but the pairs are given and of other text; use evaluation=preference."
-
-
-def gold_without_films(train: "Train") -> str | None:
-    """The exact reward is that of the embedded films."""
-    judged: dict[str, tuple[Ranker, Prompts]] = {}
-    if isinstance(train.data, OnPolicy):
-        judged["ranker"] = (train.data.ranker, train.data.prompts)
-    if isinstance(train.evaluation, GenerationEvaluation):
-        judged["judge"] = (train.evaluation.judge, train.evaluation.prompts)
-    for group, (ranker, prompts) in judged.items():
-        if ranker.films_only and not prompts.films:
-            return (
-                f"{group}={ranker.label} can judge answers about films only, but prompts={prompts.label} asks other things; "
-                f"use prompts=films, or {group}={'pairrm' if group == 'ranker' else 'same'}."
-            )
-    return None
-
-
-def film_prompts_run_out(train: "Train") -> str | None:
-    """Rounds share no prompts, and the film world has 5826."""
-    if not (isinstance(train.data, OnPolicy) and isinstance(train.data.prompts, FilmPrompts)):
-        return None
-    last = 0 if train.iteration.prompts == "same" else train.iteration.rounds - 1
-    try:
-        train.data.prompts.for_round(last, train.seed)
-    except ConfigError as error:
-        return str(error)
-    return None
 
 
 def reference_that_a_loss_needs(train: "Train") -> str | None:
@@ -265,8 +236,7 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     more_rounds_than_given_pairs,
     held_out_pairs_of_made_pairs,
     film_evaluation_of_given_pairs,
-    gold_without_films,
-    film_prompts_run_out,
+    *prompts.RULES,
     reference_that_a_loss_needs,
     reference_that_a_policy_cannot_be,
     reference_that_moves_for_nothing,
@@ -282,8 +252,8 @@ RULES: tuple[Callable[["Train"], str | None], ...] = (
     figure_that_the_summary_will_not_have,
 )
 """Each returns what is wrong and what to use instead, or None."""
-SLOW_RULES = (quantised_with_broken_bitsandbytes,)
-"""Those that import seconds of libraries; applied once the model is found to be there."""
+SLOW_RULES = (quantised_with_broken_bitsandbytes, prompts.prompts_run_out)
+"""Those that import seconds of libraries or read data; applied once the model is found to be there."""
 
 
 def refuse_illegal(train: "Train", rules: Sequence[Callable[["Train"], str | None]] = RULES) -> None:

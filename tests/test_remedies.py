@@ -1,0 +1,72 @@
+"""What a message proposes works when it is typed, until the run begins."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from dpo_lab.cli import main
+from dpo_lab.components import RunError
+from tests.models.directories import model_directory
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the words that name a small model; a run that gets as far as training says so."""
+
+    def reached(*arguments: object) -> None:
+        raise RunError("reached")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("dpo_lab.stages.rounds.run_rounds", reached)
+    return ["model=local", f"model.path={model_directory(tmp_path / 'model', 'qwen2')}", "recipe.max_length=64"]
+
+
+def proposed(message: str) -> list[str]:
+    """Return the settings that a message names."""
+    return re.findall(r"\b[a-z_]+(?:\.[a-z_]+)*=[^\s,;:()]+", message)
+
+
+def test_a_file_of_prompts_leads_to_a_run_on_its_prompts(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"Question {number}?"}) for number in range(10)))
+    assert main(["train", *model, "data=jsonl", f"data.path={path}"]) == 1
+    first = proposed(capsys.readouterr().err)
+    assert first == ["data=on_policy", "prompts=jsonl", f"prompts.path={path}"]
+    assert main(["train", *model, *first]) == 2
+    said = capsys.readouterr().err
+    assert "PairRM is not implemented yet" in said
+    assert proposed(said)[-1].rstrip(".") == "ranker=length"
+    assert main(["train", *model, *first, "ranker=length"]) == 1
+    assert capsys.readouterr().err == "error: reached\n"
+    assert main(["train", *model, *first, "ranker=gold"]) == 2
+    assert "ranker=length" in proposed(capsys.readouterr().err)
+
+
+def test_rounds_without_prompts_are_refused_before_the_first_with_a_number_that_works(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"Question {number}?"}) for number in range(10)))
+    words = ["train", *model, "data=on_policy", "prompts=jsonl", f"prompts.path={path}", "ranker=length", "iteration.rounds=3"]
+    assert main(words) == 2
+    remedies = proposed(capsys.readouterr().err)
+    assert remedies[-2:] == ["prompts.num_prompts=2", "iteration.prompts=same."]
+    for remedy in remedies[-2:]:
+        assert main([*words, remedy.rstrip(".")]) == 1
+        assert capsys.readouterr().err == "error: reached\n"
+
+
+def test_prompts_without_any_for_evaluation_are_refused(
+    model: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(json.dumps({"prompt": f"Question {number}?"}) for number in range(3)))
+    words = ["train", *model, "data=on_policy", "prompts=jsonl", f"prompts.path={path}", "ranker=length"]
+    assert main(words) == 2
+    assert "use prompts.num_held_out=N with N above 0" in capsys.readouterr().err
+    assert main([*words, "prompts.num_held_out=1"]) == 1
+    assert capsys.readouterr().err == "error: reached\n"
