@@ -3,7 +3,7 @@
 #   ARGS         what follows `python train.py`:              make run ARGS="loss=ipo seed=1"
 #   TORCH_INDEX  where torch comes from; empty: where the rest comes from, which on Linux brings CUDA:
 #                                                             make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu
-#   PYTHON       a Python 3.11 or 3.12 to use:                make setup PYTHON=/opt/python/bin/python3.12
+#   PYTHON       a Python 3.11 to 3.13 to use:                 make setup PYTHON=/opt/python/bin/python3.12
 #   PAIRS        the file of pairs that `make bands` trains on
 
 SHELL := /bin/sh
@@ -21,8 +21,9 @@ READY_DEV := $(VENV)/.ready-dev
 UV := $(shell command -v uv 2>/dev/null)
 INSTALL = $(if $(UV),uv pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) \
 	--quiet --constraint constraints.txt
-UV_PYTHON := >=3.11,<3.13
-SUPPORTED := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+# newest first; the same as in pyproject.toml and dpo_lab/start.py
+PYTHONS := 3.13 3.12 3.11
+SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())
 HAS_VENV := import ensurepip, venv
 
 .PHONY: help setup run test e2e versions bands format clean
@@ -74,17 +75,21 @@ $(READY_DEV): $(READY)
 .PHONY: $(VENV)-new
 $(VENV)-new:
 ifneq ($(UV),)
-	@uv venv --quiet --seed --python '$(or $(PYTHON),$(UV_PYTHON))' $(VENV)
+	@python='$(PYTHON)'; for version in $(PYTHONS); do \
+		python=$${python:-$$(uv python find --system --no-python-downloads "$$version" 2>/dev/null)}; done; \
+	uv venv --quiet --seed --python "$${python:-$(firstword $(PYTHONS))}" $(VENV)
 else
-	@python=; for name in $(or $(PYTHON),python3.12 python3.11 python3 python); do \
-		if "$$name" -c '$(SUPPORTED)' 2>/dev/null; then python=$$name; break; fi; done; \
-	if [ -z "$$python" ]; then \
-		echo "DPO Lab needs Python 3.11 or 3.12; found: $$($(or $(PYTHON),python3) --version 2>&1 | head -1)." >&2; \
-		echo "Install one (Debian, Ubuntu: apt install python3.12 python3.12-venv) or name one: make setup PYTHON=..." >&2; \
+	@python= without=; for name in $(or $(PYTHON),$(PYTHONS:%=python%) python3 python); do \
+		"$$name" -c '$(SUPPORTED)' 2>/dev/null || continue; \
+		if "$$name" -c '$(HAS_VENV)' 2>/dev/null; then python=$$name; break; fi; \
+		without=$${without:-$$name}; done; \
+	if [ -z "$$python$$without" ]; then \
+		echo "DPO Lab needs Python $(lastword $(PYTHONS)) to $(firstword $(PYTHONS)); found: $$($(or $(PYTHON),python3) --version 2>&1 | head -1)." >&2; \
+		echo "Install one (Debian, Ubuntu: apt install python3 python3-venv) or name one: make setup PYTHON=..." >&2; \
 		exit 1; fi; \
-	if ! "$$python" -c '$(HAS_VENV)' 2>/dev/null; then \
-		echo "$$python cannot make a virtual environment: its module venv is not installed." >&2; \
-		echo "Debian, Ubuntu: apt install python3-venv   (for this Python: $$("$$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; \
+	if [ -z "$$python" ]; then \
+		echo "$$without cannot make a virtual environment: its module venv is not installed." >&2; \
+		echo "Debian, Ubuntu: apt install python3-venv   (for this Python: $$("$$without" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])'))" >&2; \
 		exit 1; fi; \
 	"$$python" -m venv $(VENV)
 endif

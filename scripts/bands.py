@@ -5,20 +5,26 @@ Two kinds of run: `films`, which is plain `python train.py`, and `pairs`, the ti
 in a directory of its own, so that its seconds are those of a first run.
 """
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 Summary = dict[str, float]
 
 

@@ -1,15 +1,20 @@
 """What `dpo-lab doctor` plans against what a training takes, each in a process of its own: python scripts/bench_memory.py."""
 
-import argparse
-import json
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
-from scripts.bench.task import MARK  # noqa: E402
+from dpo_lab.start import check
+
+check()
+
+import argparse
+import json
+import subprocess
+from typing import Any
+
+from scripts.bench.task import MARK
 
 MIB = 2**20
 

@@ -1,18 +1,22 @@
 """Memory and time of reading many short rows, each way in a process of its own: python scripts/bench_reading.py."""
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import json
 import resource
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 
 def plain(number: int) -> dict[str, Any]:

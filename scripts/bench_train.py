@@ -8,17 +8,22 @@ environment, `uv pip install ms-swift==4.6.0 transformers==5.19.0 trl==0.29.1` i
 All train the same model on the same ids with the same optimizer; nothing is timed unless their losses are the same.
 """
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import json
 import os
 import platform
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 from rich.box import MARKDOWN

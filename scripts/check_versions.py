@@ -6,18 +6,24 @@ the libraries of that end. torch and lightning stay, since another torch is giga
     python scripts/check_versions.py oldest -- tests/golden tests/tokens
 """
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import os
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENTS = ROOT / ".versions"
 ENDS = ("oldest", "newest")
 HELD = ("torch", "lightning")

@@ -8,9 +8,10 @@ root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
 unset TORCH_ALLOW_TF32_CUBLAS_OVERRIDE NVIDIA_TF32_OVERRIDE # some images set them, and float32 would lose half its digits
 for python in ${PYTHON:+"$PYTHON"} ${VIRTUAL_ENV:+"$VIRTUAL_ENV/bin/python"} "$root/.venv/bin/python" python python3; do
-  if "$python" -c 'import importlib.util as u, sys; sys.exit(not (u.find_spec("torch") and u.find_spec("rich")))' 2>/dev/null; then
+  if "$python" -c 'from importlib.util import find_spec as has; from sys import exit; from dpo_lab.start import supported
+exit(not (supported() and has("torch") and has("rich")))' 2>/dev/null; then
     exec "$python" -P -m scripts.bench.gpu_check "$@" # -P: the folder it is called from is not searched for modules
   fi
 done
-echo "error: no Python here has torch and rich (tried \$PYTHON, \$VIRTUAL_ENV, .venv, python, python3); name one by PYTHON=..." >&2
+echo "error: no Python here is 3.11 to 3.13 and has torch and rich (tried \$PYTHON, \$VIRTUAL_ENV, .venv, python, python3); name one by PYTHON=..." >&2
 exit 2

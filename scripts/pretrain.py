@@ -4,6 +4,6 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from dpo_lab.cli import run_stage
+from dpo_lab.start import run_stage
 
 sys.exit(run_stage("pretrain", sys.argv[1:]))

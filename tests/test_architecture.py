@@ -44,6 +44,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("targets",),
     ("build",),
     ("cli",),
+    ("start",),
 )
 """Lowest first; a part imports from itself and from lower layers only. Neighbours do not know each other, but in the base."""
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
