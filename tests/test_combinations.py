@@ -118,10 +118,7 @@ def test_film_questions_do_not_evaluate_given_pairs() -> None:
 
 def test_gold_ranks_answers_about_films_only() -> None:
     data = replace(FILM_DATA, prompts=OTHER_PROMPTS)
-    assert message(data=data, evaluation=OTHER_EVALUATION) == (
-        "ranker=gold can judge answers about films only, but prompts=hub asks other things; use prompts=films, or "
-        "ranker=length (a control: the shorter answer), or a ranker of your own (CONTRIBUTING.md)."
-    )
+    assert "use prompts=films, or ranker=length (a control" in message(data=data, evaluation=OTHER_EVALUATION)
     assert message(data=replace(data, ranker=PairRM()), evaluation=OTHER_EVALUATION) == ""
 
 

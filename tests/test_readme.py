@@ -99,7 +99,7 @@ def test_what_the_readme_calls_not_built_refuses_before_anything_is_loaded(capsy
 
 
 def test_the_list_of_what_is_not_built_is_that_of_the_classes() -> None:
-    sentence = README[README.index("not implemented yet") : README.index("## Choosing parts")]
+    sentence = README[README.index("not implemented yet") : README.index("**Your own prompts.**")]
     missing = set()
     for path in CONF.glob("*/*.yaml"):
         targets = re.findall(r"_target_: (\S+)", path.read_text(encoding="utf-8"))
