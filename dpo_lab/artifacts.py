@@ -1,24 +1,26 @@
 """Artifacts: finished parts on disk, named by what determines their content; `manifest.json` is written last."""
 
-import hashlib
 import json
-import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from dpo_lab import __version__
 from dpo_lab.components import RunError
+from dpo_lab.damage import BESIDE, Examined, ancestors, examine, large_files, state_of, suspect, write_record
+from dpo_lab.durable_files import durable_file, file_digest, flush_to_disk, write_durably
+from dpo_lab.manifests import MANIFEST, digest_of, id_digest, sealed
 from dpo_lab.progress import console
 
-SCHEMA = 2  # raise it when the same content would give different files
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "Artifact", "Plan", "content_id", "durable_file", "file_digest", "write_durably"]
+
+SCHEMA = 2  # raise it when the same content would give different files; the manifest's own shape is in manifests.py
 NAME_LENGTH = 80  # characters of the readable part; file systems take 255 with lock and temporary names around it
 
 
@@ -30,8 +32,15 @@ def content_id(kind: str, content: Mapping[str, Any]) -> str:
     >>> content_id("pairs", {"seed": 0}) == content_id("pairs", {"seed": 1})
     False
     """
-    text = json.dumps({"kind": kind, "schema": SCHEMA, "content": content}, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return id_digest(kind, SCHEMA, content)
+
+
+_used: ContextVar[set[str] | None] = ContextVar("_used", default=None)
+"""Ids of the artifacts that have been opened while one is made: it is made from them."""
+_mended: set[str] = set()
+"""Ids of the artifacts that this process found damaged."""
+_roots: dict[Path, None] = {}
+"""Outputs directories that this process has looked into."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +69,24 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact | None":
-        """Return the artifact of a directory, or None if it is absent, unfinished, or has lost a file since."""
-        try:
-            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
-            return None
-        sizes = {name: (path / name).stat().st_size for name in manifest["files"] if (path / name).is_file()}
-        return cls(path, manifest) if sizes == {name: each["bytes"] for name, each in manifest["files"].items()} else None
+        """Return the artifact of a directory, or None if it is absent, unfinished or damaged."""
+        manifest = examine(path).manifest
+        return cls(path, manifest).noted() if manifest else None
+
+    def noted(self) -> "Artifact":
+        """Return the artifact, which whatever is being made now is made from."""
+        if (used := _used.get()) is not None:
+            used.add(self.id)
+        return self
+
+
+def refuse_damage(path: Path) -> None:
+    """Raise RunError if a directory holds a damaged artifact; one that is whole, or none of this project, is left alone."""
+    found = examine(path)
+    if found.damage:
+        raise RunError(f"{path} is damaged: {found.damage}. Run the same command again to make it again.")
+    if found.manifest:
+        Artifact(path, found.manifest).noted()
 
 
 @dataclass(frozen=True)
@@ -96,14 +116,31 @@ class Plan:
         """Where the artifact stands: <root>/<kind>/<name>-<first 8 of id>."""
         return self.root / self.kind / f"{self.name[:NAME_LENGTH]}-{self.id[:8]}"
 
-    def finished(self) -> Artifact | None:
-        """Return the artifact if it is already made."""
-        found = Artifact.open(self.path)
-        if found and found.id != self.id:
+    def finished(self, *, with_parents: bool = False) -> Artifact | None:
+        """Return the artifact if it is already made and whole.
+
+        Args:
+            with_parents: look at what it is made from too, as far as it is still there; if some of it is damaged, this artifact
+                is not used.
+        """
+        _roots[self.root.absolute()] = None
+        done = self._checked(examine(self.path))
+        return None if done and with_parents and self._parents_are_damaged(done) else done
+
+    def _checked(self, found: Examined) -> Artifact | None:
+        if found.manifest is None:
+            return None
+        done = Artifact(self.path, found.manifest)
+        if done.id != self.id:
             raise RunError(
-                f"{self.path} is another artifact whose id begins alike ({found.id}). Move it, or use paths.outputs=DIR."
+                f"{self.path} is another artifact whose id begins alike ({done.id}). Move it, or use paths.outputs=DIR."
             )
-        return found
+        return done.noted()
+
+    def _parents_are_damaged(self, done: Artifact) -> bool:
+        damaged = [each for each in ancestors(self.root, done.manifest).items() if examine(each[0]).damage]
+        still = [path for path, identity in damaged if _is_still_damaged(path, identity)]  # each marks what was made from it
+        return bool(still)
 
     def make(self, produce: Callable[[Path], dict[str, Any]], *, force: bool = False, resume: bool = False) -> Artifact:
         """Return the finished artifact, making it if need be; a lock lets only one process make it.
@@ -126,36 +163,57 @@ class Plan:
         except Timeout:
             console.print(f"  another process is making {self.path}; waiting for it", markup=False)
             lock.acquire()
+        _roots[self.root.absolute()] = None
         try:
-            done = self.finished()
-            return done if done and not force else self._made(produce, resume=resume and not force)
+            found = examine(self.path)
+            if found.damage:
+                self._tell_of(found.damage)
+            done = self._checked(found)
+            if done and not force:
+                return done
+            resume = resume and not force and _mended.isdisjoint((self.id, *self.parents))
+            return self._made(produce, resume=resume)
         finally:
             lock.release()
 
+    def _tell_of(self, damage: str) -> None:
+        """Say that the artifact is damaged and made again, after marking what was made from it."""
+        made = suspect(self.path, self.id, _roots)
+        _mended.add(self.id)
+        others = f", and so is what was made from it ({len(made)} artifact{'s' if len(made) > 1 else ''})" if made else ""
+        console.print(f"  {self.path} is damaged: {damage}. It is made again{others}.", markup=False)
+
     def _made(self, produce: Callable[[Path], dict[str, Any]], *, resume: bool) -> Artifact:
         if not resume:
-            shutil.rmtree(self.path, ignore_errors=True)  # unfinished: what a killed process left
+            _clear(self.path)  # what a killed process left, or what is damaged
         self.path.mkdir(exist_ok=True)
-        (self.path / MANIFEST).unlink(missing_ok=True)  # of an artifact that has lost a file since
+        for name in BESIDE:
+            (self.path / name).unlink(missing_ok=True)
         for half_written in self.path.glob(".*.tmp"):
             half_written.unlink()
         started = time.monotonic()
+        used: set[str] = set()
+        token = _used.set(used)
         try:
             facts = produce(self.path)
         except BaseException:
             if not any(self.path.iterdir()):
                 self.path.rmdir()  # it failed before it wrote anything: leave no trace
             raise
-        return self._finish(facts, time.monotonic() - started)
+        finally:
+            _used.reset(token)
+        return self._finish(facts, time.monotonic() - started, used).noted()
 
-    def _finish(self, facts: dict[str, Any], seconds: float) -> Artifact:
+    def _finish(self, facts: dict[str, Any], seconds: float, used: set[str]) -> Artifact:
         tops = sorted(path for path in self.path.iterdir() if path.name not in self.apart)
         files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
-        manifest = {
+        for path in files:
+            flush_to_disk(path)  # else a power cut may keep the manifest and lose what it lists
+        manifest: dict[str, Any] = {
             "kind": self.kind,
             "schema": SCHEMA,
             "id": self.id,
-            "parents": list(self.parents),
+            "parents": [*self.parents, *sorted(used.difference(self.parents))],
             "content": self.content,
             "facts": facts,
             "files": {
@@ -164,33 +222,34 @@ class Plan:
             "code": __version__,
             "seconds": round(seconds, 3),
         }
-        write_durably(self.path / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+        covered = sealed(manifest)
+        write_durably(self.path / MANIFEST, json.dumps(covered, indent=1, ensure_ascii=False) + "\n")
+        manifest = {name: covered[name] for name in manifest}
+        states = {name: state_of(self.path / name) for name in large_files(manifest["files"])}
+        if states:
+            write_record(self.path, digest_of(manifest), {name: state for name, state in states.items() if state})
         return Artifact(self.path, manifest, made_now=True)
 
 
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _clear(directory: Path) -> None:
+    """Remove what stands in a directory, through a link to a directory elsewhere too."""
+    for path in list(directory.iterdir()) if directory.is_dir() else ():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
-@contextmanager
-def durable_file(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write so that a kill leaves the old one or the new one: temp beside it, fsync, rename, fsync."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
+def _is_still_damaged(path: Path, identity: str) -> bool:
+    """Return whether an artifact is damaged, and not being made by another process; mark what was made from it."""
+    lock = FileLock(path.parent / f".{path.name}.lock")
     try:
-        os.fsync(directory)
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    try:
+        if damaged := bool(examine(path).damage):
+            suspect(path, identity, _roots)
+        return damaged
     finally:
-        os.close(directory)
-
-
-def write_durably(path: Path, text: str) -> None:
-    """Write a text so that a kill leaves the old one or the new one."""
-    with durable_file(path) as file:
-        file.write(text.encode())
+        lock.release()

@@ -31,6 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"dpo-lab {__version__}\n")
         return 0
+    if words[0] == "verify":
+        from dpo_lab.cli_verify import verify
+
+        return verify(words[1:])
     return run_stage(words[0], words[1:]) if words[0] in stages() else complain(unknown_stage(words[0]), USAGE)
 
 

@@ -19,6 +19,8 @@ REPEAT = "repeat a run     rerun=outputs/train/NAME runs it again elsewhere and 
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
 SHOWN = ("job", "hydra", "all")
+TOOLS = {"verify": "Compare every file that runs have written with its digest, and say what is damaged"}
+"""Words that the command line reads by itself, without a configuration."""
 INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -198,7 +200,8 @@ def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[st
 
 def unknown_stage(word: str) -> str:
     """Return what to write instead of a stage that does not exist."""
-    return f"{word!r} is no stage.{nearest(word, stages())} Valid: {', '.join(stages())}. Example: dpo-lab train model=tiny"
+    known = (*stages(), *TOOLS)
+    return f"{word!r} is no stage.{nearest(word, known)} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
 
 
 def general_help() -> str:
@@ -207,10 +210,13 @@ def general_help() -> str:
     return "\n".join(
         [
             "usage: dpo-lab STAGE [-m] [group=option ...] [key=value ...]",
-            "       dpo-lab STAGE --help    dpo-lab --version",
+            "       dpo-lab verify [DIR]    dpo-lab STAGE --help    dpo-lab --version",
             "",
             "stages",
             *lines,
+            "",
+            "without a configuration",
+            *(f"  {name:10} {what}" for name, what in TOOLS.items()),
             "",
         ]
     )

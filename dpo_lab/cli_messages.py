@@ -2,6 +2,7 @@
 
 import errno
 import re
+import resource
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -112,6 +113,8 @@ def whole(node: Any) -> Mapping[str, Any]:
 def system_message(error: BaseException, outputs: str) -> str | None:
     """Return what to do about an outputs directory that cannot be written or a disk that is full; else None."""
     for each in chain(error):
+        if "File too large" in str(each) or (isinstance(each, OSError) and each.errno == errno.EFBIG):
+            return too_large_message(outputs)
         if "No space left on device" in str(each) or (isinstance(each, OSError) and each.errno in FULL):
             return full_message(outputs)
         if isinstance(each, OSError) and each.errno in UNWRITABLE and each.filename and is_below(each.filename, outputs):
@@ -121,7 +124,27 @@ def system_message(error: BaseException, outputs: str) -> str | None:
             return f"{each.filename} cannot be written ({reason}). Choose another place with paths.outputs=DIR."
     if "write" in str(error) and free_bytes(outputs) < NEARLY_FULL:
         return full_message(outputs)
+    if re.search("writ|unexpected pos", str(error)) and file_size_limit() is not None:  # torch hides what the system said
+        return too_large_message(outputs)
     return None
+
+
+def file_size_limit() -> int | None:
+    """Return how many bytes a file of this process may have, None if the system sets no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def too_large_message(outputs: str) -> str:
+    """Return what to do when a file may not grow any further."""
+    limit = file_size_limit()
+    if limit is None:
+        return f"the file system of {outputs} takes no files as large as this run writes. Choose another with paths.outputs=DIR."
+    return (
+        f"a file below {outputs} would be larger than {limit / 1e6:.4g} MB, the most that this shell lets a program write. "
+        f"Raise the limit (ulimit -f unlimited) and run the same command again to continue. "
+        f"Kept there: {kept_parts(outputs) or 'nothing yet'}."
+    )
 
 
 def full_message(outputs: str) -> str:

@@ -14,6 +14,7 @@ from dpo_lab.build import build_again, resolved, shown
 from dpo_lab.cli_arguments import CommandLine, key_of
 from dpo_lab.cli_jobs import Session
 from dpo_lab.components import ConfigError, RunError
+from dpo_lab.damage import examine
 from dpo_lab.environment import Call, answering
 from dpo_lab.keys import at, leaves
 from dpo_lab.paths import nearest
@@ -81,6 +82,10 @@ def recorded_run(directory: Path) -> Recorded:
     if not directory.is_dir():
         siblings = [path.parent.name for path in directory.parent.glob(f"*/{CALL}")]
         raise ConfigError(f"rerun={directory}: there is no such directory.{nearest(directory.name, siblings)}")
+    if damage := examine(directory).damage:
+        raise ConfigError(
+            f"rerun={directory}: this run is damaged ({damage}). Repeat its own command, which makes it again where it stands."
+        )
     call, run = read(directory / CALL), read(directory / RUN)
     done = Artifact.open(directory)
     if done is None:

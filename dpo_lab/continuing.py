@@ -1,5 +1,6 @@
 """Parts that go on after a kill: what each batch of rows gave is kept on disk until the artifact is finished."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -66,25 +67,30 @@ def _append(path: Path, line: Any) -> None:
     """Add a line that outlives a kill, and a power cut; either may leave its beginning alone, which `_read` cuts."""
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as file:
-        file.write(json.dumps(line).encode() + b"\n")
+        file.write(_sealed(json.dumps(line).encode()))
         file.flush()
         os.fsync(file.fileno())
 
 
+def _sealed(text: bytes) -> bytes:
+    """Return a line of the file: a digest of a text, and the text."""
+    return hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n"
+
+
 def _read(path: Path) -> dict[tuple[int, ...], Any]:
-    """Return the kept results by their rows; a line that was cut, and all after it, is removed from the file."""
+    """Return the kept results by their rows; a line that was cut or damaged, and all after it, is removed from the file."""
     found: dict[tuple[int, ...], Any] = {}
     if not path.exists():
         return found
     whole = 0
     with path.open("rb+") as file:
-        for line in file:
-            try:
-                batch, result = json.loads(line)
-            except ValueError:
+        for number, line in enumerate(file, start=1):
+            text = line[17:-1]
+            if line != _sealed(text):
+                if line.endswith(b"\n"):  # a kill cuts the end of a line
+                    console.print(f"  {path} is damaged from line {number} on; what stood there is made again", markup=False)
                 break
-            if not line.endswith(b"\n"):
-                break
+            batch, result = json.loads(text)
             found[tuple(batch)] = result
             whole += len(line)
         file.truncate(whole)

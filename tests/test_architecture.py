@@ -17,6 +17,9 @@ FILES = sorted(
 BASE = (
     "components",
     "records",
+    "durable_files",
+    "manifests",
+    "damage",
     "artifacts",
     "seeding",
     "progress",

@@ -9,6 +9,7 @@ import pytest
 
 from dpo_lab.artifacts import MANIFEST, Artifact, Plan
 from dpo_lab.components import RunError
+from dpo_lab.manifests import sealed
 
 
 def writer(directory: Path) -> dict[str, Any]:
@@ -50,7 +51,8 @@ def test_an_artifact_that_lost_or_cut_a_file_is_made_again(tmp_path: Path, damag
 def test_two_ids_that_begin_alike_are_not_taken_for_each_other(tmp_path: Path) -> None:
     made = plan(tmp_path).make(writer)
     manifest = json.loads((made.path / MANIFEST).read_text())
-    (made.path / MANIFEST).write_text(json.dumps({**manifest, "id": manifest["id"][:8] + "0" * 56}))
+    other = {name: value for name, value in manifest.items() if name != "digest"} | {"id": manifest["id"][:8] + "0" * 56}
+    (made.path / MANIFEST).write_text(json.dumps(sealed(other)))
     with pytest.raises(RunError, match="another artifact whose id begins alike"):
         plan(tmp_path).make(writer)
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from dpo_lab.artifacts import Plan
+from dpo_lab.artifacts import MANIFEST, Plan, file_digest
 from dpo_lab.cli import main, train
 from dpo_lab.cli_rerun import short
 from dpo_lab.environment import Call, current_call, environment
+from dpo_lab.manifests import DIGEST, sealed
 from dpo_lab.stages.train import Train
 
 FIGURES: dict[str, Any] = {}
@@ -190,14 +191,30 @@ def test_other_directories_are_no_runs(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_configuration_that_this_version_does_not_know_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     directory = recorded()
     call = json.loads((directory / "call.json").read_text())
-    call["config"]["loss"]["bet"] = call["config"]["loss"].pop("beta")  # of the same length: the manifest knows the size
+    call["config"]["loss"]["bet"] = call["config"]["loss"].pop("beta")
     call["notes"] = call.pop("cwd")
     call["cwd"] = call.pop("notes")
     text = json.dumps(call)
-    (directory / "call.json").write_text(text + " " * ((directory / "call.json").stat().st_size - len(text)))
+    (directory / "call.json").write_text(text)
+    manifest = json.loads((directory / MANIFEST).read_text())
+    manifest.pop(DIGEST)
+    manifest["files"]["call.json"] = {"bytes": len(text), "sha256": file_digest(directory / "call.json")}
+    (directory / MANIFEST).write_text(json.dumps(sealed(manifest)))
     assert train([f"rerun={directory}"]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"error: {directory} cannot be repeated by this version: loss.bet is not known. Did you mean 'beta'?")
+
+
+def test_a_run_that_is_damaged_is_not_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    directory = recorded("seed=3")
+    text = (directory / "call.json").read_text()
+    (directory / "call.json").write_text(text.replace("seed=3", "seed=4", 1))
+    assert train([f"rerun={directory}"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: rerun={directory}: this run is damaged (call.json does not match its sha256). Repeat its own command, which "
+        "makes it again where it stands.\n"
+    )
+    assert len(RAN) == 1
 
 
 @pytest.mark.parametrize("beside", [["seed=1"], ["-m"], ["--cfg", "job"], ["loss=ipo", "logger=wandb"]])

@@ -15,7 +15,7 @@ from hydra.utils import get_class
 from dpo_lab import __version__
 from dpo_lab.build import build
 from dpo_lab.cli import main, train
-from dpo_lab.cli_arguments import FIRST, key_of
+from dpo_lab.cli_arguments import FIRST, TOOLS, key_of
 from dpo_lab.metrics import METRICS
 from dpo_lab.paths import CONF, groups, options, stages
 
@@ -82,7 +82,7 @@ def test_a_make_command_names_a_target_and_known_variables(words: list[str]) -> 
 
 
 def test_the_installed_command_knows_the_stage_and_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert {words[0] for words in commands("dpo-lab")} <= set(stages())
+    assert {words[0] for words in commands("dpo-lab")} <= {*stages(), *TOOLS}
     main(["--version"])
     assert capsys.readouterr().out == f"dpo-lab {__version__}\n"
 

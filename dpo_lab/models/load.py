@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from dpo_lab.artifacts import Artifact, refuse_damage
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
@@ -54,8 +55,10 @@ class Storage:
 class ModelOnDisk:
     """A model that is loaded when it is first used, and then once."""
 
-    def __init__(self, path: str, id: str, storage: Storage = Storage()) -> None:  # noqa: A002
+    def __init__(self, path: str, id: str, storage: Storage = Storage(), *, given: bool = False) -> None:  # noqa: A002
         self.path, self.id, self.storage = path, id, storage
+        self.given = given
+        """Whether somebody gave it, who may have changed it since it was written; else this project made it."""
         self._loaded: Loaded | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,13 +70,19 @@ class ModelOnDisk:
         return ModelOnDisk(path, id, self.storage)
 
     def load(self, device: torch.device) -> Loaded:
-        """Return the model once more, on a device, for one who changes it."""
+        """Return the model once more, on a device, for one who changes it; RunError if its directory is damaged."""
+        if self.given:
+            Artifact.open(Path(self.path))  # what is made with it is made from it
+        else:
+            refuse_damage(Path(self.path))
         return load_model(self.path, self.storage, device)
 
     def loaded(self, device: torch.device) -> Loaded:
         """Return the model, on a device, and its tokenizer."""
         if self._loaded is None:
             self._loaded = self.load(device)
+        else:
+            Artifact.open(Path(self.path))  # what is made with it is made from it
         return self._loaded
 
     def release(self) -> None:

@@ -1,14 +1,14 @@
 """A reference pass under way: what is scored is kept batch by batch, so that a killed pass goes on where it stopped."""
 
-import os
 import shutil
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
+from dpo_lab.durable_files import read_sealed, sealed_file
+from dpo_lab.progress import console
 from dpo_lab.scoring.passes import token_positions
 from dpo_lab.tokens.store import TokenStore
 
@@ -25,11 +25,12 @@ class Parts:
         self.known = torch.zeros(store.num_responses, dtype=torch.bool)
         directory.mkdir(exist_ok=True)
         for path in sorted(directory.glob("*.safetensors")):
-            try:
-                part = load_file(path)
-                self._take(part["responses"], part["per_token"])
-            except (SafetensorError, KeyError, RuntimeError, IndexError):
-                path.unlink()  # not one of ours, or cut: its responses are scored again
+            if (content := read_sealed(path)) is None:
+                console.print(f"  {path} is damaged and is removed: its responses are scored again", markup=False)
+                path.unlink()
+                continue
+            part = load(content)
+            self._take(part["responses"], part["per_token"])
 
     def _take(self, responses: Tensor, per_token: Tensor) -> None:
         self.per_token[token_positions(self.ends, responses, len(per_token))] = per_token
@@ -39,11 +40,8 @@ class Parts:
         """Keep the log-probabilities of a batch; a kill leaves the whole file or none."""
         self._take(responses, per_token)
         path = self.directory / f"{int(responses.min()):09d}.safetensors"
-        temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"responses": responses, "per_token": per_token}, temporary)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with sealed_file(path) as file:
+            file.write(save({"responses": responses, "per_token": per_token}))
 
     def missing(self) -> str:
         """Return how many responses are scored and which are missing, or an empty text at the very beginning."""

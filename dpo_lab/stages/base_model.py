@@ -9,6 +9,7 @@ import torch
 
 from dpo_lab.artifacts import Artifact, Plan, content_id
 from dpo_lab.components import ConfigError
+from dpo_lab.damage import examine
 from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import NoAdapter
@@ -18,6 +19,7 @@ from dpo_lab.models.load import ModelOnDisk, Storage, save_model
 from dpo_lab.models.quant import NoQuant
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
+from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair, Prompt, digest_of
 from dpo_lab.seeding import derive
 from dpo_lab.stages.on_policy import OnPolicy
@@ -48,9 +50,9 @@ def base_model(
     if isinstance(spec, PretrainedModel):
         announce(parameters_of(spec))
         held = replace(storage, revision=commit_of(base_of(spec.path), spec.revision))  # one commit for all that is loaded
-        return ModelOnDisk(
-            spec.path, id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held), held
-        ), None
+        tell_of_changes(spec.path)
+        identity = id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held)
+        return ModelOnDisk(spec.path, identity, held, given=True), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
     examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []
@@ -71,6 +73,15 @@ def base_model(
     if not artifact.made_now:
         announce(artifact.facts["parameters"])
     return ModelOnDisk(str(artifact.path), id_of(artifact.id, storage), storage), artifact
+
+
+def tell_of_changes(path: str) -> None:
+    """Say that a given model's directory, which this project wrote, is not as it was written: edited, or damaged."""
+    if damage := examine(Path(path)).damage:
+        console.print(
+            f"  model.path={path} is not as it was written: {damage}. It is used as it is; if nobody changed it, it is damaged.",
+            markup=False,
+        )
 
 
 def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> Storage:

@@ -28,6 +28,7 @@ from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, pair_batches
 from dpo_lab.training.callbacks import Questions, content_of
+from dpo_lab.training.checkpoint_files import rewind
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
@@ -143,6 +144,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
     module, total_steps = made.module, made.total_steps
     compared = _same(train, this) and train.reference.compares
     gap = check_step_0(module, made.batches.first_step(), train.reference, train.precision, device) if compared else None
+    rewind(directory)
     rows = MetricsFile(directory / METRICS)
     for row in rows.rows():  # of a process before
         tell(row)

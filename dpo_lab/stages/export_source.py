@@ -10,6 +10,7 @@ import numpy as np
 
 from dpo_lab.artifacts import Artifact, file_digest
 from dpo_lab.components import ConfigError
+from dpo_lab.damage import examine
 from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
 from dpo_lab.models.held import storage_from
 from dpo_lab.models.load import Storage, load_tokenizer
@@ -58,28 +59,34 @@ def source_of(policy: str) -> Source:
     directory = Path(policy)
     if not (directory / RUN).is_file():
         return _of_directory(directory, None)
+    _refuse_damaged(policy, directory)
     if Artifact.open(directory) is None:
-        raise ConfigError(
-            f"policy={policy} is an unfinished run: it has no manifest.json, or has lost a file. Run it to its end first."
-        )
+        raise ConfigError(f"policy={policy} is an unfinished run: it has no manifest.json. Run it to its end first.")
     lineage = json.loads((directory / RUN).read_text(encoding="utf-8"))["lineage"]
     policies = [each for each in lineage if each["kind"] == "policy"]
     held_out = [each for each in lineage if each["kind"] == "tokens" and each["name"].rpartition("-")[0].endswith("-held-out")]
     return _of_directory(_place(directory, policies[-1]), _place(directory, held_out[-1]) if held_out else None)
 
 
+def _refuse_damaged(policy: str, directory: Path) -> None:
+    if damage := examine(directory).damage:
+        raise ConfigError(
+            f"policy={policy}: {directory} is damaged ({damage}). Run the training again: it makes that part again."
+        )
+
+
 def _place(run: Path, entry: dict[str, Any]) -> Path:
     """Return where an artifact of a run's lineage stands: beside the run, or where it was when the run was made."""
     beside = run.resolve().parents[1] / entry["kind"] / entry["name"]
     for path in (beside, Path(entry["path"])):
+        _refuse_damaged(str(run), path)
         if (found := Artifact.open(path)) and found.id == entry["id"]:
             return path
-    raise ConfigError(
-        f"policy={run}: its {entry['kind']} is not at {beside} any more, or has lost a file. Run the training again."
-    )
+    raise ConfigError(f"policy={run}: its {entry['kind']} is not at {beside} any more. Run the training again.")
 
 
 def _of_directory(path: Path, held_out: Path | None) -> Source:
+    _refuse_damaged(str(path), path)
     made = Artifact.open(path)
     if not path.is_dir():
         raise ConfigError(f"policy={path} is no directory (in {Path.cwd()}). Give that of a finished run, or of a policy.")
@@ -116,7 +123,7 @@ def _rows(policy: Path, held_out: Path | None, fingerprint: str | None) -> tuple
     if held_out:
         return TokenStore.open(held_out), "held-out rows"
     for each in sorted(policy.resolve().parents[1].glob("tokens/*/fingerprint.json")) if fingerprint else ():
-        if json.loads(each.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
+        if Artifact.open(each.parent) and json.loads(each.read_text(encoding="utf-8"))["fingerprint"] == fingerprint:
             return TokenStore.open(each.parent), "rows of the training"
     tokenizer = load_tokenizer(str(policy))
     builder = StoreBuilder()

@@ -31,9 +31,8 @@ from dpo_lab.stages.real_model import named, tokenizer_notes
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.loggers import RunIdentity
-from dpo_lab.training.metrics_file import METRICS, MetricsFile
+from dpo_lab.training.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.training.recorder import Recorder
-from dpo_lab.training.samples import SAMPLES
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -72,6 +71,7 @@ def run_rounds(train: "Train", given: list[GivenPairs] | None, screen: Screen, r
     """Run all rounds; write the run's files into its directory; return the summary."""
     check_fits(train, None)
     about = run_record.begin(train, run)
+    (run.directory / METRICS).unlink(missing_ok=True)  # of a process before: the policies have the rows, with digests
     with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
         state = opened(train, given, screen, recorder)
         play_rounds(state)

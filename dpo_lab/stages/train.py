@@ -83,7 +83,7 @@ class Train(Component):
             logger.check()
         plan = Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
         run = identity_of(self, plan)
-        if (done := plan.finished()) and not self.force:
+        if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)
         refuse_unusable_model(self)
         refuse_illegal(self, SLOW_RULES)

@@ -1,40 +1,23 @@
 """Checkpoints: what a killed training goes on from, saved between optimizer steps and written so that a kill leaves no half."""
 
 import os
-import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
 import lightning as L
-import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 
-from dpo_lab.artifacts import durable_file
 from dpo_lab.components import ConfigError
 from dpo_lab.progress import console
 from dpo_lab.signals import let_go_of_terminal, to_answer
+from dpo_lab.training.checkpoint_files import DIRECTORY, checkpoints, path_of
 from dpo_lab.training.steps import step_figures
 
-DIRECTORY = "checkpoints"
-
-
-class DurableFiles(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: the old one or the new one is there, whenever the process dies.
-
-    Lightning's own way writes to a temporary directory and moves, which on another file system is a copy that a kill cuts.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint durably."""
-        place = Path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        with durable_file(place) as file:
-            torch.save(checkpoint, file)
+__all__ = ["DIRECTORY", "Checkpoints", "Signals", "checkpoints"]
 
 
 class Signals:
@@ -152,29 +135,3 @@ class Checkpoints(L.Callback):
                 found[step].unlink()
         if self.directory.exists() and not any(self.directory.iterdir()):
             self.directory.rmdir()
-
-
-def path_of(directory: Path, step: int) -> Path:
-    """Return the file of the checkpoint after a step."""
-    return directory / f"step_{step:07d}.ckpt"
-
-
-def checkpoints(directory: Path) -> dict[int, Path]:
-    """Return the finished checkpoints by step, and remove what a killed writer left."""
-    for path in directory.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
-    found = ((re.fullmatch(r"step_(\d+)\.ckpt", path.name), path) for path in directory.glob("*.ckpt"))
-    return {int(match[1]): path for match, path in found if match}
-
-
-def newest(directory: Path) -> Path | None:
-    """Return the newest checkpoint that can be read; others are removed with a line that says so."""
-    for _, path in sorted(checkpoints(directory).items(), reverse=True):
-        try:
-            state: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            if "loops" in state:
-                return path
-        except Exception as error:
-            console.print(f"  {path} cannot be read ({type(error).__name__}) and is removed", markup=False)
-        path.unlink()
-    return None

@@ -10,7 +10,8 @@ import lightning as L
 from dpo_lab.progress import Part, console
 from dpo_lab.training.batches import Batches
 from dpo_lab.training.callbacks import Questions, RunCallback, Running
-from dpo_lab.training.checkpoints import DIRECTORY, DurableFiles, Signals, newest
+from dpo_lab.training.checkpoint_files import DIRECTORY, DurableFiles, newest
+from dpo_lab.training.checkpoints import Signals
 from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
 from dpo_lab.training.module import NonFiniteStepError, StepModule

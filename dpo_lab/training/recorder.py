@@ -15,7 +15,8 @@ from typing import Any, Self
 
 from filelock import FileLock
 
-from dpo_lab.artifacts import write_durably
+from dpo_lab.durable_files import write_durably
+from dpo_lab.manifests import digest_of
 from dpo_lab.progress import console
 from dpo_lab.training.loggers import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
@@ -133,7 +134,8 @@ class Line:
 
     def _write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(self.path, json.dumps(asdict(self.state)) + "\n")
+        state = asdict(self.state)
+        write_durably(self.path, json.dumps({**state, "digest": digest_of(state)}) + "\n")
         self._written = time.monotonic()
 
 
@@ -159,8 +161,14 @@ def read_state(run: RunIdentity, key: str, logger: RunLogger) -> State:
     """Return how far a logger has got with a run; a new destination begins at the first row."""
     destination = logger.destination()
     try:
-        state = State(**json.loads((run.directory / LOGGERS / key / STATE).read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):  # not there yet, or damaged: everything is sent again
+        found = json.loads((run.directory / LOGGERS / key / STATE).read_bytes())
+        if found.pop("digest") != digest_of(found):
+            raise ValueError
+        state = State(**found)
+    except FileNotFoundError:
+        return State(destination, secrets.token_hex(4))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        console.print(f"  {run.directory / LOGGERS / key / STATE} is damaged: logger.{key} gets every row again", markup=False)
         return State(destination, secrets.token_hex(4))
     return state if state.destination == destination else State(destination, state.token)
 

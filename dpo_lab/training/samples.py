@@ -11,11 +11,9 @@ from dpo_lab.progress import console
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
 from dpo_lab.training.callbacks import Questions, Samples
-from dpo_lab.training.metrics_file import MetricsFile
+from dpo_lab.training.metrics_file import SAMPLES, MetricsFile
 from dpo_lab.training.module import StepModule
 
-SAMPLES = "samples.jsonl"
-"""One line per time: `step`, and `samples` with a prompt and an answer each."""
 GREEDY = 1e-6  # the smallest set of tokens with this much probability is the likeliest one
 LINE = 150  # characters shown on the terminal
 
