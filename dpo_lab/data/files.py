@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Rows:
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         with _readable(self.path):
             yield from _checked(self.path, self._list.rows() if self._list else _line_rows(self.path))
+
+    def first(self, count: int) -> Iterator[Row]:
+        """Yield the first rows without taking them."""
+        with _readable(self.path):
+            rows = enumerate(self._list.items, 1) if self._list else _line_rows(self.path)
+            yield from (row for _, row in islice(rows, count) if isinstance(row, dict))
 
 
 def _checked(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:

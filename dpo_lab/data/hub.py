@@ -1,6 +1,7 @@
 """Data sets in the layout of the Hugging Face Hub, of a directory or of the Hub itself, read through `datasets`."""
 
 import logging
+import re
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -34,6 +35,16 @@ class Split:
     def columns(self) -> tuple[str, ...]:
         """Names of all columns."""
         return tuple(self.data.column_names)
+
+    @property
+    def media(self) -> tuple[str, ...]:
+        """Columns of pictures, sounds or films that hold any; reading one would decode it."""
+        kinds = {name: repr(feature) for name, feature in self.data.features.items()}
+        return tuple(
+            name
+            for name, kind in kinds.items()
+            if re.search(r"\b(?:Image|Audio|Video|Pdf)\(", kind) and self.data.data.column(name).null_count < self.data.num_rows
+        )
 
     def rows(self, columns: Collection[str] | None = None) -> Iterator[tuple[str, int, Row]]:
         """Yield (file, row in it from 1, row) one by one, of those of `columns` that there are; None: of all."""

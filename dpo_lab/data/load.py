@@ -3,13 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
+from dpo_lab.data.columns import Columns, refuse_absent
 from dpo_lab.data.files import Row, Rows
-from dpo_lab.data.formats import ADAPTERS, READ_COLUMNS, detect
 from dpo_lab.data.hub import Split
+from dpo_lab.data.kinds import words_of
+from dpo_lab.data.mapping import explained_mapping, is_better, is_worse, mapping_for
 from dpo_lab.data.problems import CODES, DataError, Problem, Problems, Report, RowProblem
+from dpo_lab.data.reader import REFUSALS, SAMPLE, RowReader, sample_of
 from dpo_lab.data.validation import validate
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
@@ -17,116 +20,169 @@ from dpo_lab.records import PreferencePair
 SPELLED_OUT = 20
 """Error rows that one message spells out; the others are counted."""
 ROWS_AT_A_TIME = 1000  # between two moves of the bar: a move costs more than a row
+KNOWN = Columns()
+"""Nothing said: the names of the columns decide."""
 RESPONSE_WORDS = ("response", "output", "completion", "answer", "label", "generation", "chosen", "rejected")
 """Beginnings of column names that hold responses, so that their file is more than prompts."""
 
 
-def load_pairs(path: Path, *, max_dropped: float) -> tuple[list[PreferencePair], Report]:
+def load_pairs(path: Path, *, max_dropped: float, columns: Columns = KNOWN) -> tuple[list[PreferencePair], Report]:
     """Return the usable pairs of a .jsonl or .json file in file order, and the report of all rows.
 
     Args:
-        path: the file, in any layout of `formats.ADAPTERS`.
+        path: the file, in any format of `formats.FORMATS`.
         max_dropped: share of rows, 0 to 1, that may be left out.
+        columns: which column holds what, where the user says so.
 
     Raises:
-        DataError: the file cannot be read, its layout is unknown, some rows are errors (all are listed), or more than
+        DataError: the file cannot be read, its format is unknown, some rows are errors (all are listed), or more than
             `max_dropped` of the rows, or all of them, would be left out.
     """
-    rows, unread = Rows(path), dict[str, None]()
-    taken = iter(rows)
-    first = next(taken)
-    refuse_unknown_layout(str(path), *first)
-
-    def noted() -> Iterator[tuple[str, int, Row]]:
-        for number, row in chain([first], taken):
-            unread.update((name, None) for name in row if name not in READ_COLUMNS)
-            yield path.name, number, row
-
-    return usable_pairs(path.name, str(path), noted(), unread, max_dropped, at_most=rows.at_most)
+    rows = Rows(path)
+    adapted = Adapted(((path.name, *each) for each in rows), columns, sample=rows.first(SAMPLE))
+    return usable_pairs(path.name, str(path), adapted, max_dropped, at_most=rows.at_most)
 
 
-def load_split(split: Split, *, max_dropped: float) -> tuple[list[PreferencePair], Report]:
+def load_split(split: Split, *, max_dropped: float, columns: Columns = KNOWN) -> tuple[list[PreferencePair], Report]:
     """Return the usable pairs of one split in order, and the report of all its rows; what is read and refused as in a file.
 
-    Rows are taken one by one from the library's memory-mapped copy, without the columns that no layout reads.
+    Rows are taken one by one from the library's memory-mapped copy, without the columns that would be decoded as pictures.
     """
-    first = next(split.rows(), None)
-    if first is None:
+    if not split.data.num_rows:
         raise DataError(f"{split.label} has no rows, so there is nothing to train on. Choose another split.", code="empty_file")
-    refuse_unknown_layout(split.label, *first[1:])
-    unread = [name for name in split.columns if name not in READ_COLUMNS]
-    rows, at_most = split.rows(READ_COLUMNS), sum(count for _, count in split.files)
-    return usable_pairs(split.label, split.label, rows, unread, max_dropped, at_most=at_most)
+    wanted = [name for name in split.columns if name not in split.media]
+    if split.media and not columns.named:
+        raise DataError(
+            f"{split.label}: {CODES['unread_input'].meaning}: {', '.join(split.media)} cannot be read. "
+            f"{explained_mapping(next(split.rows(wanted))[2])}.",
+            code="unread_input",
+        )
+    first = (row for _, _, row in islice(split.rows(wanted), SAMPLE))
+    adapted = Adapted(split.rows(wanted), columns, sample=first)
+    return usable_pairs(split.label, split.label, adapted, max_dropped, at_most=sum(count for _, count in split.files))
 
 
 def usable_pairs(
-    name: str, place: str, rows: Iterable[tuple[str, int, Row]], unread: Iterable[str], max_dropped: float, *, at_most: int
+    name: str, place: str, adapted: "Adapted", max_dropped: float, *, at_most: int
 ) -> tuple[list[PreferencePair], Report]:
-    """Return the pairs of (file, number, row) that can be trained on, and the report; DataError as `load_pairs`.
+    """Return the pairs that can be trained on, and the report; DataError as `load_pairs`.
 
     Args:
         name: of all rows together, in the report.
         place: the same in messages, as a person finds it.
-        unread: columns that no layout reads; looked at when all rows are taken.
+        adapted: the rows.
+        max_dropped: share of rows that may be left out.
         at_most: how many rows there can be, for the bar.
     """
-    problems = Problems()
+    adapted.refuse_format(place)
     with part(f"read {name}", at_most) as shown:
-        counted = Counted(rows, shown)
-        pairs, found = validate(adapt_rows(counted, problems))
-    problems.extend(found)
-    report = Report(file=name, num_rows=counted.count, num_pairs=len(pairs), problems=problems, unread_columns=tuple(unread))
+        adapted.shown = shown
+        pairs, found = validate(adapted)
+    adapted.problems.extend(found)
+    report = Report(
+        file=name,
+        num_rows=adapted.num_rows,
+        num_pairs=len(pairs),
+        problems=adapted.problems,
+        unread_columns=tuple(adapted.unread),
+        notes=tuple(adapted.reader.notes(pairs[0], report_place(pairs[0], name)) if adapted.reader and pairs else ()),
+    )
     refuse_error_rows(place, report)
     refuse_dropped_rows(place, report, max_dropped)
     return pairs, report
 
 
-class Counted:
-    """Rows that are counted and shown as they pass, because a stream does not know its length."""
-
-    def __init__(self, rows: Iterable[tuple[str, int, Row]], shown: Part) -> None:
-        self._rows, self._shown, self.count = rows, shown, 0
-
-    def __iter__(self) -> Iterator[tuple[str, int, Row]]:
-        for each in self._rows:
-            self.count += 1
-            if self.count % ROWS_AT_A_TIME == 0:
-                self._shown.advance(ROWS_AT_A_TIME)
-            yield each
+def report_place(pair: PreferencePair, name: str) -> str:
+    """Return where a pair stands, for a report of `name`."""
+    return f"row {pair.row}" if pair.source == name else f"{pair.source} row {pair.row}"
 
 
-def adapt_rows(rows: Iterable[tuple[str, int, Row]], problems: Problems) -> Iterator[PreferencePair]:
-    """Yield the pair of each (file, number, row), or add to the problems; the first row whose layout is known decides all."""
-    layout = ""
-    for file, number, row in rows:
+class Adapted:
+    """The pairs of (file, number, row), made as they pass; the first rows together decide how all are read."""
+
+    def __init__(self, rows: Iterable[tuple[str, int, Row]], columns: Columns = KNOWN, *, sample: Iterable[Row] = ()) -> None:
+        """Take the first row.
+
+        Args:
+            rows: all rows.
+            columns: which column holds what, where the user says so.
+            sample: the first rows once more, of which none is held; without them the first row decides.
+        """
+        self._rows, self._columns = iter(rows), columns
+        self._first = next(self._rows, None)
+        self.shown: Part | None = None
+        self.num_rows = 0
+        self.problems = Problems()
+        self.unread: dict[str, None] = {}
+        self.sample = sample_of(chain([self._first[2]] if self._first else [], sample))
+        self.reader: RowReader | None = None
+        self.refusal: RowProblem | None = None
         try:
-            found = detect(row)
-            layout = layout or found
-            if found != layout:
-                raise RowProblem("mixed_formats", f"columns {', '.join(row)} are {found}; the rows before are {layout}")
-            yield replace(ADAPTERS[layout](row), source=file, row=number)
+            self.reader = RowReader.for_rows(self.sample, columns)
         except RowProblem as problem:
-            problems.append(Problem(file=file, row=number, code=problem.code, verdict=problem.verdict, found=problem.found))
+            self.refusal = problem
 
-
-def refuse_unknown_layout(place: str, number: int, row: Row) -> None:
-    """Raise DataError if the first row shows that the file holds no pairs in a layout that is read."""
-    if "prompt" in row and not any(name.lower().startswith(RESPONSE_WORDS) for name in row):
-        raise DataError(
-            f"{place} holds prompts, not pairs (columns of row {number}: {', '.join(row)}), so there is nothing to prefer. "
-            f"Let the model answer them with data=on_policy prompts=jsonl prompts.path={place}, "
-            "or add the columns chosen and rejected.",
-            code="prompts_only",
-        )
-    try:
-        detect(row)
-    except RowProblem as problem:
-        if problem.code == "unknown_layout":
+    def refuse_format(self, place: str) -> None:
+        """Raise DataError if the rows together, or the first one, show that the file cannot be read as pairs."""
+        if self._first is None:
+            return
+        _, number, row = self._first
+        refuse_absent(self._columns, self.sample, place)
+        refuse_prompts_only(place, number, self.sample, self._columns)
+        self.sample, problem = {}, self.refusal
+        try:
+            if self.reader:
+                self.reader.read(row)
+        except RowProblem as found:
+            problem = found
+        if problem and problem.code in REFUSALS:
+            code = CODES[problem.code]
             raise DataError(
-                f"{place} row {number}: {CODES[problem.code].meaning} ({problem.found}), so the file is not used. "
-                f"{CODES[problem.code].remedy}",
-                code=problem.code,
+                f"{place} row {number}: {code.meaning} ({problem.found}). The file is not used. {code.remedy}", code=problem.code
             ) from None
+
+    def _taken(self) -> Iterator[tuple[str, int, Row]]:
+        """Yield all rows; none is held after the next is asked for."""
+        if self._first:
+            first, self._first = self._first, None
+            yield first
+            del first
+        yield from self._rows
+
+    def __iter__(self) -> Iterator[PreferencePair]:
+        """Yield the pair of each row, or add to the problems."""
+        for file, number, row in self._taken():
+            self.num_rows += 1
+            if self.shown and self.num_rows % ROWS_AT_A_TIME == 0:
+                self.shown.advance(ROWS_AT_A_TIME)
+            try:
+                reader = self.reader or RowReader.for_rows(row, self._columns)
+                pair = reader.read(row)
+                found = reader.left_out(row)
+            except RowProblem as problem:
+                code, verdict = problem.code, problem.verdict
+                self.problems.append(Problem(file=file, row=number, code=code, verdict=verdict, found=problem.found))
+                continue
+            self.unread.update(dict.fromkeys(reader.unread(row)))
+            if found:
+                self.problems.append(Problem(file=file, row=number, code="answers_left_out", verdict="keep", found=found))
+            yield replace(pair, source=file, row=number)
+
+
+def refuse_prompts_only(place: str, number: int, row: Row, columns: Columns) -> None:
+    """Raise DataError if the rows hold prompts and no column that by its name holds an answer."""
+    if columns.named or "prompt" not in row or any(name.lower().startswith(RESPONSE_WORDS) for name in row):
+        return
+    if any(is_better(words) or is_worse(words) for words in map(words_of, row)):
+        return
+    words = mapping_for(row)
+    pair = "" if "=NAME" in words else f", or, if two columns hold answers, say which: {words}"
+    raise DataError(
+        f"{place} holds prompts, not pairs (columns of row {number}: {', '.join(row)}), so there is nothing to prefer. "
+        f"Let the model answer them with data=on_policy prompts=jsonl prompts.path={place}, "
+        f"or add the columns chosen and rejected{pair}.",
+        code="prompts_only",
+    )
 
 
 def refuse_error_rows(place: str, report: Report) -> None:

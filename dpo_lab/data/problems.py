@@ -28,12 +28,35 @@ class Code:
 CODES: dict[str, Code] = {
     "unknown_layout": Code(
         "error",
-        "the columns are no layout that is read",
-        "Rename the columns or rewrite the rows as one of: prompt, chosen, rejected, or chosen, rejected with the prompt inside "
-        '(text, or lists of {"role", "content"} turns); instruction, input, chosen, rejected; chosen, rejected as transcripts '
-        '"\\n\\nHuman: ...\\n\\nAssistant: ...". docs/example_pairs.jsonl shows one.',
+        "the columns are no known row format",
+        'README.md, "Your own pairs", lists the formats, and docs/example_pairs.jsonl shows one.',
     ),
-    "mixed_formats": Code("error", "the row has another layout than the rows before it", "Put one layout in one file."),
+    "ambiguous_columns": Code(
+        "error",
+        "a column with text is neither read nor known to describe the row",
+        "Name the columns that are meant, as shown with the row; those that you do not name are left out.",
+    ),
+    "unread_input": Code(
+        "error",
+        "the rows hold more than text, and the text alone is not the example",
+        "Remove the rows that need it, or what is not text if the answers do not depend on it.",
+    ),
+    "json_text": Code(
+        "error",
+        "a column holds JSON as text, which would be trained on letter by letter",
+        "Write the turns as JSON, not as text with JSON in it.",
+    ),
+    "several_values": Code(
+        "error", "a column holds a list of texts where one text is needed", "Choose one by its position, counted from 0."
+    ),
+    "answer_object": Code(
+        "error", "an answer is an object, and which of its keys is the answer is not known", "Name the key that holds the answer."
+    ),
+    "no_prompt": Code(
+        "error", "nothing says what the answers answer", "Otherwise add a column prompt, or write the prompt into both texts."
+    ),
+    "no_effect": Code("error", "a setting changes nothing", "Leave the setting out."),
+    "mixed_formats": Code("error", "the row has another format than the rows before it", "Put one format in one file."),
     "missing_field": Code("error", "a needed column or key is absent", "Add it, or remove the row."),
     "wrong_type": Code("error", "a value is not text where text is needed", "Write the text in quotes, or remove the row."),
     "bad_roles": Code(
@@ -62,6 +85,9 @@ CODES: dict[str, Code] = {
     ),
     "control_character": Code("drop", "the text holds a control character, which breaks tokenizers and viewers", "Delete it."),
     "bad_unicode": Code("drop", "the text holds half of a surrogate pair, which no file can store", "Write the whole character."),
+    "answers_left_out": Code(
+        "keep", "the row ranks more than two answers; the best and the worst make the pair", "No change is needed."
+    ),
     "consecutive_roles": Code(
         "keep",
         "the turns do not alternate, which some chat templates refuse",
@@ -164,7 +190,9 @@ class Report:
     num_pairs: int
     problems: Problems = field(default_factory=Problems)
     unread_columns: tuple[str, ...] = ()
-    """Columns that no layout uses; named so that nothing is ignored in silence."""
+    """Columns that hold something and are not read; named so that nothing is ignored in silence."""
+    notes: tuple[str, ...] = ()
+    """How the rows were read, where their columns do not say it."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -194,13 +222,16 @@ class Report:
         """Return a summary for people: what was kept, then per code the count, the first rows, and what to change."""
         dropped = self.number("drop")
         lines = [f"{self.file}: {self.num_rows} rows, {self.num_pairs} pairs" + (f", {dropped} left out" if dropped else "")]
+        lines += [f"  {note}" for note in self.notes]
         verdicts: tuple[Verdict, ...] = ("error", "drop", "keep")
         for verdict in verdicts:
             found = self.of(verdict)
             for code, count in self.codes(verdict).items():
-                spots = (self.spot(problem) for problem in found if problem.code == code)
+                of_code = [problem for problem in found if problem.code == code]
                 what, remedy = CODES[code].meaning, CODES[code].remedy
-                lines.append(f"  {count} x {code} ({first_of(spots)}): {what}; {CONSEQUENCES[verdict]}. {remedy}")
+                line = f"  {count} x {code} ({first_of(map(self.spot, of_code))}): {what}; {CONSEQUENCES[verdict]}. {remedy}"
+                example = f" For instance {self.spot(of_code[0])}: {of_code[0].found}."
+                lines.append(line + example if verdict == "drop" else line)
         if self.unread_columns:
             lines.append(f"  columns not read: {excerpt(list(self.unread_columns), 200)}")
         return lines

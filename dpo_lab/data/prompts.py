@@ -9,6 +9,7 @@ from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
 from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
+from dpo_lab.data.json_text import unwrapped
 from dpo_lab.data.problems import DataError, RowProblem, first_of
 from dpo_lab.data.turns import turns_of
 from dpo_lab.data.validation import refuse_faults, stripped
@@ -133,6 +134,7 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
 
 def usable_prompt(value: Any) -> Prompt:
     """Return the prompt of a text or of turns, checked as that of a pair; RowProblem if a pair with it would be refused."""
+    value = unwrapped(value, "prompt")
     prompt = Prompt.from_text(value) if isinstance(value, str) else Prompt.of(turns_of(value, "prompt"))
     pair = stripped(PreferencePair(prompt=prompt, chosen="yes", rejected="no"))  # any two answers: the checks are those of pairs
     refuse_faults(pair)

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
+from dpo_lab.data.columns import Columns
 from dpo_lab.data.files import SUFFIXES
 from dpo_lab.data.hub import DataSet, chosen_split, test_split_of
 from dpo_lab.data.hub_messages import Origin
@@ -24,7 +25,7 @@ NEUTRAL = ("path", "max_dropped", "revision", "config")
 
 @component
 class FilePairs(Given):
-    """Pairs of a JSON or JSON Lines file, or of a directory in Hub layout, in any layout that data/formats.py knows."""
+    """Pairs of a JSON or JSON Lines file, or of a directory in Hub layout, in any row format of data/formats."""
 
     path: Path
     """The file or directory."""
@@ -39,6 +40,8 @@ class FilePairs(Given):
     """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
+    columns: Columns = Columns()
+    """Which column holds what; without a name in it, the known row formats decide."""
     max_dropped: Share = 0.05
     """Share of rows that may be left out as unusable before the run stops."""
     max_length: MaxLength = 512
@@ -67,7 +70,7 @@ class FilePairs(Given):
         for name in ("config", "split", "held_out_split"):
             if value := getattr(self, name):
                 raise ConfigError(f"data.{name}={value}: {self.path} is no directory, and a file has no splits. Leave it out.")
-        pairs, report = load_pairs(self.path, max_dropped=self.max_dropped)
+        pairs, report = load_pairs(self.path, max_dropped=self.max_dropped, columns=self.columns)
         train, held_out = split_by_prompt(pairs, self.held_out, self.split_seed)
         return [GivenPairs(train, held_out, tuple(report.lines()))]
 
@@ -91,6 +94,8 @@ class HubPairs(Given):
     """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
+    columns: Columns = Columns()
+    """Which column holds what; without a name in it, the known row formats decide."""
     max_dropped: Share = 0.05
     """Share of rows that may be left out as unusable before the run stops."""
     max_length: MaxLength = 1024
@@ -137,7 +142,7 @@ def rounds_of(
     """
     rounds = []
     for name, wanted in zip(splits, held_out, strict=False):
-        pairs, report = load_split(data.split(name), max_dropped=given.max_dropped)
+        pairs, report = load_split(data.split(name), max_dropped=given.max_dropped, columns=given.columns)
         notes = report.lines()
         other = chosen_split(data, wanted, key) if wanted else test_split_of(name, data.names) or name
         if other == name:
@@ -145,7 +150,7 @@ def rounds_of(
         elif given.held_out == 0:
             rounds.append(GivenPairs(pairs, [], tuple(notes)))
         else:
-            others, other_report = load_split(data.split(other), max_dropped=given.max_dropped)
+            others, other_report = load_split(data.split(other), max_dropped=given.max_dropped, columns=given.columns)
             notes += [f"held out: {line}" for line in other_report.lines()]
             rounds.append(GivenPairs(pairs, held_out_of(others, given.held_out, given.split_seed), tuple(notes)))
     rounds = without_evaluated_prompts(rounds)

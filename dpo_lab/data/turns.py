@@ -1,10 +1,11 @@
 """Values inside a row: turns of a conversation however they are written, transcripts, text, numbers."""
 
 import math
-import re
+from collections.abc import Mapping
 from typing import Any
 
 from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
 from dpo_lab.records import Message
 
 Row = dict[str, Any]
@@ -15,9 +16,6 @@ ROLES = {
     "system": "system",
 }
 """Names of roles in use, in lower case, and the role each means."""
-
-TRANSCRIPT_START = re.compile(r"\A\s*Human:")
-TRANSCRIPT_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 
 
 def text_of(row: Row, name: str) -> str:
@@ -53,9 +51,8 @@ def _turn(item: Any, place: str) -> Message:
     absent = [key for key in keys if key not in item]
     if absent:
         raise RowProblem("missing_field", f"{place} has no {absent[0]!r}; its keys are {', '.join(item) or '(none)'}")
-    if item.get("tool_calls"):
-        raise RowProblem("wrong_type", f"{place} holds tool_calls, which are not read")
-    role, content = item[keys[0]], item[keys[1]]
+    refuse_more_of_turn(item, keys, place)
+    role, content = item[keys[0]], text_of_parts(item[keys[1]], place)
     if not isinstance(role, str) or role.lower() not in ROLES:
         raise RowProblem("bad_roles", f"{place} has the role {excerpt(role)}; known are {', '.join(ROLES)}")
     if content is not None and not isinstance(content, str):
@@ -63,15 +60,32 @@ def _turn(item: Any, place: str) -> Message:
     return {"role": ROLES[role.lower()], "content": content or ""}
 
 
-def transcript_of(row: Row, name: str) -> list[Message]:
-    """Return the turns of a transcript."""
-    start, *parts = TRANSCRIPT_TURN.split(text_of(row, name))
-    if start.strip():
-        raise RowProblem("prompt_mismatch", f"{name} begins with {excerpt(start)}, not with 'Human:'")
-    roles = {"Human": "user", "Assistant": "assistant"}
-    return [
-        {"role": roles[speaker], "content": text.removeprefix(" ")} for speaker, text in zip(parts[::2], parts[1::2], strict=True)
-    ]
+def text_of_parts(content: Any, place: str) -> Any:
+    """Return the text of a content that is a list of parts `{"type": "text", "text": ...}`; other contents as they are.
+
+    Raises:
+        RowProblem: a part is a picture, a sound or anything else but text.
+    """
+    if not isinstance(content, list) or not content or not all(isinstance(part, dict) for part in content):
+        return content
+    texts = []
+    for number, part in enumerate(content, 1):
+        text = part.get("text", part.get("value"))
+        if part.get("type", "text") not in ("text", "input_text", "output_text") or not isinstance(text, str):
+            raise RowProblem("unread_input", f"{place} part {number} is {excerpt(part)}, and only parts of text are read")
+        texts.append(text)
+    return "".join(texts)
+
+
+def refuse_more_of_turn(item: Row, keys: tuple[str, str], place: str) -> None:
+    """Raise RowProblem if a turn holds tool calls, pictures, a thought or other text beside its content."""
+    if len(item) == len(keys):
+        return
+    rest = {str(key): value for key, value in item.items() if key not in keys}
+    refuse_inputs(rest, f"{place} ")
+    left = [key for key in unexplained(rest, ReadTexts((str(item[keys[1]]),)), strict=False) if key != "type"]
+    if left:
+        raise RowProblem("unread_input", f"{place} holds {', '.join(left)} beside its {keys[1]}, and that is not read")
 
 
 def split_last(turns: list[Message], name: str) -> tuple[list[Message], str]:
@@ -100,7 +114,7 @@ def common_beginning(first: str, second: str) -> int:
     return 0
 
 
-def number_of(row: Row, name: str) -> float | None:
+def number_of(row: Mapping[str, Any], name: str) -> float | None:
     """Return a finite number, or None where the column is absent or null."""
     value = row.get(name)
     if value is None:

@@ -1,33 +1,37 @@
-"""Facts about layouts: every way to write one preference gives the same pair, and unknown ways are refused."""
+"""Facts about row formats: every way to write one preference gives the same pair, and faulty rows end with their code."""
 
 from typing import Any
 
 import pytest
 
-from dpo_lab.data.formats import ADAPTERS, detect
+from dpo_lab.data.columns import Columns
 from dpo_lab.data.problems import RowProblem
+from dpo_lab.data.reader import RowReader
 from dpo_lab.records import PreferencePair, Prompt
+from tests.data.conversations import (
+    CHOSEN,
+    CONVERSATIONS,
+    EXPLICIT,
+    IMPLICIT,
+    PROMPT,
+    REJECTED,
+    TRANSCRIPT,
+    WHOLE,
+    Row,
+    turn,
+)
 
-Row = dict[str, Any]
+
+def reader(row: Row) -> RowReader:
+    return RowReader.for_rows(row, Columns())
 
 
-def turn(role: str, content: object) -> Row:
-    return {"role": role, "content": content}
-
-
-PROMPT = [turn("user", "Is it late?"), turn("assistant", "No."), turn("user", "And now?")]
-CHOSEN, REJECTED = [turn("assistant", "Not yet.")], [turn("assistant", "Yes")]
-TRANSCRIPT = "\n\nHuman: Is it late?\n\nAssistant: No.\n\nHuman: And now?\n\nAssistant: "
-
-CONVERSATIONS: dict[str, Row] = {
-    "trl_conversational_explicit": {"prompt": PROMPT, "chosen": CHOSEN, "rejected": REJECTED},
-    "trl_conversational_implicit": {"chosen": PROMPT + CHOSEN, "rejected": PROMPT + REJECTED},
-    "hh_transcript": {"chosen": TRANSCRIPT + "Not yet.", "rejected": TRANSCRIPT + "Yes"},
-}
+def detect(row: Row) -> str:
+    return reader(row).format.name
 
 
 def adapted(row: Row) -> PreferencePair:
-    return ADAPTERS[detect(row)](row)
+    return reader(row).read(row)
 
 
 def refused(row: Row) -> RowProblem:
@@ -36,10 +40,11 @@ def refused(row: Row) -> RowProblem:
     return caught.value
 
 
-@pytest.mark.parametrize("layout", CONVERSATIONS)
-def test_one_conversation_in_three_layouts_is_one_pair(layout: str) -> None:
-    assert detect(CONVERSATIONS[layout]) == layout
-    pair = adapted(CONVERSATIONS[layout])
+@pytest.mark.parametrize("name", CONVERSATIONS)
+def test_one_conversation_in_every_format_is_one_pair(name: str) -> None:
+    row_format, row = CONVERSATIONS[name]
+    assert detect(row) == row_format
+    pair = adapted(row)
     assert list(pair.prompt.messages) == PROMPT
     assert (pair.chosen, pair.rejected, pair.prompt.rendered) == ("Not yet.", "Yes", False)
 
@@ -116,7 +121,7 @@ def test_role_aliases_and_sharegpt_keys_mean_the_same_turns() -> None:
         "chosen": {"from": "gpt", "value": "Not yet."},
         "rejected": [turn("model", "Yes")],
     }
-    assert adapted(row) == adapted(CONVERSATIONS["trl_conversational_explicit"])
+    assert adapted(row) == adapted(EXPLICIT)
 
 
 def test_an_empty_system_turn_is_no_system_turn() -> None:
@@ -125,22 +130,30 @@ def test_an_empty_system_turn_is_no_system_turn() -> None:
 
 
 def test_a_text_prompt_beside_conversations_must_be_what_they_ask() -> None:
-    conversations = CONVERSATIONS["trl_conversational_implicit"]
+    conversations = IMPLICIT
     assert adapted({**conversations, "prompt": "Is it late?\n"}) == adapted(conversations)
     assert refused({**conversations, "prompt": "Is it early?"}).code == "prompt_mismatch"
     alone = adapted({"prompt": "Is it late?", "chosen": CHOSEN, "rejected": REJECTED})
     assert alone.prompt == Prompt.from_text("Is it late?")
 
 
-@pytest.mark.parametrize("names", [("score_chosen", "score_rejected"), ("chosen_rating", "rejected_rating")])
+@pytest.mark.parametrize(
+    "names",
+    [("score_chosen", "score_rejected"), ("chosen_rating", "rejected_rating"), ("rating_chosen", "rating_rejected")],
+)
 def test_scores_are_read_under_their_known_names(names: tuple[str, str]) -> None:
-    row = {**CONVERSATIONS["trl_conversational_explicit"], names[0]: 4, names[1]: 1.5}
+    row = {**EXPLICIT, names[0]: 4, names[1]: 1.5}
     assert (adapted(row).score_chosen, adapted(row).score_rejected) == (4.0, 1.5)
 
 
 def scored(answers: Any, scores: Any) -> PreferencePair:
     row = {"prompt": "q?", "chosen": "a", "rejected": "b", "all_generated_responses": answers, "all_rm_scores": scores}
     return adapted(row)
+
+
+def test_ratings_of_distilabel_are_found_by_the_text_of_the_answer_and_count_where_one_score_is_missing() -> None:
+    row = {"input": "q?", "chosen": "a", "rejected": "b", "generations": ["b", "a"], "rating": [3.0, 8.0], "chosen_score": 8.0}
+    assert (adapted(row).score_chosen, adapted(row).score_rejected) == (8.0, 3.0)
 
 
 def test_scores_are_found_by_the_text_of_the_answer() -> None:
@@ -162,28 +175,65 @@ def test_lists_of_scores_that_do_not_fit_are_refused(answers: Any, scores: Any) 
 
 @pytest.mark.parametrize("score", ["NaN", "7.0", True, float("inf"), 10**400, [1]])
 def test_a_score_that_is_no_finite_number_is_refused(score: object) -> None:
-    assert refused({**CONVERSATIONS["trl_conversational_explicit"], "score_chosen": score}).code == "bad_score"
+    assert refused({**EXPLICIT, "score_chosen": score}).code == "bad_score"
 
 
 def test_a_preference_is_a_probability() -> None:
-    row = CONVERSATIONS["trl_conversational_explicit"]
+    row = EXPLICIT
     assert adapted({**row, "preference": 0.5}).preference == 0.5
     assert refused({**row, "preference": 1.5}).code == "bad_score"
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"question": "?", "response_j": "a", "response_k": "b"},
-        {"system": "Be kind.", "question": "?", "chosen": "a", "rejected": "b"},
-        {"conversations": PROMPT, "chosen": CHOSEN[0], "rejected": REJECTED[0]},
-        {"prompt": PROMPT, "chosen": CHOSEN, "rejected": REJECTED, "tools": [{"name": "clock"}]},
-    ],
-)
-def test_columns_of_an_unknown_layout_are_listed_and_never_half_read(row: Row) -> None:
-    problem = refused(row)
-    assert (problem.code, problem.verdict) == ("unknown_layout", "error")
-    assert all(name in problem.found for name in row)
+@pytest.mark.parametrize("names", [("Prompt", "Chosen", "Rejected"), ("prompt", "chosen_text", "rejected_text")])
+def test_text_is_plain_where_its_column_is_called_prompt_whatever_the_answers_are_called(names: tuple[str, ...]) -> None:
+    pair = adapted(dict(zip(names, ("Q: late?\nA:", " No.", " Yes."), strict=True)))
+    assert pair == adapted({"prompt": "Q: late?\nA:", "chosen": " No.", "rejected": " Yes."})
+
+
+@pytest.mark.parametrize("name", ["question", "query", "input", "instruction"])
+def test_a_question_is_a_user_turn_and_a_system_column_stands_before_it(name: str) -> None:
+    row = {name: "Is it late?", "chosen": "No.", "rejected": "Yes."}
+    assert adapted(row).prompt == Prompt.from_text("Is it late?")
+    turns = [turn("system", "Be brief."), turn("user", "Is it late?")]
+    assert list(adapted({**row, "system": "Be brief."}).prompt.messages) == turns
+    assert list(adapted({**row, name.upper(): None, "system_prompt": "Be brief."}).prompt.messages) == turns
+    assert adapted({**row, "system": ""}) == adapted(row)
+
+
+def test_a_system_column_makes_a_prompt_of_text_a_conversation_and_may_repeat_the_system_turn() -> None:
+    row = {"system": "Be brief.", "prompt": "Is it late?", "chosen": "No.", "rejected": "Yes."}
+    turns = [turn("system", "Be brief."), turn("user", "Is it late?")]
+    assert list(adapted(row).prompt.messages) == turns
+    assert list(adapted({**row, "prompt": turns}).prompt.messages) == turns
+    assert list(adapted({**row, "prompt": turns[1:]}).prompt.messages) == turns
+    assert refused({**row, "prompt": turns, "system": "Be long."}).code == "prompt_mismatch"
+
+
+def test_an_answer_object_brings_its_score() -> None:
+    row = {"instruction": "Why?", "chosen": {"answer": "a b", "score": 2}, "rejected": {"answer": "c d", "score": 1.5}}
+    pair = adapted(row)
+    assert (pair.chosen, pair.rejected, pair.score_chosen, pair.score_rejected) == ("a b", "c d", 2.0, 1.5)
+
+
+def test_of_more_than_two_ranked_answers_the_best_and_the_worst_make_the_pair_and_the_others_are_counted() -> None:
+    answers = [{"rank": rank, "completion": [turn("assistant", f"answer {rank}")]} for rank in (1, 3, 0)]
+    row = {"context": PROMPT, "completions": answers}
+    pair = adapted(row)
+    assert (pair.chosen, pair.rejected, pair.score_chosen, pair.score_rejected) == ("answer 0", "answer 3", 0.0, -3.0)
+    assert reader(row).left_out(row) == "completions ranks 3 answers, of which 1 are not used"
+    assert refused({"context": PROMPT, "completions": answers[:1]}).code == "empty_response"
+    assert refused({"context": PROMPT, "completions": [{**answers[0], "rank": None}, answers[1]]}).code == "bad_score"
+
+
+def test_a_difference_before_the_answer_is_named_with_its_turn() -> None:
+    others = [PROMPT[0], turn("assistant", "Yes."), *PROMPT[2:]]
+    said = "turn 2 is assistant 'No.' in one and assistant 'Yes.' in the other"
+    assert said in refused({"chosen": WHOLE, "rejected": others + REJECTED}).found
+    assert (
+        "one has 3 turns before the answer and the other 1"
+        in refused({"chosen": WHOLE, "rejected": [PROMPT[0], *REJECTED]}).found
+    )
+    assert "turn 1 is user" in refused({"prompt": PROMPT[2:], "chosen": WHOLE, "rejected": REJECTED}).found
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,109 @@
+"""Which column of a file holds what, where the user says so: names, or dotted paths into objects and lists."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from difflib import get_close_matches
+from typing import Any, Literal
+
+from dpo_lab.components import Component, component
+from dpo_lab.data.json_text import is_turns, parsed
+from dpo_lab.data.problems import DataError
+
+Row = dict[str, Any]
+
+TEXT_ROLES = ("prompt", "chosen", "rejected")
+
+
+@component
+class Columns(Component):
+    """Names of columns: plain, or dotted into objects, lists and JSON text (`input.messages`, `rejected.0`).
+
+    Without any, the known formats decide. With one, `prompt`, `chosen` and `rejected` that are not given keep their known
+    names, and every other column is left out.
+    """
+
+    prompt: str | None = None
+    """Text or turns that both answers answer."""
+    system: str | None = None
+    """Text of a system turn before the prompt."""
+    chosen: str | None = None
+    """The better answer: text, a turn, or a conversation that ends with it."""
+    rejected: str | None = None
+    """The worse answer."""
+    score_chosen: str | None = None
+    """Number, higher is better."""
+    score_rejected: str | None = None
+    """Number, higher is better."""
+    text: Literal["chat", "plain"] | None = None
+    """What text is: chat, a turn that the model's chat template renders; plain, text that never meets a template; null: text of
+    a column that is called prompt is plain, any other is chat."""
+
+    @property
+    def named(self) -> dict[str, str]:
+        """What the user names, by role."""
+        roles = [field.name for field in fields(self) if field.name != "text"]
+        return {role: name for role in roles if (name := getattr(self, role)) is not None}
+
+
+ABSENT = object()
+
+
+def value_at(row: Row, path: str) -> Any:
+    """Return the value at a column's name or a dotted path, `ABSENT` where there is none.
+
+    >>> row = {"a.b": 1, "a": {"b": 2}, "c": [{"d": 3}], "e": '{"f": "4"}'}
+    >>> [value_at(row, path) for path in ("a.b", "c.0.d", "e.f", "c.1") if value_at(row, path) is not ABSENT]
+    [1, 3, '4']
+    """
+    if path in row:
+        return row[path]
+    name, dot, rest = path.partition(".")
+    value: Any = row.get(name, ABSENT) if dot else ABSENT
+    for key in rest.split(".") if dot else ():
+        if isinstance(value, str):
+            value = parsed(value)
+        if isinstance(value, dict):
+            value = value.get(key, ABSENT)
+        elif isinstance(value, list) and key.removeprefix("-").isdigit() and -len(value) <= int(key) < len(value):
+            value = value[int(key)]
+        else:
+            return ABSENT
+    return value
+
+
+def paths_in(row: Row) -> list[str]:
+    """Return the names of all columns and the dotted paths into their objects and lists; turns are not taken apart.
+
+    >>> paths_in({"id": 1, "data": {"ask": "Why?", "answers": [{"text": "a"}]}, "turns": [{"role": "user", "content": "b"}]})
+    ['id', 'data', 'data.ask', 'data.answers', 'data.answers.0', 'data.answers.0.text', 'turns']
+    """
+    return [path for name, value in row.items() for path in paths_below(name, value)]
+
+
+def paths_below(path: str, value: Any, depth: int = 4) -> Iterator[str]:
+    """Yield a path and, where its value is an object, a list of several values or such in JSON text, the paths into it."""
+    yield path
+    value = parsed(value) if isinstance(value, str) else value
+    if depth == 0 or is_turns(value):
+        return
+    if isinstance(value, dict):
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list) and (len(value) > 1 or any(isinstance(item, dict) for item in value)):
+        items = enumerate(value[:10])
+    else:
+        return
+    for key, item in items:
+        yield from paths_below(f"{path}.{key}", item, depth - 1)
+
+
+def refuse_absent(columns: Columns, row: Row, place: str) -> None:
+    """Raise DataError if a column that the user names is nowhere in the first rows, which `row` shows together."""
+    for role, path in columns.named.items():
+        if value_at(row, path) is ABSENT:
+            known = paths_in(row)
+            meant = get_close_matches(path, known, n=1, cutoff=0.0)
+            raise DataError(
+                f"data.columns.{role}={path}: {place} has no such column; it has {', '.join(known)}. "
+                f"Did you mean data.columns.{role}={meant[0] if meant else 'NAME'}?",
+                code="no_column",
+            )

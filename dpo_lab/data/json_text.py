@@ -1,0 +1,116 @@
+"""Values that stand in a column as something else: JSON text, a list of one text, an answer inside an object."""
+
+import ast
+import json
+import re
+from typing import Any
+
+from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+
+WRITTEN_TURNS = re.compile(r"""\A\s*\[?\s*\{\s*["'](?:role|content|from|value|messages|conversations)["']\s*:""")
+"""The beginning of turns that some program wrote as text."""
+CONVERSATION_KEYS = ("messages", "conversations", "conversation")
+ANSWER_KEYS = ("answer", "text", "content", "response", "output", "completion", "generation", "message", "value")
+"""Keys of an object under which its answer is known to stand."""
+SCORE_KEYS = ("score", "rating", "reward")
+
+
+def parsed(text: str) -> Any:
+    """Return the object or list that a text writes in JSON or as Python does; the text itself where it writes none.
+
+    >>> parsed('[{"role": "user"}]'), parsed("[{'role': 'user'}]"), parsed("[1] says so"), parsed("7")
+    ([{'role': 'user'}], [{'role': 'user'}], '[1] says so', '7')
+    """
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        if not WRITTEN_TURNS.match(text):
+            return text
+        try:
+            value = ast.literal_eval(text.strip())  # literals only: nothing is run
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            return text
+    return value if isinstance(value, dict | list) else text
+
+
+def is_turns(value: Any) -> bool:
+    """Return whether a value is one turn, a list of turns, or an object that holds such a list under a known key."""
+    if isinstance(value, list):
+        return bool(value) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
+    return isinstance(value, dict) and (
+        "role" in value or "from" in value or any(is_turns(value.get(key)) for key in CONVERSATION_KEYS)
+    )
+
+
+def of_text(text: str, name: str, *, literal: bool) -> Any:
+    """Return the turns that a text writes, or the text.
+
+    Args:
+        literal: other JSON is the text itself, because the user said what text means here.
+
+    Raises:
+        RowProblem: the text is JSON and no turns, or the beginning of turns that cannot be parsed.
+    """
+    value = parsed(text)
+    if value is text:
+        if WRITTEN_TURNS.match(text):
+            raise RowProblem("json_text", f"{name} is {excerpt(text)}, which begins like turns and is neither JSON nor Python")
+        return text
+    if is_turns(value):
+        return value
+    if literal or not holds_structure(value):
+        return text
+    raise RowProblem("json_text", f"{name} is {excerpt(text)}, JSON that holds no turns")
+
+
+def holds_structure(value: Any) -> bool:
+    """Return whether parsed JSON is more than a list of numbers, which an answer may well be."""
+    return isinstance(value, dict) or any(isinstance(item, str | dict | list) for item in value)
+
+
+def unwrapped(value: Any, name: str, *, literal: bool = False) -> Any:
+    """Return the text or the turns that a column holds, out of JSON text, a list of one text, or an object around turns.
+
+    Raises:
+        RowProblem: it holds several texts, JSON that is no turns, or an object with more than turns in it.
+    """
+    if isinstance(value, str):
+        value = of_text(value, name, literal=literal)
+    if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
+        if len(value) > 1:
+            raise RowProblem(
+                "several_values",
+                f"{name} holds {len(value)} texts, and one is needed; {name}.0 is the first, {excerpt(value[0])}",
+            )
+        return unwrapped(value[0], name, literal=literal)
+    if isinstance(value, dict) and "role" not in value and "from" not in value:
+        key = next((key for key in CONVERSATION_KEYS if is_turns(value.get(key))), "")
+        if key:
+            refuse_more(value, {key}, name)
+            return value[key]
+    return value
+
+
+def answer_of(value: dict[str, Any], name: str) -> tuple[Any, Any]:
+    """Return (answer, score or None) of an object that is no turn; the answer is text or turns.
+
+    Raises:
+        RowProblem: none or several of its keys are known to hold the answer, or another key holds text.
+    """
+    keys = [key for key in ANSWER_KEYS if isinstance(value.get(key), str) or is_turns(value.get(key))]
+    if len(keys) != 1:
+        raise RowProblem("answer_object", f"{name} is an object with the keys {', '.join(map(str, value)) or '(none)'}")
+    score = next((key for key in SCORE_KEYS if key in value), None)
+    refuse_more(value, {keys[0], score}, name)
+    return value[keys[0]], value[score] if score else None
+
+
+def refuse_more(value: dict[str, Any], read: set[str | None], name: str) -> None:
+    """Raise RowProblem if an object holds text or inputs beside the keys that are read."""
+    rest = {f"{name}.{key}": item for key, item in value.items() if key not in read}
+    refuse_inputs(rest)
+    if left := unexplained(rest, ReadTexts(), strict=False):
+        raise RowProblem("ambiguous_columns", f"{', '.join(left)} would be lost")

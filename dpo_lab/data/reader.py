@@ -1,0 +1,212 @@
+"""Reads the rows of one file: which column is what and which format it is are decided once, then kept for all rows."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
+from dpo_lab.data.formats import format_of
+from dpo_lab.data.formats.base import Parts, RowFormat
+from dpo_lab.data.kinds import is_empty
+from dpo_lab.data.mapping import explained_mapping
+from dpo_lab.data.parts import TEXTS, asks, parts_of, with_mapping
+from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.data.roles import KEPT, roles_of
+from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.records import PreferencePair
+
+SAMPLE = 1000
+"""Rows whose values together decide how a file is read, so that a column may be empty in the first rows."""
+SILENT = frozenset(("id", "prompt_id", "source", "row", "split", "finished"))
+"""Columns of the canonical record that training does not need; nobody asks after them."""
+STANDARD = {"prompt": ("prompt", "instruction")}
+"""Other columns than the role's own name that need no line on the screen."""
+ROLES = ("prompt", "input", "system", "history", "ranked", "chosen", "rejected", "score_chosen", "score_rejected")
+REFUSALS = frozenset(
+    (
+        *("unknown_layout", "ambiguous_columns", "unread_input", "json_text", "several_values", "answer_object"),
+        *("no_prompt", "no_effect"),
+    )
+)
+"""Codes that say how the whole file is written; the first row that has one speaks for all."""
+EFFECTS = {
+    "chat": ("instruction", "turns_and_texts", "conversation_and_text", "ranked_completions"),
+    "plain": ("trl_plain_explicit", "trl_plain_implicit", "ranked_completions"),
+}
+"""Formats in which data.columns.text says something."""
+
+
+def sample_of(rows: Iterable[Row]) -> Row:
+    """Return one row with the first value of every column that is neither empty nor a number, or whatever there is.
+
+    >>> sample_of([{"a": None, "b": 1}, {"a": "x", "c": []}, {"a": "y", "b": "z"}])
+    {'a': 'x', 'b': 'z', 'c': []}
+    """
+    sample: Row = {}
+    for row in rows:
+        for name, value in row.items():
+            if name not in sample or (says_little(sample[name]) and not is_empty(value)):
+                sample[name] = value
+    return sample
+
+
+def says_little(value: Any) -> bool:
+    """Return whether a value is empty or a number, so that another one tells more of its column."""
+    return isinstance(value, int | float) or is_empty(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowReader:
+    """How the rows of one file are read."""
+
+    columns: Columns
+    named: Mapping[str, str]
+    """What the user names, by role."""
+    roles: Mapping[str, str]
+    """The column of each role."""
+    format: RowFormat
+    is_question: bool
+    """The prompt's text is a user turn."""
+    kinds: Mapping[str, str]
+    """What prompt, chosen and rejected hold in this file."""
+    read_columns: frozenset[str]
+    """Columns that are read, and those that nobody asks after."""
+
+    @classmethod
+    def for_rows(cls, sample: Row, columns: Columns) -> "RowReader":
+        """Return the reader of rows of which `sample` shows the columns.
+
+        Raises:
+            RowProblem: the rows are in no known format; the message says what to type.
+        """
+        named = columns.named
+        try:
+            roles = roles_of(sample, columns)
+        except RowProblem as problem:
+            raise with_mapping(problem, sample, columns) from None
+        is_question = asks(sample, roles, columns)
+        parts = parts_of(sample, roles, columns, named, is_question=is_question)
+        found = format_of(parts)
+        refuse_without_effect(columns, found)
+        used = [path for role, path in roles.items() if role in (*found.columns, "chosen", "rejected")]
+        tops = {path if path in sample else path.partition(".")[0] for path in (*used, *named.values())}
+        return cls(
+            columns=columns,
+            named=named,
+            roles=roles,
+            format=found,
+            is_question=is_question,
+            kinds={role: parts.kind(role) for role in TEXTS},
+            read_columns=frozenset(tops) | KEPT | SILENT,
+        )
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the user said which column is what, so that the others may be left out."""
+        return any(not role.startswith("score") for role in self.named)
+
+    def read(self, row: Row) -> PreferencePair:
+        """Return the pair of a row.
+
+        Raises:
+            RowProblem: the row is no pair, is written in another way than the file, or has text that nobody reads.
+        """
+        parts = parts_of(row, self.roles, self.columns, self.named, is_question=self.is_question)
+        self.refuse_other_format(row, parts)
+        rest = {} if self.is_mapped else {name: value for name, value in row.items() if name not in self.read_columns}
+        if rest:
+            try:
+                refuse_inputs(rest)
+            except RowProblem as problem:
+                raise self.with_words(problem, row) from None
+        try:
+            pair = self.format.read(parts)
+        except RowProblem:
+            if rest and self.format.takes_beginning and self.unexplained(rest, None):
+                raise self.ambiguous(row, rest, None) from None
+            raise
+        if rest and self.unexplained(rest, pair):
+            raise self.ambiguous(row, rest, pair)
+        return pair
+
+    def unexplained(self, rest: Row, pair: PreferencePair | None) -> list[str]:
+        """Return the columns that may hold a part of the prompt."""
+        turns = pair.prompt.messages if pair else ()
+        texts = ReadTexts(tuple(turn["content"] for turn in turns), (pair.chosen, pair.rejected) if pair else ())
+        return unexplained(rest, texts, strict=self.format.takes_beginning)
+
+    def ambiguous(self, row: Row, rest: Row, pair: PreferencePair | None) -> RowProblem:
+        """Return the problem of a row with columns that may hold a part of the prompt."""
+        shown = ", ".join(f"{name} ({excerpt(row[name], 40)})" for name in self.unexplained(rest, pair))
+        found = f"columns found: {', '.join(row)}; nobody reads {shown}, and it may belong to the prompt"
+        return self.with_words(RowProblem("ambiguous_columns", found), row)
+
+    def with_words(self, problem: RowProblem, row: Row) -> RowProblem:
+        """Return a problem whose message says how the same rows are read without the other columns."""
+        known = {role: path for role, path in self.roles.items() if role in TEXTS}
+        in_answers = "prompt" not in self.roles and not self.format.takes_beginning
+        words = explained_mapping(row, known, prompt=not in_answers)
+        if self.format.takes_beginning:
+            words += "; without data.columns.prompt, the beginning that both answers share is the prompt"
+        return RowProblem(problem.code, f"{problem.found}. {words}")
+
+    def refuse_other_format(self, row: Row, parts: Parts) -> None:
+        """Raise RowProblem if a row is written in another way than the rows that decided."""
+        if "ranked" not in self.roles:
+            absent = [role for role in ("chosen", "rejected") if value_at(row, self.roles[role]) is ABSENT]
+            if len(absent) == 2:
+                problem = RowProblem("unknown_layout", f"columns found: {', '.join(row) or '(none)'}")
+                raise with_mapping(problem, row, self.columns)
+            if absent:
+                raise RowProblem("missing_field", f"no {self.roles[absent[0]]!r} among the columns {', '.join(row)}")
+        kinds = {role: parts.kind(role) for role in TEXTS}
+        if kinds == self.kinds:
+            return
+        mixed = kinds["chosen"] != kinds["rejected"] and self.kinds["chosen"] == self.kinds["rejected"]
+        if mixed and kinds["chosen"] and kinds["rejected"]:
+            names = f"{parts.name('chosen')} and {parts.name('rejected')}"
+            raise RowProblem("wrong_type", f"one of {names} is text and the other is turns")
+        no_prompt = "prompt" in self.roles and value_at(row, self.roles["prompt"]) is ABSENT
+        if no_prompt or any(kinds[role] and self.kinds[role] and kinds[role] != self.kinds[role] for role in TEXTS):
+            own = RowReader.for_rows(row, self.columns).format.name
+            if own != self.format.name:
+                raise RowProblem("mixed_formats", f"columns {', '.join(row)} are {own}; the rows before are {self.format.name}")
+
+    def unread(self, row: Row) -> list[str]:
+        """Return the columns of a row that hold something and are not read."""
+        return [name for name, value in row.items() if name not in self.read_columns and not is_empty(value)]
+
+    def left_out(self, row: Row) -> str:
+        """Return which answers of a ranked row make no pair; "" for none."""
+        count = len(row[self.roles["ranked"]]) if "ranked" in self.roles else 0
+        return f"{self.roles['ranked']} ranks {count} answers, of which {count - 2} are not used" if count > 2 else ""
+
+    def notes(self, pair: PreferencePair, place: str) -> list[str]:
+        """Return what people should know of how the file is read: columns by other names, and a prompt that no column says.
+
+        Args:
+            pair: one pair, as an example.
+            place: where it stands.
+        """
+        notes = []
+        if self.columns.text or any(path not in (role, *STANDARD.get(role, ())) for role, path in self.roles.items()):
+            used = {role: path for role, path in self.roles.items() if role in (*self.format.columns, "chosen", "rejected")}
+            used = {**used, **self.named}
+            said = ", ".join(f"{role}={used[role]}" for role in ROLES if role in used)
+            notes.append(f"read: {said}" + (f", text={self.columns.text}" if self.columns.text else ""))
+        if "prompt" not in self.roles:
+            what = "the prompt is the turns before the answer"
+            if self.format.takes_beginning:
+                what = "no column holds the prompt: it is the beginning that both answers share"
+            notes.append(f"{what}, for instance {excerpt(pair.prompt.text, 120)} ({place})")
+        return notes
+
+
+def refuse_without_effect(columns: Columns, found: RowFormat) -> None:
+    """Raise RowProblem if a setting of data.columns changes nothing in rows of this format."""
+    said = {role: path for role, path in columns.named.items() if role in ("prompt", "system") and role not in found.columns}
+    if columns.text and found.name not in EFFECTS[columns.text]:
+        said["text"] = columns.text
+    for role, value in said.items():
+        words = f"data.columns.{role}={value} has no effect on rows in the format {found.name}"
+        raise RowProblem("no_effect", f"{words}{', which has no system turn' if role == 'system' else ''}. Leave it out")
