@@ -45,7 +45,7 @@ def test_a_row_costs_its_pair_and_not_its_line(tmp_path: Path) -> None:
     *_, wide = traced(written(tmp_path / "wide.jsonl", unread="x" * 5000))
     assert len(pairs) == ROWS
     assert small < 950  # a million rows take .9 GB; with bytes, text, lines and rows held at once they took 4.3
-    assert wide < small + 100
+    assert wide < small + 250  # a few lines of 5000 characters at a time, over 600 rows
 
 
 def test_the_rows_of_a_list_are_given_up_as_they_are_taken(tmp_path: Path) -> None:
