@@ -159,6 +159,8 @@ INPUTS: dict[str, Any] = {
     "audio": {"path": "a.wav"},
     "videos": ["x y"],
     "attachment": "dir/a.pdf",
+    "files": ["a.wav"],
+    "nested": [{"path": "a/b.mp4"}],
     "blob": base64.b64encode(bytes(range(250))).decode(),
     "picture_url": "https://a.b/c",
     "screen": "data:image/png;base64,AAAA",
