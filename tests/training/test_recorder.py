@@ -11,7 +11,7 @@ import pytest
 from dpo_lab.components import component
 from dpo_lab.training.loggers import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
-from dpo_lab.training.recorder import EVERY_SECONDS, LOGGERS, STATE, Recorder, send_recorded
+from dpo_lab.training.recorder import EVERY_SECONDS, LOGGERS, STATE, Recorder, read_state, send_recorded
 
 
 @dataclass
@@ -228,3 +228,16 @@ def test_a_line_torn_by_a_kill_is_cut_off_and_its_row_written_again(tmp_path: Pa
 def test_numbers_that_are_not_finite_are_null_in_the_file(tmp_path: Path) -> None:
     MetricsFile(tmp_path / METRICS).write({"step": 1, "loss": float("nan"), "grad_norm": float("inf")})
     assert (tmp_path / METRICS).read_text() == '{"step": 1, "loss": null, "grad_norm": null}\n'
+
+
+def test_a_damaged_state_is_said_and_every_row_is_sent_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with recorder(tmp_path, memory=Memory()) as record:
+        for row in rows(1, 2, 3):
+            record.tell(row)
+    path = tmp_path / LOGGERS / "memory" / STATE
+    assert read_state(identity(tmp_path), "memory", Memory()).sent == 3
+    whole = path.read_text()
+    for text in (whole.replace('"sent": 3', '"sent": 7'), "[]", "{}", "", "null", "\x00"):
+        path.write_text(text)
+        assert read_state(identity(tmp_path), "memory", Memory()).sent == 0
+        assert f"{path} is damaged: logger.memory gets every row again" in capsys.readouterr().out
