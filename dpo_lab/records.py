@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -48,6 +49,47 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """The tokens of a response that a model drew, and what the model said of each: eight bytes a token."""
+
+    ids: "array[int]" = field(hash=False)
+    """Its end token included, if it ended by itself."""
+    logps: "array[float]" = field(hash=False)
+    """Natural logarithm of the model's own probability of each token, before temperature and filters, float32."""
+
+    @classmethod
+    def of(cls, ids: Sequence[int], logps: Sequence[float]) -> "Drawn":
+        """Return the drawn response of plain numbers.
+
+        >>> Drawn.of([5, 1], [-0.5, -2.0]).ids.tolist()
+        [5, 1]
+        """
+        if len(ids) != len(logps):
+            raise ValueError(f"{len(ids)} tokens with {len(logps)} log-probabilities")
+        return cls(ids=array("i", ids), logps=array("f", logps))
+
+
+def rounded(values: Iterable[float]) -> list[float]:
+    """Return numbers of float32 with the nine digits that tell each from its neighbours.
+
+    >>> array("f", rounded(array("f", [-1 / 3, 1e-30]))) == array("f", [-1 / 3, 1e-30])
+    True
+    """
+    return [float(f"{value:.9g}") for value in values]
+
+
+def _tokens_of(drawn: Sequence[Drawn]) -> dict[str, Any]:
+    """Return token ids and log-probabilities as plain data; nothing for responses that were not drawn here."""
+    names = {"token_ids": [each.ids.tolist() for each in drawn], "logps": [rounded(each.logps) for each in drawn]}
+    return names if drawn else {}
+
+
+def _drawn_in(record: dict[str, Any]) -> tuple[Drawn, ...]:
+    """Return what `_tokens_of` has written."""
+    return tuple(map(Drawn.of, record.get("token_ids", ()), record.get("logps", ())))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PreferencePair:
     """One prompt and two responses, of which `chosen` is preferred."""
 
@@ -60,6 +102,8 @@ class PreferencePair:
     """Probability that `chosen` is the better one; None when the data does not say."""
     finished: tuple[bool, bool] = (True, True)
     """Whether the chosen and the rejected response ended by themselves; one that was cut gets no end token."""
+    drawn: tuple[Drawn, ...] = ()
+    """The tokens of chosen and rejected response that a model drew: trained as they are. Empty: those of the text are."""
     source: str = ""
     """The file or part that the pair comes from."""
     row: int = 0
@@ -67,8 +111,9 @@ class PreferencePair:
 
     @property
     def id(self) -> str:
-        """Digest of the prompt and both responses."""
-        text = json.dumps([self.prompt.id, self.chosen, self.rejected], ensure_ascii=True)
+        """Digest of the prompt and both responses, and of their tokens where a model drew them."""
+        tokens = [each.ids.tolist() for each in self.drawn]
+        text = json.dumps([self.prompt.id, self.chosen, self.rejected, *tokens], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def to_record(self, split: str) -> dict[str, Any]:
@@ -87,6 +132,7 @@ class PreferencePair:
             "split": split,
             "rendered": self.prompt.rendered,
             "finished": list(self.finished),
+            **_tokens_of(self.drawn),
         }
 
     @classmethod
@@ -100,6 +146,7 @@ class PreferencePair:
             score_rejected=record["score_rejected"],
             preference=record["preference"],
             finished=tuple(record.get("finished", (True, True))),
+            drawn=_drawn_in(record),
             source=record["source"],
             row=record["row"],
         )
@@ -114,6 +161,8 @@ class Candidates:
     scores: tuple[float, ...] = ()
     finished: tuple[bool, ...] = ()
     """Whether each response ended by itself; empty: all did."""
+    drawn: tuple[Drawn, ...] = ()
+    """The tokens of each response; empty where they are not kept."""
 
     def has_ended(self, index: int) -> bool:
         """Return whether a response ended by itself."""
@@ -123,9 +172,12 @@ class Candidates:
         """Return the candidate record as plain data."""
         return {
             "prompt_id": self.prompt.id,
-            **asdict(self),
             "prompt": list(self.prompt.messages),
+            "responses": list(self.responses),
+            "scores": list(self.scores),
+            "finished": list(self.finished),
             "rendered": self.prompt.rendered,
+            **_tokens_of(self.drawn),
         }
 
     @classmethod
@@ -137,6 +189,7 @@ class Candidates:
             responses=tuple(record["responses"]),
             scores=tuple(record["scores"]),
             finished=tuple(record.get("finished", ())),
+            drawn=_drawn_in(record),
         )
 
 

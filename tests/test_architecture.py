@@ -58,7 +58,7 @@ HOMES = {
     "filelock": ("artifacts.py", "training/recorder.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py"),
     "hydra": ("cli.py", "cli_jobs.py"),
-    "jinja2": ("models/tokenizer.py", "tokens/template.py", "report/page.py"),
+    "jinja2": ("models/tokenizer.py", "tokens/rendering.py", "tokens/template.py", "report/page.py"),
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),
     "matplotlib": ("report/svg.py",),

@@ -106,7 +106,7 @@ CODES: dict[str, Code] = {
     "duplicate_row": Code("keep", "the same pair stands in an earlier row and counts twice", "Remove one unless it is meant."),
     "contradiction": Code("keep", "an earlier row prefers the other response", "Remove one unless raters really disagree."),
 }
-"""Every code of a row; two more, prompt_too_long and response_too_long, need a tokenizer and are decided with the tokens."""
+"""Every code of a row; those that need a tokenizer or its chat template are counted in `dpo_lab.tokens.build`."""
 
 
 class RowProblem(Exception):  # noqa: N818 - also raised for rows that are only left out

@@ -15,6 +15,7 @@ from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.divergence import divergence
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
+from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import Loaded, evaluating
 from dpo_lab.ranking.base import Ranker, Verdict, rank_kept
 from dpo_lab.records import Candidates, Prompt
@@ -71,8 +72,9 @@ class GenerationEvaluation(Evaluation):
             name: what the progress calls it.
             directory: where answers and verdicts are kept as they are made, for a call after a kill.
         """
-        prompts = self.held_out()
-        ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
+        encoder = ChatEncoder(loaded.tokenizer)
+        prompts = encoder.taken(self.held_out(), "the model")
+        ids = encoder.prompt_ids(prompts)
         with evaluating(loaded.model) as model, kept_part(f"evaluate {name}", len(prompts), directory) as keep:
             draw = derive(seed, "evaluate", name)
             drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, keep=keep)
@@ -115,15 +117,16 @@ class GenerationEvaluation(Evaluation):
 
 
 def decoded(prompts: Sequence[Prompt], drawn: Sequence[Sequence[Sequence[int]]], loaded: Loaded) -> list[Candidates]:
-    """Return sampled token ids as text, without special tokens and outer white space."""
-    end = loaded.tokenizer.eos_token_id
-    texts = loaded.tokenizer.batch_decode([answer for each in drawn for answer in each], skip_special_tokens=True)
-    stripped = iter([text.strip() for text in texts])
+    """Return sampled token ids as text, without end token, special tokens and outer white space."""
+    ends = set(ends_of(loaded.tokenizer, loaded.model))
+    answers = [answer for each in drawn for answer in each]
+    without = [answer[:-1] if answer and answer[-1] in ends else answer for answer in answers]  # not every end is special
+    stripped = iter([text.strip() for text in loaded.tokenizer.batch_decode(without, skip_special_tokens=True)])
     return [
         Candidates(
             prompt=prompt,
             responses=tuple(next(stripped) for _ in each),
-            finished=tuple(bool(answer) and answer[-1] == end for answer in each),
+            finished=tuple(bool(answer) and answer[-1] in ends for answer in each),
         )
         for prompt, each in zip(prompts, drawn, strict=True)
     ]

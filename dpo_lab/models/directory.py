@@ -5,11 +5,14 @@ import struct
 from collections.abc import Iterator
 from math import prod
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import LFS_POINTER
+from dpo_lab.models.ends import end_ids
 
+GENERATION = "generation_config.json"
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
 ADAPTER, ADAPTER_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json")
@@ -161,3 +164,10 @@ def positions_in(directory: Path) -> int | None:
     config = config.get("text_config") or config
     found = next((config[name] for name in ("max_position_embeddings", "n_positions", "n_ctx") if config.get(name)), None)
     return int(found) if found else None
+
+
+def ends_in(directory: Path) -> list[int]:
+    """Return the ids at which a model's configuration and generation settings end an answer, of those files that are there."""
+    config, settings = (read_json(directory, name, "") if (directory / name).is_file() else {} for name in (CONFIG, GENERATION))
+    named = (config, config.get("text_config") or {}, settings)
+    return end_ids(None, *(SimpleNamespace(eos_token_id=each.get("eos_token_id")) for each in named))

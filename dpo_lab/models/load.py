@@ -16,7 +16,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import load_adapter, save_adapter
-from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
+from dpo_lab.models.directory import ADAPTER_CONFIG, CONFIG, base_of, ends_in
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.tokenizer import completed, refuse_unembedded
@@ -102,8 +102,10 @@ def completed_tokenizer(path: str, revision: str | None = None) -> tuple[Any, tu
     if (Path(path) / ADAPTER_CONFIG).exists() and not (Path(path) / "tokenizer_config.json").exists():
         return completed_tokenizer(base_of(path), revision)
     with plain_errors(path):
-        tokenizer = AutoTokenizer.from_pretrained(str(fetched(path, revision, small=True)), trust_remote_code=False)
-    return tokenizer, completed(tokenizer, path)
+        files = fetched(path, revision, small=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(files), trust_remote_code=False)
+    of_model = files if (files / CONFIG).is_file() else fetched(base_of(path), revision, small=True)
+    return tokenizer, completed(tokenizer, path, ends_in(of_model))
 
 
 def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU) -> Loaded:

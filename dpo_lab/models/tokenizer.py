@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,13 @@ PLAIN_TEMPLATE = (
 Pythia-2.8B."""
 
 
-def completed(tokenizer: Any, path: str) -> tuple[str, ...]:
+def completed(tokenizer: Any, path: str, ends: Collection[int] = ()) -> tuple[str, ...]:
     """Give a tokenizer what training needs; return what was done, one line each.
 
     Everything later, a saved policy too, then has the same template and the same end of an answer.
+
+    Args:
+        ends: ids at which the model's configuration and generation settings end an answer.
 
     Raises:
         ConfigError: if nothing says where an answer ends.
@@ -36,7 +40,7 @@ def completed(tokenizer: Any, path: str) -> tuple[str, ...]:
     if not tokenizer.chat_template:
         tokenizer.chat_template = ("{{ bos_token }}" if adds_start(tokenizer) else "") + PLAIN_TEMPLATE
         notes.append("no chat template: turns are written as \\n\\nHuman: ... \\n\\nAssistant: ... and a system turn as it is")
-    end, named = end_of_turn(tokenizer), tokenizer.eos_token
+    end, named = end_of_turn(tokenizer, ends), tokenizer.eos_token
     if not (end or named):
         raise ConfigError(
             f"model.path={path}: its tokenizer names no end token and its chat template writes none, so that answers would never "
@@ -48,23 +52,31 @@ def completed(tokenizer: Any, path: str) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def has_own_template(tokenizer: Any) -> bool:
+    """Return whether a completed tokenizer has a chat template that came with the model."""
+    return not str(tokenizer.chat_template).endswith(PLAIN_TEMPLATE)
+
+
 def adds_start(tokenizer: Any) -> bool:
     """Return whether a tokenizer puts its start token before a text of its own accord."""
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
-def end_of_turn(tokenizer: Any) -> str | None:
-    """Return the token with which the chat template ends an answer: its end token or else the first special one; None if none."""
+def end_of_turn(tokenizer: Any, ends: Collection[int] = ()) -> str | None:
+    """Return the token with which the chat template ends an answer; None if it writes none.
+
+    It is the first that tokenizer or model name as an end: sampling ends there, and what the template writes behind it (Phi-3's
+    second end token) is never generated. If they name none of those, it is the first special token.
+    """
     try:
         turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": MARK}]
-        tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(MARK)[2]
+        _, mark, tail = tokenizer.apply_chat_template(turns, tokenize=False).rpartition(MARK)
     except TemplateError:
         return None
-    written = tokenizer(tail, add_special_tokens=False)["input_ids"] if tail else []
-    if tokenizer.eos_token_id in written:
-        return str(tokenizer.eos_token)
-    added = tokenizer.added_tokens_decoder
-    return next((str(added[token].content) for token in written if token in added), None)
+    written = tokenizer(tail, add_special_tokens=False)["input_ids"] if mark and tail else []
+    added, named = tokenizer.added_tokens_decoder, {tokenizer.eos_token_id, *ends}
+    first = next((token for token in written if token in named), next((token for token in written if token in added), None))
+    return None if first is None else str(tokenizer.convert_ids_to_tokens(first))
 
 
 def refuse_unembedded(tokenizer: Any, rows: int, path: str) -> None:

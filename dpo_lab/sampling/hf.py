@@ -12,7 +12,10 @@ from torch import Tensor, nn
 
 from dpo_lab.components import component
 from dpo_lab.continuing import Keep, make_now
+from dpo_lab.models.ends import ends_of
+from dpo_lab.records import Drawn, rounded
 from dpo_lab.sampling.base import Sampler
+from dpo_lab.scoring.logps import token_logps
 from dpo_lab.seeding import derive
 
 TINY = 5_000_000  # parameters
@@ -34,7 +37,7 @@ class HFSampler(Sampler):
     batch_size: PositiveInt = 256
     """Answers that are drawn together."""
 
-    def sample(
+    def draw(
         self,
         model: nn.Module,
         tokenizer: Any,
@@ -43,25 +46,29 @@ class HFSampler(Sampler):
         *,
         num_samples: int | None = None,
         keep: Keep = make_now,
-    ) -> list[list[list[int]]]:
+    ) -> list[list[Drawn]]:
         """Return the answers to each prompt; prompts of like length share a batch, so that little is padded."""
         count = num_samples or self.num_samples
-        answers: list[list[list[int]]] = [[] for _ in prompts]
+        answers: list[list[Drawn]] = [[] for _ in prompts]
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         per_batch = max(1, self.batch_size // count)
         with few_threads(model):
             for start in range(0, len(order), per_batch):
                 chosen = order[start : start + per_batch]
                 batch, its_seed = [prompts[index] for index in chosen], derive(seed, "answers", start)
-                drawn = keep(chosen, partial(self._draw, model, tokenizer, batch, count, its_seed))
+                made = keep(chosen, partial(self._draw, model, tokenizer, batch, count, its_seed))
+                drawn = [Drawn.of(*answer) for answer in made]
                 for position, index in enumerate(chosen):
                     answers[index] = drawn[position * count : (position + 1) * count]
         return answers
 
-    def _draw(self, model: Any, tokenizer: Any, prompts: list[Sequence[int]], count: int, seed: int) -> list[list[int]]:
-        """Return `count` answers to each prompt, those of one prompt side by side."""
+    def _draw(
+        self, model: Any, tokenizer: Any, prompts: list[Sequence[int]], count: int, seed: int
+    ) -> list[tuple[list[int], list[float]]]:
+        """Return ids and log-probabilities of `count` answers to each prompt, those of one prompt side by side."""
         device = next(model.parameters()).device
-        end, readable = tokenizer.eos_token_id, getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+        ends = torch.tensor(ends_of(tokenizer, model), device=device)
+        readable = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
         generator = torch.Generator(device).manual_seed(seed)
         filters = self._filters()
         ids, mask = _left_padded(prompts, device)
@@ -74,12 +81,15 @@ class HFSampler(Sampler):
 
         rows = len(prompts) * count
         tokens = torch.full((rows, self.max_new_tokens), -1, device=device)
+        logps = torch.zeros(rows, self.max_new_tokens, device=device)
         alive = torch.arange(rows, device=device)  # which answers the batch still holds
         done = torch.zeros(rows, dtype=torch.bool, device=device)
         for step in range(self.max_new_tokens):
-            drawn = torch.multinomial(filters(logits.float()).softmax(-1), 1, generator=generator)[:, 0]
+            logits = logits.float()
+            drawn = torch.multinomial(filters(logits).softmax(-1), 1, generator=generator)[:, 0]
             tokens[alive, step] = drawn.masked_fill(done, -1)
-            done |= (drawn == end) | (position[:, 0] + 1 >= readable)
+            logps[alive, step] = token_logps(logits, drawn)
+            done |= torch.isin(drawn, ends) | (position[:, 0] + 1 >= readable)
             if step + 1 == self.max_new_tokens or bool(done.all()):
                 break
             mask, position = torch.cat([mask, mask.new_ones(len(alive), 1)], 1), (position + 1).clamp(max=readable - 1)
@@ -90,7 +100,11 @@ class HFSampler(Sampler):
             known = {cache_name: cache, "attention_mask": mask, "position_ids": position}
             out = model(input_ids=drawn[:, None], use_cache=True, **known)
             logits = out.logits[:, -1]
-        return [[token for token in row if token >= 0] for row in tokens.tolist()]
+        lengths = (tokens >= 0).sum(1).tolist()
+        return [
+            (ids[:length], rounded(of_tokens[:length]))
+            for ids, of_tokens, length in zip(tokens.tolist(), logps.tolist(), lengths, strict=True)
+        ]
 
     def _filters(self) -> Callable[[Tensor], Tensor]:
         """Return the transformation of logits that temperature and top_p ask for."""

@@ -14,7 +14,7 @@ from dpo_lab.data.base import Given, GivenPairs
 from dpo_lab.progress import console
 from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
 from dpo_lab.stages.on_policy import OnPolicy
-from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
+from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.stages.train import Train, refuse_unlabelled
 
 if TYPE_CHECKING:
@@ -89,11 +89,12 @@ class Doctor(Train):
         if given is None:
             return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
         storage = storage_of(self.model, self.precision, self.trainer.device())
-        base, _ = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage)
+        base, made_here = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage)
         name = f"{self.model.label}-{self.data.label}-round1"
         pairs = given.train[: self.trainer.max_pairs]  # as the run takes them
         store, made = token_store(pairs, self.data, base, root=self.outputs, name=name, force=False)
-        say(*(f"data       {note}" for note in (*given.notes, *made.facts["notes"])))
+        of_template = () if made_here else template_notes(base, given.train)
+        say(*(f"data       {note}" for note in (*given.notes, *of_template, *made.facts["notes"])))
         return base, store
 
     def _step_0(self, given: GivenPairs, base: "ModelOnDisk") -> float:

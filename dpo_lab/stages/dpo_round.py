@@ -67,9 +67,9 @@ def token_store(
 
     def produce(directory: Path) -> dict[str, Any]:
         tokenizer = load_tokenizer(base.path, base.storage.revision)
-        made = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation)
+        made = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation, model=base.path)
         made.store.save(directory)
-        return {"pairs": made.store.num_pairs, "notes": made.notes(data.max_length), **made.counts}
+        return {"pairs": made.store.num_pairs, "notes": made.notes(data.max_length, base.path), **made.counts}
 
     artifact = plan.make(produce, force=force)
     return TokenStore.open(artifact.path), artifact

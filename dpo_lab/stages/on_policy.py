@@ -72,16 +72,20 @@ def make_pairs(
 
     def sample(directory: Path) -> dict[str, Any]:
         loaded = policy.loaded(device)
-        ids = ChatEncoder(loaded.tokenizer).prompt_ids(prompts)
-        with evaluating(loaded.model) as model, kept_part("sample", len(prompts), directory) as keep:
-            drawn = data.sampler.sample(model, loaded.tokenizer, ids, derive(seed, "sample"), keep=keep)
+        encoder = ChatEncoder(loaded.tokenizer)
+        taken = encoder.taken(prompts, policy.path)
+        ids = encoder.prompt_ids(taken)
+        with evaluating(loaded.model) as model, kept_part("sample", len(taken), directory) as keep:
+            drawn = data.sampler.draw(model, loaded.tokenizer, ids, derive(seed, "sample"), keep=keep)
         origin = {"model": policy.id, "seed": seed, "sampling": data.sampler.content()}
-        write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in decoded(prompts, drawn, loaded)))
+        texts = decoded(taken, [[answer.ids.tolist() for answer in each] for each in drawn], loaded)
+        made = (replace(each, drawn=tuple(answers)) for each, answers in zip(texts, drawn, strict=True))
+        write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in made))
         remove_kept(directory)
         return {
-            "prompts": len(prompts),
+            "prompts": len(taken),
             "answers": sum(map(len, drawn)),
-            "tokens": sum(len(one) for each in drawn for one in each),
+            "tokens": sum(len(answer.ids) for each in drawn for answer in each),
         }
 
     candidates = sampling.make(sample, force=force, resume=True)

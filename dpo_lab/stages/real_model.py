@@ -1,5 +1,6 @@
 """What is found out and said of pretrained weights before the long work: whether they are whole, and how large."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from dpo_lab.models.directory import (
 from dpo_lab.models.hub import checked
 from dpo_lab.models.load import ModelOnDisk, completed_tokenizer, load_tokenizer
 from dpo_lab.models.spec import ModelSpec, PretrainedModel
-from dpo_lab.models.tokenizer import refuse_unembedded
+from dpo_lab.models.tokenizer import has_own_template, refuse_unembedded
+from dpo_lab.records import PreferencePair
 
 if TYPE_CHECKING:
     from dpo_lab.stages.train import Train
@@ -74,3 +76,14 @@ def named(base: ModelOnDisk) -> str:
 def tokenizer_notes(base: ModelOnDisk) -> tuple[str, ...]:
     """Return what the tokenizer lacked, one line each."""
     return completed_tokenizer(base.path, base.storage.revision)[1]
+
+
+def template_notes(base: ModelOnDisk, pairs: Sequence[PreferencePair]) -> tuple[str, ...]:
+    """Return one line if pairs are plain text although the model has a chat template: nothing else would show it."""
+    plain = sum(pair.prompt.rendered for pair in pairs)
+    if not plain or not has_own_template(load_tokenizer(base.path, base.storage.revision)):
+        return ()
+    return (
+        f"{plain} of {len(pairs)} pairs are plain text: the chat template of {named(base)} is not used for them. To use it, "
+        'write each prompt as turns, [{"role": "user", "content": ...}], or rename the column prompt to instruction.',
+    )

@@ -27,7 +27,7 @@ from dpo_lab.stages.dpo_round import Round, token_store, train_round
 from dpo_lab.stages.evaluate import evaluate_answers, evaluate_pairs, read_answers
 from dpo_lab.stages.fits import check_fits
 from dpo_lab.stages.on_policy import OnPolicy, make_pairs
-from dpo_lab.stages.real_model import named, tokenizer_notes
+from dpo_lab.stages.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.loggers import RunIdentity
@@ -107,7 +107,8 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
         state.seconds["pretrain"] = made.seconds
         screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
     else:
-        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in tokenizer_notes(base)))
+        notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
+        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
     if isinstance(train.evaluation, GenerationEvaluation):
         state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
         state.seconds["evaluate"] += state.before.seconds

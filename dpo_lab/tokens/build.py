@@ -9,26 +9,40 @@ from dpo_lab.data.base import Truncation
 from dpo_lab.data.problems import DataError
 from dpo_lab.progress import part
 from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.tokens.rendering import Treatment
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.tokens.template import ChatEncoder, Encoded
 
 PAIRS_AT_A_TIME = 1000  # their text and ids are held as Python objects, those of the others are not
 
+LENGTH = "(data.max_length, data.truncation)"
 MEANINGS = {
     "retokenised": "pairs whose prompt and response share a token: the response was tokenised alone",
-    "prompt_too_long": "pairs whose prompt was cut at its beginning to fit {max_length} tokens",
-    "response_too_long": "pairs with a response cut at its end, so without end token",
-    "dropped": "pairs longer than {max_length} tokens left out",
-    "template_refused": "pairs left out because the model's chat template refuses the order of their turns",
-    "same_tokens": "pairs left out because both responses are the same after cutting",
+    "prompt_too_long": f"pairs whose prompt was cut at its beginning to fit {{max_length}} tokens {LENGTH}",
+    "response_too_long": f"pairs with a response cut at its end, so without end token {LENGTH}",
+    "dropped": f"pairs longer than {{max_length}} tokens left out {LENGTH}",
+    "same_tokens": f"pairs left out because both responses are the same after cutting {LENGTH}",
+    "template_refused": "pairs left out because the model's chat template refuses the order of their turns ({model}): "
+    "let user and assistant alternate, the user first",
+    "template_adds": "pairs with an answer before which the chat template of {model} writes {template_text}: "
+    "it is trained as part of the answer",
+    "template_rewrites": "pairs with an answer that the chat template of {model} would change: it is trained as it is written, "
+    "directly after the generation prompt",
+    "unanswered_opening": "pairs left out because the generation prompt of {model} opens {template_text} and an answer does not "
+    "continue it: write the answers with what belongs there, or use a model whose template opens nothing",
 }
+"""What happened to pairs, by name of the count; what to change stands in the same line."""
+TREATMENTS: tuple[Treatment, ...] = ("template_adds", "template_rewrites")
+"""What a chat template does with answers that can be trained."""
+MORE_ROOM = ("dropped", "same_tokens")
+"""What a larger `data.max_length` helps against."""
 
 
 class TooLongError(DataError):
     """A pair does not fit and the policy is `error`, or no pair is left."""
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, code="too_long")
+    def __init__(self, message: str, code: str = "too_long") -> None:
+        super().__init__(message, code=code)
 
 
 @dataclass(frozen=True)
@@ -37,35 +51,46 @@ class Tokenised:
 
     store: TokenStore
     counts: dict[str, int] = field(default_factory=dict)
+    template_texts: dict[str, str] = field(default_factory=dict)
+    """What the chat template adds or opens, the first of each kind."""
 
-    def notes(self, max_length: int) -> list[str]:
-        """Return one line per thing that happened, for people."""
+    def notes(self, max_length: int, model: str = "the model") -> list[str]:
+        """Return one line per thing that happened, for people.
+
+        Args:
+            model: whose chat template it is.
+        """
         return [
-            f"{count} {MEANINGS[name].format(max_length=max_length)} (data.max_length, data.truncation)"
+            f"{count} "
+            + MEANINGS[name].format(max_length=max_length, model=model, template_text=repr(self.template_texts.get(name, "")))
             for name, count in self.counts.items()
         ]
 
 
-def tokenise_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Truncation) -> Tokenised:
-    """Return the token store of some pairs.
+def tokenise_pairs(
+    pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Truncation, model: str = "the model"
+) -> Tokenised:
+    """Return the token store of some pairs; responses that a model drew keep the tokens it drew.
 
     Args:
         max_length: tokens of prompt and response together.
         truncation: `keep_end_prompt` cuts the prompt at its beginning (never below half of `max_length`), then the
             responses at their end; `drop` leaves the pair out; `error` stops.
+        model: the name of the chat template's model, for messages.
 
     Raises:
         TooLongError: under `error`, or when no pair is left.
     """
-    encoder, builder, counts = ChatEncoder(tokenizer), StoreBuilder(), Counter[str]()
+    encoder, builder, counts, texts = ChatEncoder(tokenizer), StoreBuilder(), Counter[str](), dict[str, str]()
     with part("tokenise", len(pairs)) as shown:
         for start in range(0, len(pairs), PAIRS_AT_A_TIME):
             some = pairs[start : start + PAIRS_AT_A_TIME]
             taken = [pair for pair in some if encoder.takes(pair.prompt)]
             counts["template_refused"] += len(some) - len(taken)
-            encoded = encoder.encode([(pair.prompt, text) for pair in taken for text in (pair.chosen, pair.rejected)])
-            for pair, chosen, rejected in zip(taken, encoded[::2], encoded[1::2], strict=True):
-                fit = fitted(pair, chosen, rejected, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
+            for pair, sides in zip(taken, encoded_pairs(taken, encoder), strict=True):
+                if not _treated(sides, counts, texts):
+                    continue
+                fit = fitted(pair, *sides, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
                 if fit:
                     prompt, *answers = fit
                     builder.add_pair(
@@ -75,10 +100,39 @@ def tokenise_pairs(pairs: Sequence[PreferencePair], tokenizer: Any, *, max_lengt
                         preference=pair.preference,
                     )
             shown.advance(len(some))
-    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count})
+    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, texts)
     if pairs and not made.store.num_pairs:
-        raise TooLongError(f"none of {len(pairs)} pairs is left: {'; '.join(made.notes(max_length))}. Raise data.max_length.")
+        advice = " Raise data.max_length." if counts.keys() & MORE_ROOM and any(counts[name] for name in MORE_ROOM) else ""
+        code = "too_long" if advice else max(("template_refused", "unanswered_opening"), key=lambda name: counts[name])
+        raise TooLongError(f"none of {len(pairs)} pairs is left: {'; '.join(made.notes(max_length, model))}.{advice}", code)
     return made
+
+
+def encoded_pairs(pairs: Sequence[PreferencePair], encoder: ChatEncoder) -> list[tuple[Encoded, Encoded]]:
+    """Return the tokens of the chosen and the rejected response of each pair: those that were drawn, else those of the text."""
+    texts = [(pair.prompt, text) for pair in pairs if not pair.drawn for text in (pair.chosen, pair.rejected)]
+    of_text = iter(encoder.encode(texts))
+    of_drawn = iter(encoder.prompt_ids([pair.prompt for pair in pairs if pair.drawn]))
+    made = []
+    for pair in pairs:
+        if pair.drawn:
+            prompt = next(of_drawn)
+            chosen, rejected = (Encoded(prompt, each.ids.tolist(), retokenised=False) for each in pair.drawn)
+        else:
+            chosen, rejected = next(of_text), next(of_text)
+        made.append((chosen, rejected))
+    return made
+
+
+def _treated(sides: tuple[Encoded, Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:
+    """Count what the chat template does with a pair's answers; return whether the pair can be trained."""
+    by_treatment = {each.treatment: each.template_text for each in sides}
+    kept = "unanswered_opening" not in by_treatment
+    for treatment in TREATMENTS if kept else ("unanswered_opening",):
+        if treatment in by_treatment:
+            counts[treatment] += 1
+            texts.setdefault(treatment, by_treatment[treatment])
+    return kept
 
 
 def fitted(
@@ -101,7 +155,7 @@ def fitted(
     """
     prompt = chosen.prompt
     answers = [
-        each.response if ended else without_end(each.response, tokenizer)
+        each.response if ended or pair.drawn else without_end(each.response, tokenizer)
         for each, ended in zip((chosen, rejected), pair.finished, strict=True)
     ]
     too_long = len(prompt) + max(map(len, answers)) > max_length

@@ -6,7 +6,11 @@ from typing import Any
 
 from jinja2.exceptions import TemplateError
 
+from dpo_lab.data.problems import DataError
+from dpo_lab.models.tokenizer import MARK
+from dpo_lab.progress import console
 from dpo_lab.records import Message, Prompt
+from dpo_lab.tokens.rendering import Rendering, Template, Treatment
 
 
 @dataclass(frozen=True)
@@ -19,6 +23,10 @@ class Encoded:
     """The response's tokens with the end token."""
     retokenised: bool
     """True if prompt and response share a token when tokenised together, so that the response was tokenised alone."""
+    treatment: Treatment = "as_written"
+    """What the chat template does with the response; one with an `unanswered_opening` cannot be trained."""
+    template_text: str = ""
+    """What the template adds to the response, or what it opens and the response does not continue."""
 
 
 class ChatEncoder:
@@ -30,6 +38,7 @@ class ChatEncoder:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
+        self.template = Template(tokenizer)
         self._system_allowed: bool | None = None
 
     def turns(self, prompt: Prompt) -> list[Message]:
@@ -51,12 +60,8 @@ class ChatEncoder:
             return prompt.messages[0]["content"]
         turns = self.turns(prompt)
         if turns[-1]["role"] == "assistant":  # the response goes on with the last turn
-            mark = "\u241f"
-            turns[-1] = {"role": "assistant", "content": turns[-1]["content"] + "\n\n" + mark}
-            rendered: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
-            return rendered[: rendered.rindex(mark)]
-        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        return text
+            return self.template.continued(turns)
+        return self.template.render(turns, generation=True)
 
     def takes(self, prompt: Prompt) -> bool:
         """Return whether the template renders the prompt; some refuse a conversation that the assistant opens."""
@@ -66,18 +71,36 @@ class ChatEncoder:
             return False
         return True
 
-    def full_text(self, prompt: Prompt, prompt_text: str, response: str) -> str:
+    def taken(self, prompts: Sequence[Prompt], model: str) -> list[Prompt]:
+        """Return the prompts that the template renders, and say how many it refuses.
+
+        Args:
+            model: whose template it is.
+
+        Raises:
+            DataError: if it renders none.
+        """
+        taken = [prompt for prompt in prompts if self.takes(prompt)]
+        if refused := len(prompts) - len(taken):
+            what = f"{refused} of {len(prompts)} prompts left out: the chat template of {model} refuses the order of their turns"
+            if not taken:
+                raise DataError(f"{what}. Let user and assistant alternate, the user first and last.", code="template_refused")
+            console.print(f"  {what}", markup=False)
+        return taken
+
+    def rendering(self, prompt: Prompt, prompt_text: str, response: str) -> Rendering:
         """Return prompt and response as one text; it starts with `prompt_text`."""
         if prompt.rendered:
-            return prompt_text + response
-        turns = self.turns(prompt)
-        if turns[-1]["role"] == "assistant":
-            turns[-1] = {"role": "assistant", "content": f"{turns[-1]['content']}\n\n{response}"}
-        else:
-            turns.append({"role": "assistant", "content": response})
-        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
-        # a template that rewrites earlier turns once an answer follows (Qwen3 drops its thinking) is not followed there
-        return text if text.startswith(prompt_text) else prompt_text + response
+            text = prompt_text + self._without_end(response)
+            return Rendering(text, len(text))
+        return self.template.answered(self.turns(prompt), prompt_text, self._without_end(response.strip()).strip())
+
+    def _without_end(self, response: str) -> str:
+        """Return a response without the end tokens that are written at its end: it gets one as every other does."""
+        end = self.tokenizer.eos_token
+        while end and (shorter := response.rstrip()).endswith(end) and (kept := shorter.removesuffix(end)).strip():
+            response = kept
+        return response
 
     def prompt_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the ids that generation starts from, one list per prompt."""
@@ -89,32 +112,30 @@ class ChatEncoder:
         distinct = list({prompt.id: prompt for prompt, _ in items}.values())
         ids = dict(zip((prompt.id for prompt in distinct), self.prompt_ids(distinct), strict=True))
         texts = {prompt.id: self.prompt_text(prompt) for prompt in distinct}
-        full = [self.full_text(prompt, texts[prompt.id], response) for prompt, response in items]
+        full = [self.rendering(prompt, texts[prompt.id], response) for prompt, response in items]
         if not items:
             return []
-        batch = self.tokenizer(full, add_special_tokens=False, return_offsets_mapping=True)
+        batch = self.tokenizer([each.text for each in full], add_special_tokens=False, return_offsets_mapping=True)
         return [
-            self._split(ids[prompt.id], texts[prompt.id], response, text, together, offsets, prompt.rendered)
-            for (prompt, response), text, together, offsets in zip(
+            self._split(ids[prompt.id], texts[prompt.id], rendering, together, offsets, prompt.rendered)
+            for (prompt, _), rendering, together, offsets in zip(
                 items, full, batch["input_ids"], batch["offset_mapping"], strict=True
             )
         ]
 
     def _split(
-        self, prompt: list[int], start: str, response: str, text: str, together: list[int], offsets: Any, rendered: bool
+        self, prompt: list[int], start: str, rendering: Rendering, together: list[int], offsets: Any, rendered: bool
     ) -> Encoded:
         together = self._with_start(together) if rendered else together
         shift = len(together) - len(offsets)  # a start token that the text does not show
         retokenised = together[: len(prompt)] != prompt
         if retokenised:
-            tail = self.tokenizer(text[len(start) :], add_special_tokens=False, return_offsets_mapping=True)
+            tail = self.tokenizer(rendering.text[len(start) :], add_special_tokens=False, return_offsets_mapping=True)
             ids, begins = tail["input_ids"], [begin + len(start) for begin, _ in tail["offset_mapping"]]
         else:
             ids, begins = together[len(prompt) :], [begin for begin, _ in offsets[len(prompt) - shift :]]
-        content = response if rendered else response.strip()
-        found = text.find(content, len(start))  # from the left: the template's own tail may hold a short answer again
-        content_end = found + len(content) if found >= 0 else len(start)
-        return Encoded(prompt, self._ended(ids, begins, content_end), retokenised)
+        response = self._ended(ids, begins, rendering.content_end)
+        return Encoded(prompt, response, retokenised, rendering.treatment, rendering.template_text)
 
     def _ended(self, ids: list[int], begins: list[int], content_end: int) -> list[int]:
         """Cut after the first end token behind the content; add one if the template writes none."""
@@ -140,9 +161,9 @@ class ChatEncoder:
         if self._system_allowed is None:
             try:
                 rendered = self.tokenizer.apply_chat_template(
-                    [{"role": "system", "content": "\u241f"}, {"role": "user", "content": "a"}], tokenize=False
+                    [{"role": "system", "content": MARK}, {"role": "user", "content": "a"}], tokenize=False
                 )
-                self._system_allowed = "\u241f" in rendered
+                self._system_allowed = MARK in rendered
             except TemplateError:
                 self._system_allowed = False
         return self._system_allowed

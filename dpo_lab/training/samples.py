@@ -6,6 +6,7 @@ from typing import Any
 
 import lightning as L
 
+from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import evaluating
 from dpo_lab.progress import console
 from dpo_lab.sampling.hf import HFSampler
@@ -55,9 +56,11 @@ class Answers(L.Callback):
         # in the number format of training, which surrounds its steps alone
         with evaluating(module.policy) as policy, trainer.precision_plugin.forward_context():
             drawn = self.sampler.sample(policy, self.tokenizer, self.prompts, seed)
+        ends = set(ends_of(self.tokenizer, policy))
+        without_end = [answer[:-1] if answer[-1] in ends else answer for (answer,) in drawn]
         prompts, answers = (
             [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-            for ids in (self.prompts, [answer for (answer,) in drawn])
+            for ids in (self.prompts, without_end)
         )
         asked = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)]
         self.file.write({"step": step, "samples": asked})

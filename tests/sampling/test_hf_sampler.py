@@ -109,7 +109,7 @@ def test_a_batchs_answers_do_not_depend_on_the_batches_before(model: nn.Module, 
 
         def keep(rows: Sequence[int], make: Callable[[], Any], wanted: int = wanted, made: list[int] = made) -> Any:
             if wanted not in rows:
-                return [[0]] * 2 * len(rows)
+                return [([0], [0.0])] * 2 * len(rows)
             made.extend(rows)
             return make()
 

@@ -13,9 +13,11 @@ from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.quant import FourBit
 from dpo_lab.models.spec import PretrainedModel
-from dpo_lab.stages.real_model import parameters_of
+from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.stages.real_model import parameters_of, template_notes
 from dpo_lab.stages.train import Train
 from tests.models.directories import model_directory
 from tests.small_stage import given, pairs_file
@@ -44,6 +46,20 @@ def test_a_base_that_is_not_where_the_adapter_says_is_said(tmp_path: Path, base:
     save_file({"a": torch.ones(2)}, adapter / "adapter_model.safetensors")
     with pytest.raises(ConfigError, match=r"base_model_name_or_path in .*/adapter/adapter_config.json|names no base: write"):
         replace(run, model=PretrainedModel(path=str(adapter), licence="none", adapter=LoRA(rank=2))).run()
+
+
+@pytest.mark.parametrize(("name", "said"), [("qwen2", True), ("gpt2", False)])
+def test_plain_text_pairs_are_said_to_pass_by_the_models_own_template(tmp_path: Path, name: str, said: bool) -> None:
+    path = str(model_directory(tmp_path / name, name))
+    turns = Prompt.from_text("Is it good?")
+    plain = Prompt.of(turns.messages, rendered=True)
+    pairs = [PreferencePair(prompt=prompt, chosen="a", rejected="b") for prompt in (turns, plain, plain)]
+    notes = template_notes(ModelOnDisk(path, "base"), pairs)
+    line = (
+        f"2 of 3 pairs are plain text: the chat template of {path} is not used for them. To use it, write each prompt as turns, "
+    )
+    assert [note.startswith(line) for note in notes] == [True] * said
+    assert template_notes(ModelOnDisk(path, "base"), pairs[:1]) == ()
 
 
 def test_rows_longer_than_the_model_reads_are_refused(tmp_path: Path) -> None:
