@@ -16,6 +16,7 @@ from dpo_lab.components import RunError
 from dpo_lab.damage import BESIDE, Examined, ancestors, examine, large_files, state_of, suspect, write_record
 from dpo_lab.durable_files import durable_file, file_digest, flush_to_disk, write_durably
 from dpo_lab.manifests import MANIFEST, digest_of, id_digest, sealed
+from dpo_lab.own_files import make_own_below
 from dpo_lab.progress import console
 
 __all__ = ["MANIFEST", "Artifact", "Plan", "content_id", "durable_file", "file_digest", "write_durably"]
@@ -191,6 +192,7 @@ class Plan:
             (self.path / name).unlink(missing_ok=True)
         for half_written in self.path.glob(".*.tmp"):
             half_written.unlink()
+        make_own_below(self.path)
         started = time.monotonic()
         used: set[str] = set()
         token = _used.set(used)

@@ -16,6 +16,7 @@ from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
 from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
 from dpo_lab.cli_messages import closed_pipe, explain, multirun_without_list, stop_message, unknown_option_of_group
+from dpo_lab.own_files import make_own
 from dpo_lab.paths import CONF, groups, options, stages
 from dpo_lab.signals import let_go_of_terminal, to_answer
 
@@ -107,6 +108,7 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     before = sys.argv
     try:
         directory = sweep_directory(line, swept_keys(line), session.outputs)
+        make_own(Path(directory) / "multirun.yaml")  # Hydra writes into it
         own = any(key_of(override) == "hydra.sweep.dir" for override in line.overrides)
         sys.argv = [line.stage, *line.options, *line.composed, *([] if own else [f"hydra.sweep.dir='{directory}'"])]
         with no_trace_of_a_sweep_without_jobs(directory, session):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from dpo_lab.own_files import make_own
 from dpo_lab.progress import console, part
 
 KEPT = "kept"  # a directory of the unfinished artifact
@@ -66,6 +67,7 @@ def remove_kept(directory: Path) -> None:
 def _append(path: Path, line: Any) -> None:
     """Add a line that outlives a kill, and a power cut; either may leave its beginning alone, which `_read` cuts."""
     path.parent.mkdir(exist_ok=True)
+    make_own(path)
     with path.open("ab") as file:
         file.write(_sealed(json.dumps(line).encode()))
         file.flush()
@@ -83,6 +85,7 @@ def _read(path: Path) -> dict[tuple[int, ...], Any]:
     if not path.exists():
         return found
     whole = 0
+    make_own(path)
     with path.open("rb+") as file:
         for number, line in enumerate(file, start=1):
             text = line[17:-1]

@@ -20,6 +20,7 @@ BASE = (
     "durable_files",
     "manifests",
     "damage",
+    "own_files",
     "artifacts",
     "seeding",
     "progress",

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from dpo_lab.components import ConfigError
-from dpo_lab.hub import LFS_POINTER
+from dpo_lab.hub import HUB_ID, LFS_POINTER
 from dpo_lab.models.ends import end_ids
 
 GENERATION = "generation_config.json"
@@ -26,7 +26,32 @@ def base_of(path: str) -> str:
         return str(Path(path).resolve()) if Path(path).exists() else path
     if not (base := json.loads(config.read_text(encoding="utf-8")).get("base_model_name_or_path")):
         raise ConfigError(f"{config} names no base: write the model that the adapter was made on as base_model_name_or_path.")
-    return base_of(str(base))
+    return base_of(_beside(Path(path), str(base)))
+
+
+def _beside(adapter: Path, base: str) -> str:
+    """Return where a base is that stood in the same outputs directory as an adapter on it: beside the adapter, else where it was.
+
+    The base is written down as an absolute path, for plain peft, and an outputs directory may be moved or copied. An artifact is
+    known by the id that its name ends with.
+    """
+    kind, name = ("", *Path(base).parts)[-2:]
+    place = adapter.resolve().parent.parent / kind / name
+    try:
+        found = str(json.loads((place / "manifest.json").read_text(encoding="utf-8"))["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return base
+    return str(place) if Path(base).is_absolute() and found.startswith(name.rpartition("-")[2]) else base
+
+
+def refuse_missing_base(adapter: str, base: str, remedy: str) -> None:
+    """Raise ConfigError if the base of an adapter is neither a directory nor may be a Hub id.
+
+    Args:
+        remedy: what to type if the base is elsewhere by now.
+    """
+    if not Path(base).is_dir() and not HUB_ID.fullmatch(base):
+        raise ConfigError(f"{adapter} is an adapter on {base}, as its {ADAPTER_CONFIG} says, which is not there. {remedy}")
 
 
 def refuse_unusable(directory: Path, again: str) -> None:

@@ -16,7 +16,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import load_adapter, save_adapter
-from dpo_lab.models.directory import ADAPTER_CONFIG, CONFIG, base_of, ends_in
+from dpo_lab.models.directory import ADAPTER_CONFIG, CONFIG, GENERATION, base_of, ends_in, refuse_missing_base
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.tokenizer import completed, refuse_unembedded
@@ -55,8 +55,16 @@ class Storage:
 class ModelOnDisk:
     """A model that is loaded when it is first used, and then once."""
 
-    def __init__(self, path: str, id: str, storage: Storage = Storage(), *, given: bool = False) -> None:  # noqa: A002
-        self.path, self.id, self.storage = path, id, storage
+    def __init__(
+        self,
+        path: str,
+        id: str,  # noqa: A002
+        storage: Storage = Storage(),
+        *,
+        given: bool = False,
+        base: str | None = None,
+    ) -> None:
+        self.path, self.id, self.storage, self.base = path, id, storage, base
         self.given = given
         """Whether somebody gave it, who may have changed it since it was written; else this project made it."""
         self._loaded: Loaded | None = None
@@ -67,7 +75,7 @@ class ModelOnDisk:
 
     def trained(self, path: str, id: str) -> "ModelOnDisk":  # noqa: A002
         """Return what training has made of this model: its base, if it has one, is held as here."""
-        return ModelOnDisk(path, id, self.storage)
+        return ModelOnDisk(path, id, self.storage, base=self.base or base_of(self.path))
 
     def load(self, device: torch.device) -> Loaded:
         """Return the model once more, on a device, for one who changes it; RunError if its directory is damaged."""
@@ -75,7 +83,7 @@ class ModelOnDisk:
             Artifact.open(Path(self.path))  # what is made with it is made from it
         else:
             refuse_damage(Path(self.path))
-        return load_model(self.path, self.storage, device)
+        return load_model(self.path, self.storage, device, self.base)
 
     def loaded(self, device: torch.device) -> Loaded:
         """Return the model, on a device, and its tokenizer."""
@@ -104,14 +112,20 @@ def completed_tokenizer(path: str, revision: str | None = None) -> tuple[Any, tu
     with plain_errors(path):
         files = fetched(path, revision, small=True)
         tokenizer = AutoTokenizer.from_pretrained(str(files), trust_remote_code=False)
-    of_model = files if (files / CONFIG).is_file() else fetched(base_of(path), revision, small=True)
+    named = any(
+        (files / name).is_file() for name in (CONFIG, GENERATION)
+    )  # an adapter of ours has the latter, its base may be moved
+    of_model = files if named else fetched(base_of(path), revision, small=True)
     return tokenizer, completed(tokenizer, path, ends_in(of_model))
 
 
-def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU) -> Loaded:
+def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU, base_path: str | None = None) -> Loaded:
     """Return the model and the tokenizer of a directory or Hub id, in train mode.
 
     A directory that holds a PEFT adapter is loaded as its base with the adapter on it.
+
+    Args:
+        base_path: directory or Hub id of an adapter's base; None: the one that the adapter names.
 
     Raises:
         ConfigError: if there is no such model, naming what was looked for and what to change.
@@ -121,7 +135,8 @@ def load_model(path: str, storage: Storage = Storage(), device: torch.device = C
     _quiet()
     directory, revision = Path(path), storage.revision
     if (directory / ADAPTER_CONFIG).exists():
-        base = load_model(base_of(path), storage, device)
+        refuse_missing_base(path, base_path or base_of(path), "Put it back, or correct base_model_name_or_path in a copy.")
+        base = load_model(base_path or base_of(path), storage, device)
         adapted = load_adapter(base.model, directory)
         if storage.adapter_dtype != torch.float32:
             held_in(adapted, storage.adapter_dtype)

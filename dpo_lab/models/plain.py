@@ -15,7 +15,7 @@ def dtype_on_disk(path: str, revision: str | None) -> Literal["fp32", "bf16"]:
     """Return the format that the weights of a directory or Hub id are written in again: bf16 for half precision, else fp32."""
     from transformers import AutoConfig
 
-    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+    config = AutoConfig.from_pretrained(str(fetched(path, revision, small=True)), trust_remote_code=False)
     return "bf16" if str(config.dtype).removeprefix("torch.") in ("bfloat16", "float16") else "fp32"
 
 

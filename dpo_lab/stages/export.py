@@ -38,6 +38,8 @@ class ExportSettings(Component):
     """Number format of the written weights. auto: bf16 where the base's file is in half precision, else fp32."""
     max_shard_size: Annotated[str, Field(pattern=r"^[1-9]\d*(KB|MB|GB)$")] = "5GB"
     """Of a file of weights."""
+    base_path: str | None = None
+    """Where the base of an adapter is now, if it was moved since the training; null: where the adapter says."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it is merged and checked. auto: a GPU if there is one, but the CPU for an 8-bit base."""
 
@@ -56,7 +58,7 @@ class Export(Component):
 
     def run(self) -> dict[str, Any]:
         """Write the model, or return the facts of the finished one at once."""
-        source = source_of(self.policy)
+        source = source_of(self.policy, self.export.base_path)
         refuse_unknown_base(source, self.export)
         device = device_of(self.export, source)
         dtype = self.export.dtype if self.export.dtype != "auto" else dtype_on_disk(source.base, revision_of(source))
@@ -112,12 +114,12 @@ def produce(settings: ExportSettings, source: Source, directory: Path, dtype: st
     responses = some_of(store)
     original = Storage(dtype=type_of_files(source.base, revision_of(source)), revision=revision_of(source))
     held = source.storage or original
-    policy = computing_in_float32(load_model(str(source.path), held, device).model)
+    policy = computing_in_float32(load_model(str(source.path), held, device, source.base).model)
     refuse_unmergeable(policy)
     expected = log_probabilities(policy, store, responses, device)
     if settings.base == "original" and held != original:
         del policy
-        policy = computing_in_float32(load_model(str(source.path), original, device).model)
+        policy = computing_in_float32(load_model(str(source.path), original, device, source.base).model)
     tied = bool(still_tied(policy))
     counts = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(settings.max_shard_size))
     tokenizer, kind = load_tokenizer(str(source.path), held.revision), str(DTYPES[dtype]).removeprefix("torch.")

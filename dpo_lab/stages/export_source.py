@@ -11,7 +11,7 @@ import numpy as np
 from dpo_lab.artifacts import Artifact, file_digest
 from dpo_lab.components import ConfigError
 from dpo_lab.damage import examine
-from dpo_lab.models.directory import ADAPTER_CONFIG, base_of
+from dpo_lab.models.directory import ADAPTER_CONFIG, base_of, refuse_missing_base
 from dpo_lab.models.held import storage_from
 from dpo_lab.models.load import Storage, load_tokenizer
 from dpo_lab.models.spec import PretrainedModel
@@ -50,22 +50,26 @@ class Source:
         return (self.path / ADAPTER_CONFIG).exists()
 
 
-def source_of(policy: str) -> Source:
+def source_of(policy: str, base_path: str | None = None) -> Source:
     """Return the policy of a directory; of a finished run its last.
+
+    Args:
+        base_path: where the base of an adapter is now; None: where the adapter says.
 
     Raises:
         ConfigError: if there is none.
     """
     directory = Path(policy)
     if not (directory / RUN).is_file():
-        return _of_directory(directory, None)
+        return _of_directory(directory, None, base_path)
     _refuse_damaged(policy, directory)
     if Artifact.open(directory) is None:
         raise ConfigError(f"policy={policy} is an unfinished run: it has no manifest.json. Run it to its end first.")
     lineage = json.loads((directory / RUN).read_text(encoding="utf-8"))["lineage"]
     policies = [each for each in lineage if each["kind"] == "policy"]
     held_out = [each for each in lineage if each["kind"] == "tokens" and each["name"].rpartition("-")[0].endswith("-held-out")]
-    return _of_directory(_place(directory, policies[-1]), _place(directory, held_out[-1]) if held_out else None)
+    rows = _place(directory, held_out[-1]) if held_out else None
+    return _of_directory(_place(directory, policies[-1]), rows, base_path)
 
 
 def _refuse_damaged(policy: str, directory: Path) -> None:
@@ -85,7 +89,7 @@ def _place(run: Path, entry: dict[str, Any]) -> Path:
     raise ConfigError(f"policy={run}: its {entry['kind']} is not at {beside} any more. Run the training again.")
 
 
-def _of_directory(path: Path, held_out: Path | None) -> Source:
+def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> Source:
     _refuse_damaged(str(path), path)
     made = Artifact.open(path)
     if not path.is_dir():
@@ -97,7 +101,11 @@ def _of_directory(path: Path, held_out: Path | None) -> Source:
     record = made.facts.get("held") if made else None
     adapter = (path / ADAPTER_CONFIG).exists()
     storage = storage_from(record) if record else None if adapter else Storage()
-    base = base_of(str(path))
+    if base_path and not adapter:
+        raise ConfigError(f"export.base_path={base_path} has no effect: policy={path} has all weights, and no base.")
+    base = base_of(base_path or str(path))
+    if adapter:
+        refuse_missing_base(f"policy={path}", base, "If it was moved, use export.base_path=DIR.")
     if made:
         identity: dict[str, Any] = {"policy": made.id}
     else:

@@ -15,6 +15,7 @@ from dpo_lab.models.directory import (
     parameters_in,
     positions_in,
     read_json,
+    refuse_missing_base,
     refuse_unusable_adapter,
 )
 from dpo_lab.models.hub import checked
@@ -34,6 +35,8 @@ def refuse_unusable_model(train: "Train") -> None:
         return
     if adapts := (Path(model.path) / ADAPTER_CONFIG).exists():
         refuse_unusable_adapter(Path(model.path))
+        where = f"Correct base_model_name_or_path in {Path(model.path) / ADAPTER_CONFIG}, in a copy if a run has made it."
+        refuse_missing_base(f"model.path={model.path}", base_of(model.path), where)
     try:
         directory = checked(base_of(model.path), model.revision, gated=model.gated)
     except ConfigError as error:

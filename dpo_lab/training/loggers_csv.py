@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dpo_lab.artifacts import write_durably
 from dpo_lab.components import component
+from dpo_lab.own_files import make_own
 from dpo_lab.training.loggers import Follower, Mark, Row, RunIdentity, RunLogger
 
 TABLE = "metrics.csv"
@@ -43,6 +44,7 @@ class CSVTable(Follower):
         if new:
             self._rewrite()
             return
+        make_own(self.path)
         with self.path.open("a", encoding="utf-8", newline="") as file:
             csv.DictWriter(file, self.columns).writerow(row)
 

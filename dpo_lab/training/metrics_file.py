@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.durable_files import durable_file
+from dpo_lab.own_files import make_own
 from dpo_lab.progress import console
 
 METRICS = "metrics.jsonl"
@@ -33,6 +34,7 @@ class MetricsFile:
         if row["step"] <= self.last_step:
             return False
         plain = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        make_own(self.path)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(plain, allow_nan=False) + "\n")
         self.last_step = row["step"]

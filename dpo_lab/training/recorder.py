@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from dpo_lab.durable_files import write_durably
 from dpo_lab.manifests import digest_of
+from dpo_lab.own_files import make_own_below
 from dpo_lab.progress import console
 from dpo_lab.training.loggers import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.training.metrics_file import METRICS, MetricsFile
@@ -146,6 +147,7 @@ def send_recorded(run: RunIdentity, loggers: Mapping[str, RunLogger], summary: R
         return []
     (run.directory / LOGGERS).mkdir(exist_ok=True)
     with FileLock(run.directory / LOGGERS / ".lock"):  # the same command in two terminals sends once
+        make_own_below(run.directory / LOGGERS)
         waiting = unfinished(run, followed)
         with Recorder(run, waiting, MetricsFile(run.directory / METRICS)) as recorder:
             recorder.finish(summary, samples)
