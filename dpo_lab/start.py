@@ -1,9 +1,7 @@
 """The check before all other imports: a supported Python that has the packages. Any Python from 3.6 on can read this file."""
 
 import os
-import shlex
 import sys
-from importlib.util import find_spec
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 """The Pythons of pyproject.toml and of the Makefile."""
@@ -13,6 +11,8 @@ MODULES = (
 )
 """What the dependencies of pyproject.toml are imported as."""
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 ANSWERED_WITHOUT = ("-h", "--help", "--version")
 
 
@@ -25,11 +25,15 @@ def check() -> None:
 
 def run_stage(stage: str, arguments: "list[str]") -> int:
     """Run a stage with what stands on the command line, once this Python is known to have what it needs; return the exit code."""
-    if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
-        check()
-    from dpo_lab.cli import run_stage as run
+    try:
+        if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
+            check()
+        from dpo_lab.cli import run_stage as run
 
-    return run(stage, arguments)
+        return run(stage, arguments)
+    except KeyboardInterrupt:  # before the command line answers signals itself
+        sys.stderr.write("\nstopped by Ctrl-C before anything began.\n")
+        return INTERRUPTED
 
 
 def supported() -> bool:
@@ -39,6 +43,8 @@ def supported() -> bool:
 
 def problem() -> str:
     """Return what this Python lacks and what to type, in one line; nothing if it lacks nothing."""
+    from importlib.util import find_spec  # here: Ctrl-C is answered from `run_stage` on
+
     here = f"Python {sys.version.split()[0]} ({sys.executable})"
     pythons = [f"{OLDEST[0]}.{minor}" for minor in range(OLDEST[1], NEWEST[1] + 1)]
     needed = f"{', '.join(pythons[:-1])} or {pythons[-1]}"
@@ -54,6 +60,8 @@ def problem() -> str:
 
 def remedy() -> str:
     """Return the commands that make and activate the environment, from the current directory."""
+    import shlex
+
     beside = os.path.realpath(os.getcwd()) == os.path.realpath(CHECKOUT)
     make, venv = ("make", ".venv") if beside else (f"make -C {shlex.quote(CHECKOUT)}", os.path.join(CHECKOUT, ".venv"))
     if os.path.realpath(sys.prefix) == os.path.realpath(os.path.join(CHECKOUT, ".venv")):  # a package was removed from it

@@ -126,3 +126,12 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
     from_to = f"3.{minors[0]} to 3.{minors[-1]}"
     for file in ("Makefile", "constraints.txt", "scripts/gpu_check.sh"):
         assert from_to in (ROOT / file).read_text(encoding="utf-8"), file
+
+
+def test_ctrl_c_during_the_imports_ends_without_a_traceback() -> None:
+    code = (
+        "import os, signal, sys; from dpo_lab import start; "
+        "start.check = lambda: os.kill(os.getpid(), signal.SIGINT); sys.exit(start.run_stage('train', []))"
+    )
+    done = ran(sys.executable, "-c", code)
+    assert (done.returncode, done.stderr) == (130, "\nstopped by Ctrl-C before anything began.\n")
