@@ -13,6 +13,7 @@ from dpo_lab.components import ConfigError, plain
 from dpo_lab.keys import at, leaves, origin, overlaps, references_below
 from dpo_lab.paths import few, nearest, nearest_key, takers
 from dpo_lab.targets import NodeError, TargetError, class_of, made_of
+from dpo_lab.wording import in_words
 
 EXEMPT = ("paths", "hydra")  # read by the edge itself
 
@@ -139,15 +140,12 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     if first["type"].startswith("missing") and len(first["loc"]) == 1:
         return f"{key} has no value. Add {key}=..."
     value = at(raw, key) if len(first["loc"]) > 1 else first["input"]  # an item of a list: show the whole list
+    if isinstance(value, Mapping) and len(first["loc"]) > 1:
+        key, used, value = f"{key}.{first['loc'][1]}", f"{used}.{first['loc'][1]}", first["input"]
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    says = " or ".join(dict.fromkeys(what_is_wrong(each) for each in problems))
+    says = " or ".join(dict.fromkeys(in_words(each, key) for each in problems))
     as_used = f" (used as {used})" if key != used else ""
     return f"{key}={shown(value)}: {says}{as_used}.{nearest(str(value), expected)}"
-
-
-def what_is_wrong(problem: Mapping[str, Any]) -> str:
-    """Return one of pydantic's errors as its sentence; of a check of our own what it says, without pydantic's "Value error, "."""
-    return str(problem["ctx"]["error"] if problem["type"] == "value_error" else problem["msg"])
 
 
 def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
@@ -194,11 +192,18 @@ def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
 def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> str:
     """Return which value has a ${...} that leads nowhere, which OmegaConf does not say when it resolves a whole tree."""
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    if variable := re.search(r"Environment variable '(\w+)' not found", str(error)):
+        return no_variable(variable[1])
     if not found:
         return f"{str(error).splitlines()[0]}."
     values = dict(leaves(raw))
     holder = next((key for key, value in values.items() if found[1] in references_below(value)), "a value")
     return f"{holder} is taken from {found[1]}, which does not exist.{nearest(found[1], values)}"
+
+
+def no_variable(name: str) -> str:
+    """Return what to do about ${oc.env:NAME} where the environment has no such variable."""
+    return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
 
 
 def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -220,11 +225,12 @@ def refuse_without_effect(raw: Mapping[str, Any], taken: Sequence[str], choices:
         group = key.split(".")[0]
         if group not in raw or group in EXEMPT or overlaps(key, used):
             continue
-        raise ConfigError(f"`{override}` has no effect: {why_without_effect(key, taken, choices)}")
+        why = why_without_effect(key, taken, choices, raw)
+        raise ConfigError(f"`{override}` has no effect: {why.replace('VALUE', override.partition('=')[2])}")
 
 
-def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any]) -> str:
-    """Return who does not take a key, and which options would."""
+def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """Return who does not take a key, and which options would; VALUE in it stands for what the key was given."""
     would: list[str] = []
     waiting, seen = [key], {key}
     while waiting:  # a taker that is a shelf itself (judge=same) counts by its own takers
@@ -240,5 +246,8 @@ def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any
         return f"this stage takes only {', '.join(taken)}. Leave it out."
     if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
         return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
+    name = key.rpartition(".")[2]  # loss=simpo has a beta of its own, where other losses take recipe.beta
+    if own := [group for group in dict.fromkeys(taker.split("=")[0] for taker in would) if name in (at(raw, group) or {})]:
+        return f"{own[0]}={choices[own[0]]} has a value of its own. Write {own[0]}.{name}=VALUE."
     now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
     return f"with {now} nothing takes {key}. Use {few(would)}."

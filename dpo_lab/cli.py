@@ -14,10 +14,11 @@ from types import FrameType
 
 from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
+from dpo_lab.cli_choices import refuse_choices
 from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
-from dpo_lab.cli_messages import closed_pipe, explain, multirun_without_list, stop_message, unknown_option_of_group
+from dpo_lab.cli_messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.own_files import make_own
-from dpo_lab.paths import CONF, groups, options, stages
+from dpo_lab.paths import CONF, stages
 from dpo_lab.signals import let_go_of_terminal, to_answer
 
 NOT_IN_NAME = ("force", "logger", "paths", "tags", "notes", "group")  # what a sweep's directory does not depend on
@@ -116,8 +117,10 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     except (UsageError, BrokenPipeError):
         raise
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(explain(error, line.config_dir), USAGE)
+        return complain(explain(error, line.config_dir, line.overrides), USAGE)
     except Exception as error:  # outside of a job: Hydra's own directory cannot be written, a launcher's trouble
+        if is_of_hydra(error) and not session.jobs:
+            return complain(cannot_compose(error, line.overrides), USAGE)
         code, message = answer(error, session.outputs)
         return complain(message, code) if message else code
     finally:
@@ -129,22 +132,18 @@ def swept_keys(line: CommandLine) -> list[str]:
     """Return the keys that have a list to sweep over.
 
     Raises:
-        UsageError: if -m is given without a list, or with an option that a group does not have.
+        UsageError: if -m is given without a list, or a group is given what is none of its options.
     """
-    if not line.is_multirun:
-        return ["sweep"]
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    parsed = OverridesParser.create().parse_overrides(list(line.overrides))
+    parsed = OverridesParser.create().parse_overrides(list(line.composed))
+    refuse_choices(parsed, line.config_dir)
+    if not line.is_multirun:
+        return ["sweep"]
     swept = [override for override in parsed if override.is_sweep_override()]
     kept = any(key_of(override).startswith(("sweep", "hydra")) for override in line.overrides)
     if not swept and not kept:
         raise UsageError(multirun_without_list(line.overrides))
-    for override in swept:
-        group = override.key_or_group
-        for option in override.sweep_string_iterator() if group in groups() and override.is_discrete_sweep() else ():
-            if not option.startswith("[") and option not in options(group, line.config_dir):
-                raise UsageError(unknown_option_of_group(f"{group}/{option}", "", line.config_dir))
     return [override.key_or_group for override in swept] or ["sweep"]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.paths import groups, nearest, options, stages
+from dpo_lab.paths import groups, nearest, optional_groups, options, stages
 
 OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
@@ -100,7 +100,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
         argument = rest.pop(0)
         if not argument.startswith("-"):
             refuse_unnamed_policy(stage, argument, arguments)
-            overrides.append(checked_override(argument))
+            overrides.append(checked_override(at_home(argument)))
             continue
         name, equals, value = argument.partition("=")
         if name in (*WITH_VALUE, *WITH_VALUE.values()):
@@ -146,6 +146,38 @@ def unknown_option(argument: str, rest: Sequence[str]) -> str:
     return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
 
+def at_home(argument: str) -> str:
+    """Return an override in which ~ at the beginning of a path is the home directory, which no shell puts behind `key=`.
+
+    >>> at_home("data.path=~/x.jsonl") == f"data.path={Path.home()}/x.jsonl", at_home("notes='~/x'")
+    (True, "notes='~/x'")
+    """
+    key, equals, value = argument.partition("=")
+    bare = value.strip("'\"")
+    if (bare not in ("~",) and not bare.startswith("~/")) or not (is_place(key) or bare == value):
+        return argument
+    return f"{key}{equals}{escaped(str(Path(bare).expanduser()))}"
+
+
+def is_place(key: str) -> bool:
+    """Return whether the value of a key is a path."""
+    return key.lstrip("+").rpartition(".")[2] in ("path", "outputs", "policy")
+
+
+def escaped(value: str) -> str:
+    """Return a text as Hydra reads it: in quotes where a character would have a meaning of its own.
+
+    >>> escaped("/data/x"), escaped("my file (1).jsonl"), escaped("it's")
+    ('/data/x', "'my file (1).jsonl'", "'it\\\\'s'")
+    """
+    return value if re.fullmatch(r"[\w./:@%+-]+", value) else "'" + value.replace("'", "\\'") + "'"
+
+
+def quoted(key: str, value: str) -> str:
+    """Return key=value as a shell takes it."""
+    return shlex.quote(f"{key}={escaped(value)}")
+
+
 def checked_override(argument: str) -> str:
     """Return an override that may be understood; UsageError says why it cannot be."""
     if "=" not in argument and not argument.startswith("~"):
@@ -153,12 +185,18 @@ def checked_override(argument: str) -> str:
         example = f"{homes[0]}={argument}" if homes else "data=jsonl or optim.lr=1e-4"
         raise UsageError(f"{argument!r} sets nothing. Write group=option or key=value, for instance {example}.")
     key, _, value = argument.partition("=")
+    if not key.lstrip("+~"):
+        raise UsageError(f"{argument!r} names no key. Write group=option or key=value.")
     if key == "outputs":
         raise UsageError(f"{argument}: everything that is written moves with paths.outputs. Write paths.{argument}.")
-    if key in groups() and value.startswith("[") and key not in SEVERAL:
-        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={value.strip('[]')}.")
-    if key in groups() and value in ("null", ""):
-        raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.")
+    several = [item.strip() for item in value.strip("[]").split(",")] if value.startswith("[") else []
+    if key in groups() and key not in SEVERAL and several and set(several) <= set(options(key)):
+        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={','.join(several)}.")
+    if key in groups() and value in ("", "[]", "null"):
+        none = f" Leave {key} out to have none." if key in optional_groups() else ""
+        raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.{none}")
+    if is_place(key) and not value.strip("'\" "):
+        raise UsageError(f"{argument}: the path is empty. Write {key}=PATH, or . for the current directory.")
     return argument
 
 

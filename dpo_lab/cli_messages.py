@@ -4,12 +4,13 @@ import errno
 import re
 import resource
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, cast
 
-from dpo_lab.cli_arguments import is_path_problem
-from dpo_lab.paths import groups, nearest, nearest_key, options
+from dpo_lab.cli_arguments import is_path_problem, key_of
+from dpo_lab.paths import CONF, OTHER_NAMES, few, groups, nearest, nearest_key, options
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -17,17 +18,24 @@ NEARLY_FULL = 1 << 20  # bytes free; torch and safetensors say "file write faile
 
 
 # ---------------------------------------------------------------- composition
-def explain(error: Exception, config_dir: Path | None = None) -> str:
+def explain(error: Exception, config_dir: Path | None = None, overrides: Sequence[str] = ()) -> str:
     """Return what Hydra could not do, with the valid names, the nearest one and the remedy."""
     text = str(error)
     if override := getattr(error, "override", None):
-        return unreadable(override, text)
+        return unreadable(override)
     if found := re.search(r"Ambiguous value for argument '(.+)'\n", text):
         return list_without_multirun(found[1])
     if found := re.search(r"Could not find '([\w./-]+)'", text):
         return unknown_option_of_group(found[1], text, config_dir)
     if found := re.search(r"Could not override '([\w./@-]+)'", text):
-        return unknown_key(found[1], error.__cause__)
+        return unknown_key(found[1], error.__cause__, overrides)
+    if found := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{found[1]} names several values. Add -m to run each of them."
+    if found := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
+        return f"{found[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
+    if found := re.search(r"Environment variable '(\w+)' not found", text):
+        name = found[1]
+        return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
     if found := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
         return f"~{found[1]}: there is no such key to remove. --cfg job shows those that exist."
     if found := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
@@ -38,13 +46,26 @@ def explain(error: Exception, config_dir: Path | None = None) -> str:
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
 
 
-def unreadable(override: str, text: str) -> str:
+def is_of_hydra(error: Exception) -> bool:
+    """Return whether an exception was raised by the configuration library, which checks few values itself."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return not isinstance(error, OSError) and bool(frames) and frames[-1].split(".")[0] in ("hydra", "omegaconf", "antlr4")
+
+
+def cannot_compose(error: Exception, overrides: Sequence[str]) -> str:
+    """Return what to say of an exception of the configuration library that none of its own messages explains."""
+    said = " ".join(str(error).split()) or "no reason given"
+    given = " ".join(overrides) or "this configuration"
+    return f"{given} cannot be composed ({type(error).__name__}: {said}). Check that each key has a value of its kind."
+
+
+def unreadable(override: str) -> str:
     """Return how to write an override that Hydra's grammar refuses."""
     key, _, value = override.partition("=")
     if is_path_problem(override):
-        quoted = value.replace("'", "\\'")
+        quoted = value.strip("'\"").replace("'", "\\'")
         return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""
-    return f"{override} cannot be read: {text.splitlines()[0]}. Write group=option or key=value."
+    return f"{override} cannot be read. Write group=option or key=value."
 
 
 def list_without_multirun(override: str) -> str:
@@ -80,7 +101,7 @@ def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> st
     return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid)}."
 
 
-def unknown_key(key: str, cause: Any) -> str:
+def unknown_key(key: str, cause: Any, overrides: Sequence[str] = ()) -> str:
     """Return which keys stand beside one that does not exist, or where its value is taken from.
 
     OmegaConf's exception holds the node in which it looked, so that no second composition is needed.
@@ -94,11 +115,26 @@ def unknown_key(key: str, cause: Any) -> str:
         key = last
         return f"{key} is neither a group nor a key.{nearest_key(key, valid, raw, '')} Valid: {', '.join(valid)}."
     if valid:
-        return f"{key} is not known.{nearest_key(last, valid, raw, above)} Valid in {above}: {', '.join(valid)}."
+        meant = nearest_key(last, valid, raw, above) or options_with(above, last, overrides)
+        return f"{key} is not known.{meant} Valid in {above}: {', '.join(valid)}."
     parts = above.split(".")
     if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
         return f"{key} cannot be set there: {above} is taken from {shelf}. Write {key[key.rindex(f'{shelf}.') :]}=..."
+    if other := options_with(above, last, overrides):
+        return f"{key} is not known.{other}"
     return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
+
+
+def options_with(group: str, name: str, overrides: Sequence[str]) -> str:
+    """Return which options of a group have a key that the chosen one has not, or nothing."""
+    name = OTHER_NAMES.get(name, name)
+    texts = {option: (CONF / group / f"{option}.yaml").read_text(encoding="utf-8") for option in options(group)}
+    found = [option for option, text in texts.items() if re.search(rf"^{name}:", text, re.M)]
+    found = [option for option in found if re.search(rf"^{name}: \?\?\?", texts[option], re.M)] or found
+    if not found:
+        return ""
+    value = next((text.partition("=")[2] for text in overrides if key_of(text) == f"{group}.{name}"), "...")
+    return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {group}.{name}={value}."
 
 
 def whole(node: Any) -> Mapping[str, Any]:

@@ -7,6 +7,25 @@ from typing import Any
 
 from dpo_lab.keys import overlaps, references, settable
 
+OTHER_NAMES = {  # what peft, transformers and TRL call a setting: the name that it has here
+    "r": "rank",
+    "lora_r": "rank",
+    "lora_alpha": "alpha",
+    "lora_dropout": "dropout",
+    "use_dora": "dora",
+    "use_rslora": "rslora",
+    "learning_rate": "lr",
+    "lr_scheduler_type": "schedule",
+    "warmup_ratio": "warmup",
+    "max_grad_norm": "clip",
+    "num_train_epochs": "epochs",
+    "num_epochs": "epochs",
+    "per_device_train_batch_size": "batch_size",
+    "adam_epsilon": "eps",
+    "num_return_sequences": "num_samples",
+    "model_name_or_path": "path",
+    "random_seed": "seed",
+}
 PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are no stage
 
 
@@ -32,6 +51,11 @@ def groups() -> dict[str, str]:
     """Return each group's name and what it decides, in the order of groups.yaml."""
     text = (CONF / "groups.yaml").read_text(encoding="utf-8")
     return {found[1]: found[2] for found in re.finditer(r"^ +- ([a-z_]+): \S+ +# (.*)$", text, re.M)}
+
+
+def optional_groups() -> list[str]:
+    """Return the groups that have no option unless one is chosen."""
+    return re.findall(r"^ +- ([a-z_]+): null ", (CONF / "groups.yaml").read_text(encoding="utf-8"), re.M)
 
 
 def options(group: str, more: Path | None = None) -> list[str]:
@@ -64,8 +88,19 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """
     import difflib  # only where something went wrong
 
-    near = difflib.get_close_matches(word, list(valid), n=1)
+    names = list(valid)
+    near = difflib.get_close_matches(word, names, n=1) or abbreviated(word, names)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def abbreviated(word: str, names: Sequence[str]) -> list[str]:
+    """Return the one name that a word begins, or whose words begin with its letters; none if there are several.
+
+    >>> abbreviated("4", ["4bit", "8bit"]), abbreviated("wd", ["weight_decay", "warmup"]), abbreviated("r", ["rank", "rslora"])
+    (['4bit'], ['weight_decay'], [])
+    """
+    found = [name for name in names if word and (name.startswith(word) or "".join(each[:1] for each in name.split("_")) == word)]
+    return found if len(found) == 1 else []
 
 
 def nearest_key(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: str) -> str:
@@ -76,9 +111,14 @@ def nearest_key(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: s
     >>> raw = {"loss": {"alpha": 0.5, "loss": {"beta": "${recipe.beta}"}}, "recipe": {"beta": 0.1}}
     >>> nearest_key("beta", ["alpha", "loss"], raw, "loss")
     " Did you mean 'loss.loss.beta' or 'recipe.beta'?"
+    >>> nearest_key("r", ["alpha", "rank"], {}, "adapter")
+    " Did you mean 'adapter.rank'?"
     """
     import difflib
 
+    other, name = name, OTHER_NAMES.get(name, name)
+    if other != name and name in valid:
+        return f" Did you mean '{part}.{name}'?" if part else f" Did you mean {name!r}?"
     below: dict[str, dict[str, None]] = {}
     for key in settable(raw, part):
         if key != f"{part}.{name}":  # there when a plus sign added the unknown key

@@ -189,7 +189,7 @@ REFUSED = {
     "optim.lr=0": "optim.lr=0: Input should be greater than 0.",
     "recipe.beta=-1": "recipe.beta=-1: Input should be greater than 0 (used as loss.beta).",
     "recipe.max_length=3": ("recipe.max_length=3: Input should be greater than or equal to 4 (used as data.max_length)."),
-    "seed=1.5": "seed=1.5: Input should be a valid integer, got a number with a fractional part.",
+    "seed=1.5": "seed=1.5: Input should be a whole number.",
     "optim.schedule=cosin": (
         "optim.schedule=cosin: Input should be 'cosine', 'linear', 'constant' or 'flat_then_linear'. Did you mean 'cosine'?"
     ),
