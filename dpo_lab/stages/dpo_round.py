@@ -81,7 +81,17 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
     Args:
         tell: hears the figures of every logged step as it is made.
     """
-    content = {
+    content = policy_content(train, this, store)
+    name = f"{train.model.label}-{train.loss.label}-{train.data.label}-seed{train.seed}-round{this.number}"
+    plan = Plan(train.outputs, "policy", name, content, parents=[this.start.id, this.reference.id])
+    made = plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
+    give_back()  # else an evaluation stands on top of gradients and optimizer
+    return made
+
+
+def policy_content(train: "Train", this: Round, store: TokenStore) -> dict[str, Any]:
+    """Return what determines the weights that a round trains."""
+    return {
         "start": this.start.id,
         "reference": [this.reference.id, train.reference.content()],
         "tokens": store.fingerprint(),
@@ -93,11 +103,6 @@ def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[
         **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
         **content_of(train.callbacks, train.trainer.log_every),
     }
-    name = f"{train.model.label}-{train.loss.label}-{train.data.label}-seed{train.seed}-round{this.number}"
-    plan = Plan(train.outputs, "policy", name, content, parents=[this.start.id, this.reference.id])
-    made = plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
-    give_back()  # else an evaluation stands on top of gradients and optimizer
-    return made
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """References that are the policy's base: exact at step 0, no second model, the trained adapter untouched."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from dpo_lab.models.adapter import LoRA, load_adapter, save_adapter
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
@@ -79,6 +81,26 @@ def test_the_previous_adapter_stays_what_it_was_while_its_successor_is_trained(
                 weight.add_(0.01)
     assert torch.equal(scorer(batch).per_token, before)
     assert float((score(first, batch).per_token - before).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["previous_adapter", "frozen"])
+def test_a_live_reference_has_no_dropout_while_the_policy_is_trained(
+    kind: str, model: nn.Module, store: TokenStore, tmp_path: Path
+) -> None:
+    batch = LAYOUT.rows(store, [0, 4, 8])
+    policy = shaken(LoRA(rank=2, dropout=0.5).attach(model, seed=0))
+    with evaluating(policy):
+        wanted = score(policy, batch).per_token
+    assert save_adapter(policy, tmp_path, "base")
+    frozen = FrozenScorer(copy.deepcopy(policy).train())
+    scorer = frozen if kind == "frozen" else scorer_of(PreviousAdapterReference(), tmp_path, store)
+    assert torch.equal(frozen(batch).per_token, wanted)  # before any module has switched it
+    scorer.follow(policy)
+    module = PreferenceModule(policy, scorer, DPOLoss(), AdamW(), total_steps=1, seed=0).train()
+    ours, theirs = module.pair_logps(LAYOUT.pairs(store, [0, 1]))
+    assert torch.equal(scorer(batch).per_token, wanted)
+    assert float((ours.sums - theirs.sums).abs().max()) > 1e-3  # the policy's own dropout is at work
+    assert policy.training
 
 
 def test_only_the_trained_adapter_is_saved(model: nn.Module, other_model: nn.Module, store: TokenStore, tmp_path: Path) -> None:

@@ -52,6 +52,19 @@ def test_fingerprint_changes_with_one_token_and_with_the_boundary() -> None:
     assert one.build().fingerprint() != other.build().fingerprint()
 
 
+@pytest.mark.parametrize("side", [0, 1], ids=["prompts", "responses"])
+def test_fingerprint_tells_where_one_sequence_ends_and_the_next_begins(side: int) -> None:
+    """The same tokens in as many sequences: `12 3` and `1 23`."""
+    stores = []
+    for parts in (([1, 2], [3]), ([1], [2, 3])):
+        builder = StoreBuilder()
+        for part in parts:
+            builder.add_response(*((part, [9]) if side == 0 else ([9], part)))
+        stores.append(builder.build())
+    assert [store.num_responses for store in stores] == [2, 2]
+    assert stores[0].fingerprint() != stores[1].fingerprint()
+
+
 def test_fingerprint_does_not_depend_on_scores() -> None:
     one, other = StoreBuilder(), StoreBuilder()
     for builder, score in ((one, 0.0), (other, 1.0)):

@@ -80,6 +80,20 @@ def test_total_steps_are_those_of_every_epoch(store: TokenStore) -> None:
     assert set(seen.values()) == {3}
 
 
+def test_a_checkpoint_after_an_epochs_last_step_goes_on_with_the_next_epoch(store: TokenStore) -> None:
+    batches = pair_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0)
+    loader = batches.train_dataloader()
+    batches.sampler.set_epoch(1)
+    steps = iter(loader)
+    states = [(next(steps), loader.state_dict())[1] for _ in range(3)]
+    assert states == [{"epoch": 1, "done": 1}, {"epoch": 1, "done": 2}, {"epoch": 2, "done": 0}]
+    again = pair_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0).train_dataloader()
+    batches.sampler.set_epoch(2)
+    following = [[each.ids.tolist() for each in step] for step in loader]
+    again.load_state_dict(states[-1])
+    assert [[each.ids.tolist() for each in step] for step in again] == following
+
+
 def test_pairs_of_one_prompt_share_a_pass_where_the_budget_lets_them() -> None:
     builder = StoreBuilder()
     for prompt in range(4):
