@@ -1,11 +1,17 @@
 """Rows of segments: what stands where, by hand."""
 
+from typing import Any
+
 import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dpo_lab.layouts.budget import fill
 from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.layouts.segments import Segments
+from dpo_lab.scoring.fitting import fitted
+from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 
@@ -64,3 +70,25 @@ def test_units_stay_together_unless_they_are_longer_than_the_budget() -> None:
     assert list(fill([[1, 2], [3, 4]], total, 9)) == [[1, 2], [3, 4]]
     assert list(fill([[9], [9]], total, 5)) == [[9], [9]]
     assert list(fill([], total, 5)) == []
+
+
+def test_a_row_of_segments_brings_its_mask_so_that_the_library_builds_none_of_tokens_by_tokens(
+    model: nn.Module, store: TokenStore
+) -> None:
+    seen: list[torch.Size] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            out = func(*args, **(kwargs or {}))
+            seen.extend(
+                each.shape for each in (out if isinstance(out, tuple | list) else (out,)) if isinstance(each, torch.Tensor)
+            )
+            return out
+
+    fitted(model, PrefixLayout(), store)
+    batch = PrefixLayout().rows(store, range(store.num_responses))
+    tokens = batch.inputs["input_ids"].numel()
+    with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
+        score(model, batch)
+    assert seen
+    assert [shape for shape in seen if shape[-2:] == (tokens, tokens)] == []

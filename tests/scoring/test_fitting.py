@@ -26,12 +26,13 @@ from transformers import (
 
 from dpo_lab.components import RunError
 from dpo_lab.layouts.attention import NAME
-from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.scoring.fitting import fitted, made_ready
+from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
@@ -172,6 +173,18 @@ def test_a_model_that_no_rule_knows_is_found_out_by_its_numbers(layout: Layout, 
         f"layout={layout.label} does not suit this model (its log-probabilities then differ from those of padded "
         "rows); layout=padded is used",
     )
+
+
+@pytest.mark.parametrize(("dtype", "gap", "kept"), [("float32", 0.005, True), ("float32", 0.05, False), ("bfloat16", 0.05, True)])
+def test_two_layouts_may_differ_by_a_hundredth_of_a_nat_and_in_half_precision_by_a_tenth(
+    dtype: str, gap: float, kept: bool, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scored(model: nn.Module, batch: ResponseBatch, *, own_logits: bool) -> ResponseLogps:
+        return ResponseLogps(torch.full((len(batch.targets),), gap if "segments" in batch.inputs else 0.0), batch.counts)
+
+    monkeypatch.setattr("dpo_lab.scoring.fitting.score", scored)
+    layout = PrefixLayout()
+    assert fitted(built(FINE["llama"]).to(getattr(torch, dtype)), layout, store).layout == (layout if kept else PaddedLayout())
 
 
 def test_the_probe_sees_through_an_adapter_and_leaves_mode_and_gradients_alone(model: nn.Module, store: TokenStore) -> None:

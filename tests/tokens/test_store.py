@@ -1,5 +1,6 @@
 """The token store: each thing once, round trip, fingerprint."""
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def test_round_trip_is_exact_and_memory_mapped(tmp_path: Path) -> None:
     store.save(tmp_path)
     opened = TokenStore.open(tmp_path)
     assert opened.fingerprint() == store.fingerprint()
+    assert json.loads((tmp_path / "fingerprint.json").read_text()) == {"fingerprint": store.fingerprint()}
     assert isinstance(opened.response_ids, np.memmap)
     assert opened.columns["score_chosen"][:3].tolist() == [1.0, 1.0, 1.0]
     assert np.isnan(opened.columns["score_chosen"][3])

@@ -2,8 +2,10 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import lightning as L
 import pytest
@@ -25,10 +27,12 @@ from dpo_lab.scoring.fitting import Fit, fitted
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
-from dpo_lab.training.module import PreferenceModule
+from dpo_lab.training.group import Group
+from dpo_lab.training.module import PreferenceModule, SFTModule
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
+from dpo_lab.training.steps import Row, StepFigures
 
 LAYOUT = PaddedLayout()
 MakeReference = Callable[[nn.Module, TokenStore, Path], ReferenceScorer]
@@ -44,6 +48,24 @@ def cached(model: nn.Module, store: TokenStore, root: Path) -> ReferenceScorer:
 
 def module_of(policy: nn.Module, reference: ReferenceScorer, lr: float = 1e-2, beta: float = 0.5) -> PreferenceModule:
     return PreferenceModule(policy, reference, DPOLoss(beta=beta), AdamW(lr=lr, warmup=0.0), total_steps=4, seed=0)
+
+
+def test_a_step_of_fine_tuning_counts_responses_tokens_and_the_terms_of_its_mean(model: nn.Module, store: TokenStore) -> None:
+    module = SFTModule(model, AdamW(), total_steps=1, seed=0)
+    step = [LAYOUT.rows(store, responses) for responses in ([0, 1, 2], [3])]  # the first prompt has 1 token, the second 3
+    lengths = [[1, 5, 10], [1]]
+    assert [module.sizes(each) for each in step] == [(3, 3 * (1 + 10)), (1, 3 + 1)]
+    assert [module.num_terms(each) for each in step] == list(map(sum, lengths))
+    assert (module._measure(step), module.taken) == (17, (4, 37))
+
+
+def test_the_first_step_the_last_and_every_nth_are_recorded(model: nn.Module) -> None:
+    rows: list[Row] = []
+    figures, module = StepFigures(3, rows.append), SFTModule(model, AdamW(), total_steps=7, seed=0)
+    for step in range(1, 8):
+        trainer: Any = SimpleNamespace(global_step=step, callbacks=[])
+        figures.on_train_batch_end(trainer, module)
+    assert [row["step"] for row in rows] == [1, 3, 6, 7]
 
 
 @pytest.mark.parametrize("adapter", [NoAdapter(), LoRA(rank=2, dropout=0.1)])
@@ -159,3 +181,25 @@ def test_the_policy_is_in_train_mode(model: nn.Module, store: TokenStore, tmp_pa
     # from_pretrained returns eval mode and Lightning keeps it: adapters' dropout would never act
     assert isinstance(module_of(model.eval(), frozen(model, store, tmp_path)), L.LightningModule)
     assert model.training
+
+
+class Twins(Group):
+    """A group whose other process has the same gradients."""
+
+    def add_gradients(self, weights: Sequence[nn.Parameter]) -> None:
+        for weight in weights:
+            assert weight.grad is not None
+            weight.grad.mul_(2)
+
+
+def test_a_step_is_taken_with_the_gradients_of_every_process(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
+    norms = []
+    for number, group in enumerate((Group(), Twins())):
+        module = module_of(copy.deepcopy(model), frozen(model, store, tmp_path))
+        batches = pair_batches(store, LAYOUT, batch_size=12, token_budget=10**6, epochs=1, seed=0)
+        rows: list[Row] = []
+        settings, plain = TrainerSettings(accelerator="cpu"), Precision(mode="fp32")
+        directory = tmp_path / str(number)
+        fit(module, batches, settings, plain, part=Part("test", 1), directory=directory, record=rows.append, group=group)
+        norms.append(rows[0]["grad_norm"])
+    assert norms[1] == pytest.approx(2 * norms[0], rel=1e-6)

@@ -1,0 +1,1 @@
+"""Parts of scripts/mutants.py: small faults, the tests that are nearest to a file, and a run of these tests on a fault."""

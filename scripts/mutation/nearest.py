@@ -1,0 +1,54 @@
+"""Which tests are nearest to a file: by how many imports lie between them."""
+
+import ast
+from collections import defaultdict, deque
+from pathlib import Path
+
+
+def nearest_tests(root: Path, file: str) -> list[str]:
+    """Return the test files that import a file, directly or through others, nearest first.
+
+    Of equally near ones, those in the directory of the same name come first, then the shorter ones.
+
+    Args:
+        root: the tree, with `dpo_lab` and `tests`.
+        file: a file of the package, relative to the tree.
+    """
+    importers = importers_of(root)
+    distance, waiting = {file: 0}, deque([file])
+    while waiting:
+        one = waiting.popleft()
+        for other in sorted(importers[one]):
+            if other not in distance:
+                distance[other] = distance[one] + 1
+                waiting.append(other)
+    tests = [other for other in distance if Path(other).name.startswith("test_")]
+    part = Path(file).parent.name
+
+    def order(test: str) -> tuple[int, bool, bool, int]:
+        named = Path(test).stem == f"test_{Path(file).stem}"
+        return distance[test], not named, Path(test).parent.name != part, (root / test).stat().st_size
+
+    return sorted(tests, key=order)
+
+
+def importers_of(root: Path) -> dict[str, set[str]]:
+    """Return the files that import each file of a tree."""
+    files = {str(path.relative_to(root)) for name in ("dpo_lab", "tests", "scripts") for path in (root / name).rglob("*.py")}
+    importers: dict[str, set[str]] = defaultdict(set)
+    for file in files:
+        for name in _imported(ast.parse((root / file).read_bytes())):
+            path = name.replace(".", "/")
+            for found in {f"{path}.py", f"{path}/__init__.py"} & files:
+                importers[found].add(file)
+    return importers
+
+
+def _imported(tree: ast.AST) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
