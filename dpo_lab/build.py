@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from dpo_lab.components import ConfigError, plain
+from dpo_lab.components import Component, ConfigError, plain
 from dpo_lab.keys import at, leaves, origin, overlaps, references_below
 from dpo_lab.paths import few, nearest, nearest_key, takers
 from dpo_lab.targets import NodeError, TargetError, class_of, made_of
@@ -111,7 +111,20 @@ def own_defaults(target: str | None) -> dict[str, Any]:
     """Return the defaults of a class's fields as plain data, empty if it is no dataclass."""
     kind = class_of(target) if target else None
     own = fields(kind) if is_dataclass(kind) else ()
-    return {field.name: plain(field.default) for field in own if field.default is not MISSING}
+    return {field.name: as_node(field.default) for field in own if field.default is not MISSING}
+
+
+def as_node(value: Any) -> Any:
+    """Return a default as it stands in a configuration: a component with its `_target_`."""
+    if not isinstance(value, Component):
+        return plain(value)
+    kind = type(value)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **own_defaults_of(value)}
+
+
+def own_defaults_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a component as they stand in a configuration."""
+    return {field.name: as_node(getattr(value, field.name)) for field in fields(value)}
 
 
 # ---------------------------------------------------------------- values that a class refuses

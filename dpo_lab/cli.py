@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from dpo_lab import __version__
-from dpo_lab.cli_arguments import CommandLine, UsageError, general_help, key_of, read, stage_help, unknown_stage
+from dpo_lab.cli_arguments import CommandLine, UsageError, escaped, general_help, key_of, read, stage_help, unknown_stage
 from dpo_lab.cli_choices import refuse_choices
 from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
 from dpo_lab.cli_messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
@@ -101,6 +101,8 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     from omegaconf import DictConfig, open_dict
     from omegaconf.errors import OmegaConfBaseException
 
+    from dpo_lab.cli_sweeps import CheckJobs, SweepRefused
+
     def task(config: DictConfig) -> float | None:
         with open_dict(config):
             config["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
@@ -111,11 +113,15 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
         directory = sweep_directory(line, swept_keys(line), session.outputs)
         make_own(Path(directory) / "multirun.yaml")  # Hydra writes into it
         own = any(key_of(override) == "hydra.sweep.dir" for override in line.overrides)
-        sys.argv = [line.stage, *line.options, *line.composed, *([] if own else [f"hydra.sweep.dir='{directory}'"])]
+        place = [] if own else [f"hydra.sweep.dir={escaped(directory)}"]
+        checks = f"+hydra.callbacks.check_jobs._target_={CheckJobs.__module__}.{CheckJobs.__qualname__}"
+        sys.argv = [line.stage, *line.options, *line.composed, *place, checks]
         with no_trace_of_a_sweep_without_jobs(directory, session):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.stage)(task)()
     except (UsageError, BrokenPipeError):
         raise
+    except SweepRefused as error:
+        return complain(str(error), USAGE)
     except (HydraException, OmegaConfBaseException) as error:
         return complain(explain(error, line.config_dir, line.overrides), USAGE)
     except Exception as error:  # outside of a job: Hydra's own directory cannot be written, a launcher's trouble

@@ -69,10 +69,37 @@ def test_jobs_go_on_after_a_failure_and_a_table_says_which_failed(
     assert shown.err.splitlines()[-1] == "error: 1 of 3 jobs failed; the table above says why."
 
 
-def test_a_value_that_one_job_of_a_sweep_refuses_fails_that_job(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", "-m", "recipe.beta=0.1,-1"]) == 1
-    assert [stage.loss.beta for stage in RAN] == [0.1]
-    assert "failed: recipe.beta=-1: Input should be greater than 0" in capsys.readouterr().out
+REFUSED = {  # what stands behind -m: the whole message, or its beginning
+    "recipe.beta=0.1,-1": (
+        "job 2 of 2 (recipe.beta=-1) cannot run: recipe.beta=-1: Input should be greater than 0 (used as loss.beta). "
+        "No job was started.\n"
+    ),
+    "seed=0,1 recipe.beta=0.1,-1": (
+        "job 2 of 4 (seed=0 recipe.beta=-1) cannot run: recipe.beta=-1: Input should be greater than 0 (used as loss.beta). "
+        "Nor can job 4. No job was started.\n"
+    ),
+    "data=films,jsonl": "job 2 of 2 (data=jsonl) cannot run: data.path has no value. Add data.path=... No job was started.",
+    "quant=none,4bit": "job 2 of 2 (quant=4bit) cannot run: ",
+    "seed=0,1,x": "job 3 of 3 (seed=x) cannot run: seed=x: Input should be a whole number. No job was started.",
+    "loss=dpo,simpo recipe.beta=2": "job 2 of 2 (loss=simpo recipe.beta=2) cannot run: `recipe.beta=2` has no effect",
+    "loss=dpo,ipo +loss.label_smoothin=0.1": "job 1 of 2 (loss=dpo +loss.label_smoothin=0.1) cannot run: ",
+    "sweep=losses seed=x": "job 1 of 2 (loss=dpo seed=x sweep=losses) cannot run: seed=x: Input should be a whole number.",
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_job_that_cannot_run_is_found_before_the_first_one_starts(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", *command.split()]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {REFUSED[command]}")
+    assert (shown.err.count("\n"), shown.out) == (1, "")
+    assert RAN == []
+    assert list(Path().iterdir()) == []
+
+
+def test_outputs_of_a_sweep_may_have_a_quote_in_their_name() -> None:
+    assert main(["train", "-m", "seed=0,1", 'paths.outputs="it\'s (mine)"']) == 0
+    assert [path.name for path in Path().iterdir()] == ["it's (mine)"]
 
 
 def test_a_sweep_of_which_no_job_starts_leaves_what_was_there() -> None:

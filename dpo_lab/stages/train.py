@@ -66,6 +66,13 @@ class Train(Component):
         precision = self.precision.resolved(self.trainer.device())
         return {**fields, "precision": precision, **content_of(self.callbacks, self.trainer.log_every)}
 
+    def check(self) -> None:
+        """Raise ConfigError if a part is missing, parts do not go together or a logger cannot work; loads nothing."""
+        refuse_missing(self)
+        refuse_illegal(self)
+        for logger in self.logger.values():
+            logger.check()
+
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.
 
@@ -76,11 +83,8 @@ class Train(Component):
             ConfigError: before anything heavy loads, if a part is missing or parts do not go together.
         """
         ask_hub_early(self)
-        refuse_missing(self)
-        refuse_illegal(self)
+        self.check()
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
-        for logger in self.logger.values():
-            logger.check()
         plan = Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
         run = identity_of(self, plan)
         if (done := plan.finished(with_parents=True)) and not self.force:
