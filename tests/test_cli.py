@@ -154,7 +154,9 @@ MESSAGES = {
     "train --config-dir /nowhere": "Additional config directory '/nowhere' not found.",
     "train recipe.beta=-1": "recipe.beta=-1: Input should be greater than 0 (used as loss.beta).",
     "train data=jsonl": "data.path has no value. Add data.path=...",
-    "pretrain loss=ipo": ("`loss=ipo` has no effect: this stage takes only model, data, outputs, seed, force. Leave it out."),
+    "pretrain loss=ipo": (
+        "`loss=ipo` has no effect: this stage takes only model, data, outputs, seed, force, checkpoint. Leave it out."
+    ),
 }
 
 

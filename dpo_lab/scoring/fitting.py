@@ -15,6 +15,8 @@ from dpo_lab.tokens.store import TokenStore
 
 SAME_HEAD, SAME_BODY = 1e-4, 1e-2
 """Largest gap in nats per token: of two heads over the same hidden states; of two layouts, whose rounding adds up over layers."""
+ALONE, COARSE_ALONE = 1e-2, 1.0
+"""The same of a response in padded rows and by itself, in full and in half precision, where a router may choose otherwise."""
 COARSE_HEAD, COARSE_BODY = 0.25, 0.1
 """The same for weights in half precision: the model's own logits are rounded, each by up to .06 where they are around 30."""
 
@@ -38,7 +40,8 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
     the way that is asked for. Where they disagree, the padded rows are kept, the head is given up, or both.
 
     Raises:
-        RunError: if no layout would be right: rotary tables that are stretched by the longest row of a batch.
+        RunError: if no layout would be right: the model cannot be scored, padding changes its scores, or its rotary tables are
+            stretched by the longest row of a batch.
     """
     refuse_stretched_positions(model, int(store.row_lengths.max()))
     some = tried(store)
@@ -53,7 +56,13 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
         return bool((one - other).abs().max() <= (fine if exact else coarse))
 
     with evaluating(model), torch.autocast(device.type, enabled=False):
-        truth, through_head = (logps(padded, own_logits=own) for own in (True, False))  # before the attention is exchanged
+        try:
+            truth, through_head = (logps(padded, own_logits=own) for own in (True, False))  # before the attention is exchanged
+            alone = [score(model, padded.rows(store, [one]).to(device), own_logits=True).per_token for one in some]
+        except (AttributeError, TypeError, ValueError, NotImplementedError, StopIteration) as error:
+            raise RunError(unscorable(model, f"{type(error).__name__}: {error}")) from error
+        if not agree(torch.cat(alone), truth, ALONE, COARSE_ALONE):
+            raise RunError(unscorable(model, "a response has other log-probabilities beside a longer one than by itself"))
         own_logits = not agree(through_head, truth, SAME_HEAD, COARSE_HEAD)
         wanted = truth if own_logits else through_head
         attention = language_model(model).config._attn_implementation
@@ -66,6 +75,16 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
     if reason:
         notes.append(f"layout={layout.label} does not suit this model ({reason}); layout=padded is used")
     return Fit(padded if reason else layout, own_logits, tuple(notes))
+
+
+def unscorable(model: nn.Module, why: str) -> str:
+    """Return the message about a model that no layout scores right."""
+    stock = language_model(model)
+    kind = getattr(getattr(stock, "config", None), "model_type", "unknown")
+    return (
+        f"{type(stock).__name__} (model_type={kind}) cannot be scored, not even in padded rows ({why.splitlines()[0]}). "
+        "Use a model of another architecture."
+    )
 
 
 def tried(store: TokenStore) -> list[int]:

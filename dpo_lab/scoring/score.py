@@ -24,7 +24,10 @@ def body_and_head(model: nn.Module) -> tuple[Any, Any]:
     Works through PEFT wrappers: adapters sit inside the body's layers.
     """
     stock = language_model(model)
-    return getattr(stock, stock.base_model_prefix), in_use(stock.get_output_embeddings())
+    body = getattr(stock, stock.base_model_prefix, None)
+    if body is None:  # Llama4ForCausalLM gives the name that its body has elsewhere
+        body = next(part for part in stock.children() if hasattr(part, "get_input_embeddings"))
+    return body, in_use(stock.get_output_embeddings())
 
 
 def response_logits(model: nn.Module, batch: ResponseBatch, *, own_logits: bool = False) -> Iterator[Tensor]:

@@ -24,6 +24,7 @@ from dpo_lab.records import PreferencePair, Prompt, digest_of
 from dpo_lab.seeding import derive
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.real_model import parameters_of
+from dpo_lab.training.callbacks import Checkpoint
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.sft import fine_tune
 
@@ -40,12 +41,14 @@ def base_model(
     storage: Storage = Storage(),  # noqa: B008
     force: bool = False,
     announce: Callable[[int | None], None] = lambda parameters: None,
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008
 ) -> tuple[ModelOnDisk, Artifact | None]:
     """Return the model to start from, and the artifact it is if this project made it.
 
     Args:
         storage: how its weights are held from here on; a quantised model is another model.
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
+        checkpoint: how often the making of the tiny model is saved.
     """
     if isinstance(spec, PretrainedModel):
         announce(parameters_of(spec))
@@ -67,7 +70,7 @@ def base_model(
     plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
 
     def produce(directory: Path) -> dict[str, Any]:
-        return make_tiny(spec, examples, pairs, seed, directory, announce)
+        return make_tiny(spec, examples, pairs, seed, directory, announce, checkpoint)
 
     artifact = plan.make(produce, force=force, resume=True)
     if not artifact.made_now:
@@ -111,13 +114,14 @@ def make_tiny(
     seed: int,
     directory: Path,
     announce: Callable[[int | None], None],
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008
 ) -> dict[str, Any]:
     """Write the tiny model: tokenizer learned from the text, random weights, fine-tuned if there are examples."""
     tokenizer = learn_tokenizer(texts_of(examples, pairs), spec.vocab_size)
     model = untrained(spec, tokenizer, derive(seed, "weights"))
     parameters = sum(weight.numel() for weight in model.parameters())
     announce(parameters)
-    figures = fine_tune(model, tokenizer, examples, spec, PaddedLayout(), seed, directory) if examples else {}
+    figures = fine_tune(model, tokenizer, examples, spec, PaddedLayout(), seed, directory, checkpoint) if examples else {}
     save_model(model, tokenizer, directory, base_path="")
     return {"parameters": parameters, "vocabulary": len(tokenizer), "examples": len(examples), **figures}
 

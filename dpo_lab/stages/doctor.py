@@ -16,6 +16,7 @@ from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
 from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.stages.train import Train, refuse_unlabelled
+from dpo_lab.training.callbacks import checkpoint_of
 
 if TYPE_CHECKING:
     from dpo_lab.models.load import ModelOnDisk
@@ -89,7 +90,10 @@ class Doctor(Train):
         if given is None:
             return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
         storage = storage_of(self.model, self.precision, self.trainer.device())
-        base, made_here = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage)
+        checkpoint = checkpoint_of(self.callbacks)
+        base, made_here = base_model(
+            self.model, self.data, given, root=self.outputs, seed=self.seed, storage=storage, checkpoint=checkpoint
+        )
         name = f"{self.model.label}-{self.data.label}-round1"
         pairs = given.train[: self.trainer.max_pairs]  # as the run takes them
         store, made = token_store(pairs, self.data, base, root=self.outputs, name=name, force=False)

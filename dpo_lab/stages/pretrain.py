@@ -6,6 +6,7 @@ from dpo_lab.components import Component, ConfigError, component, refuse_missing
 from dpo_lab.data.base import Data, Given
 from dpo_lab.models.spec import ModelSpec, TinyModel
 from dpo_lab.progress import console
+from dpo_lab.training.callbacks import Checkpoint
 
 
 @component
@@ -19,6 +20,8 @@ class Pretrain(Component):
     seed: int = 0
     force: bool = False
     """Make it again even if it is there."""
+    checkpoint: Checkpoint = Checkpoint()
+    """How often the model is saved while it is made."""
 
     def run(self) -> None:
         """Make the model, or say that it is there.
@@ -32,7 +35,9 @@ class Pretrain(Component):
         from dpo_lab.stages.base_model import base_model  # only when there is work: it loads Lightning
 
         given = self.data.load()[0] if isinstance(self.data, Given) else None
-        _, made = base_model(self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force)
+        _, made = base_model(
+            self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force, checkpoint=self.checkpoint
+        )
         assert made is not None
         console.print(
             f"{made.path}/  {made.facts['parameters'] / 1e6:.2f} M parameters, made in {made.seconds:.0f} s", markup=False

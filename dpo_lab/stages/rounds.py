@@ -30,6 +30,7 @@ from dpo_lab.stages.on_policy import OnPolicy, make_pairs
 from dpo_lab.stages.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.stages.train import Screen
 from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.callbacks import checkpoint_of
 from dpo_lab.training.loggers import RunIdentity
 from dpo_lab.training.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.training.recorder import Recorder
@@ -100,7 +101,16 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
 
     first = given[0] if given else None
     storage = storage_of(train.model, train.precision, train.trainer.device())
-    base, made = base_model(train.model, data, first, root=train.outputs, seed=train.seed, storage=storage, announce=announce)
+    base, made = base_model(
+        train.model,
+        data,
+        first,
+        root=train.outputs,
+        seed=train.seed,
+        storage=storage,
+        announce=announce,
+        checkpoint=checkpoint_of(train.callbacks),
+    )
     state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
     if made:
         state.lineage.append(made)

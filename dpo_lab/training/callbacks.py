@@ -61,6 +61,11 @@ class RunCallback(Component, ABC):
         """Return Lightning's callback."""
 
 
+def checkpoint_of(callbacks: Mapping[str, RunCallback]) -> "Checkpoint":
+    """Return how a run saves what it goes on from, as its callbacks say; as usual where none of them saves."""
+    return next((each for each in callbacks.values() if isinstance(each, Checkpoint)), Checkpoint())
+
+
 def content_of(callbacks: Mapping[str, RunCallback], log_every: int) -> dict[str, Any]:
     """Return what determines the weights among callbacks, and the rows that they look at; nothing where none does."""
     changing = {key: each.content() for key, each in callbacks.items() if each.changes_training}

@@ -1,5 +1,6 @@
 """Supervised fine-tuning of the tiny model: examples once, in order, the head on answer tokens only."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,14 @@ def fine_tune(
     layout: Layout,
     seed: int,
     directory: Path,
+    checkpoint: Checkpoint = Checkpoint(),  # noqa: B008
 ) -> dict[str, float]:
-    """Train a model on examples in their order and return the last step's figures; the model changes in place."""
+    """Train a model on examples in their order and return the last step's figures; the model changes in place.
+
+    Args:
+        checkpoint: how often it is saved, and how many stay. The best step by a figure is not kept: the figures of
+            preferences, which it names, do not exist here.
+    """
     store, order = tokenise_examples(examples, tokenizer)
     plan = windowed(order, store.row_lengths.tolist(), spec.sft_batch_size, seed)
     sampler = StepSampler(lambda epoch: plan, lambda step: [step], epochs=1)
@@ -40,7 +47,7 @@ def fine_tune(
     module = SFTModule(model, optim, batches.total_steps, seed)
     settings = TrainerSettings(batch_size=spec.sft_batch_size, log_every=20, accelerator="cpu")
     with part("pretrain", batches.total_steps) as shown:
-        callbacks = [ProgressBar(), Throughput(), Checkpoint()]
+        callbacks = [ProgressBar(), Throughput(), replace(checkpoint, best="")]
         figures = fit(module, batches, settings, Precision(mode="fp32"), part=shown, directory=directory, callbacks=callbacks)
     return figures.newest
 

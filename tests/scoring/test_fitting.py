@@ -16,6 +16,7 @@ from transformers import (
     GPTNeoXConfig,
     GptOssConfig,
     GraniteConfig,
+    Llama4TextConfig,
     LlamaConfig,
     MambaConfig,
     MistralConfig,
@@ -56,6 +57,16 @@ WRONG: dict[str, tuple[PreTrainedConfig, str]] = {
     "soft-capped attention": (Gemma2Config(**GATED, attn_logit_softcapping=2.0), "its attention is soft-capped"),
     "ALiBi": (BloomConfig(vocab_size=256, hidden_size=32, n_layer=2, n_head=4), "ALiBi"),
     "ALiBi by a flag": (FalconConfig(**SHAPE, alibi=True), "ALiBi"),
+    "chunked attention, experts, layers without positions": (
+        Llama4TextConfig(
+            **{**GATED, "num_hidden_layers": 4},
+            intermediate_size_mlp=48,
+            num_local_experts=2,
+            num_experts_per_tok=1,
+            attention_chunk_size=8,
+        ),
+        "it has layers that are not plain attention: chunked_attention",
+    ),
     "state space": (
         MambaConfig(vocab_size=256, hidden_size=32, num_hidden_layers=2, state_size=4),
         "it has layers that are not plain attention: linear_attention",
@@ -185,6 +196,28 @@ def test_two_layouts_may_differ_by_a_hundredth_of_a_nat_and_in_half_precision_by
     monkeypatch.setattr("dpo_lab.scoring.fitting.score", scored)
     layout = PrefixLayout()
     assert fitted(built(FINE["llama"]).to(getattr(torch, dtype)), layout, store).layout == (layout if kept else PaddedLayout())
+
+
+def test_a_model_whose_scores_depend_on_padding_is_refused_by_name(store: TokenStore) -> None:
+    def centred(module: nn.Module, inputs: Any, out: Any) -> Any:
+        out.last_hidden_state = out.last_hidden_state - out.last_hidden_state.mean(1, keepdim=True)
+        return out
+
+    model: Any = built(FINE["llama"])
+    model.model.register_forward_hook(centred)
+    with pytest.raises(
+        RunError, match=r"^LlamaForCausalLM \(model_type=llama\) cannot be scored, not even in padded rows \(a resp"
+    ):
+        fitted(model, PaddedLayout(), store)
+
+
+def test_a_model_that_cannot_compute_a_padded_row_is_refused_by_name(store: TokenStore) -> None:
+    model: Any = built(FINE["gpt2"])
+    model.transformer.forward = lambda input_ids: None
+    with pytest.raises(
+        RunError, match=r"GPT2LMHeadModel \(model_type=gpt2\) cannot be scored.* \(TypeError: .*another architecture"
+    ):
+        fitted(model, PrefixLayout(), store)
 
 
 def test_the_probe_sees_through_an_adapter_and_leaves_mode_and_gradients_alone(model: nn.Module, store: TokenStore) -> None:

@@ -13,18 +13,20 @@ from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.records import Prompt
 from dpo_lab.training import sft
+from dpo_lab.training.callbacks import Checkpoint, checkpoint_of
 from tests.training.stopping import KillAfter, Killed
 
 SPEC = TinyModel(hidden_size=32, intermediate_size=48, num_heads=2, sft_examples=96, sft_batch_size=16)
+USUAL = Checkpoint()
 EXAMPLES = [(Prompt.from_text(f"question {number}?"), f"answer {number % 7}") for number in range(96)]  # six steps
 
 
-def make(directory: Path) -> dict[str, Tensor]:
+def make(directory: Path, checkpoint: Checkpoint = USUAL) -> dict[str, Tensor]:
     """Make the model from its beginning as a process of its own would; return its weights."""
     directory.mkdir(exist_ok=True)
     tokenizer = learn_tokenizer([answer for _, answer in EXAMPLES] * 3, SPEC.vocab_size)
     model = untrained(SPEC, tokenizer, 0)
-    sft.fine_tune(model, tokenizer, EXAMPLES, SPEC, PaddedLayout(), 0, directory)
+    sft.fine_tune(model, tokenizer, EXAMPLES, SPEC, PaddedLayout(), 0, directory, checkpoint)
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
 
@@ -50,3 +52,9 @@ def test_a_base_model_half_made_is_saved_and_gone_on_with(
     assert "pretrain goes on after step 4 of 6" in capsys.readouterr().out
     assert again.keys() == undisturbed.keys()
     assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in again.items())
+
+
+def test_the_base_model_is_saved_as_often_as_the_run_says(tmp_path: Path) -> None:
+    make(tmp_path, checkpoint_of({"checkpoint": Checkpoint(every=2, keep=3, best="rewards/margins")}))
+    kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir() if path.suffix == ".ckpt")
+    assert kept == ["step_0000004.ckpt", "step_0000006.ckpt"]  # of three, the finished model takes the place of one
