@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.paths import groups, nearest, optional_groups, options, stages
+from dpo_lab.paths import few, groups, homes, nearest, optional_groups, options, stages
 
 OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
@@ -140,9 +140,10 @@ def unknown_option(argument: str, rest: Sequence[str]) -> str:
     """Return what to write instead of an option that does not exist; Hydra takes --experiment=x for its rerun."""
     name, _, value = argument.lstrip("-").partition("=")
     valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
-    if "=" in argument or name in groups():
+    known = [name] if "." in name else homes(name)
+    if known:
         value = value or (rest[0] if rest and "=" not in rest[0] else "...")
-        return f"{argument}: settings have no dashes. Write {name}={value}."
+        return f"{argument}: settings have no dashes. Write {few([f'{key}={value}' for key in known])}."
     return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
 

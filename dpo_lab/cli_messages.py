@@ -10,6 +10,7 @@ from traceback import walk_tb
 from typing import Any, cast
 
 from dpo_lab.cli_arguments import is_path_problem, key_of
+from dpo_lab.keys import at, origin
 from dpo_lab.paths import CONF, OTHER_NAMES, few, groups, nearest, nearest_key, options
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
@@ -119,7 +120,7 @@ def unknown_key(key: str, cause: Any, overrides: Sequence[str] = ()) -> str:
         return f"{key} is not known.{meant} Valid in {above}: {', '.join(valid)}."
     parts = above.split(".")
     if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
-        return f"{key} cannot be set there: {above} is taken from {shelf}. Write {key[key.rindex(f'{shelf}.') :]}=..."
+        return on_shelf(key, above, shelf, whole(getattr(cause, "parent_node", None)))
     if other := options_with(above, last, overrides):
         return f"{key} is not known.{other}"
     return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
@@ -135,6 +136,23 @@ def options_with(group: str, name: str, overrides: Sequence[str]) -> str:
         return ""
     value = next((text.partition("=")[2] for text in overrides if key_of(text) == f"{group}.{name}"), "...")
     return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {group}.{name}={value}."
+
+
+def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
+    """Return where a key is set whose part is taken from a shelf, or which keys that shelf has instead.
+
+    >>> raw = {"judge": "${ranker}", "ranker": {"batch_size": 8}}
+    >>> on_shelf("evaluation.judge.batch_size", "evaluation.judge", "judge", raw)
+    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.batch_size=...'
+    """
+    place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
+    there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"
+    if not isinstance(there, Mapping):
+        return f"{taken}, and {place} has no keys below it. Write {place}=..."
+    if last in there:
+        return f"{taken}. Write {place}.{last}=..."
+    valid = sorted(str(name) for name in there if name != "_target_")
+    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {', '.join(valid)}."
 
 
 def whole(node: Any) -> Mapping[str, Any]:

@@ -80,6 +80,22 @@ def takers(key: str) -> list[str]:
     return sorted(f"{path.parent.name}={path.stem}" for path, used in files if overlaps(key, used))
 
 
+def homes(name: str) -> list[str]:
+    """Return the keys of conf/ that a name without its group can mean; the name itself if it is a stage's own key or a group.
+
+    >>> homes("min_gap"), homes("seed"), homes("loss"), homes("nothing")
+    (['pairing.min_gap'], ['seed'], ['loss'], [])
+    """
+    line = re.compile(rf"^{re.escape(name)}:", re.M)
+
+    def holds(path: Path) -> bool:
+        return bool(line.search(path.read_text(encoding="utf-8")))
+
+    if name in groups() or any(holds(CONF / f"{stage}.yaml") for stage in stages()):
+        return [name]
+    return [f"{group}.{name}" for group in groups() if any(holds(path) for path in (CONF / group).glob("*.yaml"))]
+
+
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Return a question that names the valid word most like this one, or nothing.
 
