@@ -13,8 +13,9 @@ from pathlib import Path
 from types import FrameType
 
 from dpo_lab import __version__
-from dpo_lab.cli_arguments import CommandLine, UsageError, escaped, general_help, key_of, read, stage_help, unknown_stage
+from dpo_lab.cli_arguments import CommandLine, UsageError, escaped, key_of, read, unknown_stage
 from dpo_lab.cli_choices import refuse_choices
+from dpo_lab.cli_help import general_help, stage_help
 from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
 from dpo_lab.cli_messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.own_files import make_own

@@ -1,21 +1,18 @@
-"""The command line before Hydra sees it: help, and what can be refused from the text alone. Imports nothing heavy."""
+"""The command line before Hydra sees it: its parts, and what can be refused from the text alone. Imports nothing heavy."""
 
 import re
 import shlex
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_lab.paths import few, groups, homes, nearest, optional_groups, options, stages
 
-OPTIONS_WIDTH = 45  # characters
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
 BESIDE_RERUN = ("paths", "logger", "force", "trust")  # what does not change a run's figures
 EDGE = ("rerun", "trust")  # read by the command line itself, part of no configuration
-REPEAT = "repeat a run     rerun=outputs/train/NAME runs it again elsewhere and compares the figures"
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
 SHOWN = ("job", "hydra", "all")
@@ -241,59 +238,6 @@ def unknown_stage(word: str) -> str:
     """Return what to write instead of a stage that does not exist."""
     known = (*stages(), *TOOLS)
     return f"{word!r} is no stage.{nearest(word, known)} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
-
-
-def general_help() -> str:
-    """Return what the program can do."""
-    lines = [f"  {name:10} {what}" for name, what in stages().items()]
-    return "\n".join(
-        [
-            "usage: dpo-lab STAGE [-m] [group=option ...] [key=value ...]",
-            "       dpo-lab verify [DIR]    dpo-lab STAGE --help    dpo-lab --version",
-            "",
-            "stages",
-            *lines,
-            "",
-            "without a configuration",
-            *(f"  {name:10} {what}" for name, what in TOOLS.items()),
-            "",
-        ]
-    )
-
-
-def stage_help(stage: str) -> str:
-    """Return what a stage does, its groups and their options, from the text of conf/ alone."""
-    known = groups()
-    rows = {name: help_row(name, what) for name, what in known.items()}
-    return "\n".join(
-        [
-            f"usage: dpo-lab {stage} [-m] [group=option ...] [key=value ...]",
-            "",
-            f"{stages().get(stage, '')}.",
-            "",
-            "groups to change first",
-            *(rows[name] for name in FIRST if name in rows),
-            "",
-            "groups",
-            *(row for name, row in rows.items() if name not in FIRST),
-            "",
-            "single values    optim.lr=1e-4 seed=1 force=true paths.outputs=DIR",
-            "several runs     -m loss=dpo,ipo seed=0,1,2",
-            *([REPEAT] if stage == "train" else []),
-            "look first       --cfg job shows what would run; --info defaults shows which file chose it",
-            "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
-            "",
-        ]
-    )
-
-
-def help_row(name: str, what: str) -> str:
-    """Return a group with its options and what it decides; options that are too many for one line stand below."""
-    listed = " ".join(options(name))
-    if len(listed) <= OPTIONS_WIDTH:
-        return f"  {name:11} {listed:{OPTIONS_WIDTH}}  {what}"
-    indent = " " * 14
-    return f"  {name:11} {what}\n{textwrap.fill(listed, 110, initial_indent=indent, subsequent_indent=indent)}"
 
 
 def is_path_problem(override: str) -> bool:
