@@ -15,6 +15,7 @@ from types import FrameType
 from dpo_lab import __version__
 from dpo_lab.cli_arguments import CommandLine, UsageError, escaped, key_of, read, unknown_stage
 from dpo_lab.cli_choices import refuse_choices
+from dpo_lab.cli_completion import script
 from dpo_lab.cli_help import general_help, stage_help
 from dpo_lab.cli_jobs import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, run_job
 from dpo_lab.cli_messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if words else USAGE
     if words[0] == "--version":
         sys.stdout.write(f"dpo-lab {__version__}\n")
+        return 0
+    if words[0] == "completion":
+        sys.stdout.write(script())
         return 0
     if words[0] == "verify":
         from dpo_lab.cli_verify import verify

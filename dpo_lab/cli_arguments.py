@@ -16,7 +16,10 @@ EDGE = ("rerun", "trust")  # read by the command line itself, part of no configu
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
 SHOWN = ("job", "hydra", "all")
-TOOLS = {"verify": "Compare every file that runs have written with its digest, and say what is damaged"}
+TOOLS = {
+    "verify": "Compare every file that runs have written with its digest, and say what is damaged",
+    "completion": 'Complete words in bash: eval "$(dpo-lab completion)"',
+}
 """Words that the command line reads by itself, without a configuration."""
 INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
