@@ -15,8 +15,7 @@ from hydra.utils import get_class
 from dpo_lab import __version__
 from dpo_lab.build import build
 from dpo_lab.cli import main, train
-from dpo_lab.cli_arguments import TOOLS, key_of
-from dpo_lab.cli_help import FIRST
+from dpo_lab.cli_arguments import FIRST, TOOLS, key_of
 from dpo_lab.metrics import METRICS
 from dpo_lab.paths import CONF, groups, options, stages
 
