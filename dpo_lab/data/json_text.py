@@ -8,8 +8,10 @@ from typing import Any
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
 
-WRITTEN_TURNS = re.compile(r"""\A\s*\[?\s*\{\s*["'](?:role|content|from|value|messages|conversations)["']\s*:""")
-"""The beginning of turns that some program wrote as text."""
+WRITTEN_TURNS = re.compile(
+    r"""\A\s*(?:array\(\s*)?\[?\s*\{(?:\s*["'](?:role|content|from|value|messages|conversations)|[^{}\[\]]*["'](?:role|from))["']\s*:"""
+)
+"""The beginning of turns that some program wrote as text, numpy among them; the role may stand anywhere in the first turn."""
 CONVERSATION_KEYS = ("messages", "conversations", "conversation")
 ANSWER_KEYS = ("answer", "text", "content", "response", "output", "completion", "generation", "message", "value")
 """Keys of an object under which its answer is known to stand."""
@@ -19,13 +21,15 @@ SCORE_KEYS = ("score", "rating", "reward")
 def parsed(text: str) -> Any:
     """Return the object or list that a text writes in JSON or as Python does; the text itself where it writes none.
 
-    >>> parsed('[{"role": "user"}]'), parsed("[{'role': 'user'}]"), parsed("[1] says so"), parsed("7")
-    ([{'role': 'user'}], [{'role': 'user'}], '[1] says so', '7')
+    >>> parsed('[{"role": "user"}]'), parsed("[{'role': 'user'}]"), parsed("[1] says so"), parsed('"7"')
+    ([{'role': 'user'}], [{'role': 'user'}], '[1] says so', '"7"')
     """
-    if text.lstrip()[:1] not in ("[", "{"):
+    if text.lstrip()[:1] not in ("[", "{", '"'):
         return text
     try:
         value = json.loads(text)
+        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):  # written as JSON twice
+            value = json.loads(value)
     except (ValueError, RecursionError):
         if not WRITTEN_TURNS.match(text):
             return text

@@ -40,7 +40,10 @@ PROMPT_WORDS = [
     "source",
     "article",
 ]
+KNOWN_PROMPTS = frozenset("prompt instruction question query messages conversations conversation context input".split())  # noqa: SIM905
 KNOWN_WORDS = BETTER | WORSE | ANSWER_WORDS | frozenset(PROMPT_WORDS)
+NO_TEXTS = ("None", ["None"], "N/A", "nan")
+"""What some programs write where there is no text."""
 SCORE_WORDS = frozenset(("score", "rating", "reward"))
 NOTHING: Mapping[str, str] = MappingProxyType({})
 LABELS = frozenset(("label", "labels", "preference", "preferred", "choice", "winner", "better", "annotator"))
@@ -52,7 +55,8 @@ def mapping_for(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = 
     Args:
         row: a row of the file.
         named: what is known already, by role.
-        prompt: False where the answers hold the prompt.
+        prompt: False where the answers hold the prompt. A prompt of a known name is not named where an input or a history belongs
+            to it, which a prompt that is named comes without.
 
     >>> mapping_for({"query": "Why is it so?", "good_reply": "It is.", "bad_reply": "It is not."})
     'data.columns.prompt=query data.columns.chosen=good_reply data.columns.rejected=bad_reply'
@@ -69,6 +73,7 @@ def mapping_for(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = 
     if missing and len(answers) >= missing:
         better = better or answers.pop(0)
         worse = worse or answers.pop(0)
+    prompt = prompt and ("prompt" in named or not (asked and has_more(row, asked.lower())))
     others = [path for path in left if path not in (better, worse)]
     roles = {
         "prompt": (asked or next(iter(others), None) or "NAME") if prompt else None,
@@ -79,6 +84,18 @@ def mapping_for(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = 
         "score_rejected": named.get("score_rejected") or score_path(row, is_worse),
     }
     return " ".join(f"data.columns.{role}={path}" for role, path in roles.items() if path)
+
+
+def has_more(row: Row, asked: str) -> bool:
+    """Return whether an input or turns before it belong to a prompt of a known name.
+
+    >>> has_more({"instruction": "Sort.", "input": "b a"}, "instruction"), has_more({"ask": "So?", "history": [["a"]]}, "ask")
+    (True, False)
+    """
+    lower = {name.lower(): value for name, value in row.items()}
+    context, history = lower.get("input"), lower.get("history")
+    beside = asked == "instruction" and isinstance(context, str) and not is_empty(context)
+    return beside or (asked in KNOWN_PROMPTS and isinstance(history, list) and not is_empty(history))
 
 
 def explained_mapping(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = True) -> str:
@@ -115,7 +132,7 @@ def text_paths(row: Row) -> list[str]:
     weak: list[str] = []
     for path in paths_in(row):
         value = value_at(row, path)
-        if value is ABSENT or is_empty(value) or is_descriptive(path):
+        if value is ABSENT or is_empty(value) or is_descriptive(path) or value in NO_TEXTS:
             continue
         try:
             value = unwrapped(value, path)

@@ -52,9 +52,7 @@ CODES: dict[str, Code] = {
     "answer_object": Code(
         "error", "an answer is an object, and which of its keys is the answer is not known", "Name the key that holds the answer."
     ),
-    "no_prompt": Code(
-        "error", "nothing says what the answers answer", "Otherwise add a column prompt, or write the prompt into both texts."
-    ),
+    "no_prompt": Code("error", "no column holds the prompt", "Otherwise add a column prompt that holds it."),
     "no_effect": Code("error", "a setting changes nothing", "Leave the setting out."),
     "mixed_formats": Code("error", "the row has another format than the rows before it", "Put one format in one file."),
     "missing_field": Code("error", "a needed column or key is absent", "Add it, or remove the row."),

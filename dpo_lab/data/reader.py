@@ -70,7 +70,7 @@ class RowReader:
     kinds: Mapping[str, str]
     """What prompt, chosen and rejected hold in this file."""
     read_columns: frozenset[str]
-    """Columns that are read, and those that nobody asks after."""
+    """Columns that are read."""
 
     @classmethod
     def for_rows(cls, sample: Row, columns: Columns) -> "RowReader":
@@ -97,7 +97,7 @@ class RowReader:
             format=found,
             is_question=is_question,
             kinds={role: parts.kind(role) for role in TEXTS},
-            read_columns=frozenset(tops) | KEPT | SILENT,
+            read_columns=frozenset(tops) | KEPT,
         )
 
     @property
@@ -116,7 +116,7 @@ class RowReader:
         rest = {} if self.is_mapped else {name: value for name, value in row.items() if name not in self.read_columns}
         if rest:
             try:
-                refuse_inputs(rest)
+                refuse_inputs({name: value for name, value in rest.items() if name not in SILENT})
             except RowProblem as problem:
                 raise self.with_words(problem, row) from None
         try:
@@ -143,9 +143,10 @@ class RowReader:
 
     def with_words(self, problem: RowProblem, row: Row) -> RowProblem:
         """Return a problem whose message says how the same rows are read without the other columns."""
-        known = {role: path for role, path in self.roles.items() if role in TEXTS}
+        of_parts = not {"input", "history"}.isdisjoint(self.roles)  # a prompt that is named is the whole prompt
+        known = {role: path for role, path in self.roles.items() if role in TEXTS and not (of_parts and role == "prompt")}
         in_answers = "prompt" not in self.roles and not self.format.takes_beginning
-        words = explained_mapping(row, known, prompt=not in_answers)
+        words = explained_mapping(row, known, prompt=not (in_answers or of_parts))
         if self.format.takes_beginning:
             words += "; without data.columns.prompt, the beginning that both answers share is the prompt"
         return RowProblem(problem.code, f"{problem.found}. {words}")
@@ -174,7 +175,7 @@ class RowReader:
 
     def unread(self, row: Row) -> list[str]:
         """Return the columns of a row that hold something and are not read."""
-        return [name for name, value in row.items() if name not in self.read_columns and not is_empty(value)]
+        return [name for name, value in row.items() if name not in self.read_columns | SILENT and not is_empty(value)]
 
     def left_out(self, row: Row) -> str:
         """Return which answers of a ranked row make no pair; "" for none."""

@@ -3,15 +3,17 @@
 A column may stay unread only if it can be told that nothing of the example is lost:
 
 - it is empty, a number, true or false, a date, or a word (`is_word`);
-- its name says that it describes the row (`DESCRIBES`) or holds another answer (`ANSWERS`);
+- its name says that it describes the row (`DESCRIBES`, `JUDGES`) or holds another answer (`ANSWERS`); where no column holds the
+  prompt, such a name is not enough: what is called a source or feedback may be the prompt;
 - its texts repeat what is read, with or without chat markup around them.
 
 Anything else may be the prompt or a part of it, so the rows are refused until a person says what is what.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from typing import Any, NamedTuple
 
 from dpo_lab.data.kinds import MEDIA_WORDS, TOOL_WORDS, is_empty, is_media, is_word, texts_in, words_of
@@ -92,14 +94,25 @@ DESCRIBES = frozenset(
         "judgement",
         "judgment",
         "status",
+        "type",
+        "types",
+        "domain",
+        "difficulty",
+        "quality",
+        "config",
+        "configs",
+        "parameters",
     ]
 )
 """Last words of names of columns about a row, its origin or its judgement; none of them is a part of the question."""
+JUDGES = frozenset(["judge", "labelling", "labeling"])
+"""First words of names of columns about the judgement, a judge's own prompt among them."""
 ANSWERS = frozenset(
     ["response", "responses", "output", "outputs", "completion", "completions", "answer", "answers", "generation", "generations"]
 )
 """Last words of names of columns with further answers, which no pair needs beside chosen and rejected."""
 QUALIFIERS = frozenset(["chosen", "rejected", "preferred", "a", "b", "c", "j", "k", "w", "l"])
+OF_ANSWERS = frozenset(["chosen", "rejected"])
 PROMPT_PARTS = frozenset(
     [
         "prompt",
@@ -131,12 +144,13 @@ class ReadTexts(NamedTuple):
 
 
 def is_descriptive(name: str) -> bool:
-    """Return whether a column's name ends in a word that describes a row, before words that tell two answers apart.
+    """Return whether a column's name ends in a word that describes a row, before words that tell two answers apart, or speaks of
+    a judge.
 
     >>> [is_descriptive(name) for name in ("prompt_id", "chosen_model", "model_chosen", "source_prompt", "reasoning", "ids.2")]
     [True, True, True, False, False, True]
     """
-    return last_word(name) in DESCRIBES
+    return last_word(name) in DESCRIBES or (words_of(name) or ("",))[0] in JUDGES
 
 
 @lru_cache(maxsize=4096)
@@ -153,7 +167,7 @@ def refuse_inputs(columns: Mapping[str, Any], place: str = "") -> None:
         columns: values by name.
         place: what stands before a name in the message.
     """
-    for name, value in columns.items():
+    for name, value in (place for column in columns.items() for place in places_in(*column)):
         if is_empty(value) or isinstance(value, bool | int | float):
             continue
         tools = last_word(name) in TOOL_WORDS or words_of(name)[-2:] == ("tool", "calls")
@@ -162,6 +176,21 @@ def refuse_inputs(columns: Mapping[str, Any], place: str = "") -> None:
                 "unread_input",
                 f"{place}{name} holds {excerpt(value)}, which the answers depend on and the text alone does not carry",
             )
+
+
+def places_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield a column and every object or list inside it, by its key: metadata may hold the tools of a conversation.
+
+    >>> [name for name, _ in places_in("meta", {"tools": [{"name": "clock"}], "tool": "a name"})]
+    ['meta', 'tools']
+    """
+    yield name, value
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if isinstance(item, dict | list):
+            yield from places_in(str(key), item)
+    for item in value if isinstance(value, list) else ():
+        if isinstance(item, dict):
+            yield from islice(places_in("", item), 1, None)
 
 
 def unexplained(columns: Mapping[str, Any], read: ReadTexts, *, strict: bool) -> list[str]:
@@ -174,9 +203,12 @@ def unexplained(columns: Mapping[str, Any], read: ReadTexts, *, strict: bool) ->
     """
     left = []
     for name, value in columns.items():
-        if isinstance(value, bool | int | float) or is_empty(value) or is_descriptive(name) or last_word(name) in ANSWERS:
+        if isinstance(value, bool | int | float) or is_empty(value) or last_word(name) in ANSWERS:
             continue
-        words_count = strict or name.lower() in PROMPT_PARTS
+        describes = is_descriptive(name)
+        if describes and (not strict or not OF_ANSWERS.isdisjoint(words_of(name))):
+            continue
+        words_count = (strict and not describes) or name.lower() in PROMPT_PARTS
         if any((words_count or not is_word(text)) and not repeats(text, read) for text in texts_in(value)):
             left.append(name)
     return left

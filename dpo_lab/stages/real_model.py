@@ -87,6 +87,6 @@ def template_notes(base: ModelOnDisk, pairs: Sequence[PreferencePair]) -> tuple[
     if not plain or not has_own_template(load_tokenizer(base.path, base.storage.revision)):
         return ()
     return (
-        f"{plain} of {len(pairs)} pairs are plain text: the chat template of {named(base)} is not used for them. To use it, "
-        'write each prompt as turns, [{"role": "user", "content": ...}], or rename the column prompt to instruction.',
+        f"{plain} of {len(pairs)} pairs are plain text: the chat template of {named(base)} is not used for them. If a column "
+        'holds the prompt, data.columns.text=chat uses it; else write each prompt as turns, [{"role": "user", "content": ...}].',
     )

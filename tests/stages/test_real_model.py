@@ -56,7 +56,8 @@ def test_plain_text_pairs_are_said_to_pass_by_the_models_own_template(tmp_path: 
     pairs = [PreferencePair(prompt=prompt, chosen="a", rejected="b") for prompt in (turns, plain, plain)]
     notes = template_notes(ModelOnDisk(path, "base"), pairs)
     line = (
-        f"2 of 3 pairs are plain text: the chat template of {path} is not used for them. To use it, write each prompt as turns, "
+        f"2 of 3 pairs are plain text: the chat template of {path} is not used for them. If a column holds the prompt, "
+        "data.columns.text=chat uses it; else write each prompt as turns, "
     )
     assert [note.startswith(line) for note in notes] == [True] * said
     assert template_notes(ModelOnDisk(path, "base"), pairs[:1]) == ()

@@ -43,7 +43,10 @@ def from_plain_implicit(row: Parts) -> PreferencePair:
     if not end:
         raise RowProblem("empty_prompt", f"{names} have no word in common at their start, and there is no prompt column")
     if "accepted" not in row.values and not any(mark in chosen[:end].strip() for mark in MARKS):
-        shared = f"no column holds a prompt, and {excerpt(chosen[:end])}, the beginning that {names} share, is no question"
+        shared = (
+            f"{excerpt(chosen[:end])}, the beginning that {names} share, does not look like a prompt: "
+            "it has no question mark, colon or line end"
+        )
         words = f"data.columns.chosen={row.name('chosen')} data.columns.rejected={row.name('rejected')}"
         raise RowProblem("no_prompt", f"{shared}. If it is the prompt, type {words}")
     return row.pair([user(chosen[:end])], chosen[end:], rejected[end:], rendered=True)

@@ -1,0 +1,96 @@
+"""Rows that were read as something else without a word: turns written as text, columns named as metadata, lost context."""
+
+import json
+from typing import Any
+
+import pytest
+
+from dpo_lab.data.columns import Columns
+from dpo_lab.data.load import Adapted
+from dpo_lab.data.problems import RowProblem
+from dpo_lab.data.reader import RowReader
+from dpo_lab.records import PreferencePair
+from tests.data.test_unread import BAD, GOOD, PAIR, TURN, typed
+
+Row = dict[str, Any]
+ASKED = {"question": "Why is the sky blue?", "chosen": GOOD["content"], "rejected": BAD["content"]}
+SHARED = {"chosen": "I think: air.", "rejected": "I think: the sea."}
+
+
+def read(row: Row, columns: Columns | None = None) -> PreferencePair:
+    return RowReader.for_rows(row, columns or Columns()).read(row)
+
+
+def refused(row: Row) -> RowProblem:
+    with pytest.raises(RowProblem) as caught:
+        read(row)
+    return caught.value
+
+
+def test_turns_that_were_written_as_json_twice_are_turns() -> None:
+    row = {**ASKED, "chosen": json.dumps(json.dumps([TURN, GOOD])), "rejected": json.dumps(json.dumps([TURN, BAD]))}
+    assert read(row).chosen == GOOD["content"]
+    assert read({**ASKED, "chosen": '"Quoted words."'}).chosen == '"Quoted words."'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": 1, "role": "assistant", "content": "Air."}',
+        "array([{'content': 'Air.', 'role': 'assistant'}], dtype=object)",
+        "[{'weight': 1.0, 'from': 'gpt', 'value': 'Air.'}\n {'from': 'human'}]",
+    ],
+)
+def test_turns_that_cannot_be_parsed_are_refused_whatever_their_first_key(text: str) -> None:
+    assert refused({**ASKED, "chosen": text}).code == "json_text"
+
+
+@pytest.mark.parametrize("text", ['{"model": "m", "messages": [{"role": "user"}]} is the request.', "{see: role}"])
+def test_an_answer_that_only_speaks_of_turns_is_text(text: str) -> None:
+    assert read({**ASKED, "chosen": text}).chosen == text
+
+
+@pytest.mark.parametrize("name", ["source", "user_feedback", "category"])
+def test_without_a_prompt_a_column_that_is_named_as_metadata_may_hold_it(name: str) -> None:
+    assert refused({**SHARED, name: "Why is the sky blue?"}).code == "ambiguous_columns"
+    assert read({**SHARED, name: "physics", "chosen_model": "Some Model 7B"}).prompt.text == "I think:"
+    assert read({**PAIR, name: "a book of the sky"}).prompt.text == TURN["content"]
+
+
+@pytest.mark.parametrize("value", [{"tools": [{"name": "clock"}]}, {"deep": [{"images": ["x y"]}]}])
+def test_tools_and_pictures_inside_metadata_are_refused_too(value: Row) -> None:
+    assert refused({**PAIR, "metadata": value}).code == "unread_input"
+    assert read({**PAIR, "metadata": {"tool": "label studio", "tools": [], "images": None}}).chosen == GOOD["content"]
+
+
+@pytest.mark.parametrize("answers", [("chosen", "rejected"), ("response1", "response2")])
+@pytest.mark.parametrize("more", [{"input": "The word is kettle."}, {"history": [["Hello there.", "Hello, what is it?"]]}])
+def test_the_mapping_that_is_shown_keeps_what_stands_beside_an_instruction(answers: tuple[str, str], more: Row) -> None:
+    row = {"instruction": "Explain it.", **more, answers[0]: "It boils water.", answers[1]: "It is a hat."}
+    known = read({"instruction": "Explain it.", **more, "chosen": "It boils water.", "rejected": "It is a hat."})
+    error = refused({**row, "persona": "You are a pirate."})
+    pair = read({**row, "persona": "You are a pirate."}, typed(error))  # type: ignore[arg-type]  # its text is all that is read
+    assert (pair.prompt, pair.chosen) == (known.prompt, known.chosen)
+
+
+def test_a_word_for_nothing_is_proposed_as_no_answer() -> None:
+    completions = [{"response": "It boils water."}, {"response": "It is a hat."}]
+    row = {"instruction": "Explain it.", "completions": completions, "correct_answers": ["None"], "incorrect_answers": ["None"]}
+    assert "data.columns.chosen=completions.0.response data.columns.rejected=completions.1.response" in str(refused(row))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"labelling_prompt": [{"role": "system", "content": "You are a precise judge of two answers."}]},
+        {"prompt_type": "an open question", "domain": "general knowledge", "gen_input_configs": {"generator": "Some Model 7B"}},
+    ],
+)
+def test_metadata_of_public_data_sets_is_no_reason_to_refuse_them(more: Row) -> None:
+    assert read({**PAIR, **more}).chosen == GOOD["content"]
+
+
+def test_the_first_rows_decide_and_a_source_is_not_reported() -> None:
+    adapted = Adapted([("a", 1, {**PAIR, "source": "a book of the sky"})])
+    assert [pair.chosen for pair in adapted] == [GOOD["content"]]
+    assert not adapted.unread
