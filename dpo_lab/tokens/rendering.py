@@ -67,8 +67,9 @@ class Template:
             if found := _behind(text, start, answer):
                 return Rendering(text, found)
             before, mark, after = (self._rendered(_answered(turns, MARK)) or "").rpartition(MARK)
-            if mark and before.startswith(start) and text == before + answer + after:
-                return Rendering(text, len(before) + len(answer), "template_adds", before[len(start) :])
+            added = before[len(start) :] if mark and before.startswith(start) else ""
+            if added and text == before + answer + after and not doubles(added, answer):
+                return Rendering(text, len(before) + len(answer), "template_adds", added)
         opening = "" if turns[-1]["role"] == "assistant" else self._opening(turns, start)
         rest = rest_of(answer, opening)
         if rest is None:
@@ -133,6 +134,15 @@ def rest_of(answer: str, opening: str) -> str | None:
     if unclosed:
         return answer if all((True, name) in of_answer for name in unclosed) and of_answer[0][0] else None
     return answer if tags and not of_answer else None
+
+
+def doubles(added: str, answer: str) -> bool:
+    """Return whether an answer has by itself what a template adds before it.
+
+    >>> doubles("<think></think>", "<think>Hm.</think> Yes."), doubles("<think></think>", "Yes.")
+    (True, False)
+    """
+    return not {match[2] for match in TAG.finditer(added)}.isdisjoint(match[2] for match in TAG.finditer(answer))
 
 
 def _answered(turns: Sequence[Message], answer: str) -> list[Message]:

@@ -33,6 +33,10 @@ PHI = (
     "{% for m in messages %}<|{{ 'user' if m['role'] == 'user' else 'bot' }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|bot|>\n{% else %}{{ eos_token }}{% endif %}"
 )
+DOUBLES = (  # an empty thought before the last answer, even if that has one
+    "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n"
+    "{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
 LETTERS = "{% for m in messages %}{{ m['content'] | upper }}{{ eos_token }}{% endfor %}"
 ASKED = Prompt.from_text("is it a fox?")
 
@@ -65,6 +69,9 @@ def encoded(template: str, answer: str, prompt: Prompt = ASKED) -> tuple[ChatEnc
         (INSERTS_AND_OPENS, THOUGHT, "It is a fox.\n</think>\n\nYes.<|im_end|>", "as_written"),
         (INSERTS_AND_OPENS, TIGHT, "It is a fox.</think>Yes.<|im_end|>", "template_rewrites"),
         (INSERTS_AND_OPENS, "Yes.", "\n</think>\n\nYes.<|im_end|>", "template_adds"),
+        (DOUBLES, "Yes.", "<think>\n\n</think>\n\nYes.<|im_end|>", "template_adds"),
+        (DOUBLES, THOUGHT, f"{THOUGHT}<|im_end|>", "template_rewrites"),
+        (DOUBLES, "<b>Yes.</b>", "<think>\n\n</think>\n\n<b>Yes.</b><|im_end|>", "template_adds"),
         (PHI, "Yes.", "Yes.<|end|>", "as_written"),
         (CHATML, " Yes.\n", "Yes.<|im_end|>", "as_written"),
         (GEMMA, "Yes.", "Yes.<end_of_turn>", "as_written"),
