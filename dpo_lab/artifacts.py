@@ -1,6 +1,7 @@
 """Artifacts: finished parts on disk, named by what determines their content; `manifest.json` is written last."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -81,6 +82,15 @@ class Artifact:
         return self
 
 
+def plain(name: str) -> str:
+    """Return a name without characters that a shell or a command line gives a meaning.
+
+    >>> plain("tiny-my pairs, [v2]"), plain("café.v1+a_b-c")
+    ('tiny-my_pairs_v2_', 'café.v1+a_b-c')
+    """
+    return re.sub(r"[^\w.+-]+", "_", name)
+
+
 def refuse_damage(path: Path) -> None:
     """Raise RunError if a directory holds a damaged artifact; one that is whole, or none of this project, is left alone."""
     found = examine(path)
@@ -115,7 +125,7 @@ class Plan:
     @property
     def path(self) -> Path:
         """Where the artifact stands: <root>/<kind>/<name>-<first 8 of id>."""
-        return self.root / self.kind / f"{self.name[:NAME_LENGTH]}-{self.id[:8]}"
+        return self.root / self.kind / f"{plain(self.name)[:NAME_LENGTH]}-{self.id[:8]}"
 
     def finished(self, *, with_parents: bool = False) -> Artifact | None:
         """Return the artifact if it is already made and whole.

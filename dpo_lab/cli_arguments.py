@@ -109,6 +109,8 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
             value = value if equals else rest.pop(0)
             if name in ("-c", "--cfg") and value not in SHOWN:
                 raise UsageError(f"{name} {value}: it shows {', '.join(SHOWN)}.")
+            if name in ("-cd", "--config-dir") and not Path(value).is_dir():
+                raise UsageError(f"--config-dir {value}: there is no such directory. Correct the path.")
             given += [name, value]
         elif name in ("-i", "--info"):
             given.append(name)

@@ -19,8 +19,8 @@ class CheckJobs(Callback):
         """Raise SweepRefused if a job cannot be composed, built or checked; sweepers that search choose their jobs later."""
         if config.hydra.sweeper._target_ != LISTED:
             return
-        jobs = jobs_of(config)
-        refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job))}
+        jobs, labelled = jobs_of(config), set[str]()
+        refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job, labelled))}
         if refused:
             number = min(refused)
             others_too = [str(other) for other in refused if other != number]
@@ -41,20 +41,28 @@ def jobs_of(config: Any) -> list[list[str]]:
     return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
-def problem(config: Any, overrides: Sequence[str]) -> str:
-    """Return why a job of a sweep cannot run, empty if it can as far as one can tell without loading anything."""
+def problem(config: Any, overrides: Sequence[str], labelled: set[str]) -> str:
+    """Return why a job of a sweep cannot run, empty if it can as far as one can tell without loading a model.
+
+    Args:
+        labelled: losses' labels that were looked for in data and found, each once for a sweep; gets those of this job.
+    """
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from dpo_lab.build import build
-    from dpo_lab.components import ConfigError
+    from dpo_lab.components import ConfigError, RunError
+    from dpo_lab.data.problems import DataError
 
     try:
-        stage = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
+        stage: Any = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
         if check := getattr(stage, "check", None):
             check()
-    except ConfigError as error:
+        if (key := getattr(stage, "labels_key", "")) and key not in labelled:
+            stage.check_labels()
+            labelled.add(key)
+    except (ConfigError, DataError, RunError) as error:
         return str(error)
     except (HydraException, OmegaConfBaseException):
         return ""  # Hydra composes every job itself before it launches one, and says more

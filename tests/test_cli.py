@@ -151,7 +151,7 @@ MESSAGES = {
         "data.path=a=b.jsonl cannot be read: the value holds a character with a meaning of its own. "
         "Quote it: \"data.path='a=b.jsonl'\""
     ),
-    "train --config-dir /nowhere": "Additional config directory '/nowhere' not found.",
+    "train --config-dir /nowhere": "--config-dir /nowhere: there is no such directory. Correct the path.",
     "train recipe.beta=-1": "recipe.beta=-1: Input should be greater than 0 (used as loss.beta).",
     "train data=jsonl": "data.path has no value. Add data.path=...",
     "pretrain loss=ipo": (

@@ -1,11 +1,14 @@
 """Several runs by one command: which jobs run, where a sweep is kept, and what a failed job does to the others."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpo_lab.cli import main
+from dpo_lab.data.base import GivenPairs
+from dpo_lab.data.sources import FilePairs
 from dpo_lab.stages.train import Train
 
 RAN: list[Any] = []
@@ -106,3 +109,28 @@ def test_a_sweep_of_which_no_job_starts_leaves_what_was_there() -> None:
     Path("mine").mkdir()
     assert main(["train", "-m", "lss=dpo,ipo", "paths.outputs=mine"]) == 2
     assert list(Path().rglob("*")) == [Path("mine")]
+
+
+def test_labels_that_a_later_job_reads_are_looked_for_before_the_first_one_and_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    rows = [{**row, "prompt": f"Why {number}?"} for number in range(5)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loads: list[str] = []
+    load = FilePairs.load
+
+    def counted(data: FilePairs, rounds: int = 1) -> list[GivenPairs]:
+        loads.append(str(data.path))
+        return load(data, rounds)
+
+    monkeypatch.setattr(FilePairs, "load", counted)
+    words = ["train", "-m", "data=jsonl", "data.path=pairs.jsonl"]
+    assert main([*words, "loss=dpo,odpo"]) == 2
+    said = capsys.readouterr().err
+    assert "job 2 of 2 (data=jsonl data.path=pairs.jsonl loss=odpo) cannot run: this loss reads score_chosen" in said
+    assert (RAN, loads) == ([], ["pairs.jsonl"])
+    scored = [{**row, "score_chosen": 2.0, "score_rejected": 1.0} for row in rows]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, scored)))
+    assert main([*words, "loss=odpo", "seed=0,1,2"]) == 0
+    assert (len(RAN), loads) == (3, ["pairs.jsonl"] * 2)

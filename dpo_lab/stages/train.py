@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.components import Component, RunError, component, refuse_missing
-from dpo_lab.data.base import Data, Given
+from dpo_lab.data.base import Data, Given, GivenPairs
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
@@ -73,6 +73,24 @@ class Train(Component):
         for logger in self.logger.values():
             logger.check()
 
+    @property
+    def labels_key(self) -> str:
+        """What decides whether the loss finds the labels that it reads in given pairs; empty if it reads none."""
+        if not (self.loss.needs_labels and isinstance(self.data, Given)):
+            return ""
+        return json.dumps([self.data.content(), self.iteration.rounds, self.loss.needs_labels])
+
+    def check_labels(self) -> None:
+        """Read given pairs; RunError if the loss reads a label that some do not have, DataError if they cannot be read."""
+        self._given()
+
+    def _given(self) -> list[GivenPairs] | None:
+        given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
+        if given:
+            pairs = [pair for each in given for pair in (*each.train, *each.held_out)]
+            refuse_unlabelled(self.loss, pairs, self.data.label)
+        return given
+
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.
 
@@ -92,10 +110,7 @@ class Train(Component):
         refuse_unusable_model(self)
         refuse_illegal(self, SLOW_RULES)
         screen = Screen()
-        given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
-        if given:
-            pairs = [pair for each in given for pair in (*each.train, *each.held_out)]
-            refuse_unlabelled(self.loss, pairs, self.data.label)
+        given = self._given()
         from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
         made = plan.make(lambda directory: run_rounds(self, given, screen, run), force=self.force, resume=True)

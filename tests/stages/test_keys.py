@@ -52,7 +52,7 @@ def base(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> ModelOnDis
         {"pairs": [PAIRS[0], replace(PAIRS[1], preference=0.75)]},
         {"base": "another tokenizer"},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_whatever_changes_token_ids_or_labels_makes_another_token_store(
     change: dict[str, Any], base: ModelOnDisk, tmp_path: Path
@@ -90,7 +90,7 @@ def key(store: TokenStore, this: Round = ROUND, **fields: Any) -> str:
         {"this": replace(ROUND, start=ModelOnDisk("nowhere", "n"))},
         {"this": replace(ROUND, reference=ModelOnDisk("nowhere", "n"))},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_whatever_changes_training_makes_another_policy(fields: dict[str, Any], store: TokenStore) -> None:
     assert key(store) == key(store)

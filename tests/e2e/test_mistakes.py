@@ -1,0 +1,61 @@
+"""docs/mistakes.md: each mistake is answered as the table says, in one line, and what it says to type is accepted."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dpo_lab.cli import main
+from dpo_lab.components import RunError, refuse_missing
+from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.stages.train import Train
+
+TABLE = Path(__file__).resolve().parents[2] / "docs" / "mistakes.md"
+ROWS = re.findall(r"^\| `([^|]+)` \| ([^|]+) \| (?:`([^|]+)`)? \|$", TABLE.read_text(encoding="utf-8"), re.M)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a run end where work would begin: composed, built and legal."""
+
+    def accepted(stage: Train) -> None:
+        refuse_missing(stage)
+        refuse_illegal(stage)
+        raise RunError("accepted")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr(Train, "run", accepted)
+    pair = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    Path("my_pairs.jsonl").write_text(json.dumps(pair))
+
+
+def words(command: str) -> list[str]:
+    """Return the stage and its words."""
+    program, first, *rest = shlex.split(command)
+    return [first, *rest] if program == "dpo-lab" else [Path(first).stem, *rest]
+
+
+def test_the_table_has_fifty_mistakes_and_no_row_is_lost() -> None:
+    lines = [line for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert len(ROWS) == len(lines) >= 50
+
+
+@pytest.mark.parametrize(("typed", "answered", "instead"), ROWS, ids=[row[0] for row in ROWS])
+def test_a_mistake_is_answered_and_its_remedy_is_accepted(
+    typed: str, answered: str, instead: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(typed)) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert answered in said
+    if instead:
+        code = main(words(instead))
+        assert (code, set(re.findall("error: (.*)", capsys.readouterr().err)) - {"accepted"}) in ((1, set()), (1, {SWEEP}))
+
+
+SWEEP = "2 of 2 jobs failed; the table above says why."
