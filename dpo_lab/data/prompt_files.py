@@ -13,18 +13,20 @@ from dpo_lab.data.base import Prompts
 from dpo_lab.data.files import SUFFIXES, Rows
 from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
+from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.problems import DataError, RowProblem, first_of
 from dpo_lab.data.prompts import MAX_FAULTY, usable_prompt
 from dpo_lab.data.split import default_held_out
 from dpo_lab.data.turns import Row, text_of
+from dpo_lab.data.unread import refuse_inputs
 from dpo_lab.progress import console
 from dpo_lab.records import Prompt
 from dpo_lab.seeding import random_for
 
 COLUMNS = ("prompt", "messages", "instruction", "question")
 """Where a prompt is looked for, in this order."""
-OTHERS = ("system", "input")
-"""Columns that belong to an instruction: they would be lost beside another column."""
+OTHERS = ("system", "system_prompt", "system_message", "input", "context", "history")
+"""Columns that belong to a prompt: they would be lost beside another column."""
 
 
 @component
@@ -64,7 +66,8 @@ class FilePrompts(Prompts):
         count = self.num_prompts or len(prompts)
         if not prompts or (number + 1) * count > len(prompts):
             share = len(prompts) // (number + 1)
-            remedy = f"Use prompts.num_prompts={share}, or iteration.prompts=same." if share else "Add prompts."
+            same = ", or iteration.prompts=same" if count <= len(prompts) else ""
+            remedy = f"Use prompts.num_prompts={share}{same}." if share else "Add prompts."
             raise ConfigError(
                 f"prompts.num_prompts={'null' if self.num_prompts is None else count}, round {number + 1}: {self.path} has "
                 f"{len(prompts)} prompts beside {len(evaluated)} for evaluation, and rounds share none. {remedy}"
@@ -145,6 +148,9 @@ def prompt_of(row: Row, column: str | None = None) -> Prompt:
         raise RowProblem("missing_field", f"no column {column or ' or '.join(COLUMNS)} among {', '.join(row) or '(none)'}")
     value = row[name]
     context = text_of(row, "input") if name == "instruction" and column is None else ""
-    if lost := [each for each in OTHERS if row.get(each) and not (each == "input" and context) and column is None]:
-        raise RowProblem("unknown_layout", f"the columns {', '.join(lost)} beside {name} would be lost")
+    if column is None:
+        refuse_inputs({other: each for other, each in row.items() if other != name})
+        lost = [each for each in OTHERS if not is_empty(row.get(each)) and not (each == "input" and context)]
+        if lost:
+            raise RowProblem("unknown_layout", f"the columns {', '.join(lost)} beside {name} would be lost")
     return usable_prompt(f"{value}\n\n{context}" if context.strip() else value)

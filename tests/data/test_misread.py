@@ -94,3 +94,12 @@ def test_the_first_rows_decide_and_a_source_is_not_reported() -> None:
     adapted = Adapted([("a", 1, {**PAIR, "source": "a book of the sky"})])
     assert [pair.chosen for pair in adapted] == [GOOD["content"]]
     assert not adapted.unread
+
+
+@pytest.mark.parametrize(
+    ("more", "code"), [({"persona": "Be a pirate."}, "ambiguous_columns"), ({"tools": [{"name": "clock"}]}, "unread_input")]
+)
+def test_an_object_around_turns_may_hold_nothing_else_that_matters(more: Row, code: str) -> None:
+    row = {"chosen": {"messages": [TURN, GOOD], "id": 3}, "rejected": [TURN, BAD]}
+    assert list(read(row).prompt.messages) == [TURN]
+    assert refused({**row, "chosen": {"messages": [TURN, GOOD], **more}}).code == code

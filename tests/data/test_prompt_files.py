@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dpo_lab.components import ConfigError
-from dpo_lab.data.problems import DataError
+from dpo_lab.data.problems import DataError, RowProblem
 from dpo_lab.data.prompt_files import FilePrompts, prompt_of
 from tests.data.hub_directories import written
 
@@ -49,6 +49,21 @@ def test_rounds_share_no_prompt_and_the_remedy_fits(tmp_path: Path) -> None:
     rounds = [asked(fits.for_round(number, seed=0)) for number in range(3)]
     assert [len(texts) for texts in rounds] == [6, 6, 6]
     assert len({text for texts in rounds for text in texts}) == 18
+
+
+def test_a_round_that_wants_more_prompts_than_there_are_is_not_sent_to_another_that_does(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"Use prompts.num_prompts=20.$"):
+        prompts(tmp_path, QUESTIONS, num_prompts=40).for_round(0, seed=0)
+
+
+@pytest.mark.parametrize(
+    "more", [{"images": ["a.png"]}, {"tools": [{"name": "clock"}]}, {"context": "Be brief."}, {"history": [["a", "b"]]}]
+)
+def test_what_belongs_to_a_prompt_and_is_not_read_is_refused_until_the_column_is_named(more: dict[str, Any]) -> None:
+    with pytest.raises(RowProblem):
+        prompt_of({"prompt": "Why?", **more})
+    assert prompt_of({"prompt": "Why?", **more}, "prompt").text == "Why?"
+    assert prompt_of({"prompt": "Why?", "images": [], "context": "", "source": "a book"}).text == "Why?"
 
 
 def test_holding_out_everything_is_refused_with_a_number_that_works(tmp_path: Path) -> None:
