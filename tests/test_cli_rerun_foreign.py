@@ -1,5 +1,6 @@
 """`rerun=DIR` of a run that somebody else may have made: which code it may import, and what of it is only text."""
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -7,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from dpo_lab.cli import train
 from dpo_lab.stages.train import Train
+from dpo_lab.training.group import Group
+from dpo_lab.training.processes import start
 from tests.test_cli_rerun import RAN, RECORDED, _double, recorded, run
 
 __all__ = ["_double"]  # the stand-in for a training, around each test
@@ -121,3 +125,25 @@ def test_nothing_is_imported_from_the_directory_that_the_run_was_called_from(
     monkeypatch.setattr(Train, "run", look)
     assert train([f"rerun={directory}"]) == 0
     assert found == [tmp_path / "first", None]
+
+
+def test_a_process_that_trains_beside_this_one_imports_nothing_from_the_current_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StartedError(Exception):
+        pass
+
+    def note(command: list[str], *, env: dict[str, str], **pipes: Any) -> None:
+        raise StartedError(command, env)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(subprocess, "Popen", note)
+        with pytest.raises(StartedError) as started:
+            start(Group(1, 2), torch.device("cpu"), 1, print)
+    (*interpreter, code), env = started.value.args
+    assert interpreter[-1] == "-c"
+    assert "dpo_lab" in code
+    (tmp_path / "pickle.py").touch()
+    where = [*interpreter, "import pickle; print(pickle.__file__)"]
+    found = subprocess.run(where, env=env, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert Path(found.strip()) != tmp_path / "pickle.py"

@@ -102,7 +102,7 @@ def start(group: Group, device: torch.device, port: int, work: Work) -> Other:
     """Start a process and hand it its work; its stdin stays open as long as this process lives."""
     said = tempfile.TemporaryFile()  # noqa: SIM115 - closed by end()
     process = subprocess.Popen(
-        [sys.executable, "-c", "from dpo_lab.training.processes import run; run()"],
+        [sys.executable, "-P", "-c", "from dpo_lab.training.processes import run; run()"],  # -P: without the current directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=said,
