@@ -18,7 +18,7 @@ from dpo_lab.damage import examine
 from dpo_lab.environment import Call, answering
 from dpo_lab.keys import at, leaves
 from dpo_lab.paths import nearest
-from dpo_lab.targets import foreign_code, is_below
+from dpo_lab.targets import foreign_code, is_below, without_places
 
 CALL, RUN, SUMMARY = "call.json", "run.json", "summary.json"
 NO_FIGURE = ("seconds/", "time/")  # how long it took
@@ -61,6 +61,7 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
     outputs = str(root / "rerun" / run.directory.name)
     again = {**run.call.config, "outputs": outputs, "logger": asked["logger"], "force": asked["force"]}
     refuse_foreign(run, again, line.trusted, asked["_target_"])
+    again = without_places(again)
     absolute = {"rerun": f"rerun={run.directory}", "paths.outputs": f"paths.outputs={root}"}
     words = [absolute.get(key_of(word), word) for word in line.words]
     session.outputs = outputs

@@ -40,6 +40,8 @@ class Component:
     """Why this part cannot run in this version and what to use instead; empty for a part that works."""
     names_code: ClassVar[tuple[str, ...]] = ()
     """Fields whose text names code that this part imports (`my.module:score`): `rerun` asks before it imports foreign code."""
+    writes_into: ClassVar[tuple[str, ...]] = ()
+    """Fields that name a directory which this part writes into, null: the outputs. `rerun` takes none from a recorded run."""
 
     def content(self) -> dict[str, Any]:
         """Return what determines this part's results, as plain data for a content id.

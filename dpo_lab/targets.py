@@ -149,12 +149,26 @@ def foreign_code(node: Any, trusted: Sequence[str], key: str = "") -> Iterator[t
 
 
 def code_of(node: Mapping[str, Any]) -> dict[str, str]:
-    """Return the code that fields of a node name, as dotted paths; none if its class is one that the builder refuses."""
+    """Return the code that fields of a node name, as dotted paths."""
+    return {name: str(node[name]).replace(":", ".") for name in declared(node, "names_code") if node.get(name)}
+
+
+def declared(node: Mapping[str, Any], about: str) -> tuple[str, ...]:
+    """Return the fields that the class of a node lists under a name; none if it is a class that the builder refuses."""
     try:
-        names = getattr(class_of(node[TARGET]), "names_code", ())
+        return tuple(getattr(class_of(node[TARGET]), about, ()))
     except TargetError:
-        return {}
-    return {name: str(node[name]).replace(":", ".") for name in names if node.get(name)}
+        return ()
+
+
+def without_places(node: Any) -> Any:
+    """Return a recorded configuration whose parts write into no directory of their own choice, but below the outputs."""
+    if isinstance(node, list | tuple):
+        return [without_places(item) for item in node]
+    if not isinstance(node, Mapping):
+        return node
+    places = declared(node, "writes_into") if TARGET in node else ()
+    return {name: None if name in places else without_places(value) for name, value in node.items()}
 
 
 def is_below(code: str, modules: Sequence[str]) -> bool:

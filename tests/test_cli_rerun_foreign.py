@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dpo_lab.cli import train
+from dpo_lab.reference.cached import CachedReference
 from dpo_lab.stages.train import Train
 from dpo_lab.training.group import Group
 from dpo_lab.training.processes import start
@@ -98,6 +99,15 @@ def test_a_recorded_configuration_of_another_stage_is_refused(capsys: pytest.Cap
     directory = recorded()
     assert train([f"rerun={directory}"]) == 2
     assert "is not that of dpo_lab.stages.train.Train, so it cannot be repeated" in capsys.readouterr().err
+
+
+def test_a_directory_that_a_recorded_part_would_write_into_is_left_out(tmp_path: Path) -> None:
+    directory = recorded(f"reference.root={tmp_path / 'elsewhere'}")
+    assert train([f"rerun={directory}"]) == 0
+    one, other = (stage.reference for stage in RAN)
+    assert isinstance(one, CachedReference)
+    assert isinstance(other, CachedReference)
+    assert (one.root, other.root) == (tmp_path / "elsewhere", None)
 
 
 def test_text_of_a_recorded_configuration_is_not_resolved(monkeypatch: pytest.MonkeyPatch) -> None:

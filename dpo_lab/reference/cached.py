@@ -36,6 +36,7 @@ class CachedReference(Reference):
     """Per-token log-probabilities, computed once per token store and kept on disk."""
 
     scores_live: ClassVar[bool] = False
+    writes_into: ClassVar[tuple[str, ...]] = ("root",)
 
     audit_rows: Annotated[int, Field(ge=0)] = 4
     """Random responses that are scored again whenever a kept pass is used."""
