@@ -169,9 +169,7 @@ class Plan:
                 "Use paths.outputs=DIR with a DIR that can be written."
             ) from error
         lock = FileLock(self.path.parent / f".{self.path.name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
+        if not _acquired(lock, self.path):
             console.print(f"  another process is making {self.path}; waiting for it", markup=False)
             lock.acquire()
         _roots[self.root.absolute()] = None
@@ -252,12 +250,30 @@ def _clear(directory: Path) -> None:
             path.unlink()
 
 
-def _is_still_damaged(path: Path, identity: str) -> bool:
-    """Return whether an artifact is damaged, and not being made by another process; mark what was made from it."""
-    lock = FileLock(path.parent / f".{path.name}.lock")
+def _acquired(lock: FileLock, path: Path) -> bool:
+    """Return whether the lock of an artifact is free, and taken now.
+
+    Raises:
+        RunError: if the artifact is damaged, and nothing can be written where it stands.
+    """
     try:
         lock.acquire(timeout=0)
     except Timeout:
+        return False
+    except OSError as error:
+        if damage := examine(path).damage:
+            raise RunError(
+                f"{path} is damaged: {damage}. It cannot be made again: {path.parent} cannot be written ({error.strerror}). "
+                "Use paths.outputs=DIR with a DIR that can be written."
+            ) from error
+        raise
+    return True
+
+
+def _is_still_damaged(path: Path, identity: str) -> bool:
+    """Return whether an artifact is damaged, and not being made by another process; mark what was made from it."""
+    lock = FileLock(path.parent / f".{path.name}.lock")
+    if not _acquired(lock, path):
         return False
     try:
         if damaged := bool(examine(path).damage):

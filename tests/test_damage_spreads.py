@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from dpo_lab.artifacts import MANIFEST, Artifact
+from dpo_lab.components import RunError
 from dpo_lab.damage import SUSPECT, forget
 from tests.artifact_parts import flip, opened, plan, write_rows
 
@@ -87,3 +89,22 @@ def test_a_part_that_goes_on_starts_over_if_what_it_is_made_from_was_damaged(tmp
     assert plan(tmp_path, kind="model").make(write_rows).made_now
     policy = plan(tmp_path, model, kind="policy").make(write_rows, resume=True)
     assert "half.txt" not in policy.manifest["files"]
+
+
+@pytest.mark.parametrize("damaged", ["model", "pairs"])
+def test_damage_that_cannot_be_mended_because_nothing_can_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    model = plan(tmp_path, kind="model").make(write_rows)
+    pairs = plan(tmp_path, model)
+    made = {"model": model, "pairs": pairs.make(write_rows)}
+    flip(made[damaged].path / "rows.txt")
+    forget()
+
+    def refused(*arguments: object, **settings: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(FileLock, "acquire", refused)
+    where = made[damaged].path
+    with pytest.raises(RunError, match=f"{where} is damaged: rows.txt .* {where.parent} cannot be written .* paths.outputs=DIR"):
+        pairs.finished(with_parents=True) or pairs.make(write_rows)
