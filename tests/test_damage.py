@@ -1,5 +1,6 @@
 """Damage of artifacts: which files are compared when, and what the record of large ones proves."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -7,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from dpo_lab import damage
+from dpo_lab import artifacts, damage
 from dpo_lab.artifacts import MANIFEST, Artifact, Plan
 from dpo_lab.components import RunError
-from dpo_lab.damage import RECORD, examine, forget
-from dpo_lab.durable_files import file_digest
+from dpo_lab.damage import RECORD, SUSPECT, examine, forget
+from dpo_lab.durable_files import file_digest, write_durably
+from dpo_lab.manifests import sealed
 from tests.artifact_parts import flip, opened, plan, write_rows
 
 
@@ -101,6 +103,7 @@ def test_a_bit_that_rots_in_a_large_file_is_found_by_a_thorough_look_and_never_u
     flip(made.path / "large.bin", keep_time=True)
     assert opened(made.path)
     assert examine(made.path, thorough=True).damage == "large.bin does not match its sha256"
+    assert not Artifact.open(made.path)
     assert not opened(made.path)
 
 
@@ -125,3 +128,70 @@ def test_a_file_that_may_not_be_read_is_no_damage(tmp_path: Path, monkeypatch: p
     with pytest.raises(RunError, match=r"cannot be read \(Permission denied\)"):
         plan(tmp_path).make(write_rows)
     assert (made.path / MANIFEST).exists()
+
+
+def test_a_file_whose_sectors_cannot_be_read_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = plan(tmp_path).make(write_rows)
+
+    def unreadable(path: Path, *rest: Any) -> str:
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(damage, "file_digest", unreadable)
+    forget()
+    assert examine(made.path).damage == "large.bin does not match its sha256, rows.txt does not match its sha256"
+
+
+@pytest.mark.usefixtures("large")
+def test_a_record_of_files_proves_nothing_of_another_manifest(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(write_rows)
+    files = {**made.manifest["files"], "large.bin": {"bytes": 100, "sha256": "0" * 64}}
+    (made.path / MANIFEST).write_text(json.dumps(sealed({**made.manifest, "files": files})))
+    forget()
+    assert examine(made.path).damage == "large.bin does not match its sha256"
+
+
+def test_a_damaged_part_that_can_resume_starts_over(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(write_rows)
+    flip(made.path / "rows.txt")
+    forget()
+
+    def look(directory: Path) -> dict[str, Any]:
+        return {"there": [path.name for path in directory.iterdir()]}
+
+    assert plan(tmp_path).make(look, resume=True).facts == {"there": []}
+
+
+def test_marks_of_an_earlier_artifact_do_not_outlive_it(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(write_rows)
+    (made.path / MANIFEST).unlink()
+    for name in (RECORD, SUSPECT):
+        (made.path / name).write_text("{}")
+    assert set(plan(tmp_path).make(write_rows, resume=True).manifest["files"]) == {"large.bin", "rows.txt"}
+    assert opened(made.path)
+
+
+def test_files_are_on_the_disk_before_the_manifest_that_lists_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[tuple[str, bool]] = []
+
+    def note(path: Path) -> None:
+        flushed.append((path.name, (path.parent / MANIFEST).exists()))
+
+    monkeypatch.setattr(artifacts, "flush_to_disk", note)
+    plan(tmp_path).make(write_rows)
+    assert flushed == [("large.bin", False), ("rows.txt", False)]
+
+
+def test_a_durable_file_is_on_the_disk_before_it_gets_its_name_and_its_name_after_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "text"
+    path.write_text("old")
+    flushed: list[tuple[bool, str]] = []
+
+    def note(number: int) -> None:
+        kind = os.fstat(number)
+        flushed.append((kind.st_ino == tmp_path.stat().st_ino, path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", note)
+    write_durably(path, "new")
+    assert flushed == [(False, "old"), (True, "new")]

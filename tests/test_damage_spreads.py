@@ -54,6 +54,23 @@ def test_what_was_made_from_a_damaged_part_is_made_again_too_even_by_a_later_pro
     assert not (again.path / SUSPECT).exists()
 
 
+def test_what_stands_in_other_outputs_and_was_made_from_a_part_kept_elsewhere_is_made_again_too(tmp_path: Path) -> None:
+    shared = plan(tmp_path / "shared", kind="reference").make(write_rows)
+    policy = plan(tmp_path / "outputs", shared, kind="policy").make(write_rows)
+    flip(shared.path / "rows.txt")
+    assert plan(tmp_path / "shared", kind="reference").make(write_rows).made_now
+    assert not opened(policy.path)
+
+
+def test_a_part_that_another_process_is_making_is_left_to_it(tmp_path: Path) -> None:
+    made = family(tmp_path)
+    flip(made["model"].path / "rows.txt")
+    forget()
+    with FileLock(tmp_path / "model" / f".{made['model'].path.name}.lock"):
+        assert plan(tmp_path, made["candidates"], kind="pairs").finished(with_parents=True)
+    assert not list(tmp_path.rglob(SUSPECT))
+
+
 def test_damage_in_one_outputs_directory_says_nothing_of_a_whole_copy(tmp_path: Path) -> None:
     one, other = family(tmp_path / "one"), family(tmp_path / "other")
     flip(one["model"].path / "rows.txt")

@@ -35,6 +35,8 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "files as a list": (resealed(files=[]), "has a list as files"),
     "a file without sha256": (resealed(files={"rows.txt": {"bytes": 4}}), "describes the file 'rows.txt' in no known way"),
     "a file elsewhere": (resealed(files={"../x": {"bytes": 4, "sha256": ""}}), "describes the file '../x' in no known way"),
+    "a file of the system": (resealed(files={"/x": {"bytes": 4, "sha256": ""}}), "describes the file '/x' in no known way"),
+    "seconds as a truth value": (resealed(seconds=True), "has a bool as seconds"),
     "parents that are numbers": (resealed(parents=[1]), "has parents that are no ids"),
     "a list": (lambda old: [old], "holds a list in place of an object"),
     "null": (lambda old: None, "holds a NoneType in place of an object"),
