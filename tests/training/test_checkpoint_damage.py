@@ -12,7 +12,7 @@ from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training import checkpoint_files
 from dpo_lab.training.callbacks import Checkpoint
 from dpo_lab.training.checkpoint_files import DIRECTORY, checkpoints, newest, rewind
-from dpo_lab.training.metrics_file import METRICS, MetricsFile
+from dpo_lab.training.metrics_file import METRICS, SAMPLES, MetricsFile
 from tests.training.stopping import KillAfter, Killed, Outcome, rows_of, some_pairs, train
 
 KEPT = Checkpoint(every=1, keep=3)
@@ -57,6 +57,9 @@ def test_one_bit_anywhere_in_the_newest_checkpoint_is_noticed(store: TokenStore,
     for lost in (1, SEAL_LENGTH, SEAL_LENGTH + 1, len(whole)):
         path.write_bytes(whole[:-lost])
         assert not seal_holds(path)
+    path.write_bytes(whole)
+    flip(path, 100)  # in place, of the same size: this process has checked it before
+    assert newest(tmp_path / DIRECTORY) == checkpoints(tmp_path / DIRECTORY)[3]
 
 
 def test_training_goes_on_from_the_whole_checkpoint_before_a_damaged_one_to_the_same_bits(
@@ -87,6 +90,20 @@ def test_damaged_rows_before_a_checkpoint_are_not_gone_on_from(
     assert (tmp_path / METRICS).read_bytes() == b"".join(lines[:2])
     assert f"{found[3]} cannot be read ({METRICS} is damaged: " in capsys.readouterr().out
     train(store, tmp_path, checkpoint=KEPT).assert_equals(undisturbed)
+
+
+def test_damaged_answers_before_a_checkpoint_are_not_gone_on_from(
+    store: TokenStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / SAMPLES).write_text('{"step": 1, "samples": []}\n')
+    stopped(store, tmp_path)
+    rewind(tmp_path)
+    assert set(checkpoints(tmp_path / DIRECTORY)) == {2, 3, 4}
+    flip(tmp_path / SAMPLES, 9)
+    rewind(tmp_path)
+    assert not checkpoints(tmp_path / DIRECTORY)
+    assert capsys.readouterr().out.count(f"{SAMPLES} is damaged: ") == 3
+    assert not (tmp_path / SAMPLES).exists()
 
 
 def test_rows_behind_the_newest_checkpoint_are_made_again(store: TokenStore, undisturbed: Outcome, tmp_path: Path) -> None:
