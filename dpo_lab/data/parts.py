@@ -10,6 +10,7 @@ from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.mapping import explained_mapping, mapping_for
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.roles import KEPT, QUESTIONS, TURN_PROMPTS
+from dpo_lab.data.turns import turns_of
 
 TEXTS = ("prompt", "chosen", "rejected")
 
@@ -39,7 +40,7 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
     for role, path in roles.items():
         value = value_at(row, path)
         if role not in TEXTS:
-            values[role] = None if value is ABSENT else value
+            values[role] = None if value is ABSENT else system_text(value, path) if role == "system" else value
             continue
         try:
             value = (
@@ -59,6 +60,13 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
     if "chosen" in named and "rejected" in named:
         values["accepted"] = True
     return Parts(values, dict(roles), is_question)
+
+
+def system_text(value: Any, path: str) -> Any:
+    """Return the text of a system column, out of a list of one text or a system turn; other values as they are."""
+    value = unwrapped(value, path, literal=True)
+    turns = turns_of(value, path) if is_turns(value) else []
+    return turns[0]["content"] if len(turns) == 1 and turns[0]["role"] == "system" else value
 
 
 def with_mapping(problem: RowProblem, row: Row, columns: Columns, role: str = "") -> RowProblem:

@@ -145,7 +145,8 @@ class RowReader:
         """Return a problem whose message says how the same rows are read without the other columns."""
         of_parts = not {"input", "history"}.isdisjoint(self.roles)  # a prompt that is named is the whole prompt
         known = {role: path for role, path in self.roles.items() if role in TEXTS and not (of_parts and role == "prompt")}
-        in_answers = "prompt" not in self.roles and not self.format.takes_beginning
+        alone = isinstance(chosen := value_at(row, self.roles.get("chosen", "")), list) and len(chosen) == 1
+        in_answers = "prompt" not in self.roles and not self.format.takes_beginning and not alone
         words = explained_mapping(row, known, prompt=not (in_answers or of_parts))
         if self.format.takes_beginning:
             words += "; without data.columns.prompt, the beginning that both answers share is the prompt"

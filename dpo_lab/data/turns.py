@@ -73,6 +73,7 @@ def text_of_parts(content: Any, place: str) -> Any:
         text = part.get("text", part.get("value"))
         if part.get("type", "text") not in ("text", "input_text", "output_text") or not isinstance(text, str):
             raise RowProblem("unread_input", f"{place} part {number} is {excerpt(part)}, and only parts of text are read")
+        refuse_inputs({str(key): value for key, value in part.items() if key not in ("type", "text")}, f"{place} part {number} ")
         texts.append(text)
     return "".join(texts)
 

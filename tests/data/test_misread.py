@@ -1,12 +1,13 @@
 """Rows that were read as something else without a word: turns written as text, columns named as metadata, lost context."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpo_lab.data.columns import Columns
-from dpo_lab.data.load import Adapted
+from dpo_lab.data.load import Adapted, load_pairs
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.reader import RowReader
 from dpo_lab.records import PreferencePair
@@ -103,3 +104,44 @@ def test_an_object_around_turns_may_hold_nothing_else_that_matters(more: Row, co
     row = {"chosen": {"messages": [TURN, GOOD], "id": 3}, "rejected": [TURN, BAD]}
     assert list(read(row).prompt.messages) == [TURN]
     assert refused({**row, "chosen": {"messages": [TURN, GOOD], **more}}).code == code
+
+
+def test_the_mapping_names_the_prompt_where_answers_of_one_turn_hold_none() -> None:
+    row = {"ask": "Why is the sky blue?", "chosen": [GOOD], "rejected": [BAD]}
+    error = refused(row)
+    assert error.code == "ambiguous_columns"
+    assert list(read(row, typed(error)).prompt.messages) == [TURN]  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [["Be brief."], {"role": "system", "content": "Be brief."}])
+def test_a_system_column_that_is_no_plain_text_is_read_as_its_refusal_says(value: Any) -> None:
+    row = {**ASKED, "rules_system": value}
+    pair = read(row, typed(refused(row)))  # type: ignore[arg-type]
+    assert list(pair.prompt.messages) == [{"role": "system", "content": "Be brief."}, TURN]
+
+
+def test_a_part_of_text_that_holds_a_picture_too_is_refused() -> None:
+    def asked(**more: Any) -> Row:
+        return {**PAIR, "prompt": [{"role": "user", "content": [{"type": "text", "text": TURN["content"], **more}]}]}
+
+    assert read(asked(image=None, cache_control={"type": "ephemeral"})).prompt.text == TURN["content"]
+    assert refused(asked(image="a.png")).code == "unread_input"
+
+
+def test_ranks_are_scores_below_zero_wherever_they_begin() -> None:
+    completions = [{"rank": 2, "completion": [BAD]}, {"rank": 1, "completion": [GOOD]}]
+    pair = read({"context": [TURN], "completions": completions})
+    assert (pair.chosen, pair.score_chosen, pair.score_rejected) == (GOOD["content"], -1.0, -2.0)
+
+
+def test_plain_answers_that_differ_in_outer_whitespace_alone_are_one_answer(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": "Q:", "chosen": " a", "rejected": " b"}, {"prompt": "Q:", "chosen": " a", "rejected": " a "}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert load_pairs(path, max_dropped=1.0)[1].counts["chosen_equals_rejected"] == 1
+
+
+def test_a_history_that_the_prompt_repeats_is_read_once() -> None:
+    before = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello, what is it?"}]
+    row = {"messages": [*before, TURN], "history": [["Hello.", "Hello, what is it?"]], "chosen": [GOOD], "rejected": [BAD]}
+    assert list(read(row).prompt.messages) == [*before, TURN]
