@@ -122,6 +122,8 @@ def rest_of(answer: str, opening: str) -> str | None:
     ('Hm. </think> Yes.', 'Hm. </think> Yes.')
     >>> rest_of("Yes.", "<think></think>"), rest_of("Yes.", "<think>\\n"), rest_of("<think>Hm.</think>Yes.", "<think></think>")
     ('Yes.', None, None)
+    >>> rest_of("So. <think>Hm.</think> Yes.", "<think>\\n") is None
+    True
     """
     begun = opening.strip()
     if answer.startswith(begun):

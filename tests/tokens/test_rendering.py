@@ -37,6 +37,10 @@ DOUBLES = (  # an empty thought before the last answer, even if that has one
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n{% if m['role'] == 'assistant' and loop.last %}<think>\n\n</think>\n\n"
     "{% endif %}{{ m['content'] }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+SPACED = DROPS.replace("<|bot|>{{ answer }}", "<|bot|> {{ answer }}")
+FORKS = DROPS.replace("<|bot|>{{ answer }}", "<|bot|><answer>{{ answer }}").replace(
+    "%}<|bot|>{% endif %}", "%}<|bot|><analysis>{% endif %}"
+)
 LETTERS = "{% for m in messages %}{{ m['content'] | upper }}{{ eos_token }}{% endfor %}"
 ASKED = Prompt.from_text("is it a fox?")
 
@@ -60,6 +64,8 @@ def encoded(template: str, answer: str, prompt: Prompt = ASKED) -> tuple[ChatEnc
         (DROPS, "Yes.", "Yes.</s>", "as_written"),
         (DROPS, THOUGHT, f"{THOUGHT}</s>", "template_rewrites"),
         (DROPS, TIGHT, f"{TIGHT}</s>", "template_rewrites"),
+        (SPACED, "Yes.", " Yes.</s>", "as_written"),
+        (SPACED, THOUGHT, f" {THOUGHT}</s>", "template_rewrites"),
         (OPENS, THOUGHT, "It is a fox.\n</think>\n\nYes.</s>", "template_rewrites"),
         (OPENS, THOUGHT.removeprefix("<think>\n"), "It is a fox.\n</think>\n\nYes.</s>", "template_rewrites"),
         (CLOSED, "Yes.", "Yes.</s>", "template_rewrites"),
@@ -90,7 +96,12 @@ def test_the_response_stands_directly_behind_the_generation_prompt(
 
 @pytest.mark.parametrize(
     ("template", "answer", "opening"),
-    [(OPENS, "Yes.", "<think>\n"), (OPENS, "<think>\n", "<think>\n"), (CLOSED, THOUGHT, "<think>\n\n</think>\n\n")],
+    [
+        (FORKS, "Yes.", "<analysis>"),
+        (OPENS, "Yes.", "<think>\n"),
+        (OPENS, "<think>\n", "<think>\n"),
+        (CLOSED, THOUGHT, "<think>\n\n</think>\n\n"),
+    ],
 )
 def test_an_answer_that_does_not_continue_what_the_generation_prompt_opens_is_named_as_that(
     template: str, answer: str, opening: str
