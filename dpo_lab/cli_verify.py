@@ -6,7 +6,7 @@ Exit codes: 0 everything is whole, 1 something is damaged, 2 there is nothing to
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ def verify(words: Sequence[str]) -> int:
     root = Path(words[0] if words else "outputs")
     if not root.is_dir():
         return complain(f"{root} is not a directory. Write dpo-lab verify DIR.", USAGE_CODE)
+    if root.name in ("", "..") and artifacts_below(root) == [root]:
+        root = root.resolve()  # rm refuses `.`
     if not (places := artifacts_below(root)):
         return complain(f"{root} holds no artifact: no directory with a manifest.json, or an unfinished one.", USAGE_CODE)
     from dpo_lab.components import RunError
@@ -69,7 +71,10 @@ def artifacts_below(root: Path) -> list[Path]:
     if (root / MANIFEST).exists():
         return [root]
     levels = ("*", "*/*", "*/*/*", "*/*/*/*")  # reruns stand two directories further down
-    return sorted({path.parent for level in levels for name in (MANIFEST, *BEGUN) for path in root.glob(f"{level}/{name}")})
+    found = {path.parent for level in levels for name in (MANIFEST, *BEGUN) for path in root.glob(f"{level}/{name}")}
+    locks = (lock for level in ("", *(f"{level}/" for level in levels)) for lock in root.glob(f"{level}.*.lock"))
+    begun = {lock.with_name(lock.name[1 : -len(".lock")]) for lock in locks}  # a lock stays, whatever is left of what was begun
+    return sorted({*found, *(path for path in begun if path.is_dir())})
 
 
 def look(places: Sequence[Path]) -> Found:
@@ -102,8 +107,15 @@ def suspects(found: Found) -> dict[Path, str]:
     parents = {str(parent) for manifest in found.whole.values() for parent in manifest["parents"]}
     for path in found.damaged:  # by its name: its manifest may be what is damaged
         identities = [each for each in parents if each[:8] == path.name.rpartition("-")[2]]
-        made = {**dict.fromkeys(descendants(found.whole, identities), str(path)), **made}
+        made = {**dict.fromkeys(descendants(_beside(path, found.whole), identities), str(path)), **made}
     return made
+
+
+def _beside(damaged: Path, whole: Mapping[Path, dict[str, Any]]) -> dict[Path, dict[str, Any]]:
+    """Return the artifacts that stand in the outputs directory of a damaged one, or in one that has no copy of it."""
+    own, place = damaged.absolute().parents[1], Path(damaged.parent.name, damaged.name)
+    roots = {path: path.absolute().parents[1] for path in whole}
+    return {path: whole[path] for path, root in roots.items() if root == own or not (root / place).exists()}
 
 
 def report(found: Found, made: dict[Path, str], seconds: float) -> None:

@@ -72,6 +72,36 @@ def test_checkpoints_of_a_training_that_is_not_finished_are_checked(tmp_path: Pa
     assert lines(capsys)[0] == f"damaged   {place / 'step_0000002.ckpt'}: it does not match the digest that it carries"
 
 
+def test_damage_in_one_outputs_directory_says_nothing_of_another_that_has_a_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = tmp_path / "outputs", tmp_path / "outputs" / "rerun" / "films"
+    models = [plan(root, kind="model").make(write_rows) for root in (one, other)]
+    made, _ = (plan(root, model).make(write_rows) for root, model in zip((one, other), models, strict=True))
+    flip(models[0].path / "rows.txt")
+    assert main(["verify", str(tmp_path)]) == 1
+    assert [line for line in lines(capsys) if "suspect" in line] == [f"suspect   {made.path}: made from {models[0].path}"]
+
+
+@pytest.mark.parametrize("word", [".", "..", "./"])
+def test_what_to_delete_can_be_typed_inside_the_artifact_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    made = plan(tmp_path).make(write_rows)
+    flip(made.path / "rows.txt")
+    (made.path / "below").mkdir()
+    monkeypatch.chdir(made.path / "below" if word == ".." else made.path)
+    assert main(["verify", word]) == 1
+    assert f"  rm -r {made.path}" in lines(capsys)
+
+
+def test_an_artifact_that_has_lost_its_manifest_is_unfinished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = plan(tmp_path).make(write_rows)
+    (made.path / MANIFEST).unlink()
+    assert main(["verify", str(tmp_path)]) == 0
+    assert lines(capsys)[0] == f"unfinished {made.path}"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -162,11 +162,12 @@ def test_a_damaged_part_that_can_resume_starts_over(tmp_path: Path) -> None:
 
 
 def test_marks_of_an_earlier_artifact_do_not_outlive_it(tmp_path: Path) -> None:
-    made = plan(tmp_path).make(write_rows)
+    never_damaged = Plan(tmp_path, "pairs", "films", {"seed": "never damaged"})
+    made = never_damaged.make(write_rows)
     (made.path / MANIFEST).unlink()
     for name in (RECORD, SUSPECT):
         (made.path / name).write_text("{}")
-    assert set(plan(tmp_path).make(write_rows, resume=True).manifest["files"]) == {"large.bin", "rows.txt"}
+    assert set(never_damaged.make(write_rows, resume=True).manifest["files"]) == {"large.bin", "rows.txt"}
     assert opened(made.path)
 
 

@@ -158,6 +158,10 @@ def test_an_optimizer_of_torch_stays_a_partial() -> None:
     ("node", "message"),
     [
         ({"_target_": "torch.optim.SGD", "lr": 0.5}, "SGD is made when its parameters exist. Add _partial_: true"),
+        (
+            {"_target_": "torch.optim.SGD", "_partial_": "yes", "lr": 0.5},
+            "SGD is made when its parameters exist. Add _partial_: true",
+        ),
         ({"_target_": "torch.optim.SGD", "_partial_": True, "lrr": 0.5}, "got an unexpected keyword argument 'lrr'"),
         ({"_target_": "torch.optim.swa_utils.AveragedModel", "_partial_": True}, "this is a class, and a configuration builds"),
         ({"_target_": "dpo_lab.losses.dpo.DPOLoss", "_partial_": True}, "_partial_"),
