@@ -5,6 +5,7 @@ import json
 import runpy
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +27,7 @@ from transformers import (
 )
 
 from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import Storage, load_model, save_model
 from dpo_lab.models.write import takes, with_older_names
 from dpo_lab.stages.export import ExportSettings, produce
@@ -118,11 +120,17 @@ def test_a_saved_model_ends_where_it_was_trained_to_end(
     assert settings.pop("eos_token_id") == (ends if ends[1:] else trained)
     if generation != "absent":
         assert settings == SAMPLING
+    assert "_from_model_config" not in settings  # version 4 would take the end of the configuration instead
     if kind != "lora":
         assert json.loads((directory / "config.json").read_text())["eos_token_id"] == (ends if ends[1:] else trained)
     for end in ends:
         assert generated(directory, kind, [20, 21, end, 22]) == [20, 21, end]
     assert generated(directory, kind, [20, 21, 22]) == [20, 21, *[22] * 6]
+
+
+def test_the_text_model_inside_a_configuration_names_ends_too() -> None:
+    whole = Gemma3Config(text_config=Gemma3TextConfig(eos_token_id=[1, 106]).to_dict(), eos_token_id=[1])
+    assert ends_of(SimpleNamespace(eos_token_id=1), SimpleNamespace(config=whole)) == [1, 106]
 
 
 @pytest.mark.parametrize("kind", ["full", "merged"])
