@@ -1,5 +1,7 @@
 """Which column of a file holds what, where the user says so: names, or dotted paths into objects and lists."""
 
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from difflib import get_close_matches
@@ -46,6 +48,20 @@ class Columns(Component):
 
 
 ABSENT = object()
+SIMPLE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+"""Names that stand in a command line as they are."""
+
+
+def setting(role: str, path: str) -> str:
+    """Return what to type so that a role is read from a column, quoted for the shell and for Hydra where the name needs it.
+
+    >>> print(setting("prompt", "input.messages"), setting("chosen", "better answer"))
+    data.columns.prompt=input.messages 'data.columns.chosen="better answer"'
+    """
+    if SIMPLE.fullmatch(path) and path.lower() not in ("null", "true", "false", "nan", "inf"):
+        return f"data.columns.{role}={path}"
+    escaped = path.replace('"', '\\"')
+    return shlex.quote(f'data.columns.{role}="{escaped}"')
 
 
 def value_at(row: Row, path: str) -> Any:
@@ -104,6 +120,6 @@ def refuse_absent(columns: Columns, row: Row, place: str) -> None:
             meant = get_close_matches(path, known, n=1, cutoff=0.0)
             raise DataError(
                 f"data.columns.{role}={path}: {place} has no such column; it has {', '.join(known)}. "
-                f"Did you mean data.columns.{role}={meant[0] if meant else 'NAME'}?",
+                f"Did you mean {setting(role, meant[0] if meant else 'NAME')}?",
                 code="no_column",
             )

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from dpo_lab.data.columns import ABSENT, Row, paths_in, value_at
+from dpo_lab.data.columns import ABSENT, Row, paths_in, setting, value_at
 from dpo_lab.data.json_text import ANSWER_KEYS, is_turns, unwrapped
 from dpo_lab.data.kinds import is_empty, is_word, words_of
 from dpo_lab.data.problems import RowProblem
@@ -50,16 +50,22 @@ LABELS = frozenset(("label", "labels", "preference", "preferred", "choice", "win
 
 
 def mapping_for(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = True) -> str:
-    """Return the words of the command line that say which column is what, as far as the names of the columns tell.
+    """Return the words of the command line that say which column is what; arguments as for `mapped`.
+
+    >>> mapping_for({"query": "Why is it so?", "good_reply": "It is.", "bad_reply": "It is not."})
+    'data.columns.prompt=query data.columns.chosen=good_reply data.columns.rejected=bad_reply'
+    """
+    return " ".join(setting(role, path) for role, path in mapped(row, named, prompt=prompt).items())
+
+
+def mapped(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = True) -> dict[str, str]:
+    """Return the column of each role, as far as the names of the columns tell; NAME where they do not.
 
     Args:
         row: a row of the file.
         named: what is known already, by role.
         prompt: False where the answers hold the prompt. A prompt of a known name is not named where an input or a history belongs
             to it, which a prompt that is named comes without.
-
-    >>> mapping_for({"query": "Why is it so?", "good_reply": "It is.", "bad_reply": "It is not."})
-    'data.columns.prompt=query data.columns.chosen=good_reply data.columns.rejected=bad_reply'
     """
     texts = [path for path in text_paths(row) if path not in named.values()]
     better = named.get("chosen") or first(texts, lambda words: is_better(words) and not is_worse(words))
@@ -83,7 +89,7 @@ def mapping_for(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = 
         "score_chosen": named.get("score_chosen") or score_path(row, is_better),
         "score_rejected": named.get("score_rejected") or score_path(row, is_worse),
     }
-    return " ".join(f"data.columns.{role}={path}" for role, path in roles.items() if path)
+    return {role: path for role, path in roles.items() if path}
 
 
 def has_more(row: Row, asked: str) -> bool:
@@ -101,9 +107,10 @@ def has_more(row: Row, asked: str) -> bool:
 def explained_mapping(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: bool = True) -> str:
     """Return what to type for a row, and what the words cannot say; arguments as for `mapping_for`."""
     words = mapping_for(row, named, prompt=prompt)
-    chosen, rejected = (words.partition(f"data.columns.{role}=")[2].partition(" ")[0] for role in ("chosen", "rejected"))
+    roles = mapped(row, named, prompt=prompt)
+    chosen, rejected = roles["chosen"], roles["rejected"]
     said = [f"Type which column is what, and the others are left out: {words}"]
-    if "=NAME" in words:
+    if "NAME" in roles.values():
         said.append("(NAME: the column; a pair needs a better and a worse answer, each in a column of its own)")
     elif not ("chosen" in named or is_better(words_of(chosen)) or is_worse(words_of(rejected))):
         labels = [name for name in row if not LABELS.isdisjoint(words_of(name))]

@@ -1,12 +1,14 @@
 """Rows that were read as something else without a word: turns written as text, columns named as metadata, lost context."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from dpo_lab.data.columns import Columns
+from dpo_lab.data.columns import Columns, setting
 from dpo_lab.data.load import Adapted, load_pairs
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.reader import RowReader
@@ -145,3 +147,17 @@ def test_a_history_that_the_prompt_repeats_is_read_once() -> None:
     before = [{"role": "user", "content": "Hello."}, {"role": "assistant", "content": "Hello, what is it?"}]
     row = {"messages": [*before, TURN], "history": [["Hello.", "Hello, what is it?"]], "chosen": [GOOD], "rejected": [BAD]}
     assert list(read(row).prompt.messages) == [*before, TURN]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("User Question", "better answer", "worse (b)"), ("\u554f\u984c", 'the "good" one', "bad: it's"), ("7", "a,b", "null")],
+)
+def test_the_mapping_can_be_typed_whatever_the_columns_are_called(names: tuple[str, str, str], tmp_path: Path) -> None:
+    row = dict(zip(names, ("Why is it so?", "It is so.", "No idea at all."), strict=True))
+    said = str(refused(row))
+    named = {"prompt": names[0], "chosen": names[1], "rejected": names[2]}
+    words = " ".join(setting(role, name) for role, name in named.items())
+    assert words in said or names[0] == "7"
+    given = OverridesParser.create().parse_overrides(shlex.split(words))
+    assert {each.key_or_group.removeprefix("data.columns."): each.value() for each in given} == named

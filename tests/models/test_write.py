@@ -129,7 +129,7 @@ def test_a_saved_model_ends_where_it_was_trained_to_end(
 
 
 def test_the_text_model_inside_a_configuration_names_ends_too() -> None:
-    whole = Gemma3Config(text_config=Gemma3TextConfig(eos_token_id=[1, 106]).to_dict(), eos_token_id=[1])
+    whole = Gemma3Config(text_config=Gemma3TextConfig(eos_token_id=[1, 106]).to_dict())
     assert ends_of(SimpleNamespace(eos_token_id=1), SimpleNamespace(config=whole)) == [1, 106]
 
 

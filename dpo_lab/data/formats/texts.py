@@ -1,5 +1,6 @@
 """Formats whose prompt and answers are text."""
 
+from dpo_lab.data.columns import setting
 from dpo_lab.data.formats.base import Parts, RowFormat, user
 from dpo_lab.data.formats.conversations import both
 from dpo_lab.data.problems import RowProblem, excerpt
@@ -47,7 +48,7 @@ def from_plain_implicit(row: Parts) -> PreferencePair:
             f"{excerpt(chosen[:end])}, the beginning that {names} share, does not look like a prompt: "
             "it has no question mark, colon or line end"
         )
-        words = f"data.columns.chosen={row.name('chosen')} data.columns.rejected={row.name('rejected')}"
+        words = " ".join(setting(role, row.name(role)) for role in ("chosen", "rejected"))
         raise RowProblem("no_prompt", f"{shared}. If it is the prompt, type {words}")
     return row.pair([user(chosen[:end])], chosen[end:], rejected[end:], rendered=True)
 
