@@ -1,6 +1,7 @@
 """The stage `train`: rounds of getting pairs, DPO and evaluation, then the report."""
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
 from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
 from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
-from dpo_lab.stages.run_record import SCREEN, SUMMARY, identity_of, read_samples
+from dpo_lab.stages.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.loggers import RunIdentity, RunLogger
@@ -27,6 +28,9 @@ from dpo_lab.training.optim import Optim
 from dpo_lab.training.precision import Precision
 from dpo_lab.training.recorder import LOGGERS, send_recorded
 from dpo_lab.training.settings import TrainerSettings
+
+PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
+"""How the lines of the end screen begin that name directories."""
 
 
 @component
@@ -129,10 +133,24 @@ def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, Ru
     """Print the end screen of a finished run, send its figures to loggers that have not got them, and say what was done."""
     summary = read_summary(run)
     sent = send_recorded(identity, loggers, summary, read_samples(run.path))
-    console.print((run.path / SCREEN).read_text(encoding="utf-8").rstrip(), markup=False)
+    shown = (run.path / SCREEN).read_text(encoding="utf-8").rstrip()
+    recorded = json.loads((run.path / CONFIG).read_text(encoding="utf-8"))["outputs"]
+    console.print(moved(shown, recorded, str(run.path.parent.parent)), markup=False)
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
     console.print(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.", markup=False)
     return summary
+
+
+def moved(screen: str, before: str, now: str) -> str:
+    """Return an end screen whose lines about places name where the outputs are now.
+
+    >>> print(moved("report outputs/train/a/report.html\\n  after: in outputs/train", "outputs", "copy"))
+    report copy/train/a/report.html
+      after: in outputs/train
+    """
+    place = re.compile(rf"(?<![\w/.-]){re.escape(before)}/(?=(?:model|policy|train)/)")
+    lines = (place.sub(f"{now}/", line) if line.startswith(PLACES) else line for line in screen.splitlines())
+    return "\n".join(lines)
 
 
 def read_summary(run: Artifact) -> dict[str, Any]:
