@@ -1,18 +1,23 @@
 """Puts small faults into the code, one at a time, and lists those that no test sees: python scripts/mutants.py --count 100."""
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import difflib
 import os
 import random
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from scripts.mutation.faults import OPERATORS, Fault, faults_of
 from scripts.mutation.nearest import nearest_tests
