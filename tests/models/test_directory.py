@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpo_lab.components import ConfigError
-from dpo_lab.models.directory import parameters_in, positions_in, refuse_unusable_adapter
+from dpo_lab.models.directory import base_of, parameters_in, positions_in, refuse_unusable_adapter
 from dpo_lab.models.hub import LOCAL_AGAIN, checked
 from dpo_lab.models.load import load_model
 from dpo_lab.models.spec import PretrainedModel
@@ -189,3 +189,15 @@ def test_a_base_that_changes_below_an_adapter_is_another_model(tmp_path: Path) -
     assert spec.content() == before
     (base / "model.safetensors").write_bytes(b"longer than before")
     assert spec.content() != before
+
+
+@pytest.mark.parametrize(("found", "beside"), [("abcd1234ef", True), ("ffff1234ef", False)])
+def test_a_directory_beside_an_adapter_is_its_base_only_under_the_id_of_its_name(
+    tmp_path: Path, found: str, beside: bool
+) -> None:
+    place, adapter = tmp_path / "model" / "base-abcd1234", tmp_path / "policy" / "p"
+    for directory in (place, adapter):
+        directory.mkdir(parents=True)
+    (place / "manifest.json").write_text(json.dumps({"id": found}))
+    (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/gone/model/base-abcd1234"}))
+    assert base_of(str(adapter)) == (str(place) if beside else "/gone/model/base-abcd1234")

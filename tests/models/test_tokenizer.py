@@ -1,5 +1,6 @@
 """Tokenizers of real models: without template, without padding, with another end, with tokens that have no weights."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.load import completed_tokenizer, load_model, load_tokenizer
-from dpo_lab.models.tokenizer import completed
+from dpo_lab.models.tokenizer import completed, readable_by_version_4
 from dpo_lab.records import Message, PreferencePair, Prompt
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
@@ -120,3 +121,11 @@ def test_added_tokens_without_weights_are_refused_by_name(tmp_path: Path) -> Non
 def test_an_added_token_that_only_pads_is_never_read(tmp_path: Path) -> None:
     loaded = load_model(str(with_added(tmp_path, "[PAD]", pad_token="[PAD]")))
     assert loaded.tokenizer.pad_token_id >= loaded.model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+
+
+def test_extra_tokens_are_written_under_the_name_that_version_4_reads(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer_config.json"
+    path.write_text(json.dumps({"tokenizer_class": "TokenizersBackend", "extra_special_tokens": ["<a>", "<b>"]}))
+    readable_by_version_4(tmp_path)
+    written = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<a>", "<b>"]}
+    assert json.loads(path.read_text()) == written
