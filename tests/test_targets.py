@@ -13,7 +13,7 @@ from dpo_lab.cli import main
 from dpo_lab.components import Component, component
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.stages.train import Train
-from dpo_lab.targets import NodeError, TargetError, class_of, foreign_code, made_of
+from dpo_lab.targets import NodeError, TargetError, class_of, foreign_code, made_of, without_places
 
 INTRUDER = """
 from pathlib import Path
@@ -197,3 +197,8 @@ def test_foreign_code_is_found_without_importing_it_wherever_it_is_named() -> No
     others = [("loss.beta.0._target_", "nowhere.losses.Mine"), ("sampler._target_", "dpo_lab_evil.Sampler")]
     assert sorted(foreign_code(node, [])) == sorted([*of_tests, *others])
     assert sorted(foreign_code(node, [__name__])) == sorted([*of_tests, *others, ("ranker.path", "nowhere.scores.score")])
+
+
+def test_a_part_in_a_list_writes_into_no_directory_of_its_own_choice_either() -> None:
+    cached = {"_target_": "dpo_lab.reference.cached.CachedReference", "root": "/elsewhere", "audit_rows": 2}
+    assert without_places({"parts": [cached], "root": "stays"}) == {"parts": [{**cached, "root": None}], "root": "stays"}
