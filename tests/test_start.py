@@ -130,7 +130,7 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
 
 def test_ctrl_c_during_the_imports_ends_without_a_traceback() -> None:
     code = (
-        "import os, signal, sys; from dpo_lab import start; "
+        "import os, signal, sys; from dpo_lab import start; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "start.check = lambda: os.kill(os.getpid(), signal.SIGINT); sys.exit(start.run_stage('train', []))"
     )
     done = ran(sys.executable, "-c", code)

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from dpo_lab.layouts.base import ResponseBatch
@@ -50,25 +49,38 @@ def test_one_changed_weight_or_token_is_another_reference(model: nn.Module, stor
     assert len({first.id, other_ids.id, other_weights.id}) == 3
 
 
-def test_drift_is_refused_with_the_directory_to_remove(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
-    _, artifact = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
-    kept = load_file(artifact.path / FILE)["per_token"]
-    save_file({"per_token": kept + 0.01}, artifact.path / FILE)
+def drift(monkeypatch: pytest.MonkeyPatch, by: float, response: int | None = None) -> None:
+    """Let scoring give other numbers from now on, as another machine or library may: every token, or a response's last one."""
+
+    def drifted(policy: nn.Module, batch: ResponseBatch, **options: bool) -> ResponseLogps:
+        per_token = score(policy, batch, **options).per_token.clone()
+        if response is None:
+            return ResponseLogps(per_token + by, batch.counts)
+        (place,) = (batch.responses == response).nonzero().flatten()
+        per_token[batch.counts.cumsum(0)[place] - 1] += by
+        return ResponseLogps(per_token, batch.counts)
+
+    monkeypatch.setattr("dpo_lab.reference.cached.score", drifted)
+
+
+def test_drift_is_refused_with_the_directory_to_remove(
+    model: nn.Module, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
+    drift(monkeypatch, 0.01)
     with pytest.raises(ReferenceDriftError, match=r"reference/r-.*scored again differs by .* nats .*Remove this directory"):
         reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
 
 
 @pytest.mark.parametrize(("bf16", "moved", "refused"), [(False, 0.03, True), (True, 0.03, False), (True, 0.2, True)])
 def test_the_audit_allows_what_another_batch_does_to_the_number_format(
-    model: nn.Module, store: TokenStore, tmp_path: Path, bf16: bool, moved: float, refused: bool
+    model: nn.Module, store: TokenStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bf16: bool, moved: float, refused: bool
 ) -> None:
     """In bf16 another batch shape moves a response by hundredths of a nat: 1e-3 would refuse every second run."""
     all_rows = CachedReference(audit_rows=store.num_responses)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-        _, artifact = reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
-        kept = load_file(artifact.path / FILE)["per_token"]
-        kept[-1] += moved  # of the last response alone
-        save_file({"per_token": kept}, artifact.path / FILE)
+        reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
+        drift(monkeypatch, moved, response=store.num_responses - 1)
         if refused:
             with pytest.raises(ReferenceDriftError):
                 reference_pass(model, store, FIT, all_rows, root=tmp_path, name="r")
