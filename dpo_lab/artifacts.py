@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from dpo_lab import __version__
 from dpo_lab.components import RunError
-from dpo_lab.damage import BESIDE, Examined, ancestors, examine, large_files, state_of, suspect, write_record
+from dpo_lab.damage import BEGUN, BESIDE, SUSPECT, Examined, ancestors, examine, large_files, state_of, suspect, write_record
 from dpo_lab.durable_files import durable_file, file_digest, flush_to_disk, write_durably
 from dpo_lab.manifests import MANIFEST, digest_of, id_digest, sealed
 from dpo_lab.own_files import make_own_below
@@ -181,6 +181,7 @@ class Plan:
             if done and not force:
                 return done
             resume = resume and not force and _mended.isdisjoint((self.id, *self.parents))
+            resume = resume and not (self.path / SUSPECT).exists()  # begun from what another process found damaged
             return self._made(produce, resume=resume)
         finally:
             lock.release()
@@ -201,13 +202,15 @@ class Plan:
         for half_written in self.path.glob(".*.tmp"):
             half_written.unlink()
         make_own_below(self.path)
+        write_durably(self.path / BEGUN, json.dumps({"parents": list(self.parents)}) + "\n")
         started = time.monotonic()
         used: set[str] = set()
         token = _used.set(used)
         try:
             facts = produce(self.path)
         except BaseException:
-            if not any(self.path.iterdir()):
+            if {path.name for path in self.path.iterdir()} <= {BEGUN}:
+                _clear(self.path)
                 self.path.rmdir()  # it failed before it wrote anything: leave no trace
             raise
         finally:
@@ -215,7 +218,8 @@ class Plan:
         return self._finish(facts, time.monotonic() - started, used).noted()
 
     def _finish(self, facts: dict[str, Any], seconds: float, used: set[str]) -> Artifact:
-        tops = sorted(path for path in self.path.iterdir() if path.name not in self.apart)
+        (self.path / BEGUN).unlink(missing_ok=True)
+        tops = sorted(path for path in self.path.iterdir() if path.name not in (*self.apart, *BESIDE))
         files = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top]) if path.is_file()]
         for path in files:
             flush_to_disk(path)  # else a power cut may keep the manifest and lose what it lists

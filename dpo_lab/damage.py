@@ -20,7 +20,9 @@ ALWAYS = 64 << 20  # bytes of an artifact that are compared on every open, small
 RECORD = "checked.json"
 SUSPECT = "suspect.json"
 """Stands in an artifact that was made from one that turned out to be damaged: it is not used, and made again."""
-BESIDE = (MANIFEST, RECORD, SUSPECT)
+BEGUN = "begun.json"
+"""Stands in an unfinished artifact: the ids of those that it is made from."""
+BESIDE = (MANIFEST, RECORD, SUSPECT, BEGUN)
 """What stands in an artifact's directory and is no part of it."""
 NAMED = 3  # damaged files that a message names
 State = tuple[int, int, int]
@@ -181,6 +183,8 @@ def made_from_damaged(directory: Path) -> str:
 def suspect(directory: Path, identity: str, roots: Iterable[Path]) -> list[Path]:
     """Mark all that was made from a damaged artifact, directly or not, so that it is made again; return it.
 
+    An unfinished artifact that was begun from one is marked too: it starts over.
+
     Args:
         directory: where the damaged artifact stands.
         identity: its id.
@@ -193,10 +197,21 @@ def suspect(directory: Path, identity: str, roots: Iterable[Path]) -> list[Path]
         with suppress(ManifestError, OSError):
             if manifest := read_manifest(path.parent):
                 found[path.parent] = manifest
+    for path in {each.resolve() for root in places for each in root.glob(f"*/*/{BEGUN}")}:
+        if path.parent not in found:
+            found[path.parent] = {"id": "", "parents": begun_from(path.parent)}
     made = descendants(found, [identity])
     for path in made:
         write_durably(path / SUSPECT, json.dumps({"made_from": str(directory)}) + "\n")
     return made
+
+
+def begun_from(directory: Path) -> list[str]:
+    """Return the ids of the artifacts that an unfinished one is made from; none where they were not recorded."""
+    try:
+        return [str(identity) for identity in json.loads((directory / BEGUN).read_bytes())["parents"]]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def descendants(manifests: Mapping[Path, Mapping[str, Any]], ids: Iterable[str]) -> list[Path]:

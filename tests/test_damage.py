@@ -11,7 +11,7 @@ import pytest
 from dpo_lab import artifacts, damage
 from dpo_lab.artifacts import MANIFEST, Artifact, Plan
 from dpo_lab.components import RunError
-from dpo_lab.damage import RECORD, SUSPECT, examine, forget
+from dpo_lab.damage import BEGUN, RECORD, SUSPECT, examine, forget
 from dpo_lab.durable_files import file_digest, write_durably
 from dpo_lab.manifests import sealed
 from tests.artifact_parts import flip, opened, plan, write_rows
@@ -156,7 +156,7 @@ def test_a_damaged_part_that_can_resume_starts_over(tmp_path: Path) -> None:
     forget()
 
     def look(directory: Path) -> dict[str, Any]:
-        return {"there": [path.name for path in directory.iterdir()]}
+        return {"there": [path.name for path in directory.iterdir() if path.name != BEGUN]}
 
     assert plan(tmp_path).make(look, resume=True).facts == {"there": []}
 

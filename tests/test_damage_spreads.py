@@ -125,3 +125,31 @@ def test_damage_that_cannot_be_mended_because_nothing_can_be_written_is_named(
     where = made[damaged].path
     with pytest.raises(RunError, match=f"{where} is damaged: rows.txt .* {where.parent} cannot be written .* paths.outputs=DIR"):
         pairs.finished(with_parents=True) or pairs.make(write_rows)
+
+
+def test_what_was_begun_from_a_damaged_part_starts_over_even_in_a_later_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process finds the damage and is killed before it comes to the unfinished part; the next one must not resume it."""
+    model, other = plan(tmp_path, kind="model").make(write_rows), plan(tmp_path, kind="reference").make(write_rows)
+    left: dict[str, list[str]] = {}
+
+    def killed(directory: Path) -> dict[str, Any]:
+        (directory / "checkpoint").write_text("half")
+        raise KeyboardInterrupt
+
+    def resumed(directory: Path) -> dict[str, Any]:
+        left[directory.parent.name] = [path.name for path in directory.iterdir() if path.name == "checkpoint"]
+        return {}
+
+    plans = [plan(tmp_path, model, kind="policy"), plan(tmp_path, other, kind="evaluation")]
+    for begun in plans:
+        with pytest.raises(KeyboardInterrupt):
+            begun.make(killed, resume=True)
+    flip(model.path / "rows.txt")
+    assert plan(tmp_path, kind="model").make(write_rows).made_now
+    monkeypatch.setattr("dpo_lab.artifacts._mended", set())  # another process
+    made = [begun.make(resumed, resume=True) for begun in plans]
+    assert left == {"policy": [], "evaluation": ["checkpoint"]}
+    assert all(opened(artifact.path) for artifact in made)
+    assert not [path for artifact in made for path in artifact.path.glob("begun.json")]
