@@ -209,7 +209,7 @@ def refuse_unnamed_policy(stage: str, argument: str, arguments: Sequence[str]) -
         return
     key, _, value = argument.rpartition("=")
     if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs"):
-        raise UsageError(f"{argument}: what is exported, a finished run or an adapter, is named by policy. Write policy={value}.")
+        raise UsageError(f"{argument}: what is exported, a finished run or an adapter, is named by policy. Write policy={value}")
     if key == "run":
         raise UsageError(f"{argument}: there is no such directory, and what is exported is named by policy. Write policy=DIR.")
 

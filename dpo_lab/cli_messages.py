@@ -63,6 +63,9 @@ def cannot_compose(error: Exception, overrides: Sequence[str]) -> str:
 def unreadable(override: str) -> str:
     """Return how to write an override that Hydra's grammar refuses."""
     key, _, value = override.partition("=")
+    meant = next((word for word in re.split(r"[^\w.-]+", value) if word in options(key)), "") if key in groups() else ""
+    if meant:  # no option has such a character, so quotes would not help
+        return f"{override} cannot be read: {key} takes one option, and each setting is a word of its own. Write {key}={meant}"
     if is_path_problem(override):
         quoted = value.strip("'\"").replace("'", "\\'")
         return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""
@@ -134,8 +137,9 @@ def options_with(group: str, name: str, overrides: Sequence[str]) -> str:
     found = [option for option in found if re.search(rf"^{name}: \?\?\?", texts[option], re.M)] or found
     if not found:
         return ""
-    value = next((text.partition("=")[2] for text in overrides if key_of(text) == f"{group}.{name}"), "...")
-    return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {group}.{name}={value}."
+    wanted = f"{group}.{name}"  # what was typed may stand further below
+    typed = next((text.lstrip("+") for text in overrides if f"{key_of(text)}.".startswith(f"{wanted}.")), f"{wanted}=...")
+    return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {typed}."
 
 
 def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:

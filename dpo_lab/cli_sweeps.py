@@ -59,6 +59,10 @@ def problem(config: Any, overrides: Sequence[str], labelled: set[str]) -> str:
         stage: Any = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
         if check := getattr(stage, "check", None):
             check()
+        data = getattr(stage, "data", None)
+        for part in (data, getattr(data, "prompts", None)):
+            if check_file := getattr(part, "check_file", None):
+                check_file()
         if (key := getattr(stage, "labels_key", "")) and key not in labelled:
             stage.check_labels()
             labelled.add(key)

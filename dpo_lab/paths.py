@@ -99,13 +99,16 @@ def homes(name: str) -> list[str]:
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Return a question that names the valid word most like this one, or nothing.
 
-    >>> nearest("lrr", ["lr", "eps"])
-    " Did you mean 'lr'?"
+    >>> nearest("lrr", ["lr", "eps"]), nearest("DPO", ["dpo", "ipo"])
+    (" Did you mean 'lr'?", " Did you mean 'dpo'?")
     """
     import difflib  # only where something went wrong
 
     names = list(valid)
-    near = difflib.get_close_matches(word, names, n=1) or abbreviated(word, names)
+    spelt = (word, word.lower())  # names have small letters
+    near = next(
+        (found for each in spelt if (found := difflib.get_close_matches(each, names, n=1) or abbreviated(each, names))), []
+    )
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

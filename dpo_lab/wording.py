@@ -34,12 +34,15 @@ def in_words(problem: Mapping[str, Any], key: str) -> str:
         return str(problem["ctx"]["error"])
     if error in PART:
         return part_in_words(value, key)
+    if error == "missing" and isinstance(place := problem["loc"][-1], int):
+        return f"the list is too short: value {place + 1} is missing"
     kind = error.split("_")[0] if error.endswith(("_type", "_parsing", "_from_float")) else ""
     if kind not in TYPES:
         return str(problem["msg"])
     if kind in ONE_VALUE and isinstance(value, list | tuple) and value and all(is_scalar(item) for item in value):
         one = f"one {TYPES[kind].removeprefix('a ')}"
-        return f"Input should be {one}; to run each of them: -m {key}={','.join(map(str, value))}"
+        several = f"to run each of them: -m {key}={','.join(map(str, value))}"
+        return f"Input should be {one}; {several if len(value) > 1 else f'write {key}={value[0]}'}"
     says = f"Input should be {TYPES[kind]}"
     if TYPES[kind] == "a list" and isinstance(value, str):
         return f"{says}: {key}=[{value}]"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo_lab.cli import main
 from dpo_lab.cli_completion import script
 from dpo_lab.paths import options, stages
 
@@ -51,3 +52,8 @@ def test_groups_options_and_keys_are_completed(program: str) -> None:
     assert "loss=" in completed(f"{program} lo", ours)
     assert completed(f"{program} loss=", ours) == options("loss")
     assert completed(f"{program} data=jsonl data.pa", ours) == ["data.path="]
+
+
+def test_completion_of_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["completion", "zsh"]) == 2
+    assert capsys.readouterr().err.endswith("Write dpo-lab completion.\n")

@@ -100,6 +100,21 @@ def test_a_job_that_cannot_run_is_found_before_the_first_one_starts(command: str
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    "words", ["data=jsonl data.path", "data=on_policy model=local model.path=m ranker=length prompts=jsonl prompts.path"]
+)
+def test_a_file_that_only_a_later_job_reads_is_looked_for_before_the_first_one(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("here.jsonl").write_text("{}")
+    for name, says in (("gone.jsonl", "gone.jsonl does not exist"), (".", ""), ("here.jsonl", "")):
+        code = main(["train", "-m", *f"{words}=here.jsonl,{name}".split()])
+        said = capsys.readouterr().err
+        assert (code, len(RAN)) == ((2, 0) if says else (0, 2))
+        assert f"{words}={name}) cannot run: {says}" in said if says else said == ""
+        RAN.clear()
+
+
 def test_outputs_of_a_sweep_may_have_a_quote_in_their_name() -> None:
     assert main(["train", "-m", "seed=0,1", 'paths.outputs="it\'s (mine)"']) == 0
     assert [path.name for path in Path().iterdir()] == ["it's (mine)"]

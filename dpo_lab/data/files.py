@@ -38,7 +38,7 @@ class Rows:
 
     def __init__(self, path: Path, *, key: str = "data.path") -> None:
         """Look at the file; `key` is the setting that names it, for messages."""
-        _refuse_other_than_rows(path, key)
+        refuse_other_than_rows(path, key)
         self.path = path
         with _readable(path):
             self._list = _List(path) if _is_list(path) else None
@@ -87,7 +87,7 @@ def _readable(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read ({error.strerror}). Check the file's permissions.", code="unreadable") from error
 
 
-def _refuse_other_than_rows(path: Path, key: str) -> None:
+def refuse_other_than_rows(path: Path, key: str) -> None:
     """Raise DataError if there is no such file, or it cannot be a table of rows."""
     if not path.exists():
         raise DataError(

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveInt
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
-from dpo_lab.data.files import SUFFIXES, Rows
+from dpo_lab.data.files import SUFFIXES, Rows, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
 from dpo_lab.data.kinds import is_empty
@@ -58,6 +58,11 @@ class FilePrompts(Prompts):
         if self.path.is_dir():
             return {**fields, **Origin(path=str(self.path), key="prompts").content()}
         return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
+
+    def check_file(self) -> None:
+        """Raise DataError if there is no such file or directory; read nothing."""
+        if not self.path.is_dir():
+            refuse_other_than_rows(self.path, "prompts.path")
 
     def for_round(self, number: int, seed: int) -> list[Prompt]:
         """Return the prompts of a round, drawn without any of the rounds before; ConfigError when there are no more."""

@@ -11,7 +11,7 @@ from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
 from dpo_lab.data.columns import Columns
-from dpo_lab.data.files import SUFFIXES
+from dpo_lab.data.files import SUFFIXES, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split, test_split_of
 from dpo_lab.data.hub_messages import Origin
 from dpo_lab.data.load import load_pairs, load_split
@@ -60,6 +60,11 @@ class FilePairs(Given):
             return {**fields, **Origin(path=str(self.path), config=self.config).content()}
         fields = {name: value for name, value in fields.items() if name not in ("split", "held_out_split")}
         return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
+
+    def check_file(self) -> None:
+        """Raise DataError if there is no such file or directory; read nothing."""
+        if not self.path.is_dir():
+            refuse_other_than_rows(self.path, "data.path")
 
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of a file, split by prompt, or of a directory's split."""

@@ -1,9 +1,7 @@
 """What a person may type after a run: commands that fit this run, from the words that made it."""
 
 import shlex
-
-SHELLS = {"dpo-lab": ["dpo-lab", "export"]}
-"""How export is called where train was called by this program; elsewhere by its script."""
+from pathlib import Path
 
 
 def next_commands(directory: str, command: str | None, seed: int, *, one_of_several: bool) -> tuple[str, ...]:
@@ -19,19 +17,32 @@ def next_commands(directory: str, command: str | None, seed: int, *, one_of_seve
         one_of_several: whether other runs are made beside it, which may be the ones that would be proposed.
     """
     words = shlex.split(command) if command else ["python", "train.py"]
-    export = shlex.join([*SHELLS.get(words[0], ["python", "scripts/export.py"]), f"policy={directory}"])
+    export = shlex.join([*how_to_export(words), f"policy={directory}"])
     if command is None or one_of_several:
         return (export,)
     first = next((index for index, word in enumerate(words) if "=" in word), len(words))
-    again, losses = (without(words, name) for name in ("seed", "loss"))
+    again, losses = without(words, "seed"), without(words, "loss", "reference=none")
     swept = [*losses[:first], "-m", *losses[first:], "loss=dpo,ipo"]
     return export, shlex.join([*again, f"seed={seed + 1}"]), shlex.join(swept)
 
 
-def without(words: list[str], key: str) -> list[str]:
-    """Return the words of a command without those that set a key.
+def how_to_export(words: list[str]) -> list[str]:
+    """Return how export is called where train was called so: by the same program, or by its script in the same checkout.
 
-    >>> without(["train.py", "seed=1", "data.split_seed=2"], "seed")
+    >>> how_to_export(["dpo-lab", "train"]), how_to_export(["python", "../lab/train.py", "seed=1"])
+    (['dpo-lab', 'export'], ['python', '../lab/scripts/export.py'])
+    """
+    if words[0] == "dpo-lab":
+        return ["dpo-lab", "export"]
+    place = Path(words[1]).parent
+    scripts = place if Path(words[1]).name == "train.py" and place.name == "scripts" else place / "scripts"
+    return [words[0], str(scripts / "export.py")]
+
+
+def without(words: list[str], key: str, *others: str) -> list[str]:
+    """Return the words of a command without those that set a key or what stands below it, and without other words.
+
+    >>> without(["train.py", "loss=simpo", "loss.gamma=1", "data.split_seed=2", "reference=none"], "loss", "reference=none")
     ['train.py', 'data.split_seed=2']
     """
-    return [word for word in words if not word.lstrip("+").startswith(f"{key}=")]
+    return [word for word in words if not word.lstrip("+").startswith((f"{key}=", f"{key}.")) and word not in others]

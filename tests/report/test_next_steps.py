@@ -18,6 +18,19 @@ def test_the_installed_program_proposes_itself() -> None:
     assert losses == "dpo-lab train -m model=mistral7b loss=dpo,ipo"
 
 
+def test_what_other_losses_do_not_take_is_left_out_of_their_sweep() -> None:
+    typed = "python train.py loss=simpo loss.gamma=1 reference=none"
+    _, seed, losses = next_commands("out/train/a", typed, 0, one_of_several=False)
+    assert seed == f"{typed} seed=1"
+    assert losses == "python train.py -m loss=dpo,ipo"
+
+
+def test_a_checkout_elsewhere_is_named_in_every_command() -> None:
+    for program, export in (("/lab/train.py", "/lab/scripts/export.py"), ("../scripts/train.py", "../scripts/export.py")):
+        commands = next_commands("out/train/a", f"python {program} loss=ipo", 0, one_of_several=False)
+        assert [command.split()[1] for command in commands] == [export, program, program]
+
+
 def test_a_run_of_a_sweep_or_of_python_code_proposes_no_other_run() -> None:
     alone = ("python scripts/export.py policy=out/train/a",)
     assert next_commands("out/train/a", "python train.py loss=ipo", 0, one_of_several=True) == alone

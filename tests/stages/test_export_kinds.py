@@ -235,9 +235,9 @@ def test_the_weights_of_a_policy_are_as_they_were_after_it_has_computed_in_float
 
 
 WRONG = {
-    "run={}": "run={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}.",
-    "model.path={}": "model.path={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}.",
-    "{}": "{}: what is exported, a finished run or an adapter, is named by policy. Write policy={}.",
+    "run={}": "run={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
+    "model.path={}": "model.path={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
+    "{}": "{}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
     "run={}/gone": "run={}/gone: there is no such directory, and what is exported is named by policy. Write policy=DIR.",
 }
 
