@@ -23,14 +23,23 @@ def check() -> None:
         sys.exit(f"error: {wrong}")
 
 
+def main() -> int:
+    """Run `dpo-lab STAGE ...`; return the exit code."""
+    return run_stage("", sys.argv[1:])
+
+
 def run_stage(stage: str, arguments: "list[str]") -> int:
-    """Run a stage with what stands on the command line, once this Python is known to have what it needs; return the exit code."""
+    """Run a stage with what stands on the command line, once this Python is known to have what it needs; return the exit code.
+
+    Args:
+        stage: empty where the first of the arguments names it.
+    """
     try:
         if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
             check()
-        from dpo_lab.cli import run_stage as run
+        from dpo_lab import cli
 
-        return run(stage, arguments)
+        return cli.run_stage(stage, arguments) if stage else cli.main(arguments)
     except KeyboardInterrupt:  # before the command line answers signals itself
         sys.stderr.write("\nstopped by Ctrl-C before anything began.\n")
         return INTERRUPTED

@@ -128,10 +128,11 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
         assert from_to in (ROOT / file).read_text(encoding="utf-8"), file
 
 
-def test_ctrl_c_during_the_imports_ends_without_a_traceback() -> None:
+@pytest.mark.parametrize("call", ["start.run_stage('train', [])", "start.main()"])
+def test_ctrl_c_during_the_imports_ends_without_a_traceback(call: str) -> None:
     code = (
         "import os, signal, sys; from dpo_lab import start; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        "start.check = lambda: os.kill(os.getpid(), signal.SIGINT); sys.exit(start.run_stage('train', []))"
+        f"start.check = lambda: os.kill(os.getpid(), signal.SIGINT); sys.exit({call})"
     )
     done = ran(sys.executable, "-c", code)
     assert (done.returncode, done.stderr) == (130, "\nstopped by Ctrl-C before anything began.\n")
