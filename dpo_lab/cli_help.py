@@ -56,13 +56,20 @@ def stage_help(stage: str) -> str:
             "groups",
             *(row for name, row in rows.items() if name not in FIRST),
             "",
-            "single values    optim.lr=1e-4 seed=1" if "optim" in taken else "single values    paths.outputs=DIR",
-            *(OF_TRAIN if stage == "train" else ()),
-            "look first       --cfg job shows what would run; --info defaults shows which file chose it",
-            "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
+            *(line for row in usage_rows(stage, taken) for line in textwrap.wrap(row, width(), subsequent_indent=" " * 17)),
             "",
         ]
     )
+
+
+def usage_rows(stage: str, taken: set[str]) -> list[str]:
+    """Return how values, several runs and directories of one's own are written."""
+    return [
+        "single values    optim.lr=1e-4 seed=1" if "optim" in taken else "single values    paths.outputs=DIR",
+        *(OF_TRAIN if stage == "train" else ()),
+        "look first       --cfg job shows what would run; --info defaults shows which file chose it",
+        "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
+    ]
 
 
 def keys_of(text: str) -> list[tuple[str, str, str]]:
