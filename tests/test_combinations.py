@@ -126,7 +126,9 @@ def test_gold_judges_answers_about_films_only() -> None:
     data = replace(FILM_DATA, prompts=OTHER_PROMPTS, ranker=PairRM())
     refused = message(data=data, evaluation=replace(OTHER_EVALUATION, judge=GoldRanker()))
     assert refused.startswith("judge=gold can judge answers about films only")
-    assert refused.endswith("use prompts=films, or judge=same.")
+    assert "use prompts=films, or judge=same ranker=length (a control" in refused
+    given = message(**{**ON_FILE, "evaluation": replace(OTHER_EVALUATION, judge=GoldRanker())})
+    assert "; use judge=same ranker=length (a control" in given
 
 
 def test_rounds_that_the_film_world_has_no_prompts_for_are_refused_before_the_first() -> None:

@@ -56,6 +56,14 @@ def test_a_resumed_part_does_not_count_earlier_work_as_speed(clock: list[float])
     assert shown.line(80).endswith("510/600  1:30 left")
 
 
+@pytest.mark.parametrize("done", [600, 601])
+def test_a_finished_part_has_no_time_left(clock: list[float], done: int) -> None:
+    shown = Part("sample", 600)
+    clock[0] += 10.0
+    shown.advance(done)
+    assert shown.line(80).split()[-1] == f"{done}/600"
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_a_terminal_shows_the_line_live(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     sent = terminal(monkeypatch, width)

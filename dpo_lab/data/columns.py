@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any, Literal
@@ -48,6 +48,7 @@ class Columns(Component):
 
 
 ABSENT = object()
+NEAR = 0.7  # share of equal letters from which a column is proposed for a name that is nowhere; a lower one proposes any
 SIMPLE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 """Names that stand in a command line as they are."""
 
@@ -117,9 +118,20 @@ def refuse_absent(columns: Columns, row: Row, place: str) -> None:
     for role, path in columns.named.items():
         if value_at(row, path) is ABSENT:
             known = paths_in(row)
-            meant = get_close_matches(path, known, n=1, cutoff=0.0)
+            meant = column_meant(role, path, known)
+            remedy = f"Did you mean {setting(role, meant)}?" if meant else f"Name one of these as data.columns.{role}=COLUMN"
             raise DataError(
-                f"data.columns.{role}={path}: {place} has no such column; it has {', '.join(known)}. "
-                f"Did you mean {setting(role, meant[0] if meant else 'NAME')}?",
-                code="no_column",
+                f"data.columns.{role}={path}: {place} has no such column; it has {', '.join(known)}. {remedy}", code="no_column"
             )
+
+
+def column_meant(role: str, path: str, known: Sequence[str]) -> str:
+    """Return which column of those that are known was meant: one spelt like it, one that holds it, or the role's own name.
+
+    >>> known = ["prompt", "better", "worse.0"]
+    >>> [column_meant("prompt", path, known) for path in ("beter", "better.text", "frage")], column_meant("chosen", "x", known)
+    (['better', 'better', 'prompt'], '')
+    """
+    near = get_close_matches(path, known, n=1, cutoff=NEAR)
+    holders = [name for name in known if path.startswith(f"{name}.")]
+    return next(iter([*near, *holders[-1:], *(name for name in known if name == role)]), "")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def next_commands(directory: str, command: str | None, seed: int, *, one_of_several: bool) -> tuple[str, ...]:
-    """Return commands: export the model; the same with another seed; other losses.
+    """Return commands: export the model; the same with another seed; other losses. None starts over (force=true).
 
     >>> next_commands("outputs/train/RUN", "python train.py loss=ipo seed=1", 1, one_of_several=False)[1]
     'python train.py loss=ipo seed=2'
@@ -16,7 +16,7 @@ def next_commands(directory: str, command: str | None, seed: int, *, one_of_seve
         seed: of the run.
         one_of_several: whether other runs are made beside it, which may be the ones that would be proposed.
     """
-    words = shlex.split(command) if command else ["python", "train.py"]
+    words = without(shlex.split(command), "force") if command else ["python", "train.py"]  # another run has nothing to start over
     export = shlex.join([*how_to_export(words), f"policy={directory}"])
     if command is None or one_of_several:
         return (export,)

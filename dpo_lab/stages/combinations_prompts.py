@@ -22,14 +22,11 @@ def gold_without_films(train: "Train") -> str | None:
         judged["judge"] = (train.evaluation.judge, train.evaluation.prompts)
     for group, (ranker, prompts) in judged.items():
         if ranker.films_only and not prompts.films:
-            instead = (
-                "ranker=length (a control: the shorter answer), or a ranker of your own (CONTRIBUTING.md)"
-                if group == "ranker"
-                else "judge=same"
-            )
+            films = "prompts=films, or " if isinstance(train.data, OnPolicy) else ""  # given pairs are of other text
+            length = "ranker=length" if group == "ranker" else "judge=same ranker=length"  # the ranker may be gold too
             return (
                 f"{group}={ranker.label} can judge answers about films only, but prompts={prompts.label} asks other things; "
-                f"use prompts=films, or {instead}."
+                f"use {films}{length} (a control: the shorter answer), or a ranker of your own (CONTRIBUTING.md)."
             )
     return None
 

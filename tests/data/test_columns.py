@@ -109,6 +109,13 @@ def test_a_column_that_does_not_exist_is_refused_with_the_nearest_name(tmp_path:
     assert f"Did you mean data.columns.{role}={meant}" in str(error)
 
 
+def test_a_column_like_none_is_answered_with_the_role_or_with_the_list_alone(tmp_path: Path) -> None:
+    path = file_of(tmp_path, {"prompt": "Why?", "better": "So.", "worse": "No."})
+    assert "Did you mean data.columns.prompt=prompt?" in str(refused(FilePairs(path=path, columns=Columns(prompt="frage"))))
+    said = str(refused(FilePairs(path=path, columns=Columns(chosen="xyz", rejected="worse"))))
+    assert said.endswith("it has prompt, better, worse. Name one of these as data.columns.chosen=COLUMN")
+
+
 def test_a_column_that_only_some_rows_have_is_missing_there(tmp_path: Path) -> None:
     rows = [row(number, worst="bad one") for number in (1, 2, 3)]
     path = file_of(tmp_path, rows[0], {**rows[1], "best": []}, {name: rows[2][name] for name in rows[2] if name != "best"})

@@ -56,6 +56,13 @@ def test_a_round_that_wants_more_prompts_than_there_are_is_not_sent_to_another_t
         prompts(tmp_path, QUESTIONS, num_prompts=40).for_round(0, seed=0)
 
 
+def test_up_to_a_twentieth_of_the_prompts_may_be_unusable(tmp_path: Path) -> None:
+    good, bad = QUESTIONS[:19], {"prompt": " "}
+    assert len(prompts(tmp_path, [*good, bad], num_held_out=0).for_round(0, seed=0)) == 19
+    with pytest.raises(DataError, match="2 of 20 prompts cannot be used"):
+        prompts(tmp_path, [*good[1:], bad, bad], "worse.jsonl").held_out()
+
+
 @pytest.mark.parametrize(
     "more", [{"images": ["a.png"]}, {"tools": [{"name": "clock"}]}, {"context": "Be brief."}, {"history": [["a", "b"]]}]
 )

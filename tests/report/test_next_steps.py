@@ -25,6 +25,11 @@ def test_what_other_losses_do_not_take_is_left_out_of_their_sweep() -> None:
     assert losses == "python train.py -m loss=dpo,ipo"
 
 
+def test_no_other_run_is_told_to_start_over() -> None:
+    commands = next_commands("out/train/a", "python train.py force=true seed=3", 3, one_of_several=False)
+    assert commands[1:] == ("python train.py seed=4", "python train.py -m seed=3 loss=dpo,ipo")
+
+
 def test_a_checkout_elsewhere_is_named_in_every_command() -> None:
     for program, export in (("/lab/train.py", "/lab/scripts/export.py"), ("../scripts/train.py", "../scripts/export.py")):
         commands = next_commands("out/train/a", f"python {program} loss=ipo", 0, one_of_several=False)

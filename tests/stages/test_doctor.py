@@ -69,6 +69,18 @@ def test_a_run_that_cannot_fit_is_refused_before_its_weights_are_loaded(
     assert not list((tmp_path / "model").glob("*")) if (tmp_path / "model").exists() else True
 
 
+@pytest.mark.parametrize(("keep", "bytes_written"), [(0, 0), (1, 2 * 300), (3, 4 * 300)])
+def test_checkpoints_hold_the_optimizer_and_one_more_is_there_while_it_is_written(keep: int, bytes_written: int) -> None:
+    plan: Any = SimpleNamespace(held=SimpleNamespace(trained_bytes=100), optimizer=200.0)
+    train: Any = SimpleNamespace(
+        iteration=SimpleNamespace(rounds=2),
+        callbacks={"progress": object(), "checkpoint": SimpleNamespace(keep=keep)},
+        reference=SimpleNamespace(compares=False),
+    )
+    disk = doctor.disk_of(train, plan, doctor.longest_rows(30, 1), share=1.0)
+    assert (disk["checkpoints"], disk["policies"]) == (bytes_written, 2 * 100)
+
+
 def test_rows_of_the_longest_store_are_as_long_as_they_may_be() -> None:
     store = doctor.longest_rows(30, 4)
     assert store.row_lengths.tolist() == [30] * 8
