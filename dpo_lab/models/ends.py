@@ -19,8 +19,22 @@ def end_ids(tokenizer: Any, *settings: Any) -> list[int]:
     return list(dict.fromkeys(int(token) for each in several for token in each if token is not None))
 
 
+def remember_ends(tokenizer: Any, *settings: Any) -> None:
+    """Let a tokenizer know every id that ends an answer, its own before `completed` replaces that one among them.
+
+    A tokenizer's file may name an end that no other file does; sampling, what is written and the text of answers all ask here.
+    """
+    tokenizer.ends_of_its_model = end_ids(tokenizer, *settings)
+
+
+def ends_known(tokenizer: Any) -> list[int]:
+    """Return the ids that end an answer as far as a tokenizer knows them: its own first, then those of its model."""
+    return list(dict.fromkeys([*end_ids(tokenizer), *getattr(tokenizer, "ends_of_its_model", ())]))
+
+
 def ends_of(tokenizer: Any, model: Any) -> list[int]:
     """Return the ids that end an answer of a loaded model: those of its tokenizer, its configuration, its generation settings."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     config = plain.config
-    return end_ids(tokenizer, config, config.get_text_config(decoder=True), getattr(plain, "generation_config", None))
+    named = end_ids(tokenizer, config, config.get_text_config(decoder=True), getattr(plain, "generation_config", None))
+    return list(dict.fromkeys([*named, *ends_known(tokenizer)]))

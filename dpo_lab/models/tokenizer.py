@@ -4,11 +4,13 @@ import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from dpo_lab.components import ConfigError
+from dpo_lab.models.ends import remember_ends
 
 MARK = "\u241f"
 SOURCES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "added_tokens.json")
@@ -37,6 +39,7 @@ def completed(tokenizer: Any, path: str, ends: Collection[int] = ()) -> tuple[st
         ConfigError: if nothing says where an answer ends.
     """
     notes = []
+    remember_ends(tokenizer, SimpleNamespace(eos_token_id=ends))
     if not tokenizer.chat_template:
         tokenizer.chat_template = ("{{ bos_token }}" if adds_start(tokenizer) else "") + PLAIN_TEMPLATE
         notes.append("no chat template: turns are written as \\n\\nHuman: ... \\n\\nAssistant: ... and a system turn as it is")

@@ -28,8 +28,9 @@ from transformers import (
 
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.ends import ends_of
-from dpo_lab.models.load import Storage, load_model, save_model
+from dpo_lab.models.load import Storage, evaluating, load_model, save_model
 from dpo_lab.models.write import takes, with_older_names
+from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.export import ExportSettings, produce
 from dpo_lab.stages.export_source import Source, source_of
 from tests.models.directories import model_directory
@@ -114,7 +115,8 @@ def test_a_saved_model_ends_where_it_was_trained_to_end(
     trained = load_model(str(base)).tokenizer.eos_token_id
     assert tokenizer.eos_token_id == trained
     ends = [trained]
-    for each in (config, None if generation == "absent" else generation):
+    named_by_tokenizer = AutoTokenizer.from_pretrained(base).eos_token_id  # Gemma's says <eos>, and its template another one
+    for each in (config, None if generation == "absent" else generation, named_by_tokenizer):
         ends += [token for token in (each if isinstance(each, list) else [each]) if token and token not in ends]
     settings = json.loads((directory / "generation_config.json").read_text())
     assert settings.pop("eos_token_id") == (ends if ends[1:] else trained)
@@ -126,6 +128,27 @@ def test_a_saved_model_ends_where_it_was_trained_to_end(
     for end in ends:
         assert generated(directory, kind, [20, 21, end, 22]) == [20, 21, end]
     assert generated(directory, kind, [20, 21, 22]) == [20, 21, *[22] * 6]
+
+
+def always_2(module: Any, inputs: Any, out: Any) -> None:
+    """Let a model say that token 2 follows."""
+    out.logits = torch.full_like(out.logits, -torch.inf).index_fill(-1, torch.tensor([2]), 0.0)
+
+
+def test_an_end_that_the_tokenizer_alone_names_ends_sampling_and_is_kept_in_all_that_is_written(
+    bases: Any, tmp_path: Path
+) -> None:
+    base = with_ends(bases("gemma2"), tmp_path / "base", 5, 5)  # <end_of_turn>; <eos>, 2, stands in tokenizer_config.json alone
+    assert AutoTokenizer.from_pretrained(base).eos_token_id == 2
+    loaded: Any = load_model(str(base))
+    loaded.model.register_forward_hook(always_2)
+    with evaluating(loaded.model) as model:
+        assert HFSampler(max_new_tokens=8, num_samples=2).sample(model, loaded.tokenizer, [[11, 12]], 0) == [[[2], [2]]]
+    for kind in KINDS:
+        directory = saved(base, tmp_path / kind, kind)
+        again = load_model(str(directory))
+        assert ends_of(again.tokenizer, again.model) == [5, 2]
+        assert json.loads((directory / "generation_config.json").read_text())["eos_token_id"] == [5, 2]
 
 
 def test_the_text_model_inside_a_configuration_names_ends_too() -> None:
