@@ -26,6 +26,8 @@ MEANINGS = {
     "let user and assistant alternate, the user first",
     "template_adds": "pairs with an answer before which the chat template of {model} writes {template_text}: "
     "it is trained as part of the answer",
+    "template_adds_behind": "pairs with an answer behind which the chat template of {model} writes {template_text} before the "
+    "end token: it is trained as part of the answer",
     "template_rewrites": "pairs with an answer that the chat template of {model} would change: it is trained as it is written, "
     "directly after the generation prompt",
     "unanswered_opening": "pairs left out because the generation prompt of {model} opens {template_text} and an answer does not "
@@ -132,6 +134,10 @@ def _treated(sides: tuple[Encoded, Encoded], counts: Counter[str], texts: dict[s
         if treatment in by_treatment:
             counts[treatment] += 1
             texts.setdefault(treatment, by_treatment[treatment])
+    behind = next((each.text_behind for each in sides if each.text_behind), "")
+    if kept and behind:
+        counts["template_adds_behind"] += 1
+        texts.setdefault("template_adds_behind", behind)
     return kept
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from jinja2.exceptions import TemplateError
 
 from dpo_lab.data.problems import DataError
+from dpo_lab.models.ends import ends_known
 from dpo_lab.models.tokenizer import MARK
 from dpo_lab.progress import console
 from dpo_lab.records import Message, Prompt
@@ -26,7 +28,9 @@ class Encoded:
     treatment: Treatment = "as_written"
     """What the chat template does with the response; one with an `unanswered_opening` cannot be trained."""
     template_text: str = ""
-    """What the template adds to the response, or what it opens and the response does not continue."""
+    """What the template adds before the response, or what it opens and the response does not continue."""
+    text_behind: str = ""
+    """What the template writes between the response and its end token, but for white space: it is trained too."""
 
 
 class ChatEncoder:
@@ -97,10 +101,20 @@ class ChatEncoder:
 
     def _without_end(self, response: str) -> str:
         """Return a response without the end tokens that are written at its end: it gets one as every other does."""
-        end = self.tokenizer.eos_token
-        while end and (shorter := response.rstrip()).endswith(end) and (kept := shorter.removesuffix(end)).strip():
+        ends = self._end_texts
+        while ends and (shorter := response.rstrip()).endswith(ends):
+            kept = shorter.removesuffix(next(end for end in ends if shorter.endswith(end)))
+            if not kept.strip():
+                break
             response = kept
         return response
+
+    @cached_property
+    def _end_texts(self) -> tuple[str, ...]:
+        """How the tokens that end an answer of the model are written, longest first; an ordinary word among them is no mark."""
+        marks = self.tokenizer.added_tokens_decoder
+        tokens = {str(self.tokenizer.convert_ids_to_tokens(token)) for token in ends_known(self.tokenizer) if token in marks}
+        return tuple(sorted({self.tokenizer.eos_token or "", *tokens} - {""}, key=len, reverse=True))
 
     def prompt_ids(self, prompts: Sequence[Prompt]) -> list[list[int]]:
         """Return the ids that generation starts from, one list per prompt."""
@@ -134,17 +148,23 @@ class ChatEncoder:
             ids, begins = tail["input_ids"], [begin + len(start) for begin, _ in tail["offset_mapping"]]
         else:
             ids, begins = together[len(prompt) :], [begin for begin, _ in offsets[len(prompt) - shift :]]
-        response = self._ended(ids, begins, rendering.content_end)
-        return Encoded(prompt, response, retokenised, rendering.treatment, rendering.template_text)
+        response, end = self._ended(ids, begins, rendering.content_end)
+        behind = rendering.text[rendering.content_end : end].strip()
+        return Encoded(prompt, response, retokenised, rendering.treatment, rendering.template_text, behind)
 
-    def _ended(self, ids: list[int], begins: list[int], content_end: int) -> list[int]:
-        """Cut after the first end token behind the content; add one if the template writes none."""
+    def _ended(self, ids: list[int], begins: list[int], content_end: int) -> tuple[list[int], int]:
+        """Cut after the first end token behind the content; add one if the template writes none.
+
+        Returns:
+            The response, and where its end token begins in the text. What stands before that is what the model has to generate
+            too, as a conversation has it; what follows is never generated.
+        """
         eos = self.tokenizer.eos_token_id
         for position, (token, begin) in enumerate(zip(ids, begins, strict=True)):
             if begin >= content_end and token == eos:
-                return ids[: position + 1]
+                return ids[: position + 1], begin
         kept = [token for token, begin in zip(ids, begins, strict=True) if begin < content_end]
-        return kept if kept[-1:] == [eos] else [*kept, eos]
+        return (kept if kept[-1:] == [eos] else [*kept, eos]), content_end
 
     def _ids(self, texts: list[str]) -> list[list[int]]:
         batch: list[list[int]] = self.tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []

@@ -127,6 +127,41 @@ def test_an_end_token_that_an_answer_ends_with_is_not_doubled(template: str, ren
     assert encoder.tokenizer.decode(made.response) == f"Yes.{end}"
 
 
+@pytest.mark.parametrize("rendered", [False, True])
+@pytest.mark.parametrize("written", ["<|end|>", "<|end|></s>", "</s>\n<|end|>\n"])
+def test_another_end_token_of_the_model_at_the_end_of_an_answer_makes_no_second_end(written: str, rendered: bool) -> None:
+    encoder = encoder_of(CHATML)  # trained to end at <|im_end|>; tokenizer and model name </s> and <|end|>
+    (made,) = encoder.encode([(Prompt.of(ASKED.messages, rendered=rendered), f"Yes.{written}")])
+    assert encoder.tokenizer.decode(made.response) == "Yes.<|im_end|>"
+    (inside,) = encoder.encode([(ASKED, f"Is <|end|> a token?{written}")])
+    assert encoder.tokenizer.decode(inside.response) == "Is <|end|> a token?<|im_end|>"
+
+
+def test_an_ordinary_word_that_a_model_ends_at_stays_in_an_answer() -> None:
+    tokenizer = byte_level(SPECIAL, eos_token="</s>", chat_template=DROPS)
+    completed(tokenizer, "here", tokenizer.convert_tokens_to_ids(["x"]))  # of its plain vocabulary
+    (made,) = ChatEncoder(tokenizer).encode([(ASKED, "a fox")])
+    assert tokenizer.decode(made.response) == "a fox</s>"
+
+
+@pytest.mark.parametrize(
+    ("template", "trained", "behind"),
+    [
+        (DROPS.replace("{{ eos_token }}", "<|im_end|>{{ eos_token }}"), "Yes.<|im_end|></s>", "<|im_end|>"),
+        (DROPS.replace("{{ eos_token }}", "\nOver.\n{{ eos_token }}"), "Yes.\nOver.\n</s>", "Over."),
+        (DROPS.replace("{{ eos_token }}", " {{ eos_token }}"), "Yes. </s>", ""),  # as Llama-2 has it
+        (DROPS.replace("{{ eos_token }}", "{{ eos_token }}\n"), "Yes.</s>", ""),  # as ChatML has it: never generated
+        (DROPS.replace("{{ eos_token }}", "\n"), "Yes.</s>", ""),
+    ],
+)
+def test_what_a_template_writes_between_answer_and_end_is_trained_and_named(template: str, trained: str, behind: str) -> None:
+    encoder, made = encoded(template, "Yes.")
+    assert (encoder.tokenizer.decode(made.response), made.treatment, made.text_behind) == (trained, "as_written", behind)
+    of_pair = tokenise_pairs([pair("Yes.", "No.")], encoder.tokenizer, max_length=512, truncation="error")
+    said = f"1 pairs with an answer behind which the chat template of m writes {behind!r} before the end token: it is trained"
+    assert [note.startswith(said) for note in of_pair.notes(512, "m")] == [True] * bool(behind)
+
+
 def pair(chosen: str, rejected: str) -> PreferencePair:
     return PreferencePair(prompt=ASKED, chosen=chosen, rejected=rejected)
 
