@@ -114,7 +114,7 @@ def paths_below(path: str, value: Any, depth: int = 4) -> Iterator[str]:
 
 
 def refuse_absent(columns: Columns, row: Row, place: str) -> None:
-    """Raise DataError if a column that the user names is nowhere in the first rows, which `row` shows together."""
+    """Raise DataError if a column that the user names is in none of the rows, which `row` shows together."""
     for role, path in columns.named.items():
         if value_at(row, path) is ABSENT:
             known = paths_in(row)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +48,11 @@ class Rows:
         with _readable(self.path):
             yield from _checked(self.path, self._list.rows() if self._list else _line_rows(self.path))
 
-    def first(self, count: int) -> Iterator[Row]:
-        """Yield the first rows without taking them."""
+    def again(self) -> Iterator[Row]:
+        """Yield the rows without taking them; those of a list that were taken are left out."""
         with _readable(self.path):
             rows = enumerate(self._list.items, 1) if self._list else _line_rows(self.path)
-            yield from (row for _, row in islice(rows, count) if isinstance(row, dict))
+            yield from (row for _, row in rows if isinstance(row, dict))
 
 
 def _checked(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
@@ -164,9 +163,8 @@ class _List:
 
     def rows(self) -> Iterator[tuple[int, Row]]:
         """Yield the rows; each leaves the list as it is taken."""
-        self.items.reverse()
-        for number in range(1, len(self.items) + 1):
-            row = _object(self.path, number, self.items.pop())
+        for number, item in enumerate(self.items, 1):
+            row, self.items[number - 1] = _object(self.path, number, item), None
             if self._constants:
                 _refuse_constants(self.path, number, row)
             yield number, row

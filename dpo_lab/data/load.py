@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 from dpo_lab.data.columns import Columns, refuse_absent
@@ -12,7 +12,7 @@ from dpo_lab.data.hub import Split
 from dpo_lab.data.kinds import words_of
 from dpo_lab.data.mapping import explained_mapping, is_better, is_worse, mapping_for
 from dpo_lab.data.problems import CODES, DataError, Problem, Problems, Report, RowProblem
-from dpo_lab.data.reader import REFUSALS, SAMPLE, RowReader, sample_of
+from dpo_lab.data.reader import REFUSALS, RowReader, sample_of
 from dpo_lab.data.validation import validate
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair
@@ -39,7 +39,7 @@ def load_pairs(path: Path, *, max_dropped: float, columns: Columns = KNOWN) -> t
             `max_dropped` of the rows, or all of them, would be left out.
     """
     rows = Rows(path)
-    adapted = Adapted(((path.name, *each) for each in rows), columns, sample=rows.first(SAMPLE))
+    adapted = Adapted(((path.name, *each) for each in rows), columns, sample=rows.again())
     return usable_pairs(path.name, str(path), adapted, max_dropped, at_most=rows.at_most)
 
 
@@ -57,8 +57,7 @@ def load_split(split: Split, *, max_dropped: float, columns: Columns = KNOWN) ->
             f"{explained_mapping(next(split.rows(wanted))[2])}.",
             code="unread_input",
         )
-    first = (row for _, _, row in islice(split.rows(wanted), SAMPLE))
-    adapted = Adapted(split.rows(wanted), columns, sample=first)
+    adapted = Adapted(split.rows(wanted), columns, sample=(row for _, _, row in split.rows(wanted)))
     return usable_pairs(split.label, split.label, adapted, max_dropped, at_most=sum(count for _, count in split.files))
 
 
@@ -106,7 +105,7 @@ class Adapted:
         Args:
             rows: all rows.
             columns: which column holds what, where the user says so.
-            sample: the first rows once more, of which none is held; without them the first row decides.
+            sample: the rows once more, of which none is held and the first are looked at; without them the first row decides.
         """
         self._rows, self._columns = iter(rows), columns
         self._first = next(self._rows, None)
@@ -114,7 +113,7 @@ class Adapted:
         self.num_rows = 0
         self.problems = Problems()
         self.unread: dict[str, None] = {}
-        self.sample = sample_of(chain([self._first[2]] if self._first else [], sample))
+        self.sample = sample_of(chain([self._first[2]] if self._first else [], sample), columns.named.values())
         self.reader: RowReader | None = None
         self.refusal: RowProblem | None = None
         try:
@@ -156,7 +155,8 @@ class Adapted:
             if self.shown and self.num_rows % ROWS_AT_A_TIME == 0:
                 self.shown.advance(ROWS_AT_A_TIME)
             try:
-                reader = self.reader or RowReader.for_rows(row, self._columns)
+                reader = self.reader.joined(row) if self.reader else RowReader.for_rows(row, self._columns)
+                self.reader = self.reader and reader
                 pair = reader.read(row)
                 found = reader.left_out(row)
             except RowProblem as problem:

@@ -1,6 +1,9 @@
-"""Reads the rows of one file: which column is what and which format it is are decided once, then kept for all rows."""
+"""Reads the rows of one file: which column is what and which format it is are decided by its first rows, then kept for all rows.
 
-from collections.abc import Iterable, Mapping
+A column that holds nothing in those rows joins where it first does, as far as the rows before are read the same with it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +19,7 @@ from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
 from dpo_lab.records import PreferencePair
 
 SAMPLE = 1000
-"""Rows whose values together decide how a file is read, so that a column may be empty in the first rows."""
+"""Rows whose values together decide how a file is read, so that a column may be empty in the first rows; see `joined`."""
 SILENT = frozenset(("id", "prompt_id", "source", "row", "split", "finished"))
 """Columns of the canonical record that training does not need; nobody asks after them."""
 STANDARD = {"prompt": ("prompt", "instruction")}
@@ -36,14 +39,20 @@ EFFECTS = {
 """Formats in which data.columns.text says something."""
 
 
-def sample_of(rows: Iterable[Row]) -> Row:
+def sample_of(rows: Iterable[Row], named: Collection[str] = ()) -> Row:
     """Return one row with the first value of every column that is neither empty nor a number, or whatever there is.
+
+    Args:
+        rows: all rows; the first `SAMPLE` are looked at, more only for a column that is named and not yet found.
+        named: columns, or paths into them.
 
     >>> sample_of([{"a": None, "b": 1}, {"a": "x", "c": []}, {"a": "y", "b": "z"}])
     {'a': 'x', 'b': 'z', 'c': []}
     """
     sample: Row = {}
-    for row in rows:
+    for number, row in enumerate(rows):
+        if number >= SAMPLE and all(value_at(sample, path) is not ABSENT for path in named):
+            break
         for name, value in row.items():
             if name not in sample or (says_little(sample[name]) and not is_empty(value)):
                 sample[name] = value
@@ -59,6 +68,10 @@ def says_little(value: Any) -> bool:
 class RowReader:
     """How the rows of one file are read."""
 
+    sample: Row
+    """The first value of every column, which decided."""
+    settled: frozenset[str]
+    """Columns of it that hold something."""
     columns: Columns
     named: Mapping[str, str]
     """What the user names, by role."""
@@ -91,6 +104,8 @@ class RowReader:
         used = [path for role, path in roles.items() if role in (*found.columns, "chosen", "rejected")]
         tops = {path if path in sample else path.partition(".")[0] for path in (*used, *named.values())}
         return cls(
+            sample=sample,
+            settled=frozenset(name for name, value in sample.items() if not says_little(value)),
             columns=columns,
             named=named,
             roles=roles,
@@ -104,6 +119,29 @@ class RowReader:
     def is_mapped(self) -> bool:
         """Whether the user said which column is what, so that the others may be left out."""
         return any(not role.startswith("score") for role in self.named)
+
+    def joined(self, row: Row) -> "RowReader":
+        """Return the reader of a row and those after it: one that reads a column too which held nothing before this row.
+
+        Raises:
+            RowProblem: with that column, the rows before would be read in another way.
+        """
+        if row.keys() <= self.settled:
+            return self
+        late = {name: value for name, value in row.items() if name not in self.settled and not says_little(value)}
+        if not late:
+            return self
+        more = RowReader.for_rows({**self.sample, **late}, self.columns)
+        moved = [(role, path) for role, path in self.roles.items() if more.roles.get(role) != path]
+        if moved or more.format is not self.format or more.is_question != self.is_question:
+            what = f"{', '.join(late)} held nothing in the rows before; with {'it' if len(late) == 1 else 'them'}, "
+            how = f"this row is {more.format.name}, the rows before are {self.format.name}"
+            if moved and (new := more.roles.get(moved[0][0])):
+                how = f"{new} is the {moved[0][0]}, which was {moved[0][1]}"
+            elif more.format is self.format:
+                how = "the prompt is a user turn, which was plain text"
+            raise self.with_words(RowProblem("mixed_formats", what + how), row)
+        return more
 
     def read(self, row: Row) -> PreferencePair:
         """Return the pair of a row.
