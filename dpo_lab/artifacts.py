@@ -22,7 +22,7 @@ from dpo_lab.progress import console
 
 __all__ = ["MANIFEST", "Artifact", "Plan", "content_id", "durable_file", "file_digest", "write_durably"]
 
-SCHEMA = 2  # raise it when the same content would give different files; the manifest's own shape is in manifests.py
+SCHEMA = 3  # raise it when the same content would give different files; the manifest's own shape is in manifests.py
 NAME_LENGTH = 80  # characters of the readable part; file systems take 255 with lock and temporary names around it
 
 

@@ -37,7 +37,7 @@ def run_stage(stage: str, arguments: "list[str]") -> int:
     try:
         if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
             check()
-        from dpo_lab import cli
+        from dpo_lab.cli import main as cli
 
         return cli.run_stage(stage, arguments) if stage else cli.main(arguments)
     except KeyboardInterrupt:  # before the command line answers signals itself

@@ -13,22 +13,22 @@ from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.loggers.base import LocalLogger
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import TinyModel
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.sampling.hf import HFSampler
-from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.stages.train import Train
 from dpo_lab.training.callbacks import ProgressBar
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.loggers import LocalLogger
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
 

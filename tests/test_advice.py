@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from dpo_lab.cli import main
-from dpo_lab.paths import groups
+from dpo_lab.cli.conf import groups
+from dpo_lab.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[1]
 TAKEN = "evaluation.prompts.held_out cannot be set there: evaluation.prompts is taken from prompts, which has no held_out. "

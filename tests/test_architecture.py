@@ -40,13 +40,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("scoring",),
     ("losses", "reference", "sampling", "ranking"),
     ("evaluation",),
+    ("loggers",),
     ("training",),
+    ("memory",),
     ("report",),
+    ("pipeline",),
+    ("rules", "export"),
     ("stages",),
-    ("keys",),
-    ("paths",),
-    ("targets", "wording"),
-    ("build",),
     ("cli",),
     ("start",),
 )
@@ -56,26 +56,26 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HOMES = {
     "bitsandbytes": ("models/quant.py", "training/optim_8bit.py"),
     "datasets": ("data/",),
-    "filelock": ("artifacts.py", "training/recorder.py"),
+    "filelock": ("artifacts.py", "loggers/recorder.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py"),
-    "hydra": ("cli.py", "cli_choices.py", "cli_jobs.py", "cli_sweeps.py"),
+    "hydra": ("cli/",),
     "jinja2": ("models/tokenizer.py", "tokens/rendering.py", "tokens/template.py", "report/page.py"),
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),
     "matplotlib": ("report/svg.py",),
-    "omegaconf": ("build.py", "cli.py", "cli_jobs.py", "cli_messages.py", "cli_sweeps.py"),
-    "peft": ("models/adapter.py", "models/lora_linear.py", "models/merged.py"),
+    "omegaconf": ("cli/",),
+    "peft": ("models/adapter.py", "models/lora_linear.py", "export/merged.py"),
     "pyarrow": ("data/",),
     "rich": ("progress.py",),
-    "safetensors": ("models/", "reference/"),
-    "tensorboard": ("training/loggers_tensorboard.py",),
+    "safetensors": ("models/", "export/", "reference/"),
+    "tensorboard": ("loggers/tensorboard_files.py",),
     "tokenizers": ("models/",),
     "torch": (
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
-        *("training/", "stages/"),
+        *("loggers/", "training/", "memory/", "pipeline/", "rules/", "export/", "stages/"),
     ),
-    "transformers": ("layouts/", "models/", "sampling/"),
-    "wandb": ("training/loggers_wandb.py",),
+    "transformers": ("layouts/", "models/", "sampling/", "memory/", "export/"),
+    "wandb": ("loggers/wandb_run.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 
@@ -86,7 +86,7 @@ CATCH_ALL = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 def part_of(module: str) -> str:
     """Return the part that a file of the package belongs to; cli_arguments and cli_messages are parts of cli.
 
-    >>> part_of("losses/dpo.py"), part_of("cli_messages.py"), part_of("seeding.py")
+    >>> part_of("losses/dpo.py"), part_of("cli/messages.py"), part_of("seeding.py")
     ('losses', 'cli', 'seeding')
     """
     first = module.split("/")[0].removesuffix(".py")
@@ -112,8 +112,8 @@ def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
 def imports(source: str) -> Iterator[str]:
     """Yield the dotted name of everything that a source imports, wherever the import stands.
 
-    >>> sorted(imports("import torch.nn\\nfrom dpo_lab import build\\ndef f():\\n    from dpo_lab.world.parser import parse"))
-    ['dpo_lab.build', 'dpo_lab.world.parser', 'torch.nn']
+    >>> sorted(imports("import torch.nn\\nfrom dpo_lab import seeding\\ndef f():\\n    from dpo_lab.world.parser import parse"))
+    ['dpo_lab.seeding', 'dpo_lab.world.parser', 'torch.nn']
     """
     for node in nodes_at_run_time(ast.parse(source)):
         if isinstance(node, ast.Import):

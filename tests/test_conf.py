@@ -11,10 +11,10 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from dpo_lab.build import build
+from dpo_lab.cli.build import build
+from dpo_lab.cli.conf import CONF, groups, options, stages
 from dpo_lab.components import Component, refuse_missing
-from dpo_lab.paths import CONF, groups, options, stages
-from dpo_lab.stages.combinations import (
+from dpo_lab.rules.check import (
     RULES,
     gpu_without_one,
     kernel_without_a_gpu,

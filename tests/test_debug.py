@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lab.cli import train
+from dpo_lab.cli.main import train
 
 ROOT = Path(__file__).resolve().parents[1]
 GIVEN = ["data=jsonl", f"data.path={ROOT}/docs/example_pairs.jsonl"]

@@ -17,12 +17,12 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from dpo_lab.build import build
-from dpo_lab.cli_arguments import key_of
+from dpo_lab.cli.arguments import key_of
+from dpo_lab.cli.build import build
+from dpo_lab.cli.conf import CONF, options
 from dpo_lab.components import Component
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import table
-from dpo_lab.paths import CONF, options
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.tokens.labels import PairLabels
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dpo_lab import cli_messages
-from dpo_lab.cli_messages import system_message
+from dpo_lab.cli import messages as cli_messages
+from dpo_lab.cli.messages import system_message
 from dpo_lab.durable_files import sealed_file, write_durably
-from dpo_lab.training.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
 
 LIMIT = 20_000  # bytes
 LARGE = torch.zeros(LIMIT)

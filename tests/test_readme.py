@@ -13,11 +13,11 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import get_class
 
 from dpo_lab import __version__
-from dpo_lab.build import build
-from dpo_lab.cli import main, train
-from dpo_lab.cli_arguments import FIRST, TOOLS, key_of
+from dpo_lab.cli.arguments import FIRST, TOOLS, key_of
+from dpo_lab.cli.build import build
+from dpo_lab.cli.conf import CONF, groups, options, stages
+from dpo_lab.cli.main import main, train
 from dpo_lab.metrics import METRICS
-from dpo_lab.paths import CONF, groups, options, stages
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

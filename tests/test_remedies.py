@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lab.cli import main
+from dpo_lab.cli.main import main
 from dpo_lab.components import RunError
 from tests.models.directories import model_directory
 
@@ -19,7 +19,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         raise RunError("reached")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("dpo_lab.stages.rounds.run_rounds", reached)
+    monkeypatch.setattr("dpo_lab.pipeline.rounds.run_rounds", reached)
     return ["model=local", f"model.path={model_directory(tmp_path / 'model', 'qwen2')}", "recipe.max_length=64"]
 
 

@@ -62,7 +62,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed: Installed) -> N
 
 
 def test_away_from_the_checkout_conf_is_the_wheels_own(installed: Installed) -> None:
-    code = "import dpo_lab.cli, dpo_lab.paths; print(dpo_lab.cli.__file__); print(dpo_lab.paths.CONF)"
+    code = "import dpo_lab.cli.main, dpo_lab.cli.conf; print(dpo_lab.cli.main.__file__); print(dpo_lab.cli.conf.CONF)"
     done = installed.run("python", "-c", code)
     module, conf = map(Path, done.stdout.splitlines())
     assert module.is_relative_to(installed.environment), done.stderr

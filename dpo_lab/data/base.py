@@ -43,7 +43,7 @@ class Given(Data, ABC):
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of each round, those of some prompts held out; the same ones whatever the seed of the run.
 
-        Data that has pairs for one round returns one; `stages/combinations.py` refuses more rounds than there are.
+        Data that has pairs for one round returns one; `rules/check.py` refuses more rounds than there are.
 
         Raises:
             DataError: with file, row, what was found, what happens, what to change.

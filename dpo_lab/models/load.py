@@ -18,7 +18,7 @@ from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import load_adapter, save_adapter
 from dpo_lab.models.directory import ADAPTER_CONFIG, CONFIG, GENERATION, base_of, ends_in, refuse_missing_base
 from dpo_lab.models.hub import fetched
-from dpo_lab.models.quant import NoQuant, Quant
+from dpo_lab.models.storage import Storage
 from dpo_lab.models.tokenizer import completed, refuse_unembedded
 from dpo_lab.models.write import write_beside, write_beside_adapter
 
@@ -35,23 +35,6 @@ class Loaded:
     tokenizer: Any
 
 
-@dataclass(frozen=True)
-class Storage:
-    """How a model's base weights are held in memory."""
-
-    quant: Quant = NoQuant()  # noqa: RUF009
-    dtype: torch.dtype = torch.float32
-    """Number format of the base's weights, and of the products of those that are quantised."""
-    revision: str | None = None
-    """Commit or tag of a base on the Hub."""
-    adapter_dtype: torch.dtype = torch.float32
-    """Number format of an adapter's weights."""
-
-    def __str__(self) -> str:
-        kind = str(self.dtype).removeprefix("torch.")
-        return f"{self.quant.bits}-bit weights, products in {kind}" if self.quant.bits else f"weights in {kind}"
-
-
 class ModelOnDisk:
     """A model that is loaded when it is first used, and then once."""
 
@@ -59,7 +42,7 @@ class ModelOnDisk:
         self,
         path: str,
         id: str,  # noqa: A002
-        storage: Storage = Storage(),
+        storage: Storage = Storage(),  # noqa: B008
         *,
         given: bool = False,
         base: str | None = None,
@@ -119,7 +102,12 @@ def completed_tokenizer(path: str, revision: str | None = None) -> tuple[Any, tu
     return tokenizer, completed(tokenizer, path, ends_in(of_model))
 
 
-def load_model(path: str, storage: Storage = Storage(), device: torch.device = CPU, base_path: str | None = None) -> Loaded:
+def load_model(
+    path: str,
+    storage: Storage = Storage(),  # noqa: B008
+    device: torch.device = CPU,
+    base_path: str | None = None,
+) -> Loaded:
     """Return the model and the tokenizer of a directory or Hub id, in train mode.
 
     A directory that holds a PEFT adapter is loaded as its base with the adapter on it.

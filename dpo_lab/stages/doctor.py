@@ -11,16 +11,16 @@ import numpy as np
 
 from dpo_lab.components import RunError, component, refuse_missing
 from dpo_lab.data.base import Given, GivenPairs
+from dpo_lab.pipeline.on_policy import OnPolicy
+from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.progress import console
-from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
-from dpo_lab.stages.on_policy import OnPolicy
-from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model, template_notes
+from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
 from dpo_lab.stages.train import Train, refuse_unlabelled
 from dpo_lab.training.callbacks import checkpoint_of
 
 if TYPE_CHECKING:
+    from dpo_lab.memory.plan import MemoryPlan
     from dpo_lab.models.load import ModelOnDisk
-    from dpo_lab.stages.memory_plan import MemoryPlan
     from dpo_lab.tokens.store import TokenStore
 
 GB, MB = 1e9, 1e6
@@ -45,8 +45,8 @@ class Doctor(Train):
         refuse_illegal(self)
         refuse_unusable_model(self)
         refuse_illegal(self, SLOW_RULES)
-        from dpo_lab.stages import fits
-        from dpo_lab.stages.memory_plan import memory_plan
+        from dpo_lab.memory import check as fits
+        from dpo_lab.memory.plan import memory_plan
 
         given = self.data.load(self.iteration.rounds)[0] if isinstance(self.data, Given) else None
         if given:
@@ -84,8 +84,9 @@ class Doctor(Train):
 
     def _store(self, given: GivenPairs | None) -> "tuple[ModelOnDisk | None, TokenStore]":
         """Return the model and the token store of the first round; of pairs to be made, one with rows as long as they may be."""
-        from dpo_lab.stages.base_model import base_model, storage_of
-        from dpo_lab.stages.dpo_round import token_store
+        from dpo_lab.models.storage import storage_of
+        from dpo_lab.pipeline.base_model import base_model
+        from dpo_lab.pipeline.policy import token_store
 
         if given is None:
             return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
@@ -103,7 +104,7 @@ class Doctor(Train):
 
     def _step_0(self, given: GivenPairs, base: "ModelOnDisk") -> float:
         """Return by how many nats policy and reference differ on a few pairs before the first step."""
-        from dpo_lab.stages.dpo_round import Round, step_0_gap, token_store
+        from dpo_lab.pipeline.policy import Round, step_0_gap, token_store
 
         with tempfile.TemporaryDirectory() as directory:
             train = replace(self.training(), outputs=Path(directory))

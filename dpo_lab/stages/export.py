@@ -10,17 +10,18 @@ from torch import Tensor
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import Component, ConfigError, RunError, component
+from dpo_lab.export.float32 import computing_in_float32
+from dpo_lab.export.merged import files_groups, refuse_unmergeable, still_tied
+from dpo_lab.export.plain import dtype_on_disk, load_plain, type_of_files
+from dpo_lab.export.shards import size_of, write_shards
+from dpo_lab.export.source import Source, some_of, source_of
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.models.float32 import computing_in_float32
-from dpo_lab.models.load import Storage, evaluating, load_model, load_tokenizer
-from dpo_lab.models.merged import files_groups, refuse_unmergeable, still_tied
-from dpo_lab.models.plain import dtype_on_disk, load_plain, type_of_files
+from dpo_lab.models.load import evaluating, load_model, load_tokenizer
 from dpo_lab.models.quant import EightBit, NoQuant
-from dpo_lab.models.shards import size_of, write_shards
+from dpo_lab.models.storage import Storage
 from dpo_lab.models.write import write_beside
 from dpo_lab.progress import console
 from dpo_lab.scoring.score import score
-from dpo_lab.stages.export_source import Source, some_of, source_of
 from dpo_lab.tokens.store import TokenStore
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

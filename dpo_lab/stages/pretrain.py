@@ -32,7 +32,7 @@ class Pretrain(Component):
         refuse_missing(self)
         if not isinstance(self.model, TinyModel):
             raise ConfigError(f"model={self.model.label} is pretrained already; only model=tiny is made here.")
-        from dpo_lab.stages.base_model import base_model  # only when there is work: it loads Lightning
+        from dpo_lab.pipeline.base_model import base_model  # only when there is work: it loads Lightning
 
         given = self.data.load()[0] if isinstance(self.data, Given) else None
         _, made = base_model(

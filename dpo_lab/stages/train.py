@@ -2,31 +2,31 @@
 
 import json
 import re
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.artifacts import Artifact, Plan, write_durably
+from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import Component, RunError, component, refuse_missing
 from dpo_lab.data.base import Data, Given, GivenPairs
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.layouts.base import Layout
+from dpo_lab.loggers.base import RunIdentity, RunLogger
+from dpo_lab.loggers.recorder import LOGGERS, send_recorded
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import ModelSpec
+from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model
+from dpo_lab.pipeline.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
+from dpo_lab.pipeline.screen import Screen
 from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
 from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
-from dpo_lab.stages.combinations import SLOW_RULES, refuse_illegal
-from dpo_lab.stages.real_model import ask_hub_early, refuse_unusable_model
-from dpo_lab.stages.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
+from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
 from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.loggers import RunIdentity, RunLogger
 from dpo_lab.training.optim import Optim
-from dpo_lab.training.precision import Precision
-from dpo_lab.training.recorder import LOGGERS, send_recorded
 from dpo_lab.training.settings import TrainerSettings
 
 PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
@@ -115,7 +115,7 @@ class Train(Component):
         refuse_illegal(self, SLOW_RULES)
         screen = Screen()
         given = self._given()
-        from dpo_lab.stages.rounds import run_rounds  # the parts that load Lightning, only when there is work
+        from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
         made = plan.make(lambda directory: run_rounds(self, given, screen, run), force=self.force, resume=True)
         return read_summary(made) if made.made_now else show_finished(made, run, self.logger)
@@ -157,26 +157,3 @@ def read_summary(run: Artifact) -> dict[str, Any]:
     """Return the figures of a finished run."""
     summary: dict[str, Any] = json.loads((run.path / SUMMARY).read_text(encoding="utf-8"))
     return summary
-
-
-class Screen:
-    """Prints lines and keeps them, so that a finished run can show its end screen again."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.started = time.monotonic()
-
-    def say(self, *lines: str) -> None:
-        """Print lines and keep them."""
-        for line in lines:
-            self.lines.append(line)
-            console.print(line, markup=False)
-
-    def elapsed(self) -> float:
-        """Return the seconds since the run began."""
-        return time.monotonic() - self.started
-
-    def save(self, directory: Path, summary: dict[str, Any]) -> None:
-        """Write the end screen and the figures."""
-        write_durably(directory / SCREEN, "\n".join(self.lines) + "\n")
-        write_durably(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")

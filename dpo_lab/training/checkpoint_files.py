@@ -10,8 +10,8 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from dpo_lab.durable_files import flush_to_disk, seal_holds, sealed_file
+from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, cut, digest_of_rows
 from dpo_lab.progress import console, part
-from dpo_lab.training.metrics_file import METRICS, SAMPLES, cut, digest_of_rows
 
 DIRECTORY = "checkpoints"
 RECORDED = (METRICS, SAMPLES)

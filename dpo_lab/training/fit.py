@@ -7,6 +7,7 @@ from pathlib import Path
 
 import lightning as L
 
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part, console
 from dpo_lab.training.batches import Batches
 from dpo_lab.training.callbacks import Questions, RunCallback, Running
@@ -15,7 +16,6 @@ from dpo_lab.training.checkpoints import Signals
 from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
 from dpo_lab.training.module import NonFiniteStepError, StepModule
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import Row, StepFigures
 

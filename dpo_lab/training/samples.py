@@ -6,13 +6,13 @@ from typing import Any
 
 import lightning as L
 
+from dpo_lab.loggers.metrics_file import SAMPLES, MetricsFile
 from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import evaluating
 from dpo_lab.progress import console
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
 from dpo_lab.training.callbacks import Questions, Samples
-from dpo_lab.training.metrics_file import SAMPLES, MetricsFile
 from dpo_lab.training.module import StepModule
 
 GREEDY = 1e-6  # the smallest set of tokens with this much probability is the likeliest one

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from dpo_lab.layouts.base import Layout
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.progress import part
 from dpo_lab.records import Prompt
@@ -17,7 +18,6 @@ from dpo_lab.training.callbacks import Checkpoint, ProgressBar, Throughput
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import SFTModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
 WINDOW = 16  # batches whose examples are sorted by length together: little padding, the curriculum still holds

@@ -5,10 +5,10 @@ import torch
 from dpo_lab.components import RunError
 from dpo_lab.layouts.base import PairBatch
 from dpo_lab.models.load import evaluating
+from dpo_lab.models.precision import Precision
 from dpo_lab.reference.base import Reference
 from dpo_lab.scoring.rounding import beyond, rounding
 from dpo_lab.training.module import PreferenceModule
-from dpo_lab.training.precision import Precision
 
 
 def check_step_0(

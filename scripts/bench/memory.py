@@ -72,8 +72,8 @@ def training(directory: Path, data: Path, words: str) -> Train:
     """Return the training of a model's directory on a file's pairs that a command line asks for."""
     from hydra import compose, initialize_config_dir
 
-    from dpo_lab.build import build
-    from dpo_lab.paths import CONF
+    from dpo_lab.cli.build import build
+    from dpo_lab.cli.conf import CONF
 
     given = [
         *("model=local", f"model.path={directory}", "data=jsonl", f"data.path={data}", f"paths.outputs={directory / 'outputs'}"),
@@ -96,8 +96,8 @@ def memory(field: str) -> int:
 @contextmanager
 def growth_from_load() -> Iterator[dict[str, int]]:
     """Note memory just before the model is first loaded, and the growth to the peak of each part from then on."""
-    dpo_round: Any = import_module("dpo_lab.stages.dpo_round")
-    rounds: Any = import_module("dpo_lab.stages.rounds")
+    dpo_round: Any = import_module("dpo_lab.pipeline.policy")
+    rounds: Any = import_module("dpo_lab.pipeline.rounds")
     found: dict[str, int] = {}
     load, fit, evaluate = ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs
 
@@ -141,7 +141,7 @@ def load_libraries() -> None:
 
     import dpo_lab.layouts.attention
     import dpo_lab.models.lora_linear
-    import dpo_lab.stages.rounds  # noqa: F401
+    import dpo_lab.pipeline.rounds  # noqa: F401
 
 
 def main() -> None:
@@ -156,8 +156,8 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     load_libraries()
+    from dpo_lab.memory.plan import memory_plan
     from dpo_lab.models.load import load_tokenizer
-    from dpo_lab.stages.memory_plan import memory_plan
     from dpo_lab.tokens.build import tokenise_pairs
 
     with tempfile.TemporaryDirectory() as name:

@@ -17,6 +17,7 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.scoring.fitting import Fit, fitted
@@ -26,7 +27,6 @@ from dpo_lab.training.callbacks import RunCallback, Running
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import StepFigures
 from scripts.bench import task

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lab.cli import main
+from dpo_lab.cli.main import main
 from dpo_lab.components import RunError, refuse_missing
-from dpo_lab.stages.combinations import refuse_illegal
+from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.stages.train import Train
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "mistakes.md"

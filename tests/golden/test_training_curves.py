@@ -27,6 +27,7 @@ from dpo_lab.losses.mixture import MixtureLoss
 from dpo_lab.losses.nll import NLLLoss
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import load_model
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.passes import batches_of
@@ -36,7 +37,6 @@ from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW, Optim, RMSprop
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
 LAYOUT = PaddedLayout()

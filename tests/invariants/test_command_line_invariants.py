@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lab.cli import train
+from dpo_lab.cli.main import train
 
 SMALL = ["model.hidden_size=32", "model.intermediate_size=48", "model.num_heads=2", "trainer=cpu", "precision=fp32"]
 

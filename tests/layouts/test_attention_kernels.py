@@ -12,7 +12,7 @@ from dpo_lab.layouts.attention import segment_attention
 from dpo_lab.layouts.base import lacking
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.layouts.segments import Segments
-from dpo_lab.stages.combinations import kernel_without_a_gpu
+from dpo_lab.rules.check import kernel_without_a_gpu
 from dpo_lab.training.settings import TrainerSettings
 
 SEGMENTS = Segments(((5, (3, 4, 1)), (1, (2,)), (140, (6, 9))))

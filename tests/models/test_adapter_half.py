@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapted import REFERENCE, TRAINED, AdapterSwitch
 from dpo_lab.models.adapter import LoRA, add_reference_adapter, save_adapter
-from dpo_lab.models.load import Storage, load_model, save_model
+from dpo_lab.models.load import load_model, save_model
 from dpo_lab.models.quant import FourBit, NoQuant, Quant
 from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.storage import Storage
 from dpo_lab.models.tiny import untrained
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore

@@ -9,8 +9,9 @@ import pytest
 
 from dpo_lab.components import ConfigError
 from dpo_lab.models.hub import checked, commit_of, fetched
-from dpo_lab.models.load import Storage, load_model
+from dpo_lab.models.load import load_model
 from dpo_lab.models.quant import NoQuant
+from dpo_lab.models.storage import Storage
 from tests.data.fake_hub import COMMIT, NAME, FakeHub
 from tests.models.directories import model_directory
 

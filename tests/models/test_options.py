@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from dpo_lab.build import build
+from dpo_lab.cli.build import build
+from dpo_lab.cli.conf import CONF, options
 from dpo_lab.models.spec import PretrainedModel
-from dpo_lab.paths import CONF, options
 
 OPTIONS = [name for name in options("model") if name != "tiny"]
 ON_THE_HUB = [name for name in OPTIONS if name != "local"]

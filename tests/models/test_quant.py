@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from dpo_lab.layouts.base import PairBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import LoRA
-from dpo_lab.models.load import Storage, evaluating, load_model, save_model
+from dpo_lab.models.load import evaluating, load_model, save_model
 from dpo_lab.models.quant import EightBit, FourBit, Quant
 from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.storage import Storage
 from dpo_lab.models.tiny import untrained
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.score import score

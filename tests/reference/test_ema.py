@@ -13,6 +13,7 @@ from dpo_lab.components import RunError
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter, save_adapter
+from dpo_lab.models.precision import Precision
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.reference.ema import EMAReference
 from dpo_lab.scoring.fitting import Fit
@@ -20,7 +21,6 @@ from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.step_0 import check_step_0
 
 LAYOUT = PaddedLayout()

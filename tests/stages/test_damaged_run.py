@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from dpo_lab.artifacts import MANIFEST
-from dpo_lab.cli import main
+from dpo_lab.cli.main import main
 from dpo_lab.components import RunError
 from dpo_lab.damage import SUSPECT, examine
 from dpo_lab.models.load import ModelOnDisk
+from dpo_lab.pipeline import rounds
 from dpo_lab.report.page import REPORT
-from dpo_lab.stages import rounds
 from dpo_lab.stages.train import Train
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import MODEL, stage

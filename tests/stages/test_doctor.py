@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from dpo_lab.cli import main
+from dpo_lab.cli.main import main
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.memory import check as fits
+from dpo_lab.memory.plan import largest
 from dpo_lab.scoring import rounding
-from dpo_lab.stages import doctor, fits
-from dpo_lab.stages.memory_plan import largest
+from dpo_lab.stages import doctor
 from dpo_lab.training.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,14 +14,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError, RunError
+from dpo_lab.export.merged import files_groups
+from dpo_lab.export.source import source_of
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.load import load_model
-from dpo_lab.models.merged import files_groups
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.stages import export as stage_export
 from dpo_lab.stages.export import Export, ExportSettings
-from dpo_lab.stages.export_source import source_of
 from dpo_lab.training.optim import AdamW
 from tests.small_stage import MODEL, given, pairs_file
 

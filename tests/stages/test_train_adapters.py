@@ -17,6 +17,7 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapted import REFERENCE, AdapterSwitch
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating, load_model, save_model
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
@@ -26,7 +27,6 @@ from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from tests.conftest import small_model
 from tests.small_stage import given, pairs_file, stage, with_lora
 
@@ -105,7 +105,7 @@ def test_an_adapter_is_trained_on_against_its_frozen_copy(
         kept.append(policy)
         save_model(policy, *others)
 
-    monkeypatch.setattr("dpo_lab.stages.dpo_round.save_model", kept_and_saved)
+    monkeypatch.setattr("dpo_lab.pipeline.policy.save_model", kept_and_saved)
     run_of(first, tmp_path / "two", kind, reference).run()
     facts, second = facts_of(tmp_path / "two"), policy_of(tmp_path / "two")
     assert facts["step_0_gap"] <= (0.0 if reference.exact else 1e-3)

@@ -9,10 +9,10 @@ import pytest
 
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import component
+from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
+from dpo_lab.loggers.metrics_file import SAMPLES
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import EarlyStopping, Samples
-from dpo_lab.training.loggers import Follower, Mark, Row, RunIdentity, RunLogger
-from dpo_lab.training.metrics_file import SAMPLES
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.settings import TrainerSettings
 from tests.small_stage import given, pairs_file

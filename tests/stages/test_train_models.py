@@ -15,12 +15,12 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import PreviousAdapterReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from tests.small_stage import directories, given, pairs_file, stage, with_lora
 
 
@@ -109,7 +109,7 @@ def test_bf16_true_over_two_rounds_samples_evaluates_and_saves_in_bf16(tmp_path:
 
 
 def test_auto_is_the_run_of_the_format_that_it_comes_to_and_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dpo_lab.training.precision.has_amx", lambda: True)
+    monkeypatch.setattr("dpo_lab.models.precision.has_amx", lambda: True)
     path = pairs_file(tmp_path)
     summary = given(tmp_path, path, precision=Precision()).run()
     assert given(tmp_path, path, precision=Precision(mode="bf16-mixed")).run() == summary

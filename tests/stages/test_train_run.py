@@ -14,12 +14,12 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.losses.odpo import ODPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
-from dpo_lab.stages.on_policy import OnPolicy
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import directories, given, pairs_file, stage
 
@@ -88,22 +88,22 @@ def test_fewer_rounds_find_every_part_of_the_longer_run(
     finished: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outputs, summary = finished
-    monkeypatch.setattr("dpo_lab.stages.dpo_round.fit", None)
+    monkeypatch.setattr("dpo_lab.pipeline.policy.fit", None)
     one = stage(outputs, iteration=Iteration(rounds=1)).run()
     assert one["gold/after"] == summary["gold/round_1"]
     assert "gold/round_2" not in one
 
 
 def test_a_killed_run_does_not_redo_its_finished_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real: Callable[..., Any] = __import__("dpo_lab.stages.rounds", fromlist=["evaluate_round"]).evaluate_round
+    real: Callable[..., Any] = __import__("dpo_lab.pipeline.rounds", fromlist=["evaluate_round"]).evaluate_round
     with monkeypatch.context() as patched:
-        patched.setattr("dpo_lab.stages.rounds.evaluate_round", lambda *arguments: 1 / 0)
+        patched.setattr("dpo_lab.pipeline.rounds.evaluate_round", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stage(tmp_path, iteration=Iteration(rounds=1)).run()
     before = {kind: directories(tmp_path, kind) for kind in ("model", "candidates", "pairs", "tokens", "reference", "policy")}
     assert all(len(found) == 1 for found in before.values()), before
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(MANIFEST)}
-    monkeypatch.setattr("dpo_lab.stages.rounds.evaluate_round", real)
+    monkeypatch.setattr("dpo_lab.pipeline.rounds.evaluate_round", real)
     summary = stage(tmp_path, iteration=Iteration(rounds=1)).run()
     assert {kind: directories(tmp_path, kind) for kind in before} == before
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
@@ -153,7 +153,7 @@ def test_frozen_and_cached_reference_train_to_the_same_figures(tmp_path: Path) -
 def test_held_out_pairs_that_do_not_fit_are_said_before_anything_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dpo_lab.stages.dpo_round.fit", None)
+    monkeypatch.setattr("dpo_lab.pipeline.policy.fit", None)
     data = FilePairs(path=pairs_file(tmp_path), max_length=8, truncation="error")
     with pytest.raises(DataError, match=r"data\.max_length=8"):
         given(tmp_path, tmp_path / "pairs.jsonl", data=data).run()

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from dpo_lab.components import component
 from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import Adapter, NoAdapter
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import Reference, ReferenceModel
 from dpo_lab.reference.frozen import FrozenReference
@@ -22,10 +24,8 @@ from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.callbacks import Checkpoint, Questions, RunCallback, Running
 from dpo_lab.training.fit import fit
-from dpo_lab.training.metrics_file import METRICS, MetricsFile
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import StepFigures
 

@@ -13,8 +13,11 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
-from dpo_lab.models.load import ModelOnDisk, Storage, evaluating
+from dpo_lab.models.load import ModelOnDisk, evaluating
+from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
+from dpo_lab.models.storage import Storage
+from dpo_lab.pipeline.base_model import make_tiny
 from dpo_lab.progress import Part
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.records import Candidates, PreferencePair, Prompt
@@ -23,14 +26,12 @@ from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.seeding import random_for
-from dpo_lab.stages.base_model import make_tiny
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.world.grammar import titles, write_review
 

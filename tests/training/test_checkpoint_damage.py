@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from dpo_lab.durable_files import SEAL_LENGTH, flush_to_disk, read_sealed, seal_holds, sealed_file
+from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training import checkpoint_files
 from dpo_lab.training.callbacks import Checkpoint
 from dpo_lab.training.checkpoint_files import DIRECTORY, checkpoints, newest, rewind
-from dpo_lab.training.metrics_file import METRICS, SAMPLES, MetricsFile
 from tests.training.stopping import KillAfter, Killed, Outcome, rows_of, some_pairs, train
 
 KEPT = Checkpoint(every=1, keep=3)

@@ -15,6 +15,7 @@ from transformers import MistralConfig, MistralForCausalLM
 from dpo_lab.components import RunError, component
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.frozen import FrozenScorer
@@ -24,7 +25,6 @@ from dpo_lab.training.batches import pair_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 
 

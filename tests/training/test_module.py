@@ -19,6 +19,7 @@ from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.cached import CachedReference, reference_pass
@@ -30,7 +31,6 @@ from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group
 from dpo_lab.training.module import PreferenceModule, SFTModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import Row, StepFigures
 

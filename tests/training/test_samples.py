@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lab.loggers.metrics_file import SAMPLES
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Samples
-from dpo_lab.training.metrics_file import SAMPLES
 from tests.training import stopping
 from tests.training.stopping import STEPS, KillAfter, Killed, Letters, checkpoint_activations, some_pairs, tiny, train
 

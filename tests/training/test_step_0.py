@@ -11,6 +11,7 @@ from torch import nn
 from dpo_lab.components import RunError
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.precision import Precision
 from dpo_lab.reference.base import Reference
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference, FrozenScorer
@@ -18,7 +19,6 @@ from dpo_lab.scoring.rounding import beyond
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.step_0 import check_step_0
 
 CPU = torch.device("cpu")

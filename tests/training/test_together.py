@@ -19,6 +19,7 @@ from dpo_lab.losses.aot import AOTLoss
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import fitted
@@ -29,7 +30,6 @@ from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group, buckets
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
-from dpo_lab.training.precision import Precision
 from dpo_lab.training.processes import Meet, together
 from dpo_lab.training.settings import TrainerSettings
 from tests.training.stopping import some_pairs, tiny

@@ -1,0 +1,266 @@
+"""From a composed configuration to the stage that it describes; refuses what cannot be or has no effect."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, Protocol, cast
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+from dpo_lab.cli.conf import few, nearest, nearest_key, takers
+from dpo_lab.cli.keys import at, leaves, origin, overlaps, references_below
+from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
+from dpo_lab.cli.wording import in_words
+from dpo_lab.components import Component, ConfigError, plain
+
+EXEMPT = ("paths", "hydra")  # read by the edge itself
+
+
+class Stage(Protocol):
+    """A component that does something."""
+
+    def run(self) -> Any:
+        """Run the stage; return its figures if it has any."""
+
+
+def build(config: DictConfig) -> Stage:
+    """Return the stage of a composed configuration that still has its `hydra` node.
+
+    A stage takes the root keys that are its fields. Every other root key is a group, a shelf that only ${...} reaches.
+
+    Raises:
+        ConfigError: naming the key that the user sets, what was found and what to change.
+    """
+    choices = dict(config.hydra.runtime.choices)
+    named = cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+    raw = unresolved(config)
+    taken = taken_by(raw)
+    refuse_stray(raw, taken, choices)
+    refuse_without_effect(raw, taken, choices, named)
+    try:
+        of_stage = resolved(config)
+    except OmegaConfBaseException as error:
+        raise ConfigError(dangling_message(error, raw)) from None
+    if missing := sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"}):
+        have = "has no value" if len(missing) == 1 else "have no value"
+        raise ConfigError(f"{', '.join(missing)} {have}. Add {' '.join(f'{key}=...' for key in missing)}")
+    return made(of_stage, raw)
+
+
+def build_again(recorded: Mapping[str, Any]) -> Stage:
+    """Return the stage of a resolved configuration that was recorded; ConfigError if its classes are others by now."""
+    return made(recorded, recorded)
+
+
+def made(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> Stage:
+    """Return the stage of a resolved configuration; `raw` tells which key the user sets for a value that is refused."""
+    try:
+        return cast(Stage, made_of(of_stage))
+    except NodeError as error:
+        raise ConfigError(value_message(error.cause, error.key, raw)) from error
+
+
+# ---------------------------------------------------------------- the configuration as data
+def unresolved(config: DictConfig) -> dict[str, Any]:
+    """Return a composed configuration without its `hydra` node, every ${...} as it is."""
+    whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    return cast(dict[str, Any], OmegaConf.to_container(whole, resolve=False))
+
+
+def taken_by(raw: Mapping[str, Any]) -> list[str]:
+    """Return the root keys that a stage takes: the fields of its class."""
+    try:
+        kind = class_of(raw.get("_target_"))
+        if not is_dataclass(kind) or not hasattr(kind, "run"):
+            raise TargetError("this is no stage. It has to be a component with a method `run`.")
+    except TargetError as error:
+        raise ConfigError(f"_target_={shown(raw.get('_target_'))}: {error}") from error
+    return [field.name for field in fields(kind)]
+
+
+def resolved(config: DictConfig) -> dict[str, Any]:
+    """Return what a stage takes of a composed configuration, as plain data; what ${...} names is copied off the shelves."""
+    whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    OmegaConf.resolve(whole)
+    of_stage = OmegaConf.masked_copy(whole, ["_target_", *taken_by(unresolved(config))])
+    return cast(dict[str, Any], plain(OmegaConf.to_container(of_stage)))
+
+
+def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str = "") -> list[dict[str, Any]]:
+    """Return {key, default, value} of every value that is not what a stage's default configuration has there.
+
+    Where another class stands, its `_target_` says so; values that the default has not are compared with the class's own.
+
+    >>> differences({"beta": 0.3, "data": {"rounds": 2}}, {"beta": 0.1, "data": {"rounds": 2}})
+    [{'key': 'beta', 'default': 0.1, 'value': 0.3}]
+    """
+    before = {**own_defaults(config.get("_target_")), **default}
+    found: list[dict[str, Any]] = []
+    for name, value in config.items():
+        key, other = f"{part}.{name}" if part else name, before.get(name)
+        if isinstance(value, Mapping):
+            found += differences(value, other if isinstance(other, Mapping) else {}, key)
+        elif name not in before or value != other:
+            found.append({"key": key, "default": other, "value": value})
+    return found
+
+
+def own_defaults(target: str | None) -> dict[str, Any]:
+    """Return the defaults of a class's fields as plain data, empty if it is no dataclass."""
+    kind = class_of(target) if target else None
+    own = fields(kind) if is_dataclass(kind) else ()
+    return {field.name: as_node(field.default) for field in own if field.default is not MISSING}
+
+
+def as_node(value: Any) -> Any:
+    """Return a default as it stands in a configuration: a component with its `_target_`."""
+    if not isinstance(value, Component):
+        return plain(value)
+    kind = type(value)
+    return {"_target_": f"{kind.__module__}.{kind.__qualname__}", **own_defaults_of(value)}
+
+
+def own_defaults_of(value: Any) -> dict[str, Any]:
+    """Return the fields of a component as they stand in a configuration."""
+    return {field.name: as_node(getattr(value, field.name)) for field in fields(value)}
+
+
+# ---------------------------------------------------------------- values that a class refuses
+def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
+    """Return what is wrong with the values of a part, at the keys that the user sets."""
+    if isinstance(cause, ValidationError):
+        problems: dict[str, list[dict[str, Any]]] = {}
+        for each in cause.errors(include_url=False):  # one key has several when each branch of a union refuses it
+            problems.setdefault(".".join(str(name) for name in (part, *each["loc"][:1]) if name != ""), []).append(dict(each))
+        return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
+    key = f"{origin(raw, part)}._target_" if part else "_target_"
+    if isinstance(cause, TargetError):
+        return f"{key}={shown(at(raw, key))}: {cause}"
+    if isinstance(cause, ConfigError):
+        return f"{part}: {cause}" if part else str(cause)
+    return f"{key}={at(raw, key)} cannot be made: {root_cause(cause)}"
+
+
+def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mapping[str, Any]) -> str:
+    """Return pydantic's errors of one key as a sentence: key=value, what is valid, the nearest name, where it is used."""
+    key, first = origin(raw, used), problems[0]
+    if first["type"] == "unexpected_keyword_argument":
+        valid = sorted(known_fields(raw, part))
+        meant = nearest_key(used.rpartition(".")[2], valid, raw, origin(raw, part))
+        return f"{key} is not known.{meant} Valid: {', '.join(valid)}."
+    if first["type"].startswith("missing") and len(first["loc"]) == 1:
+        return f"{key} has no value. Add {key}=..."
+    value = at(raw, key) if len(first["loc"]) > 1 else first["input"]  # an item of a list: show the whole list
+    if isinstance(value, Mapping) and len(first["loc"]) > 1:
+        key, used, value = f"{key}.{first['loc'][1]}", f"{used}.{first['loc'][1]}", first["input"]
+    expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
+    says = " or ".join(dict.fromkeys(in_words(each, key) for each in problems))
+    as_used = f" (used as {used})" if key != used else ""
+    return f"{key}={shown(value)}: {says}{as_used}.{nearest(str(value), expected)}"
+
+
+def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
+    """Return the fields of the class of a part."""
+    node = at(raw, origin(raw, part)) if part else raw
+    return [field.name for field in fields(class_of(node["_target_"]))]
+
+
+def root_cause(error: BaseException) -> str:
+    """Return the message at the bottom of a chain of exceptions, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def shown(value: Any) -> str:
+    """Return a value as one writes it on the command line.
+
+    >>> shown(None), shown(True), shown(0.5), shown(["a", "b"])
+    ('null', 'true', '0.5', '[a,b]')
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(shown(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{shown(item)}' for name, item in value.items())}}}"
+    return str(value) if isinstance(value, str | int | float) else type(value).__name__
+
+
+# ---------------------------------------------------------------- who takes which key
+def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
+    """Return the dotted keys that a stage takes, directly or through ${...}."""
+    seen: set[str] = set()
+    waiting = list(taken)
+    while waiting:
+        key = waiting.pop()
+        if key not in seen:
+            seen.add(key)
+            waiting += references_below(at(raw, key))
+    return seen
+
+
+def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> str:
+    """Return which value has a ${...} that leads nowhere, which OmegaConf does not say when it resolves a whole tree."""
+    found = re.search(r"Interpolation key '([^']+)' not found", str(error))
+    if variable := re.search(r"Environment variable '(\w+)' not found", str(error)):
+        return no_variable(variable[1])
+    if not found:
+        return f"{str(error).splitlines()[0]}."
+    values = dict(leaves(raw))
+    holder = next((key for key, value in values.items() if found[1] in references_below(value)), "a value")
+    return f"{holder} is taken from {found[1]}, which does not exist.{nearest(found[1], values)}"
+
+
+def no_variable(name: str) -> str:
+    """Return what to do about ${oc.env:NAME} where the environment has no such variable."""
+    return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
+
+
+def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a root key that is neither a field of the stage nor a group."""
+    for key in raw:
+        if key not in taken and key not in choices and key != "_target_":
+            stage = raw["_target_"].rpartition(".")[2]
+            valid = sorted({*taken, *(name for name in choices if "/" not in name)})
+            raise ConfigError(
+                f"{key} is neither a field of {stage} nor a group of conf/.{nearest(key, valid)} Valid: {', '.join(valid)}."
+            )
+
+
+def refuse_without_effect(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any], named: Sequence[str]) -> None:
+    """Raise ConfigError if the command line names a shelf, or a value on one, that nothing takes from."""
+    used = reachable(raw, taken)
+    for override in named:
+        key = override.lstrip("+~").split("=")[0].split("@")[0]
+        group = key.split(".")[0]
+        if group not in raw or group in EXEMPT or overlaps(key, used):
+            continue
+        why = why_without_effect(key, taken, choices, raw)
+        raise ConfigError(f"`{override}` has no effect: {why.replace('VALUE', override.partition('=')[2])}")
+
+
+def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
+    """Return who does not take a key, and which options would; VALUE in it stands for what the key was given."""
+    would: list[str] = []
+    waiting, seen = [key], {key}
+    while waiting:  # a taker that is a shelf itself (judge=same) counts by its own takers
+        for taker in takers(waiting.pop()):
+            group = taker.split("=")[0]
+            if group in taken:
+                would.append(taker)
+            elif group not in seen:
+                seen.add(group)
+                waiting.append(group)
+    would = sorted(dict.fromkeys(would))
+    if not would:
+        return f"this stage takes only {', '.join(taken)}. Leave it out."
+    if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
+        return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
+    name = key.rpartition(".")[2]  # loss=simpo has a beta of its own, where other losses take recipe.beta
+    if own := [group for group in dict.fromkeys(taker.split("=")[0] for taker in would) if name in (at(raw, group) or {})]:
+        return f"{own[0]}={choices[own[0]]} has a value of its own. Write {own[0]}.{name}=VALUE."
+    now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
+    return f"with {now} nothing takes {key}. Use {few(would)}."

@@ -1,0 +1,196 @@
+"""The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
+
+import signal
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.messages import system_message
+from dpo_lab.signals import STOPPING
+
+ERROR, USAGE = 1, 2
+
+
+class Stopped(BaseException):
+    """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with an exit code of its own."""
+
+    received: ClassVar[int | None] = None
+    """The last signal: an import that it interrupts may fail with an error of its own instead."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code, self.how = STOPPING[signal.Signals(number)]
+
+
+class OutputClosed(BaseException):
+    """Nobody reads stdout any more. Not an Exception, which Hydra would report as one of the job."""
+
+
+@dataclass
+class Job:
+    """One run of a stage, and how it ended."""
+
+    overrides: str
+    code: int | None = None
+    """Exit code; None while it runs."""
+    message: str = ""
+    figure: tuple[str, float] | None = None
+    """Name and value of the figure by which runs are compared."""
+
+
+@dataclass
+class Session:
+    """What one call of the program has done so far."""
+
+    outputs: str
+    jobs: list[Job] = field(default_factory=list)
+
+
+def complain(message: str, code: int) -> int:
+    """Write a message to stderr and return the exit code."""
+    sys.stderr.write(f"error: {message}\n")
+    return code
+
+
+def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
+    """Build a stage and run it; its failure is kept, so that the other jobs of a sweep go on.
+
+    Returns:
+        The figure by which runs are compared, for a sweeper that searches; None if there is none.
+    """
+    many = is_one_of_many(config)
+    job = Job(" ".join(task_overrides(config)))
+    session.jobs.append(job)
+    if many:
+        sys.stdout.write(f"\njob {len(session.jobs)}: {job.overrides}\n")
+        sys.stdout.flush()
+    try:
+        session.outputs = str(config.outputs)
+        if line.rerun:
+            from dpo_lab.cli.rerun import repeat
+
+            repeat(line, config, session)
+        else:
+            job.figure = run_stage_of(config, line)
+        job.code = 0
+    except BrokenPipeError as error:
+        raise OutputClosed from error  # nobody reads the output of the other jobs either
+    except Exception as error:
+        job.code, job.message = answer(error, session.outputs)
+        if job.message:
+            complain(job.message, job.code)
+        job.message = job.message or f"{type(error).__name__}: {error}"
+        if many and "basic" not in config.hydra.launcher._target_.lower():
+            raise  # a job in another process: only Hydra can carry the failure home
+    return job.figure[1] if job.figure else None
+
+
+def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:
+    """Run the stage of a configuration; return the figure by which runs are compared, with its name."""
+    from dpo_lab.cli.build import build
+    from dpo_lab.environment import answering
+
+    if is_one_of_many(config) and "group" in config and config.group is None:
+        config.group = Path(config.hydra.sweep.dir).name
+    stage = build(config)
+    with answering(call_of(config, line)):
+        return figure_of(stage, stage.run())
+
+
+def figure_of(stage: Any, summary: Any) -> tuple[str, float] | None:
+    """Return name and value of the figure by which runs are compared, None for a stage or a summary without one."""
+    from dpo_lab.components import RunError
+    from dpo_lab.rules.figures import optimized_metric
+    from dpo_lab.stages.train import Train
+
+    if not isinstance(stage, Train) or not isinstance(summary, dict):
+        return None
+    name = optimized_metric(stage)
+    if name in summary:
+        return name, float(summary[name])
+    if not stage.optimized_metric:
+        return None
+    found = ", ".join(key for key in summary if not key.startswith("seconds/"))
+    raise RunError(
+        f"optimized_metric={name}: the run is finished and kept, but its summary has no such figure: its pairs lack the "
+        f"labels that it needs, or none are held out. It has: {found}."
+    )
+
+
+# ---------------------------------------------------------------- the call
+def call_of(config: Any, line: CommandLine) -> Any:
+    """Return the call that a job answers, with what of its configuration is not the stage's default."""
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from dpo_lab.cli.build import differences, resolved
+    from dpo_lab.environment import Call
+
+    loader = GlobalHydra.instance().config_loader()
+    default = loader.load_configuration(config_name=line.stage, overrides=[], run_mode=RunMode.RUN)
+    asked = resolved(config)
+    return Call(
+        command=line.command(job_words(config, line) if is_one_of_many(config) else line.words),
+        cwd=str(Path.cwd()),
+        overrides=tuple(task_overrides(config)),
+        differences=tuple(differences(asked, resolved(default))),
+        config=asked,
+    )
+
+
+def job_words(config: Any, line: CommandLine) -> list[str]:
+    """Return what to write behind the program to do a job of a multirun alone."""
+    options = [option for option in line.options if option not in ("-m", "--multirun")]
+    task = task_overrides(config)
+    kept = any(key_of(override) == "sweep" for override in task) or not line.is_multirun
+    return [*options, *task, *(["hydra.mode=RUN"] if kept else [])]  # a kept sweep runs all of its jobs unless told so
+
+
+def is_one_of_many(config: Any) -> bool:
+    """Return whether a composed configuration is that of a job of a multirun."""
+    from hydra.types import RunMode
+
+    return bool(config.hydra.mode == RunMode.MULTIRUN)
+
+
+def task_overrides(config: Any) -> list[str]:
+    """Return a job's overrides, without those of Hydra's own settings."""
+    from omegaconf import OmegaConf
+
+    return cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
+
+
+# ---------------------------------------------------------------- the end
+def answer(error: Exception, outputs: str) -> tuple[int, str]:
+    """Return exit code and message of a failure; the message is empty if only a traceback, printed here, says it."""
+    if Stopped.received is not None:
+        raise Stopped(Stopped.received)
+    from dpo_lab.components import ConfigError, RunError
+    from dpo_lab.data.problems import DataError
+
+    if isinstance(error, ConfigError):
+        return USAGE, str(error)
+    if isinstance(error, DataError | RunError):
+        return ERROR, str(error)
+    if message := system_message(error, outputs):
+        return ERROR, message
+    traceback.print_exception(error)
+    return ERROR, ""
+
+
+def ending(session: Session) -> int:
+    """Return the exit code; after several jobs, show how each ended."""
+    failed = [job for job in session.jobs if job.code != 0]
+    if len(session.jobs) < 2:
+        return failed[0].code or ERROR if failed else 0
+    width = max(len(job.overrides) for job in session.jobs)
+    sys.stdout.write(f"\n{len(session.jobs)} jobs, {len(session.jobs) - len(failed)} finished, {len(failed)} failed\n")
+    for number, job in enumerate(session.jobs, start=1):
+        result = "finished" if job.code == 0 else f"failed: {job.message.splitlines()[0]}"
+        result += f"  {job.figure[0]} {job.figure[1]:.4g}" if job.figure else ""
+        sys.stdout.write(f"  {number:3}  {job.overrides:{width}}  {result}\n")
+    sys.stdout.flush()
+    return complain(f"{len(failed)} of {len(session.jobs)} jobs failed; the table above says why.", ERROR) if failed else 0

@@ -1,0 +1,260 @@
+"""What the user reads when something went wrong: Hydra's exceptions and the system's, each as one line."""
+
+import errno
+import re
+import resource
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from traceback import walk_tb
+from typing import Any, cast
+
+from dpo_lab.cli.arguments import is_path_problem, key_of
+from dpo_lab.cli.conf import CONF, OTHER_NAMES, few, groups, nearest, nearest_key, options
+from dpo_lab.cli.keys import at, origin
+
+UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NEARLY_FULL = 1 << 20  # bytes free; torch and safetensors say "file write failed" where the system said ENOSPC
+
+
+# ---------------------------------------------------------------- composition
+def explain(error: Exception, config_dir: Path | None = None, overrides: Sequence[str] = ()) -> str:
+    """Return what Hydra could not do, with the valid names, the nearest one and the remedy."""
+    text = str(error)
+    if override := getattr(error, "override", None):
+        return unreadable(override)
+    if found := re.search(r"Ambiguous value for argument '(.+)'\n", text):
+        return list_without_multirun(found[1])
+    if found := re.search(r"Could not find '([\w./-]+)'", text):
+        return unknown_option_of_group(found[1], text, config_dir)
+    if found := re.search(r"Could not override '([\w./@-]+)'", text):
+        return unknown_key(found[1], error.__cause__, overrides)
+    if found := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{found[1]} names several values. Add -m to run each of them."
+    if found := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
+        return f"{found[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
+    if found := re.search(r"Environment variable '(\w+)' not found", text):
+        name = found[1]
+        return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
+    if found := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
+        return f"~{found[1]}: there is no such key to remove. --cfg job shows those that exist."
+    if found := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
+        group = found[1] or found[2]
+        return f"+{group}: the group is there already. Write {group}=... without the plus sign."
+    if found := re.search(r"An item is already at '([\w.]+)'", text):
+        return f"+{found[1]}: the key is there already. Write {found[1]}=... without the plus sign."
+    return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
+
+
+def is_of_hydra(error: Exception) -> bool:
+    """Return whether an exception was raised by the configuration library, which checks few values itself."""
+    frames = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+    return not isinstance(error, OSError) and bool(frames) and frames[-1].split(".")[0] in ("hydra", "omegaconf", "antlr4")
+
+
+def cannot_compose(error: Exception, overrides: Sequence[str]) -> str:
+    """Return what to say of an exception of the configuration library that none of its own messages explains."""
+    said = " ".join(str(error).split()) or "no reason given"
+    given = " ".join(overrides) or "this configuration"
+    return f"{given} cannot be composed ({type(error).__name__}: {said}). Check that each key has a value of its kind."
+
+
+def unreadable(override: str) -> str:
+    """Return how to write an override that Hydra's grammar refuses."""
+    key, _, value = override.partition("=")
+    meant = next((word for word in re.split(r"[^\w.-]+", value) if word in options(key)), "") if key in groups() else ""
+    if meant:  # no option has such a character, so quotes would not help
+        return f"{override} cannot be read: {key} takes one option, and each setting is a word of its own. Write {key}={meant}"
+    if is_path_problem(override):
+        quoted = value.strip("'\"").replace("'", "\\'")
+        return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""
+    return f"{override} cannot be read. Write group=option or key=value."
+
+
+def list_without_multirun(override: str) -> str:
+    """Return what to do with key=a,b in a single run."""
+    key, _, value = override.partition("=")
+    if key in groups():
+        merge = f" To merge them: {key}=[{value}]." if key in ("logger", "callbacks") else ""
+        return f"{override} names several options. Add -m to run each of them.{merge}"
+    return (
+        f"{override} names several values. Add -m to run each of them; one list is written [{value}], a comma in text '{value}'."
+    )
+
+
+def multirun_without_list(overrides: tuple[str, ...]) -> str:
+    """Return which key could be given a list, when -m has none: one that is on the command line if possible."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if others := [option for option in options(key) if option != value] if key in groups() else []:
+            return multirun_message(f"{key}={value},{others[0]}")
+    return multirun_message("seed=0,1,2")
+
+
+def multirun_message(example: str) -> str:
+    """Return the message about -m alone, with an example."""
+    return f"-m runs every value of a list, but no key has a list. Give it one, for instance {example}, or leave out -m."
+
+
+def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> str:
+    """Return which options a group has; those of --config-dir included."""
+    group, _, option = name.rpartition("/")
+    listed = re.findall(r"^\t(\S+)$", text, re.M)
+    valid = listed or options(group, config_dir)
+    return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid)}."
+
+
+def unknown_key(key: str, cause: Any, overrides: Sequence[str] = ()) -> str:
+    """Return which keys stand beside one that does not exist, or where its value is taken from.
+
+    OmegaConf's exception holds the node in which it looked, so that no second composition is needed.
+    """
+    node = getattr(cause, "parent_node", None) or {}
+    raw = whole(node)
+    valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
+    above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+    if not above:
+        valid = sorted({*valid, *groups()})
+        key = last
+        return f"{key} is neither a group nor a key.{nearest_key(key, valid, raw, '')} Valid: {', '.join(valid)}."
+    if valid:
+        meant = nearest_key(last, valid, raw, above) or options_with(above, last, overrides)
+        return f"{key} is not known.{meant} Valid in {above}: {', '.join(valid)}."
+    parts = above.split(".")
+    if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
+        return on_shelf(key, above, shelf, whole(getattr(cause, "parent_node", None)))
+    if other := options_with(above, last, overrides):
+        return f"{key} is not known.{other}"
+    return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
+
+
+def options_with(group: str, name: str, overrides: Sequence[str]) -> str:
+    """Return which options of a group have a key that the chosen one has not, or nothing."""
+    name = OTHER_NAMES.get(name, name)
+    texts = {option: (CONF / group / f"{option}.yaml").read_text(encoding="utf-8") for option in options(group)}
+    found = [option for option, text in texts.items() if re.search(rf"^{name}:", text, re.M)]
+    found = [option for option in found if re.search(rf"^{name}: \?\?\?", texts[option], re.M)] or found
+    if not found:
+        return ""
+    wanted = f"{group}.{name}"  # what was typed may stand further below
+    typed = next((text.lstrip("+") for text in overrides if f"{key_of(text)}.".startswith(f"{wanted}.")), f"{wanted}=...")
+    return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {typed}."
+
+
+def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
+    """Return where a key is set whose part is taken from a shelf, or which keys that shelf has instead.
+
+    >>> raw = {"judge": "${ranker}", "ranker": {"batch_size": 8}}
+    >>> on_shelf("evaluation.judge.batch_size", "evaluation.judge", "judge", raw)
+    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.batch_size=...'
+    """
+    place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
+    there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"
+    if not isinstance(there, Mapping):
+        return f"{taken}, and {place} has no keys below it. Write {place}=..."
+    if last in there:
+        return f"{taken}. Write {place}.{last}=..."
+    valid = sorted(str(name) for name in there if name != "_target_")
+    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {', '.join(valid)}."
+
+
+def whole(node: Any) -> Mapping[str, Any]:
+    """Return the raw configuration that a node of OmegaConf belongs to."""
+    from omegaconf import OmegaConf
+
+    root = node._get_root() if OmegaConf.is_config(node) else {}
+    return cast(Mapping[str, Any], OmegaConf.to_container(root, resolve=False) if root else {})
+
+
+# ---------------------------------------------------------------- the system
+def system_message(error: BaseException, outputs: str) -> str | None:
+    """Return what to do about an outputs directory that cannot be written or a disk that is full; else None."""
+    for each in chain(error):
+        if "File too large" in str(each) or (isinstance(each, OSError) and each.errno == errno.EFBIG):
+            return too_large_message(outputs)
+        if "No space left on device" in str(each) or (isinstance(each, OSError) and each.errno in FULL):
+            return full_message(outputs)
+        if isinstance(each, OSError) and each.errno in UNWRITABLE and each.filename and is_below(each.filename, outputs):
+            reason = (each.strerror or type(each).__name__).lower()
+            if each.errno in (errno.EEXIST, errno.ENOTDIR):
+                reason += ": a file stands where a directory is needed"
+            return f"{each.filename} cannot be written ({reason}). Choose another place with paths.outputs=DIR."
+    if "write" in str(error) and free_bytes(outputs) < NEARLY_FULL:
+        return full_message(outputs)
+    if re.search("writ|unexpected pos", str(error)) and file_size_limit() is not None:  # torch hides what the system said
+        return too_large_message(outputs)
+    return None
+
+
+def file_size_limit() -> int | None:
+    """Return how many bytes a file of this process may have, None if the system sets no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def too_large_message(outputs: str) -> str:
+    """Return what to do when a file may not grow any further."""
+    limit = file_size_limit()
+    if limit is None:
+        return f"the file system of {outputs} takes no files as large as this run writes. Choose another with paths.outputs=DIR."
+    return (
+        f"a file below {outputs} would be larger than {limit / 1e6:.4g} MB, the most that this shell lets a program write. "
+        f"Raise the limit (ulimit -f unlimited) and run the same command again to continue. "
+        f"Kept there: {kept_parts(outputs) or 'nothing yet'}."
+    )
+
+
+def full_message(outputs: str) -> str:
+    """Return what to do when the disk is full."""
+    return (
+        f"the disk of {outputs} is full. Kept there: {kept_parts(outputs) or 'nothing yet'}; "
+        "free some space and run the same command again to continue, or move with paths.outputs=DIR."
+    )
+
+
+def stop_message(how: str, outputs: str) -> str:
+    """Return what a stopped run leaves."""
+    kept = kept_parts(outputs)
+    if not kept:
+        saved = any(Path(outputs).glob("*/*/checkpoints/*.ckpt")) or any(Path(outputs).glob("*/*/kept/*"))
+        rest = (
+            "the one under way is saved; run the same command again to continue"
+            if saved
+            else "run the same command again to start"
+        )
+        return f"stopped by {how}. No part was finished yet; {rest}."
+    return f"stopped by {how}. Kept below {outputs}: {kept}. Run the same command again to continue."
+
+
+def closed_pipe(outputs: str) -> str:
+    """Return why a program ends whose output nobody reads; `outputs` is empty if nothing was being made."""
+    closed = "stdout was closed by what reads it (a pipe such as `| head`)"
+    return f"{closed}; {stop_message('that', outputs)}" if outputs else f"{closed} before all was written."
+
+
+def kept_parts(outputs: str) -> str:
+    """Return which finished parts lie below the outputs directory, counted by kind."""
+    kinds = sorted(path.parent.parent.name for path in Path(outputs).glob("*/*/manifest.json"))
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def is_below(path: Any, outputs: str) -> bool:
+    """Return whether a path is the outputs directory, in it, or above it (a file where a directory must be)."""
+    one, other = Path(str(path)).absolute(), Path(outputs).absolute()
+    return one.is_relative_to(other) or other.is_relative_to(one)
+
+
+def free_bytes(outputs: str) -> int:
+    """Return how much the disk of the outputs directory can still take."""
+    place = Path(outputs).absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free

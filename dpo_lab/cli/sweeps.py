@@ -1,0 +1,73 @@
+"""All jobs of a sweep are composed, built and checked before the first one starts: a mistake in the last costs no training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.experimental.callback import Callback
+
+LISTED = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its jobs are known before the first one runs
+
+
+class SweepRefused(BaseException):
+    """Jobs of a sweep cannot run; the message is all that the user sees. No Exception, which Hydra's callbacks only warn of."""
+
+
+class CheckJobs(Callback):
+    """Hydra calls it when a sweep starts, in the process that was called, before anything is written or launched."""
+
+    def on_multirun_start(self, config: Any, **others: Any) -> None:
+        """Raise SweepRefused if a job cannot be composed, built or checked; sweepers that search choose their jobs later."""
+        if config.hydra.sweeper._target_ != LISTED:
+            return
+        jobs, labelled = jobs_of(config), set[str]()
+        refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job, labelled))}
+        if refused:
+            number = min(refused)
+            others_too = [str(other) for other in refused if other != number]
+            more = f" Nor can {'job' if len(others_too) == 1 else 'jobs'} {', '.join(others_too)}." if others_too else ""
+            which = f"job {number} of {len(jobs)} ({' '.join(jobs[number - 1])})"
+            raise SweepRefused(f"{which} cannot run: {refused[number]}{more} No job was started.")
+
+
+def jobs_of(config: Any) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, kept ones (`hydra.sweeper.params`) included, in order."""
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    kept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    parsed = parser.parse_overrides([*kept, *config.hydra.overrides.task])
+    return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
+
+
+def problem(config: Any, overrides: Sequence[str], labelled: set[str]) -> str:
+    """Return why a job of a sweep cannot run, empty if it can as far as one can tell without loading a model.
+
+    Args:
+        labelled: losses' labels that were looked for in data and found, each once for a sweep; gets those of this job.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dpo_lab.cli.build import build
+    from dpo_lab.components import ConfigError, RunError
+    from dpo_lab.data.problems import DataError
+
+    try:
+        stage: Any = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
+        if check := getattr(stage, "check", None):
+            check()
+        data = getattr(stage, "data", None)
+        for part in (data, getattr(data, "prompts", None)):
+            if check_file := getattr(part, "check_file", None):
+                check_file()
+        if (key := getattr(stage, "labels_key", "")) and key not in labelled:
+            stage.check_labels()
+            labelled.add(key)
+    except (ConfigError, DataError, RunError) as error:
+        return str(error)
+    except (HydraException, OmegaConfBaseException):
+        return ""  # Hydra composes every job itself before it launches one, and says more
+    return ""

@@ -1,0 +1,1 @@
+"""An adapter merged into one plain model, and checked."""

@@ -1,0 +1,184 @@
+"""The record of a run: its metrics.jsonl, and the loggers that follow it."""
+
+import json
+import math
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from filelock import FileLock
+
+from dpo_lab.durable_files import write_durably
+from dpo_lab.loggers.base import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
+from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.manifests import digest_of
+from dpo_lab.own_files import make_own_below
+from dpo_lab.progress import console
+
+LOGGERS = "loggers"
+"""Directory of a run that its followers keep their files in, each below its own key."""
+STATE = "state.json"
+EVERY_SECONDS = 1.0  # between two writings of a follower's state
+
+
+@dataclass
+class State:
+    """What is known of a follower across processes."""
+
+    destination: str
+    token: str
+    sent: int = 0
+    """Rows up to this step are there for certain."""
+    finished: bool = False
+    """Whether it has every row and the summary."""
+
+
+class Recorder:
+    """Writes a run's rows to metrics.jsonl and sends them to its loggers; a context manager that always closes them.
+
+    On entering, each logger gets the recorded rows that it has not got yet, so a run that goes on sends new rows only.
+    A logger that fails is told of and left behind: the file is the truth, and the same command sends the rest later.
+    """
+
+    def __init__(self, run: RunIdentity, loggers: Mapping[str, RunLogger], rows: MetricsFile) -> None:
+        self.run, self.loggers, self.rows = run, loggers, rows
+        self._lines: dict[str, Line] = {}
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._opened as stack:  # closes what is open if one cannot be opened
+            for key, logger in self.loggers.items():
+                state = read_state(self.run, key, logger)
+                self._try(key, partial(self._open, key, logger, state))
+            self._opened = stack.pop_all()
+        return self
+
+    def tell(self, row: Row) -> None:
+        """Record a row, unless its step is recorded already, and send it on."""
+        if self.rows.write(dict(row)):
+            for key, line in list(self._lines.items()):
+                self._try(key, partial(line.send, numbers(row)))
+
+    def finish(self, summary: Row, samples: Sequence[Row] = ()) -> None:
+        """Send the figures of the finished run, and some of its texts for the loggers that were asked to show them."""
+        for key, line in list(self._lines.items()):
+            self._try(key, partial(line.finish, numbers(summary), samples))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._opened.__exit__(kind, error, trace)
+
+    def _open(self, key: str, logger: RunLogger, state: State) -> None:
+        directory = self.run.directory / LOGGERS / key
+        follower = logger.open(self.run, Mark(directory=directory, token=state.token, sent=state.sent))
+        if follower:
+            line = self._lines[key] = Line(follower, directory / STATE, state)
+            self._opened.push(lambda kind, error, trace: self._try(key, partial(line.close, failed=kind is not None)))
+            for row in self.rows.rows():
+                line.send(numbers(row))
+
+    def _try(self, key: str, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._lines.pop(key, None)
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            console.print(
+                f"  logger.{key} stopped ({reason}), and this run goes on without it. "
+                f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later.",
+                markup=False,
+            )
+
+
+class Line:
+    """A follower and how far it is known to have got; the state is written behind it, never ahead."""
+
+    def __init__(self, follower: Follower, path: Path, state: State) -> None:
+        self.follower, self.path, self.state = follower, path, state
+        self._waiting: deque[tuple[float, int]] = deque()
+        self._complete = False
+        self._written = time.monotonic()
+        self._write()
+
+    def send(self, row: Row) -> None:
+        """Send a row that is not known to be there."""
+        if row["step"] <= self.state.sent:
+            return
+        self.follower.send(row)
+        now = time.monotonic()
+        self._waiting.append((now, row["step"]))
+        if now - self._written >= EVERY_SECONDS:
+            self._settle(now - self.follower.settle_seconds)
+            self._write()
+
+    def finish(self, summary: Row, samples: Sequence[Row]) -> None:
+        """Send the figures of the finished run."""
+        self.follower.summarise(summary, samples)
+        self._complete = True
+
+    def close(self, *, failed: bool) -> None:
+        """Close the follower; then all that was sent is there."""
+        self.follower.close(failed=failed)
+        self._settle(math.inf)
+        self.state.finished = self._complete and not failed
+        self._write()
+
+    def _settle(self, until: float) -> None:
+        while self._waiting and self._waiting[0][0] <= until:
+            self.state.sent = self._waiting.popleft()[1]
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        state = asdict(self.state)
+        write_durably(self.path, json.dumps({**state, "digest": digest_of(state)}) + "\n")
+        self._written = time.monotonic()
+
+
+def send_recorded(run: RunIdentity, loggers: Mapping[str, RunLogger], summary: Row, samples: Sequence[Row] = ()) -> list[str]:
+    """Send a finished run's metrics.jsonl to the loggers that have not got all of it; return their keys."""
+    followed = {key: logger for key, logger in loggers.items() if not isinstance(logger, LocalLogger)}
+    if not unfinished(run, followed):
+        return []
+    (run.directory / LOGGERS).mkdir(exist_ok=True)
+    with FileLock(run.directory / LOGGERS / ".lock"):  # the same command in two terminals sends once
+        make_own_below(run.directory / LOGGERS)
+        waiting = unfinished(run, followed)
+        with Recorder(run, waiting, MetricsFile(run.directory / METRICS)) as recorder:
+            recorder.finish(summary, samples)
+        return sorted(waiting.keys() - unfinished(run, waiting).keys())
+
+
+def unfinished(run: RunIdentity, loggers: Mapping[str, RunLogger]) -> dict[str, RunLogger]:
+    """Return the loggers that have not got every row and the summary of a run."""
+    return {key: logger for key, logger in loggers.items() if not read_state(run, key, logger).finished}
+
+
+def read_state(run: RunIdentity, key: str, logger: RunLogger) -> State:
+    """Return how far a logger has got with a run; a new destination begins at the first row."""
+    destination = logger.destination()
+    try:
+        found = json.loads((run.directory / LOGGERS / key / STATE).read_bytes())
+        if found.pop("digest") != digest_of(found):
+            raise ValueError
+        state = State(**found)
+    except FileNotFoundError:
+        return State(destination, secrets.token_hex(4))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        console.print(f"  {run.directory / LOGGERS / key / STATE} is damaged: logger.{key} gets every row again", markup=False)
+        return State(destination, secrets.token_hex(4))
+    return state if state.destination == destination else State(destination, state.token)
+
+
+def numbers(figures: Row) -> dict[str, Any]:
+    """Return the finite numbers among figures: no text, and the same whether they come from a run or from its file.
+
+    >>> numbers({"step": 3, "loss": 0.5, "grad_norm": float("nan"), "kl": None, "note": "few pairs"})
+    {'step': 3, 'loss': 0.5}
+    """
+    return {name: value for name, value in figures.items() if isinstance(value, int | float) and math.isfinite(value)}

@@ -1,0 +1,1 @@
+"""Does it fit: what a training needs, and what the machine has."""

@@ -1,0 +1,81 @@
+"""How the weights of a base are held in memory: decided for a run, recorded beside its policy, and read back."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from dpo_lab.artifacts import content_id
+from dpo_lab.components import ConfigError
+from dpo_lab.models.adapter import NoAdapter
+from dpo_lab.models.precision import Precision
+from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant
+from dpo_lab.models.spec import ModelSpec, PretrainedModel
+
+KINDS: dict[str, type[Quant]] = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (NoQuant, FourBit, EightBit)}
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a model's base weights are held in memory."""
+
+    quant: Quant = NoQuant()  # noqa: RUF009
+    dtype: torch.dtype = torch.float32
+    """Number format of the base's weights, and of the products of those that are quantised."""
+    revision: str | None = None
+    """Commit or tag of a base on the Hub."""
+    adapter_dtype: torch.dtype = torch.float32
+    """Number format of an adapter's weights."""
+
+    def __str__(self) -> str:
+        kind = str(self.dtype).removeprefix("torch.")
+        return f"{self.quant.bits}-bit weights, products in {kind}" if self.quant.bits else f"weights in {kind}"
+
+
+def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> Storage:
+    """Return how the base weights of a run are held."""
+    revision = spec.revision if isinstance(spec, PretrainedModel) else None
+    if precision.weights != torch.float32:
+        return Storage(spec.quant, precision.weights, revision, adapter_dtype=precision.weights)
+    if not isinstance(spec, PretrainedModel):
+        return Storage(spec.quant)
+    frozen_in_half = not isinstance(spec.adapter, NoAdapter) and precision.resolved(device) != "32-true"
+    half = spec.dtype == "bf16" or (spec.dtype == "auto" and frozen_in_half)
+    return Storage(spec.quant, torch.bfloat16 if half else torch.float32, revision)
+
+
+def id_of(model: str, storage: Storage) -> str:
+    """Return the id of a model that is held in some way; as it is on disk, or in fp32, it is that model."""
+    if isinstance(storage.quant, NoQuant) and storage.dtype == torch.float32:
+        return model
+    formats = [str(storage.dtype), str(storage.adapter_dtype)]
+    return content_id("held", {"model": model, "quant": storage.quant.content(), "dtype": formats})
+
+
+def record_of(storage: Storage, base: str) -> dict[str, Any]:
+    """Return what has to be known to hold a base as it was held in training.
+
+    Args:
+        base: directory or Hub id.
+
+    >>> record_of(Storage(FourBit(double=False), torch.bfloat16), "my_model")["quant"]
+    {'class': 'dpo_lab.models.quant.FourBit', 'double': False}
+    """
+    return {
+        "base": base,
+        "revision": storage.revision,
+        "quant": storage.quant.content(),
+        "dtype": str(storage.dtype).removeprefix("torch."),
+    }
+
+
+def storage_from(record: dict[str, Any]) -> Storage:
+    """Return how a base was held; ConfigError if it was by a quantisation of one's own, which is not found from here."""
+    fields = dict(record["quant"])
+    name = fields.pop("class")
+    if name not in KINDS:
+        raise ConfigError(
+            f"the policy's base was held by {name}, which is none of this package ({', '.join(KINDS)}), so it cannot be held so "
+            "again here. export.base=original merges into the weights on disk."
+        )
+    return Storage(KINDS[name](**fields), getattr(torch, record["dtype"]), record["revision"])

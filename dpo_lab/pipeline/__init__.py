@@ -1,0 +1,1 @@
+"""One file makes one kind of artifact; rounds.py runs them in order."""

@@ -1,0 +1,271 @@
+"""What `train` does: the base model, then round after round, then figures, samples and the end screen."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dpo_lab.artifacts import Artifact
+from dpo_lab.components import RunError
+from dpo_lab.data.base import GivenPairs
+from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
+from dpo_lab.loggers.base import RunIdentity
+from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
+from dpo_lab.loggers.recorder import Recorder
+from dpo_lab.memory.check import check_fits
+from dpo_lab.models.load import ModelOnDisk
+from dpo_lab.models.spec import PretrainedModel
+from dpo_lab.models.storage import storage_of
+from dpo_lab.pipeline import run_record
+from dpo_lab.pipeline.base_model import base_model
+from dpo_lab.pipeline.evaluation import evaluate_answers, evaluate_pairs, read_answers
+from dpo_lab.pipeline.on_policy import OnPolicy, make_pairs
+from dpo_lab.pipeline.policy import Round, token_store, train_round
+from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
+from dpo_lab.pipeline.screen import Screen
+from dpo_lab.records import PreferencePair
+from dpo_lab.report import screen as text
+from dpo_lab.report.figures import verdict
+from dpo_lab.report.next_steps import next_commands
+from dpo_lab.report.page import REPORT, write_report
+from dpo_lab.seeding import derive
+from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.callbacks import checkpoint_of
+
+if TYPE_CHECKING:
+    from dpo_lab.stages.train import Train
+
+
+@dataclass
+class Progress:
+    """What a run has found so far."""
+
+    train: "Train"
+    screen: Screen
+    recorder: Recorder
+    name: str
+    base: ModelOnDisk
+    given: list[GivenPairs] | None
+    """Of each round."""
+    summary: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    before: Artifact | None = None
+    """The evaluation of the base model's answers."""
+    after: Artifact | None = None
+    """The evaluation of the newest policy."""
+    steps: int = 0
+    """Of the rounds before this one."""
+    lineage: list[Artifact] = field(default_factory=list)
+    """Every artifact that the run is made from."""
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    """The figures of each round."""
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """Of the policies while they were trained, where they were asked."""
+    lengths: dict[str, list[int]] = field(default_factory=dict)
+    """Tokens of the first round's pairs."""
+
+
+def run_rounds(train: "Train", given: list[GivenPairs] | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
+    """Run all rounds; write the run's files into its directory; return the summary."""
+    check_fits(train, None)
+    about = run_record.begin(train, run)
+    (run.directory / METRICS).unlink(missing_ok=True)  # of a process before: the policies have the rows, with digests
+    with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
+        state = opened(train, given, screen, recorder)
+        play_rounds(state)
+        finish(state, run.directory, about)
+        recorder.finish(state.summary, about["samples"])
+    return state.summary
+
+
+def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recorder: Recorder) -> Progress:
+    """Return the state of a run whose base model is there and evaluated."""
+    data = train.data
+    choices = [("model", train.model.label), ("data", data.label)]
+    if isinstance(data, OnPolicy):
+        choices.append(("ranker", data.ranker.label))
+    if train.model.quant.bits:
+        choices.append(("quant", f"{train.model.quant.bits}bit"))
+    choices.append(("adapter", train.model.adapter.label))
+    if train.trainer.devices > 1:
+        choices.append(("processes", str(train.trainer.devices)))
+
+    def announce(parameters: int | None) -> None:
+        screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
+        if train.precision.mode == "auto":
+            screen.say(f"  {train.precision.explained(train.trainer.device())}")
+        screen.say(*(f"  {note}" for each in given or () for note in each.notes))
+
+    first = given[0] if given else None
+    storage = storage_of(train.model, train.precision, train.trainer.device())
+    base, made = base_model(
+        train.model,
+        data,
+        first,
+        root=train.outputs,
+        seed=train.seed,
+        storage=storage,
+        announce=announce,
+        checkpoint=checkpoint_of(train.callbacks),
+    )
+    state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
+    if made:
+        state.lineage.append(made)
+        state.seconds["pretrain"] = made.seconds
+        screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
+    else:
+        notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
+        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
+    if isinstance(train.evaluation, GenerationEvaluation):
+        state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
+        state.seconds["evaluate"] += state.before.seconds
+        state.lineage.append(state.before)
+    return state
+
+
+def play_rounds(state: Progress) -> None:
+    """Run each round from where the one before ended."""
+    train, base = state.train, state.base
+    start = base
+    for number in range(1, train.iteration.rounds + 1):
+        beginning = start if train.iteration.start == "previous" else base
+        reference = start if train.iteration.reference == "previous" else base
+        this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
+        available, held_out, how = round_pairs(state, this, start)
+        pairs = available[: train.trainer.max_pairs]
+        if left_out := len(available) - len(pairs):
+            state.screen.say(f"  trainer.max_pairs={len(pairs)}: {text.count_of(left_out, 'pair')} left out")
+        store = store_of(state, pairs, this.name)
+        kept = store_of(state, held_out, f"{this.name}-held-out") if held_out else None
+        if state.given:
+            how = f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
+        if store.num_pairs < train.trainer.batch_size:
+            state.screen.say(
+                f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
+            )
+        state.lengths = state.lengths or run_record.lengths_of(store)
+        policy = trained(state, this, store)
+        for name in ("reference", "dpo"):
+            state.seconds[name] += policy.facts[f"seconds/{name}"]
+        state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
+        if number == 1 and isinstance(train.model, PretrainedModel):
+            state.screen.say(f"  attention {policy.facts['attention']}, {base.storage}")
+        state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
+        if start is not base:
+            start.release()
+        start = base.trained(str(policy.path), policy.id)
+        figures = evaluate_round(state, this, start, kept)
+        facts = {name: policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        facts |= {"pairs/left_out": left_out} if left_out else {}
+        state.rounds.append({"number": number, **facts, **figures})
+
+
+def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
+    """Return the policy of a round; its rows go to the run's record as they are made, or all at once if it was there."""
+    before = state.steps
+
+    def tell(row: Mapping[str, Any]) -> None:
+        state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
+
+    policy = train_round(state.train, this, store, tell)
+    for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
+        tell(row)
+    state.answers += ({"round": this.number, **row} for row in run_record.rows_of(policy.path / SAMPLES))
+    state.steps += policy.facts["steps"]
+    state.lineage.append(policy)
+    return policy
+
+
+def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenStore:
+    """Return the token store of some pairs and say what was cut or left out."""
+    store, made = token_store(pairs, state.train.data, state.base, root=state.train.outputs, name=name, force=state.train.force)
+    state.lineage.append(made)
+    where = "held out: " if name.endswith("held-out") else ""
+    state.screen.say(*(f"  {where}{note}" for note in made.facts["notes"]))
+    return store
+
+
+def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list[PreferencePair], list[PreferencePair], str]:
+    """Return a round's pairs for training, those held out, and how they were had."""
+    train, data = state.train, state.train.data
+    if state.given:
+        given = state.given[this.number - 1]
+        return given.train, given.held_out, ""
+    assert isinstance(data, OnPolicy)
+    which = this.number - 1 if train.iteration.prompts == "disjoint" else 0
+    made = make_pairs(
+        data,
+        policy,
+        data.prompts.for_round(which, train.seed),
+        root=train.outputs,
+        name=this.name,
+        seed=derive(train.seed, "round", this.number),
+        device=train.trainer.device(),
+        force=train.force,
+    )
+    if not made.pairs:
+        raise RunError(
+            f"round {this.number}: {data.ranker.label} prefers none of the answers to {made.ranked.facts['prompts']} prompts, "
+            f"so there is nothing to train on (answers and scores: {made.ranked.path}). "
+            "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
+        )
+    state.lineage += [made.candidates, made.ranked]
+    state.seconds["sample"] += made.candidates.seconds
+    state.seconds["rank"] += made.ranked.seconds
+    return made.pairs, [], text.made_pairs_text(made.candidates.facts, made.candidates.seconds, made.ranked.facts)
+
+
+def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> dict[str, Any]:
+    """Measure the policy of a round, note its figures in the summary and return them."""
+    train, evaluation = state.train, state.train.evaluation
+    name = f"{this.name}-after"
+    if isinstance(evaluation, GenerationEvaluation):
+        made = state.after = evaluate_answers(train, evaluation, policy, state.base, state.before, name)
+        figures = {evaluation.judge.label: made.facts["score"], **{name: made.facts[name] for name in ("win_rate", "kl")}}
+        state.summary |= {f"{figure}/round_{this.number}": value for figure, value in figures.items()}
+    elif isinstance(evaluation, PreferenceEvaluation) and held_out:
+        made = evaluate_pairs(train, evaluation, policy, this.reference, held_out, name)
+        figures = {name: made.facts[name] for name in ("eval/loss", "eval/accuracy", "eval/margin")}
+        state.summary |= made.facts
+    else:
+        return {}
+    state.lineage.append(made)
+    state.seconds["evaluate"] += made.seconds
+    return figures
+
+
+def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
+    """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
+    train, screen, summary = state.train, state.screen, state.summary
+    evaluation, samples = train.evaluation, list[dict[str, Any]]()
+    if isinstance(evaluation, GenerationEvaluation) and state.before and state.after:
+        label, before, after = evaluation.judge.label, state.before.facts, state.after.facts
+        summary |= {f"{label}/before": before["score"], f"{label}/after": after["score"]}
+        summary |= {name: after[name] for name in ("win_rate", "win_rate/low", "win_rate/high", "kl")}
+        if "well_formed" in after:
+            summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
+        title = "held-out films" if evaluation.prompts.films else "held-out prompts"
+        screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
+        about["judge"] = run_record.judge_of(evaluation.judge, train.data)
+        samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))
+        screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
+    elif "eval/pairs" in summary:
+        screen.say(*text.pairs_table(summary))
+        if note := too_few(summary):
+            summary["eval/note"] = note
+    else:
+        summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
+    summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
+    summary["seconds/total"] = round(screen.elapsed(), 3)
+    about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
+    about["next"] = next_commands(str(directory), about["command"], train.seed, one_of_several=train.group is not None)
+    screen.say(verdict(summary, state.rounds), *text.footer(about["model"], str(directory / REPORT), about["next"]))
+    screen.save(directory, summary)
+    about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
+    about |= {"answers": state.answers} if state.answers else {}
+    run_record.write(directory / run_record.RUN, about)
+    write_report(directory)

@@ -1,0 +1,151 @@
+"""Several runs by one command: which jobs run, where a sweep is kept, and what a failed job does to the others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.cli.main import main
+from dpo_lab.data.base import GivenPairs
+from dpo_lab.data.sources import FilePairs
+from dpo_lab.stages.train import Train
+
+RAN: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the program sets it too; this puts it back afterwards
+    RAN.clear()
+    monkeypatch.setattr(Train, "run", lambda stage: RAN.append(stage))
+
+
+def test_a_sweep_runs_every_combination_and_has_one_directory() -> None:
+    assert main(["train", "-m", "loss=dpo,ipo", "seed=0,1"]) == 0
+    assert [(type(stage.loss).__name__, stage.seed) for stage in RAN] == [
+        ("DPOLoss", 0),
+        ("DPOLoss", 1),
+        ("IPOLoss", 0),
+        ("IPOLoss", 1),
+    ]
+    (directory,) = Path("outputs/sweep").iterdir()
+    assert directory.name.startswith("train-loss-seed-")
+    assert [path.name for path in directory.iterdir()] == ["multirun.yaml"]  # the jobs write none there
+
+
+def test_where_and_how_a_sweep_is_shown_is_no_part_of_its_name() -> None:
+    main(["train", "-m", "seed=0,1"])
+    main(["train", "-m", "seed=0,1", "paths.outputs=other", "force=true"])
+    (one,), (other,) = Path("outputs/sweep").iterdir(), Path("other/sweep").iterdir()
+    assert one.name == other.name
+
+
+def test_callbacks_may_change_what_is_trained_and_so_name_another_sweep() -> None:
+    main(["train", "-m", "seed=0,1"])
+    main(["train", "-m", "seed=0,1", "callbacks=early_stopping"])
+    assert len(list(Path("outputs/sweep").iterdir())) == 2
+
+
+def test_a_kept_sweep_needs_no_m() -> None:
+    assert main(["train", "sweep=losses", "seed=0"]) == 0
+    assert [type(stage.loss).__name__ for stage in RAN] == ["DPOLoss", "IPOLoss"]
+
+
+def test_jobs_go_on_after_a_failure_and_a_table_says_which_failed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def second_fails(stage: Train) -> None:
+        if stage.seed == 1:
+            raise RuntimeError("the second one")
+
+    monkeypatch.setattr(Train, "run", second_fails)
+    assert main(["train", "-m", "seed=0,1,2"]) == 1
+    shown = capsys.readouterr()
+    assert shown.out.splitlines()[-4:] == [
+        "3 jobs, 2 finished, 1 failed",
+        "    1  seed=0  finished",
+        "    2  seed=1  failed: RuntimeError: the second one",
+        "    3  seed=2  finished",
+    ]
+    assert shown.err.splitlines()[-1] == "error: 1 of 3 jobs failed; the table above says why."
+
+
+REFUSED = {  # what stands behind -m: the whole message, or its beginning
+    "recipe.beta=0.1,-1": (
+        "job 2 of 2 (recipe.beta=-1) cannot run: recipe.beta=-1: Input should be greater than 0 (used as loss.beta). "
+        "No job was started.\n"
+    ),
+    "seed=0,1 recipe.beta=0.1,-1": (
+        "job 2 of 4 (seed=0 recipe.beta=-1) cannot run: recipe.beta=-1: Input should be greater than 0 (used as loss.beta). "
+        "Nor can job 4. No job was started.\n"
+    ),
+    "data=films,jsonl": "job 2 of 2 (data=jsonl) cannot run: data.path has no value. Add data.path=... No job was started.",
+    "quant=none,4bit": "job 2 of 2 (quant=4bit) cannot run: ",
+    "seed=0,1,x": "job 3 of 3 (seed=x) cannot run: seed=x: Input should be a whole number. No job was started.",
+    "loss=dpo,simpo recipe.beta=2": "job 2 of 2 (loss=simpo recipe.beta=2) cannot run: `recipe.beta=2` has no effect",
+    "loss=dpo,ipo +loss.label_smoothin=0.1": "job 1 of 2 (loss=dpo +loss.label_smoothin=0.1) cannot run: ",
+    "sweep=losses seed=x": "job 1 of 2 (loss=dpo seed=x sweep=losses) cannot run: seed=x: Input should be a whole number.",
+}
+
+
+@pytest.mark.parametrize("command", REFUSED)
+def test_a_job_that_cannot_run_is_found_before_the_first_one_starts(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", *command.split()]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {REFUSED[command]}")
+    assert (shown.err.count("\n"), shown.out) == (1, "")
+    assert RAN == []
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", ["data=jsonl data.path", "data=on_policy model=local model.path=m ranker=length prompts=jsonl prompts.path"]
+)
+def test_a_file_that_only_a_later_job_reads_is_looked_for_before_the_first_one(
+    words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("here.jsonl").write_text("{}")
+    for name, says in (("gone.jsonl", "gone.jsonl does not exist"), (".", ""), ("here.jsonl", "")):
+        code = main(["train", "-m", *f"{words}=here.jsonl,{name}".split()])
+        said = capsys.readouterr().err
+        assert (code, len(RAN)) == ((2, 0) if says else (0, 2))
+        assert f"{words}={name}) cannot run: {says}" in said if says else said == ""
+        RAN.clear()
+
+
+def test_outputs_of_a_sweep_may_have_a_quote_in_their_name() -> None:
+    assert main(["train", "-m", "seed=0,1", 'paths.outputs="it\'s (mine)"']) == 0
+    assert [path.name for path in Path().iterdir()] == ["it's (mine)"]
+
+
+def test_a_sweep_of_which_no_job_starts_leaves_what_was_there() -> None:
+    Path("mine").mkdir()
+    assert main(["train", "-m", "lss=dpo,ipo", "paths.outputs=mine"]) == 2
+    assert list(Path().rglob("*")) == [Path("mine")]
+
+
+def test_labels_that_a_later_job_reads_are_looked_for_before_the_first_one_and_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+    rows = [{**row, "prompt": f"Why {number}?"} for number in range(5)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    loads: list[str] = []
+    load = FilePairs.load
+
+    def counted(data: FilePairs, rounds: int = 1) -> list[GivenPairs]:
+        loads.append(str(data.path))
+        return load(data, rounds)
+
+    monkeypatch.setattr(FilePairs, "load", counted)
+    words = ["train", "-m", "data=jsonl", "data.path=pairs.jsonl"]
+    assert main([*words, "loss=dpo,odpo"]) == 2
+    said = capsys.readouterr().err
+    assert "job 2 of 2 (data=jsonl data.path=pairs.jsonl loss=odpo) cannot run: this loss reads score_chosen" in said
+    assert (RAN, loads) == ([], ["pairs.jsonl"])
+    scored = [{**row, "score_chosen": 2.0, "score_rejected": 1.0} for row in rows]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, scored)))
+    assert main([*words, "loss=odpo", "seed=0,1,2"]) == 0
+    assert (len(RAN), loads) == (3, ["pairs.jsonl"] * 2)

@@ -1,0 +1,109 @@
+"""Pairs that the policy makes: the tokens that were drawn are stored and trained, with what the model said of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.evaluation.generation import decoded
+from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.models.load import Loaded, ModelOnDisk, evaluating, save_model
+from dpo_lab.pipeline.on_policy import CANDIDATES, OnPolicy, make_pairs
+from dpo_lab.pipeline.policy import token_store
+from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
+from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.scoring.score import score
+from dpo_lab.tokens.build import tokenise_pairs
+from tests.models.directories import CHATML, GEMMA, MISTRAL
+from tests.small_stage import ShareOfVowels
+from tests.tokens.test_rendering import ASKED, DROPS, INSERTS, OPENS, PHI, THOUGHT, encoder_of
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("template", [DROPS, OPENS, INSERTS, PHI, CHATML, GEMMA, MISTRAL])
+@pytest.mark.parametrize("text", [THOUGHT, "Yes.", " Yes. ", "<think>\nIt is"])
+@pytest.mark.parametrize("ended", [True, False])
+def test_ids_drawn_are_ids_stored_whatever_the_template_renders(template: str, text: str, ended: bool) -> None:
+    encoder = encoder_of(template)
+    tokenizer: Any = encoder.tokenizer
+    letters = [token for letter in text for token in tokenizer(letter, add_special_tokens=False)["input_ids"]]  # no merges
+    ends = [tokenizer.eos_token_id] if ended else []
+    drawn = tuple(Drawn.of(ids, [-1.0] * len(ids)) for ids in ([*letters, *ends], [*letters[:3], *ends]))
+    texts = [tokenizer.decode(each.ids.tolist(), skip_special_tokens=True).strip() for each in drawn]
+    pair = PreferencePair(prompt=ASKED, chosen=texts[0], rejected=texts[1], finished=(ended, ended), drawn=drawn)
+    made = tokenise_pairs([pair], tokenizer, max_length=512, truncation="error")
+    assert made.counts == {}
+    assert made.store.prompt(0).tolist() == encoder.prompt_ids([ASKED])[0]
+    assert [made.store.response(side).tolist() for side in (0, 1)] == [each.ids.tolist() for each in drawn]
+    cut = tokenise_pairs([pair], tokenizer, max_length=made.store.row_lengths.max() - 1, truncation="keep_end_prompt")
+    assert cut.counts
+
+
+def test_two_draws_of_one_text_are_two_pairs() -> None:
+    one, other = (
+        PreferencePair(prompt=ASKED, chosen="a", rejected="b", drawn=(Drawn.of(ids, [-1.0] * len(ids)), Drawn.of([3], [-1.0])))
+        for ids in ([1], [1, 2])
+    )
+    assert one.id != other.id
+    assert PreferencePair.from_record(one.to_record("train")) == one
+
+
+@pytest.fixture
+def policy(model: Any, tokenizer: Any, tmp_path: Path) -> ModelOnDisk:
+    with torch.no_grad():  # likely end tokens, so that some answers end
+        head = model.get_output_embeddings().weight
+        head[tokenizer.eos_token_id] = head[10] * 3
+    save_model(model, tokenizer, tmp_path / "policy", base_path="")
+    return ModelOnDisk(str(tmp_path / "policy"), "policy")
+
+
+def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(policy: ModelOnDisk, tmp_path: Path) -> None:
+    sampler = HFSampler(num_samples=4, max_new_tokens=12, batch_size=16, temperature=0.7, top_p=0.9)
+    data = OnPolicy(prompts=FilmPrompts(num_prompts=8), sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst())
+    prompts = data.prompts.for_round(0, 0)
+    made = make_pairs(data, policy, prompts, root=tmp_path, name="round1", seed=3, device=CPU, force=False)
+    sets = {each.prompt.id: each for each in map(Candidates.from_record, read_jsonl(made.candidates.path / CANDIDATES))}
+    store, _ = token_store(made.pairs, data, policy, root=tmp_path, name="round1", force=False)
+    assert store.num_pairs == len(made.pairs) > 4
+    assert len({ended for pair in made.pairs for ended in pair.finished}) == 2, "some ended, some were cut"
+    model = policy.loaded(CPU).model
+    with evaluating(model):
+        batch = PaddedLayout().rows(store, range(store.num_responses))
+        per_token = score(model, batch).per_token.split(batch.counts.tolist())
+    for pair, sides in zip(made.pairs, store.pairs.tolist(), strict=True):
+        for drawn, side in zip(pair.drawn, sides, strict=True):
+            assert drawn in sets[pair.prompt.id].drawn
+            assert store.response(side).tolist() == drawn.ids.tolist()
+            raw = torch.tensor(drawn.logps)  # before temperature and top_p
+            assert torch.allclose(raw, per_token[batch.responses.tolist().index(side)], atol=1e-4)
+
+
+@pytest.mark.parametrize("where", ["config", "generation"])
+def test_an_answer_ends_at_every_end_token_that_anything_names(model: Any, tokenizer: Any, where: str) -> None:
+    other = 10
+    with torch.no_grad():
+        head = model.get_output_embeddings().weight
+        head[other] = head[other] * 3
+    loaded = Loaded(model, tokenizer)
+    prompts = [[5, 6, 7], [8]]
+
+    def answers() -> list[list[list[int]]]:
+        with evaluating(model):
+            return HFSampler(num_samples=30, max_new_tokens=24).sample(model, tokenizer, prompts, 0)
+
+    assert any(other in answer[:-1] for each in answers() for answer in each)
+    if where == "config":
+        model.config.eos_token_id = [model.config.eos_token_id, other]
+    else:
+        model.generation_config.eos_token_id = [other]
+    drawn = answers()
+    ended = [answer for each in drawn for answer in each if answer[-1] == other]
+    assert ended
+    assert not any(other in answer[:-1] for each in drawn for answer in each)
+    (made,) = decoded([ASKED], [ended], loaded)
+    assert made.finished == (True,) * len(ended)
+    assert made.responses[0] == tokenizer.decode(ended[0][:-1], skip_special_tokens=True).strip()

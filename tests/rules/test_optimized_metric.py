@@ -1,0 +1,41 @@
+"""The figures that a run is said to have before it runs are those of its summary."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.losses.simpo import SimPOLoss
+from dpo_lab.reference.none import NoReference
+from dpo_lab.rules.figures import summary_figures
+from dpo_lab.training.iteration import Iteration
+from tests.small_stage import ShareOfVowels, given, stage
+
+
+def numbers(summary: dict[str, Any]) -> set[str]:
+    return {name for name, value in summary.items() if isinstance(value, int | float) and not name.startswith("seconds/")}
+
+
+@pytest.mark.parametrize("parts", [{}, {"reference": NoReference(), "loss": SimPOLoss()}])
+def test_given_pairs_have_the_figures_that_are_promised(tmp_path: Path, parts: dict[str, Any]) -> None:
+    rows = [
+        {
+            "prompt": f"question {n}?",
+            "chosen": f" a good answer {n}",
+            "rejected": f" bad bad {n}",
+            "score_chosen": 2.0,
+            "score_rejected": 1.0,
+            "preference": 0.9,
+        }
+        for n in range(30)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    asked = given(tmp_path, tmp_path / "pairs.jsonl", **parts)
+    assert numbers(asked.run()) == set(summary_figures(asked))
+
+
+def test_made_pairs_have_the_figures_that_are_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ShareOfVowels, "films_only", True)  # as the ranker that it stands in for
+    asked = stage(tmp_path, iteration=Iteration(rounds=1))
+    assert numbers(asked.run()) == set(summary_figures(asked))
