@@ -42,6 +42,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("loggers",),
     ("training",),
+    ("alignment",),
     ("memory",),
     ("report",),
     ("pipeline",),

@@ -15,7 +15,7 @@ from tests.models.directories import model_directory
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the words that name a small model; a run that gets as far as training says so."""
 
-    def reached(*arguments: object) -> None:
+    def reached(*arguments: object, **settings: object) -> None:
         raise RunError("reached")
 
     monkeypatch.chdir(tmp_path)

@@ -11,6 +11,8 @@ from dpo_lab.cli.conf import CONF, groups, options, stages
 from dpo_lab.cli.keys import references
 
 WIDEST, NARROWEST, OPTIONS_WIDTH, KEY_WIDTH = 110, 60, 45, 26  # characters
+ROOT = "dpo_lab.components.Component"
+"""What every class of a yaml extends; it has no fields."""
 PACKAGE = Path(__file__).resolve().parents[1]
 OF_TRAIN = (
     "several runs     -m loss=dpo,ipo seed=0,1,2",
@@ -128,7 +130,8 @@ def fields_of(target: str) -> set[str]:
     }
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
     own = {each.target.id for each in found.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)}
-    bases = [imported[base.id] for base in found.bases if isinstance(base, ast.Name) and "stages" in imported.get(base.id, "")]
+    named = [imported.get(base.id, "") for base in found.bases if isinstance(base, ast.Name)]
+    bases = [base for base in named if base.startswith("dpo_lab.") and base != ROOT]
     return own.union(*(fields_of(base) for base in bases))
 
 

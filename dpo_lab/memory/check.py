@@ -3,10 +3,10 @@
 import time
 from collections.abc import Iterator
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
 
 import torch
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.components import ConfigError
 from dpo_lab.memory.host import host_memory
 from dpo_lab.memory.plan import MemoryPlan, memory_plan
@@ -18,9 +18,6 @@ from dpo_lab.progress import console
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.optim_8bit import AdamW8bit
-
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
 
 GB = 1e9
 CLEARLY = 1.1
@@ -37,54 +34,54 @@ def available(device: torch.device) -> float:
     return host_memory()
 
 
-def changes(train: "Train") -> Iterator[tuple[str, "Train"]]:
+def changes(alignment: Alignment) -> Iterator[tuple[str, Alignment]]:
     """Yield what could be changed, the smallest change first: as it is written on the command line, and the changed training."""
-    settings, model = train.trainer, train.model
+    settings, model = alignment.trainer, alignment.model
     assert isinstance(model, PretrainedModel | TinyModel)
     budget = settings.token_budget // 2
     while budget >= 256:
-        yield f"recipe.token_budget={budget}", replace(train, trainer=replace(settings, token_budget=budget))
+        yield f"recipe.token_budget={budget}", replace(alignment, trainer=replace(settings, token_budget=budget))
         budget //= 2
     text, adapter = "", model.adapter
     if isinstance(adapter, NoAdapter):
         text, adapter = "adapter=lora ", LoRA()
-        yield text.strip(), replace(train, model=replace(model, adapter=adapter))
+        yield text.strip(), replace(alignment, model=replace(model, adapter=adapter))
     if without_bitsandbytes():
         return
-    if type(train.optim) is AdamW:
-        own = {each.name: getattr(train.optim, each.name) for each in fields(AdamW)}
-        yield "optim=adamw_8bit", replace(train, optim=AdamW8bit(**own))
+    if type(alignment.optim) is AdamW:
+        own = {each.name: getattr(alignment.optim, each.name) for each in fields(AdamW)}
+        yield "optim=adamw_8bit", replace(alignment, optim=AdamW8bit(**own))
     for name, quant in (("8bit", EightBit()), ("4bit", FourBit())):
         if isinstance(model, PretrainedModel) and (isinstance(model.quant, NoQuant) or model.quant.bits > quant.bits):
-            smaller = replace(train, model=replace(model, adapter=adapter, quant=quant))
+            smaller = replace(alignment, model=replace(model, adapter=adapter, quant=quant))
             yield f"{text}quant={name}", smaller
     if isinstance(model, PretrainedModel) and not isinstance(model.quant, FourBit):
         least = replace(settings, token_budget=256)
         yield f"{text}quant=4bit recipe.token_budget=256", replace(smaller, trainer=least)
 
 
-def smallest_change(train: "Train", store: TokenStore | None, limit: float) -> str:
+def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float) -> str:
     """Return the first change with which a training needs no more than a limit; if none does, a smaller model."""
-    for text, changed in changes(train):
+    for text, changed in changes(alignment):
         if memory_plan(changed, store).needed <= limit:
             return text
     return SMALLER
 
 
-def refusal(train: "Train", store: TokenStore | None, plan: MemoryPlan, has: float) -> str:
+def refusal(alignment: Alignment, store: TokenStore | None, plan: MemoryPlan, has: float) -> str:
     """Return why a training does not fit and what makes it fit, or an empty text."""
     if plan.needed <= CLEARLY * has:
         return ""
     part = max(plan.parts, key=lambda name: plan.parts[name])
-    where = "the GPU" if train.trainer.device().type == "cuda" else "this machine"
+    where = "the GPU" if alignment.trainer.device().type == "cuda" else "this machine"
     least = "" if store else " at least"
     return (
-        f"model={train.model.label} needs{least} {plan.needed / GB:.1f} GB for {part}, and {where} has {has / GB:.1f} GB. "
-        f"Use {smallest_change(train, store, has)}; `dpo-lab doctor` shows the plan."
+        f"model={alignment.model.label} needs{least} {plan.needed / GB:.1f} GB for {part}, and {where} has {has / GB:.1f} GB. "
+        f"Use {smallest_change(alignment, store, has)}; `dpo-lab doctor` shows the plan."
     )
 
 
-def check_fits(train: "Train", store: TokenStore | None) -> None:
+def check_fits(alignment: Alignment, store: TokenStore | None) -> None:
     """Say nothing if a training fits; one line if it will take hours without a GPU, or if nobody knows whether it fits.
 
     Args:
@@ -93,12 +90,12 @@ def check_fits(train: "Train", store: TokenStore | None) -> None:
     Raises:
         ConfigError: if it needs clearly more memory than there is, with the smallest change that makes it fit.
     """
-    device = train.trainer.device()
+    device = alignment.trainer.device()
     has = available(device)
     try:
-        plan = memory_plan(train, None)
-        if store and plan.needed + crude(train, store) > has:
-            plan = memory_plan(train, store)
+        plan = memory_plan(alignment, None)
+        if store and plan.needed + crude(alignment, store) > has:
+            plan = memory_plan(alignment, store)
     except ConfigError:
         raise
     except Exception as error:  # an architecture that cannot be followed: nothing is refused
@@ -108,34 +105,34 @@ def check_fits(train: "Train", store: TokenStore | None) -> None:
                 f"  memory is not estimated: this model cannot be followed without its weights ({reason})", markup=False
             )
         return
-    if message := refusal(train, store, plan, has):
+    if message := refusal(alignment, store, plan, has):
         raise ConfigError(message)
     if store and device.type == "cpu" and plan.held.parameters >= LARGE:
-        hours = hours_of_1000_pairs(train, store, plan)
+        hours = hours_of_1000_pairs(alignment, store, plan)
         size = f"{plan.held.parameters / 1e9:.1f} B weights and no GPU"
         console.print(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {SMALLER}", markup=False)
 
 
-def crude(train: "Train", store: TokenStore) -> float:
+def crude(alignment: Alignment, store: TokenStore) -> float:
     """Return more than the passes of any decoder take, from a few numbers: where even that fits, nothing is followed."""
-    config = architecture_of(train.model)
-    tokens = max(train.trainer.token_budget, 2 * int(store.row_lengths.max()))
+    config = architecture_of(alignment.model)
+    tokens = max(alignment.trainer.token_budget, 2 * int(store.row_lengths.max()))
     width = 30 * config.hidden_size + 10 * (getattr(config, "intermediate_size", None) or 4 * config.hidden_size)
     numbers = tokens * config.num_hidden_layers * width + 2**27 + 4 * config.vocab_size * config.hidden_size
     return float(2 * 4 * numbers)
 
 
-def hours_of_1000_pairs(train: "Train", store: TokenStore, plan: MemoryPlan) -> float:
+def hours_of_1000_pairs(alignment: Alignment, store: TokenStore, plan: MemoryPlan) -> float:
     """Return an estimate: products with every weight for every token, at the speed of a matrix product measured now.
 
     Forward, gradient by input, gradient by weight where weights are trained, and the reference's forward: 2 operations each.
     """
-    products = 2 + (plan.held.trained > plan.held.parameters / 2) + bool(train.reference.compares)
+    products = 2 + (plan.held.trained > plan.held.parameters / 2) + bool(alignment.reference.compares)
     responses = store.pairs.flatten().tolist()
-    tokens = train.layout.num_tokens(store, list(dict.fromkeys(responses))) / store.num_pairs
+    tokens = alignment.layout.num_tokens(store, list(dict.fromkeys(responses))) / store.num_pairs
     operations = 2.0 * products * plan.held.parameters * tokens * 1000
-    half = train.precision.resolved(train.trainer.device()) == "bf16-mixed"
-    rate = REACHED * gemm_rate(train.trainer.device(), torch.bfloat16 if half else torch.float32)
+    half = alignment.precision.resolved(alignment.trainer.device()) == "bf16-mixed"
+    rate = REACHED * gemm_rate(alignment.trainer.device(), torch.bfloat16 if half else torch.float32)
     return float(operations / rate / 3600)
 
 

@@ -4,10 +4,11 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.data.base import Given
 from dpo_lab.memory.tracing import Pass, extrapolated, follow
 from dpo_lab.memory.weights import Held, architecture_of, bytes_in_file, held, outline, with_layers
@@ -19,9 +20,6 @@ from dpo_lab.scoring.passes import batches_of
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
-
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
 
 FRAGMENTS = {"as they are": 0.4, "quantised": 0.85}
 """Share of what passes take that the heap holds beside it, in holes, by weights: the one thing here that is fitted, not derived.
@@ -119,60 +117,60 @@ class MemoryPlan:
         return self.processes * max(self._parts(0.0).values())
 
 
-def memory_plan(train: "Train", store: TokenStore | None) -> MemoryPlan:
+def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
     """Return the memory plan of a training on a store's pairs; without one, of weights, gradients and optimizer alone."""
-    device = train.trainer.device()
+    device = alignment.trainer.device()
     on_cpu = device.type == "cpu"
-    storage = storage_of(train.model, train.precision, device)
-    config = architecture_of(train.model)
-    whole = held(config, outline(config, train.model, storage), storage)
+    storage = storage_of(alignment.model, alignment.precision, device)
+    config = architecture_of(alignment.model)
+    whole = held(config, outline(config, alignment.model, storage), storage)
     # weights that are neither quantised nor converted are the file's own pages, and keep all of it mapped
     as_in_file = getattr(config, "dtype", None) == storage.dtype
     # torch's state has the format of the weights, bitsandbytes' has its own
-    state = train.optim.bytes_per_weight * (whole.trained if train.optim.needs_bitsandbytes else whole.trained_bytes / 4)
+    state = alignment.optim.bytes_per_weight * (whole.trained if alignment.optim.needs_bitsandbytes else whole.trained_bytes / 4)
     passes, moment = Pass(0, 0, 0, 0), Moment(accumulates=False, updated=False)
     if store:
-        passes, moment = most(train, config, store, storage, device, whole.trained_bytes, state)
-    reference, evaluated, loaded = beside(train, whole)
+        passes, moment = most(alignment, config, store, storage, device, whole.trained_bytes, state)
+    reference, evaluated, loaded = beside(alignment, whole)
     return MemoryPlan(
         held=whole,
         optimizer=float(state),
-        at_once=float(train.optim.bytes_at_once * whole.largest) if on_cpu else 0.0,
+        at_once=float(alignment.optim.bytes_at_once * whole.largest) if on_cpu else 0.0,
         passes=passes,
         accumulated=float(whole.trained_bytes * moment.accumulates),
         updated=moment.updated,
         reference=reference,
-        kept=float(whole.weights * kept_models(train)),
+        kept=float(whole.weights * kept_models(alignment)),
         mapped=float(whole.quantised) if on_cpu and as_in_file else 0.0,
         read=float(whole.parameters * bytes_in_file(config)) if on_cpu and not as_in_file else 0.0,
         beside_evaluated=evaluated,
         loads_evaluated=1 + loaded,
-        kernels=KERNELS if store and on_cpu and train.precision.resolved(device) != "32-true" else 0.0,
+        kernels=KERNELS if store and on_cpu and alignment.precision.resolved(device) != "32-true" else 0.0,
         fragments=FRAGMENTS["quantised" if whole.quantised else "as they are"] if on_cpu else ON_A_GPU,
-        processes=train.trainer.devices if on_cpu else 1,
+        processes=alignment.trainer.devices if on_cpu else 1,
     )
 
 
-def beside(train: "Train", whole: Held) -> tuple[float, float, int]:
+def beside(alignment: Alignment, whole: Held) -> tuple[float, float, int]:
     """Return what stands beside the policy in training and in evaluation, and how many models the latter loads."""
-    reference, weights = train.reference, float(whole.weights)
-    adapted = not isinstance(train.model.adapter, NoAdapter)
-    earlier = train.iteration.rounds > 1 or (Path(getattr(train.model, "path", "")) / ADAPTER_CONFIG).exists()
+    reference, weights = alignment.reference, float(whole.weights)
+    adapted = not isinstance(alignment.model.adapter, NoAdapter)
+    earlier = alignment.iteration.rounds > 1 or (Path(getattr(alignment.model, "path", "")) / ADAPTER_CONFIG).exists()
     if isinstance(reference, FrozenReference) or (reference.moves and not adapted):
         own = weights
     else:
         own = float(whole.trained_bytes) if reference.moves or (reference.keeps_adapter and earlier) else 0.0
-    if not train.evaluation.on_pairs:
+    if not alignment.evaluation.on_pairs:
         return own, weights, 1  # answers are compared with those of the model before
     loaded = int(reference.compares and not reference.needs_adapter and not (reference.moves and adapted))
     return own, own + loaded * weights, loaded
 
 
-def kept_models(train: "Train") -> int:
+def kept_models(alignment: Alignment) -> int:
     """Return how many models stand beside a training because answers were drawn from them or pairs scored with them before."""
-    if train.iteration.rounds > 1:
+    if alignment.iteration.rounds > 1:
         return 2  # the base, and the policy that the round starts from
-    return int(not train.evaluation.on_pairs or not isinstance(train.data, Given))
+    return int(not alignment.evaluation.on_pairs or not isinstance(alignment.data, Given))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,46 +184,46 @@ class Moment:
 
 
 def most(
-    train: "Train", config: Any, store: TokenStore, storage: Storage, device: torch.device, gradients: float, state: float
+    alignment: Alignment, config: Any, store: TokenStore, storage: Storage, device: torch.device, gradients: float, state: float
 ) -> tuple[Pass, Moment]:
     """Return what the passes take that come to the most with what is there at their time, and when that is."""
-    batches = batches_of(store, train.layout)
-    scored = max(batches, key=lambda responses: train.layout.num_tokens(store, responses))
+    batches = batches_of(store, alignment.layout)
+    scored = max(batches, key=lambda responses: alignment.layout.num_tokens(store, responses))
 
     def traced(responses: list[int], accumulates: bool, layers: int) -> Pass:
         return follow(
-            outline(with_layers(config, layers), train.model, storage),
-            train.layout,
+            outline(with_layers(config, layers), alignment.model, storage),
+            alignment.layout,
             store,
             responses,
             scored=scored,
             device=device.type,
-            half=train.precision.resolved(device) == "bf16-mixed",
+            half=alignment.precision.resolved(device) == "bf16-mixed",
             accumulates=accumulates,
-            compares=train.reference.scores_live,
+            compares=alignment.reference.scores_live,
         )
 
     found = list[tuple[float, Pass, Moment]]()
-    for responses, moment in largest(train, store):
+    for responses, moment in largest(alignment, store):
         passes = extrapolated(partial(traced, responses, moment.accumulates), config.num_hidden_layers)
         found.append((passes.peak + gradients * moment.accumulates + state * moment.updated, passes, moment))
     return max(found, key=lambda each: each[0])[1:]
 
 
-def largest(train: "Train", store: TokenStore) -> list[tuple[list[int], Moment]]:
+def largest(alignment: Alignment, store: TokenStore) -> list[tuple[list[int], Moment]]:
     """Return the responses of the micro-batches with the most tokens in the body and in the head, and when they come.
 
     Of those that begin a step and of the others, each in the order of the first epoch; of the first step where they are larger.
     """
-    settings = train.trainer
+    settings = alignment.trainer
     batches = pair_batches(
         store,
-        train.layout,
+        alignment.layout,
         batch_size=settings.batch_size,
         token_budget=settings.token_budget,
         epochs=1,
-        seed=derive(train.seed, "round", 1),
-        order=train.data.order,
+        seed=derive(alignment.seed, "round", 1),
+        order=alignment.data.order,
     )
     again = settings.epochs > 1 and settings.max_steps != 1  # the first step's pairs come once more, after an update
     found: dict[Moment, list[list[int]]] = defaultdict(list)
@@ -236,7 +234,7 @@ def largest(train: "Train", store: TokenStore) -> list[tuple[list[int], Moment]]
                 found[Moment(accumulates=position > 0, updated=updated)].append(responses)
 
     def in_body(responses: list[int]) -> int:
-        return train.layout.num_tokens(store, responses)
+        return alignment.layout.num_tokens(store, responses)
 
     def in_head(responses: list[int]) -> int:
         return int(store.response_lengths[responses].sum())

@@ -1,8 +1,9 @@
 """Evaluation of one policy, kept on disk and found again."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.continuing import remove_kept
 from dpo_lab.evaluation.generation import GenerationEvaluation
@@ -13,19 +14,18 @@ from dpo_lab.reference.base import ReferenceModel
 from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.tokens.store import COLUMNS, TokenStore
 
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
-
 ANSWERS = "answers.jsonl"
 
 
 def evaluate_answers(
-    train: "Train",
+    alignment: Alignment,
     evaluation: GenerationEvaluation,
     policy: ModelOnDisk,
     before: ModelOnDisk,
     before_made: Artifact | None,
     name: str,
+    *,
+    force: bool = False,
 ) -> Artifact:
     """Judge a policy's answers to the held-out prompts; with `before_made`, compare them with the model's before.
 
@@ -35,23 +35,23 @@ def evaluate_answers(
         "policy": policy.id,
         "before": before_made.id if before_made else None,
         "evaluation": evaluation.content(),
-        "seed": train.seed,
+        "seed": alignment.seed,
     }
-    plan = Plan(train.outputs, "evaluation", name, content, parents=[policy.id, before.id])
+    plan = Plan(alignment.outputs, "evaluation", name, content, parents=[policy.id, before.id])
 
     def produce(directory: Path) -> dict[str, Any]:
-        device = train.trainer.device()
+        device = alignment.trainer.device()
         loaded = policy.loaded(device)
-        answers = evaluation.answers(loaded, train.seed, "after" if before_made else "before", directory)
+        answers = evaluation.answers(loaded, alignment.seed, "after" if before_made else "before", directory)
         write_jsonl(directory / ANSWERS, (each.to_record() for each in answers.candidates))
         figures = evaluation.figures(answers)
         if before_made:
             others = read_answers(before_made)
-            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, train.layout, directory)
+            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, alignment.layout, directory)
         remove_kept(directory)
         return figures
 
-    return plan.make(produce, force=train.force, resume=True)
+    return plan.make(produce, force=force, resume=True)
 
 
 def read_answers(artifact: Artifact) -> list[Candidates]:
@@ -60,7 +60,14 @@ def read_answers(artifact: Artifact) -> list[Candidates]:
 
 
 def evaluate_pairs(
-    train: "Train", evaluation: PreferenceEvaluation, policy: ModelOnDisk, reference: ModelOnDisk, store: TokenStore, name: str
+    alignment: Alignment,
+    evaluation: PreferenceEvaluation,
+    policy: ModelOnDisk,
+    reference: ModelOnDisk,
+    store: TokenStore,
+    name: str,
+    *,
+    force: bool = False,
 ) -> Artifact:
     """Measure a policy against its reference on the pairs of a held-out store; the artifact's facts are the figures."""
     content = {
@@ -69,20 +76,20 @@ def evaluate_pairs(
         "tokens": store.fingerprint(),
         "labels": [store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the run's own does
         "evaluation": evaluation.content(),
-        "loss": train.loss.content(),
+        "loss": alignment.loss.content(),
     }
-    plan = Plan(train.outputs, "evaluation", name, content, parents=[policy.id, reference.id])
+    plan = Plan(alignment.outputs, "evaluation", name, content, parents=[policy.id, reference.id])
 
     def produce(directory: Path) -> dict[str, Any]:
-        device = train.trainer.device()
+        device = alignment.trainer.device()
         model = policy.loaded(device).model
-        fit = fitted(model, train.layout, store)
+        fit = fitted(model, alignment.layout, store)
         frozen = ReferenceModel(Path(reference.path), lambda: made_ready(reference.loaded(device).model, fit, store))
-        with train.precision.autocast(device), evaluating(model):
-            scorer, _ = train.reference.scorer(frozen, store, fit, root=train.outputs, name=f"{name}-held-out")
+        with alignment.precision.autocast(device), evaluating(model):
+            scorer, _ = alignment.reference.scorer(frozen, store, fit, root=alignment.outputs, name=f"{name}-held-out")
             scorer.follow(model)
-            figures = evaluation.figures(model, scorer, train.loss, store, fit, directory)
+            figures = evaluation.figures(model, scorer, alignment.loss, store, fit, directory)
         remove_kept(directory)
         return figures
 
-    return plan.make(produce, force=train.force, resume=True)
+    return plan.make(produce, force=force, resume=True)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
 from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
@@ -36,9 +37,6 @@ from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.processes import Meet, together
 from dpo_lab.training.step_0 import check_step_0
 from dpo_lab.training.steps import Row
-
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
 
 
 @dataclass(frozen=True)
@@ -75,33 +73,35 @@ def token_store(
     return TokenStore.open(artifact.path), artifact
 
 
-def train_round(train: "Train", this: Round, store: TokenStore, tell: Callable[[Row], None] = lambda row: None) -> Artifact:
+def train_round(
+    alignment: Alignment, this: Round, store: TokenStore, tell: Callable[[Row], None] = lambda row: None, *, force: bool = False
+) -> Artifact:
     """Train the policy of a round on a store's pairs; return the artifact it stands in.
 
     Args:
         tell: hears the figures of every logged step as it is made.
     """
-    content = policy_content(train, this, store)
-    name = f"{train.model.label}-{train.loss.label}-{train.data.label}-seed{train.seed}-round{this.number}"
-    plan = Plan(train.outputs, "policy", name, content, parents=[this.start.id, this.reference.id])
-    made = plan.make(lambda directory: _produce(train, this, store, directory, tell), force=train.force, resume=True)
+    content = policy_content(alignment, this, store)
+    name = f"{alignment.model.label}-{alignment.loss.label}-{alignment.data.label}-seed{alignment.seed}-round{this.number}"
+    plan = Plan(alignment.outputs, "policy", name, content, parents=[this.start.id, this.reference.id])
+    made = plan.make(lambda directory: _produce(alignment, this, store, directory, tell), force=force, resume=True)
     give_back()  # else an evaluation stands on top of gradients and optimizer
     return made
 
 
-def policy_content(train: "Train", this: Round, store: TokenStore) -> dict[str, Any]:
+def policy_content(alignment: Alignment, this: Round, store: TokenStore) -> dict[str, Any]:
     """Return what determines the weights that a round trains."""
     return {
         "start": this.start.id,
-        "reference": [this.reference.id, train.reference.content()],
+        "reference": [this.reference.id, alignment.reference.content()],
         "tokens": store.fingerprint(),
-        "labels": [store.label_digest(name) for name in train.loss.needs_labels],
-        "adapter": train.model.adapter.content(),
-        "seed": [train.seed, this.number],
-        "order": train.data.order,
-        "precision": train.precision.resolved(train.trainer.device()),
-        **{name: getattr(train, name).content() for name in ("loss", "optim", "trainer", "layout")},
-        **content_of(train.callbacks, train.trainer.log_every),
+        "labels": [store.label_digest(name) for name in alignment.loss.needs_labels],
+        "adapter": alignment.model.adapter.content(),
+        "seed": [alignment.seed, this.number],
+        "order": alignment.data.order,
+        "precision": alignment.precision.resolved(alignment.trainer.device()),
+        **{name: getattr(alignment, name).content() for name in ("loss", "optim", "trainer", "layout")},
+        **content_of(alignment.callbacks, alignment.trainer.log_every),
     }
 
 
@@ -119,36 +119,38 @@ class Prepared:
     """Name of the attention function."""
 
 
-def _prepared(train: "Train", this: Round, store: TokenStore, group: Group) -> Prepared:
-    device, seed = train.trainer.device(), derive(train.seed, "round", this.number)
+def _prepared(alignment: Alignment, this: Round, store: TokenStore, group: Group) -> Prepared:
+    device, seed = alignment.trainer.device(), derive(alignment.seed, "round", this.number)
     loaded = this.start.load(device)
     model = loaded.model
-    how = fitted(model, train.layout, store)
+    how = fitted(model, alignment.layout, store)
     attention = attention_of(model)
     some = how.layout.rows(store, tried(store)).to(device)
     steadied = without_randomness(model, lambda: score(model, some, own_logits=how.own_logits).per_token)
-    scorer, reference_seconds = _reference_scorer(train, this, model, store, how)
-    policy = train.model.adapter.attach(model, derive(seed, "adapter"))
+    scorer, reference_seconds = _reference_scorer(alignment, this, model, store, how)
+    policy = alignment.model.adapter.attach(model, derive(seed, "adapter"))
     scorer.follow(policy)
-    if train.precision.weights != torch.float32:
-        held_in(policy, train.precision.weights)  # adapters are made in fp32
-    batches = _batches(train, store, how, seed, group)
-    total_steps = min(batches.total_steps, train.trainer.max_steps or batches.total_steps)
-    train.reference.refuse_steps(total_steps)
+    if alignment.precision.weights != torch.float32:
+        held_in(policy, alignment.precision.weights)  # adapters are made in fp32
+    batches = _batches(alignment, store, how, seed, group)
+    total_steps = min(batches.total_steps, alignment.trainer.max_steps or batches.total_steps)
+    alignment.reference.refuse_steps(total_steps)
     module = PreferenceModule(
-        policy, scorer, train.loss, train.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
+        policy, scorer, alignment.loss, alignment.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
     return Prepared(module, batches, loaded.tokenizer, total_steps, (*how.notes, *steadied), reference_seconds, attention)
 
 
-def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]) -> dict[str, Any]:
-    settings = train.trainer
+def _produce(
+    alignment: Alignment, this: Round, store: TokenStore, directory: Path, tell: Callable[[Row], None]
+) -> dict[str, Any]:
+    settings = alignment.trainer
     device = settings.device()
-    check_fits(train, store)
-    made = _prepared(train, this, store, Group(0, settings.devices))
+    check_fits(alignment, store)
+    made = _prepared(alignment, this, store, Group(0, settings.devices))
     module, total_steps = made.module, made.total_steps
-    compared = _same(train, this) and train.reference.compares
-    gap = check_step_0(module, made.batches.first_step(), train.reference, train.precision, device) if compared else None
+    compared = _same(alignment, this) and alignment.reference.compares
+    gap = check_step_0(module, made.batches.first_step(), alignment.reference, alignment.precision, device) if compared else None
     rewind(directory)
     rows = MetricsFile(directory / METRICS)
     for row in rows.rows():  # of a process before
@@ -158,17 +160,17 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         rows.write(row)
         tell(row)
 
-    others = partial(_beside, train, this, store, directory)
+    others = partial(_beside, alignment, this, store, directory)
     with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", total_steps) as shown:
         figures = fit(
             module,
             made.batches,
             settings,
-            train.precision,
+            alignment.precision,
             part=shown,
             directory=directory,
             record=record,
-            callbacks=train.callbacks.values(),
+            callbacks=alignment.callbacks.values(),
             describe=lambda pairs: [_as_text(store, made.tokenizer, pair) for pair in pairs],
             group=group,
             questions=Questions(store, made.tokenizer),
@@ -178,7 +180,7 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
         "pairs": store.num_pairs,
         "steps": figures.newest_step,
         "notes": [*made.notes, *figures.notes],
-        "precision": train.precision.explained(device),
+        "precision": alignment.precision.explained(device),
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
@@ -190,48 +192,50 @@ def _produce(train: "Train", this: Round, store: TokenStore, directory: Path, te
     }
 
 
-def step_0_gap(train: "Train", this: Round, store: TokenStore) -> float:
+def step_0_gap(alignment: Alignment, this: Round, store: TokenStore) -> float:
     """Return the largest gap in nats between policy and reference before the first step of a round; nothing is trained."""
-    made = _prepared(train, this, store, Group(0, 1))
-    return check_step_0(made.module, made.batches.first_step(), train.reference, train.precision, train.trainer.device())
+    made = _prepared(alignment, this, store, Group(0, 1))
+    return check_step_0(
+        made.module, made.batches.first_step(), alignment.reference, alignment.precision, alignment.trainer.device()
+    )
 
 
-def _beside(train: "Train", this: Round, store: TokenStore, directory: Path, group: Group, meet: Meet) -> None:
+def _beside(alignment: Alignment, this: Round, store: TokenStore, directory: Path, group: Group, meet: Meet) -> None:
     """Train on the pairs that a process beside the first takes; nothing is recorded or saved here."""
-    made = _prepared(train, this, store, group)
+    made = _prepared(alignment, this, store, group)
     with meet():
         fit(
             made.module,
             made.batches,
-            train.trainer,
-            train.precision,
+            alignment.trainer,
+            alignment.precision,
             part=Part(f"DPO round {this.number}", made.total_steps),
             directory=directory,
-            callbacks=[each for each in train.callbacks.values() if each.changes_training],
+            callbacks=[each for each in alignment.callbacks.values() if each.changes_training],
             group=group,
         )
 
 
-def _same(train: "Train", this: Round) -> bool:
+def _same(alignment: Alignment, this: Round) -> bool:
     """Return whether the reference is the model that training starts from, or is not asked at all."""
-    return this.reference.id == this.start.id or not train.reference.compares
+    return this.reference.id == this.start.id or not alignment.reference.compares
 
 
 def _reference_scorer(
-    train: "Train", this: Round, model: nn.Module, store: TokenStore, how: Fit
+    alignment: Alignment, this: Round, model: nn.Module, store: TokenStore, how: Fit
 ) -> tuple[ReferenceScorer, float]:
     """Return the scorer of the round's reference, and the seconds of its pass."""
-    device = train.trainer.device()
+    device = alignment.trainer.device()
     reference = ReferenceModel(
         Path(this.reference.path),
-        lambda: model if _same(train, this) else made_ready(this.reference.loaded(device).model, how, store),
+        lambda: model if _same(alignment, this) else made_ready(this.reference.loaded(device).model, how, store),
     )
-    with train.precision.autocast(device):  # the reference is scored as the policy will be
-        return train.reference.scorer(reference, store, how, root=train.outputs, name=this.name)
+    with alignment.precision.autocast(device):  # the reference is scored as the policy will be
+        return alignment.reference.scorer(reference, store, how, root=alignment.outputs, name=this.name)
 
 
-def _batches(train: "Train", store: TokenStore, how: Fit, seed: int, group: Group) -> Batches:
-    settings = train.trainer
+def _batches(alignment: Alignment, store: TokenStore, how: Fit, seed: int, group: Group) -> Batches:
+    settings = alignment.trainer
     return pair_batches(
         store,
         how.layout,
@@ -239,7 +243,7 @@ def _batches(train: "Train", store: TokenStore, how: Fit, seed: int, group: Grou
         token_budget=settings.token_budget,
         epochs=settings.epochs,
         seed=seed,
-        order=train.data.order,
+        order=alignment.data.order,
         group=group,
     )
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.components import ConfigError, parts_of
 from dpo_lab.data.prompts import HubPrompts
 from dpo_lab.data.sources import HubPairs
@@ -24,13 +24,10 @@ from dpo_lab.models.spec import ModelSpec, PretrainedModel
 from dpo_lab.models.tokenizer import has_own_template, refuse_unembedded
 from dpo_lab.records import PreferencePair
 
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
 
-
-def refuse_unusable_model(train: "Train") -> None:
+def refuse_unusable_model(alignment: Alignment) -> None:
     """Raise ConfigError if the pretrained model is missing, gated, not whole, or shorter than the rows asked for."""
-    model = train.model
+    model = alignment.model
     if not isinstance(model, PretrainedModel):
         return
     if adapts := (Path(model.path) / ADAPTER_CONFIG).exists():
@@ -48,16 +45,16 @@ def refuse_unusable_model(train: "Train") -> None:
     tokenizer = load_tokenizer(model.path, model.revision)
     if rows:
         refuse_unembedded(tokenizer, rows, model.path)
-    if positions and train.data.max_length > positions:
+    if positions and alignment.data.max_length > positions:
         raise ConfigError(
-            f"data.max_length={train.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "
+            f"data.max_length={alignment.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "
             f"Use recipe.max_length={positions}."
         )
 
 
-def ask_hub_early(train: "Train") -> None:
+def ask_hub_early(alignment: Alignment) -> None:
     """Ask the Hub in the background whether it answers, if a model or data set is read from it: what follows takes seconds."""
-    origins = [part.path for _, part in parts_of(train) if isinstance(part, PretrainedModel | HubPairs | HubPrompts)]
+    origins = [part.path for _, part in parts_of(alignment) if isinstance(part, PretrainedModel | HubPairs | HubPrompts)]
     if any(not Path(path).is_dir() for path in origins):
         ask_hub()
 

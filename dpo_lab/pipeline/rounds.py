@@ -4,16 +4,17 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
-from dpo_lab.loggers.base import RunIdentity
+from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.loggers.recorder import Recorder
 from dpo_lab.memory.check import check_fits
@@ -36,21 +37,20 @@ from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
 
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
-
 
 @dataclass
 class Progress:
     """What a run has found so far."""
 
-    train: "Train"
+    alignment: Alignment
     screen: Screen
     recorder: Recorder
     name: str
     base: ModelOnDisk
     given: list[GivenPairs] | None
     """Of each round."""
+    force: bool = False
+    """Make everything again but the base model."""
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     before: Artifact | None = None
@@ -69,50 +69,58 @@ class Progress:
     """Tokens of the first round's pairs."""
 
 
-def run_rounds(train: "Train", given: list[GivenPairs] | None, screen: Screen, run: RunIdentity) -> dict[str, Any]:
+def run_rounds(
+    alignment: Alignment,
+    given: list[GivenPairs] | None,
+    screen: Screen,
+    run: RunIdentity,
+    loggers: Mapping[str, RunLogger],
+    *,
+    force: bool = False,
+) -> dict[str, Any]:
     """Run all rounds; write the run's files into its directory; return the summary."""
-    check_fits(train, None)
-    about = run_record.begin(train, run)
+    check_fits(alignment, None)
+    about = run_record.begin(alignment, run)
     (run.directory / METRICS).unlink(missing_ok=True)  # of a process before: the policies have the rows, with digests
-    with Recorder(run, train.logger, MetricsFile(run.directory / METRICS)) as recorder:
-        state = opened(train, given, screen, recorder)
+    with Recorder(run, loggers, MetricsFile(run.directory / METRICS)) as recorder:
+        state = opened(alignment, given, screen, recorder, force=force)
         play_rounds(state)
         finish(state, run.directory, about)
         recorder.finish(state.summary, about["samples"])
     return state.summary
 
 
-def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recorder: Recorder) -> Progress:
+def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen, recorder: Recorder, *, force: bool) -> Progress:
     """Return the state of a run whose base model is there and evaluated."""
-    data = train.data
-    choices = [("model", train.model.label), ("data", data.label)]
+    data = alignment.data
+    choices = [("model", alignment.model.label), ("data", data.label)]
     if isinstance(data, OnPolicy):
         choices.append(("ranker", data.ranker.label))
-    if train.model.quant.bits:
-        choices.append(("quant", f"{train.model.quant.bits}bit"))
-    choices.append(("adapter", train.model.adapter.label))
-    if train.trainer.devices > 1:
-        choices.append(("processes", str(train.trainer.devices)))
+    if alignment.model.quant.bits:
+        choices.append(("quant", f"{alignment.model.quant.bits}bit"))
+    choices.append(("adapter", alignment.model.adapter.label))
+    if alignment.trainer.devices > 1:
+        choices.append(("processes", str(alignment.trainer.devices)))
 
     def announce(parameters: int | None) -> None:
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
-        if train.precision.mode == "auto":
-            screen.say(f"  {train.precision.explained(train.trainer.device())}")
+        if alignment.precision.mode == "auto":
+            screen.say(f"  {alignment.precision.explained(alignment.trainer.device())}")
         screen.say(*(f"  {note}" for each in given or () for note in each.notes))
 
     first = given[0] if given else None
-    storage = storage_of(train.model, train.precision, train.trainer.device())
+    storage = storage_of(alignment.model, alignment.precision, alignment.trainer.device())
     base, made = base_model(
-        train.model,
+        alignment.model,
         data,
         first,
-        root=train.outputs,
-        seed=train.seed,
+        root=alignment.outputs,
+        seed=alignment.seed,
         storage=storage,
         announce=announce,
-        checkpoint=checkpoint_of(train.callbacks),
+        checkpoint=checkpoint_of(alignment.callbacks),
     )
-    state = Progress(train, screen, recorder, f"{train.model.label}-{data.label}", base, given)
+    state = Progress(alignment, screen, recorder, f"{alignment.model.label}-{data.label}", base, given, force)
     if made:
         state.lineage.append(made)
         state.seconds["pretrain"] = made.seconds
@@ -120,8 +128,10 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
     else:
         notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
         screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
-    if isinstance(train.evaluation, GenerationEvaluation):
-        state.before = evaluate_answers(train, train.evaluation, base, base, None, f"{state.name}-before")
+    if isinstance(alignment.evaluation, GenerationEvaluation):
+        state.before = evaluate_answers(
+            alignment, alignment.evaluation, base, base, None, f"{state.name}-before", force=state.force
+        )
         state.seconds["evaluate"] += state.before.seconds
         state.lineage.append(state.before)
     return state
@@ -129,32 +139,32 @@ def opened(train: "Train", given: list[GivenPairs] | None, screen: Screen, recor
 
 def play_rounds(state: Progress) -> None:
     """Run each round from where the one before ended."""
-    train, base = state.train, state.base
+    alignment, base = state.alignment, state.base
     start = base
-    for number in range(1, train.iteration.rounds + 1):
-        beginning = start if train.iteration.start == "previous" else base
-        reference = start if train.iteration.reference == "previous" else base
+    for number in range(1, alignment.iteration.rounds + 1):
+        beginning = start if alignment.iteration.start == "previous" else base
+        reference = start if alignment.iteration.reference == "previous" else base
         this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
         available, held_out, how = round_pairs(state, this, start)
-        pairs = available[: train.trainer.max_pairs]
+        pairs = available[: alignment.trainer.max_pairs]
         if left_out := len(available) - len(pairs):
             state.screen.say(f"  trainer.max_pairs={len(pairs)}: {text.count_of(left_out, 'pair')} left out")
         store = store_of(state, pairs, this.name)
         kept = store_of(state, held_out, f"{this.name}-held-out") if held_out else None
         if state.given:
             how = f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
-        if store.num_pairs < train.trainer.batch_size:
+        if store.num_pairs < alignment.trainer.batch_size:
             state.screen.say(
-                f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={train.trainer.batch_size}: an epoch is one step"
+                f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={alignment.trainer.batch_size}: an epoch is one step"
             )
         state.lengths = state.lengths or run_record.lengths_of(store)
         policy = trained(state, this, store)
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
         state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
-        if number == 1 and isinstance(train.model, PretrainedModel):
+        if number == 1 and isinstance(alignment.model, PretrainedModel):
             state.screen.say(f"  attention {policy.facts['attention']}, {base.storage}")
-        state.screen.say(text.round_line(number, train.iteration.rounds, how, policy.facts))
+        state.screen.say(text.round_line(number, alignment.iteration.rounds, how, policy.facts))
         if start is not base:
             start.release()
         start = base.trained(str(policy.path), policy.id)
@@ -171,7 +181,7 @@ def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
     def tell(row: Mapping[str, Any]) -> None:
         state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
 
-    policy = train_round(state.train, this, store, tell)
+    policy = train_round(state.alignment, this, store, tell, force=state.force)
     for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
         tell(row)
     state.answers += ({"round": this.number, **row} for row in run_record.rows_of(policy.path / SAMPLES))
@@ -182,7 +192,7 @@ def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
 
 def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenStore:
     """Return the token store of some pairs and say what was cut or left out."""
-    store, made = token_store(pairs, state.train.data, state.base, root=state.train.outputs, name=name, force=state.train.force)
+    store, made = token_store(pairs, state.alignment.data, state.base, root=state.alignment.outputs, name=name, force=state.force)
     state.lineage.append(made)
     where = "held out: " if name.endswith("held-out") else ""
     state.screen.say(*(f"  {where}{note}" for note in made.facts["notes"]))
@@ -191,21 +201,21 @@ def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenSt
 
 def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list[PreferencePair], list[PreferencePair], str]:
     """Return a round's pairs for training, those held out, and how they were had."""
-    train, data = state.train, state.train.data
+    alignment, data = state.alignment, state.alignment.data
     if state.given:
         given = state.given[this.number - 1]
         return given.train, given.held_out, ""
     assert isinstance(data, OnPolicy)
-    which = this.number - 1 if train.iteration.prompts == "disjoint" else 0
+    which = this.number - 1 if alignment.iteration.prompts == "disjoint" else 0
     made = make_pairs(
         data,
         policy,
-        data.prompts.for_round(which, train.seed),
-        root=train.outputs,
+        data.prompts.for_round(which, alignment.seed),
+        root=alignment.outputs,
         name=this.name,
-        seed=derive(train.seed, "round", this.number),
-        device=train.trainer.device(),
-        force=train.force,
+        seed=derive(alignment.seed, "round", this.number),
+        device=alignment.trainer.device(),
+        force=state.force,
     )
     if not made.pairs:
         raise RunError(
@@ -221,14 +231,14 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list
 
 def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> dict[str, Any]:
     """Measure the policy of a round, note its figures in the summary and return them."""
-    train, evaluation = state.train, state.train.evaluation
+    alignment, evaluation = state.alignment, state.alignment.evaluation
     name = f"{this.name}-after"
     if isinstance(evaluation, GenerationEvaluation):
-        made = state.after = evaluate_answers(train, evaluation, policy, state.base, state.before, name)
+        made = state.after = evaluate_answers(alignment, evaluation, policy, state.base, state.before, name, force=state.force)
         figures = {evaluation.judge.label: made.facts["score"], **{name: made.facts[name] for name in ("win_rate", "kl")}}
         state.summary |= {f"{figure}/round_{this.number}": value for figure, value in figures.items()}
     elif isinstance(evaluation, PreferenceEvaluation) and held_out:
-        made = evaluate_pairs(train, evaluation, policy, this.reference, held_out, name)
+        made = evaluate_pairs(alignment, evaluation, policy, this.reference, held_out, name, force=state.force)
         figures = {name: made.facts[name] for name in ("eval/loss", "eval/accuracy", "eval/margin")}
         state.summary |= made.facts
     else:
@@ -240,8 +250,8 @@ def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: 
 
 def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
-    train, screen, summary = state.train, state.screen, state.summary
-    evaluation, samples = train.evaluation, list[dict[str, Any]]()
+    alignment, screen, summary = state.alignment, state.screen, state.summary
+    evaluation, samples = alignment.evaluation, list[dict[str, Any]]()
     if isinstance(evaluation, GenerationEvaluation) and state.before and state.after:
         label, before, after = evaluation.judge.label, state.before.facts, state.after.facts
         summary |= {f"{label}/before": before["score"], f"{label}/after": after["score"]}
@@ -250,7 +260,7 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
             summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
         title = "held-out films" if evaluation.prompts.films else "held-out prompts"
         screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
-        about["judge"] = run_record.judge_of(evaluation.judge, train.data)
+        about["judge"] = run_record.judge_of(evaluation.judge, alignment.data)
         samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))
         screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
     elif "eval/pairs" in summary:
@@ -262,7 +272,9 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
     about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
-    about["next"] = next_commands(str(directory), about["command"], train.seed, one_of_several=train.group is not None)
+    about["next"] = next_commands(
+        str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
+    )
     screen.say(verdict(summary, state.rounds), *text.footer(about["model"], str(directory / REPORT), about["next"]))
     screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}

@@ -4,10 +4,11 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.components import plain_fields
 from dpo_lab.data.base import Data
@@ -18,28 +19,27 @@ from dpo_lab.ranking.base import Ranker
 from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.tokens.store import TokenStore
 
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
-
 RUN, CALL, CONFIG, SUMMARY, SCREEN = "run.json", "call.json", "config.json", "summary.json", "screen.txt"
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
 
 
-def identity_of(train: "Train", plan: Plan) -> RunIdentity:
-    """Return what loggers are told of a run."""
+def identity_of(
+    config: dict[str, Any], plan: Plan, *, tags: tuple[str, ...] = (), notes: str = "", group: str | None = None
+) -> RunIdentity:
+    """Return what loggers are told of a run; `config` is that of a run from Python, which no call has."""
     call = current_call()
     return RunIdentity(
         name=plan.path.name,
         id=plan.id,
         directory=plan.path,
-        config=call.config if call else plain_fields(train),
-        tags=train.tags,
-        notes=train.notes,
-        group=train.group,
+        config=call.config if call else config,
+        tags=tags,
+        notes=notes,
+        group=group,
     )
 
 
-def begin(train: "Train", identity: RunIdentity) -> dict[str, Any]:
+def begin(alignment: Alignment, identity: RunIdentity) -> dict[str, Any]:
     """Write down, before anything is trained, what is asked for and what it will be made by; return what run.json holds."""
     directory, call = identity.directory, current_call()
     if call:
@@ -47,16 +47,16 @@ def begin(train: "Train", identity: RunIdentity) -> dict[str, Any]:
     about = {
         "name": identity.name,
         "id": identity.id,
-        "tags": list(train.tags),
-        "notes": train.notes,
-        "group": train.group,
+        "tags": list(identity.tags),
+        "notes": identity.notes,
+        "group": identity.group,
         "command": call.command if call else None,
         "repeat": shlex.join(["python", "train.py", f"rerun={directory}"]) if call else None,
         "differences": list(call.differences) if call else None,  # not known of a run from Python
-        "precision": train.precision.explained(train.trainer.device()),
+        "precision": alignment.precision.explained(alignment.trainer.device()),
         "environment": environment(),
     }
-    write(directory / CONFIG, plain_fields(train))
+    write(directory / CONFIG, plain_fields(alignment))
     write(directory / RUN, about)
     return about
 

@@ -1,12 +1,9 @@
 """Callbacks that do not go together with the rest of a stage, or with themselves."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
-
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
 
 BETTER = {
     "loss": "min",
@@ -15,9 +12,9 @@ BETTER = {
 """Figures that get better in one direction only."""
 
 
-def early_stopping_that_never_or_always_stops(train: "Train") -> str | None:
+def early_stopping_that_never_or_always_stops(alignment: Alignment) -> str | None:
     """A figure that is not waited for ends nothing; one that gets better by growing is not waited for to fall."""
-    for key, each in train.callbacks.items():
+    for key, each in alignment.callbacks.items():
         if not isinstance(each, EarlyStopping):
             continue
         where, better = f"callbacks.{key}", BETTER.get(each.metric, each.mode)
@@ -31,10 +28,10 @@ def early_stopping_that_never_or_always_stops(train: "Train") -> str | None:
     return None
 
 
-def profile_of_more_steps_than_are_taken(train: "Train") -> str | None:
+def profile_of_more_steps_than_are_taken(alignment: Alignment) -> str | None:
     """Steps are watched after some were passed over."""
-    steps = train.trainer.max_steps
-    for key, each in train.callbacks.items():
+    steps = alignment.trainer.max_steps
+    for key, each in alignment.callbacks.items():
         if isinstance(each, Profile) and steps and steps < each.steps:
             return (
                 f"callbacks.{key} watches wait + warmup + active = {each.steps} steps, and trainer.max_steps={steps}; "
@@ -43,9 +40,9 @@ def profile_of_more_steps_than_are_taken(train: "Train") -> str | None:
     return None
 
 
-def best_checkpoint_that_is_the_worst(train: "Train") -> str | None:
+def best_checkpoint_that_is_the_worst(alignment: Alignment) -> str | None:
     """Kept by the wrong direction, the best of a figure is its worst."""
-    for key, each in train.callbacks.items():
+    for key, each in alignment.callbacks.items():
         better = BETTER.get(each.best) if isinstance(each, Checkpoint) else None
         if isinstance(each, Checkpoint) and better and each.mode != better:
             where = f"callbacks.{key}"
@@ -53,7 +50,7 @@ def best_checkpoint_that_is_the_worst(train: "Train") -> str | None:
     return None
 
 
-RULES: tuple[Callable[["Train"], str | None], ...] = (
+RULES: tuple[Callable[[Alignment], str | None], ...] = (
     early_stopping_that_never_or_always_stops,
     profile_of_more_steps_than_are_taken,
     best_checkpoint_that_is_the_worst,

@@ -3,10 +3,10 @@
 import difflib
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
 
 import torch
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Given
 from dpo_lab.data.sources import HubPairs
@@ -20,34 +20,31 @@ from dpo_lab.rules import callbacks, prompts
 from dpo_lab.rules.figures import LOSSES, summary_figures
 from dpo_lab.training.optim_8bit import AdamW8bit
 
-if TYPE_CHECKING:
-    from dpo_lab.stages.train import Train
-
 SMALLEST_BF16_RATE = 1e-4
 """Learning rate below which most updates of a weight in bf16 are lost."""
 
 
-def quantised_base_trained_in_full(train: "Train") -> str | None:
+def quantised_base_trained_in_full(alignment: Alignment) -> str | None:
     """Quantised weights have no gradient."""
-    if isinstance(train.model.quant, NoQuant) or not isinstance(train.model.adapter, NoAdapter):
+    if isinstance(alignment.model.quant, NoQuant) or not isinstance(alignment.model.adapter, NoAdapter):
         return None
-    return f"a base in {train.model.quant.bits} bits cannot be trained in full; use adapter=lora, or quant=none."
+    return f"a base in {alignment.model.quant.bits} bits cannot be trained in full; use adapter=lora, or quant=none."
 
 
-def lengths_of_8_bit_weights(train: "Train") -> str | None:
+def lengths_of_8_bit_weights(alignment: Alignment) -> str | None:
     """DoRA reads the base's weights, which peft cannot dequantise on every device."""
-    model = train.model
+    model = alignment.model
     if not isinstance(model.quant, EightBit) or not isinstance(model.adapter, LoRA) or not model.adapter.dora:
         return None
     return "quant=8bit with adapter=dora: the lengths of 8-bit weights cannot be read; use quant=4bit, or adapter=lora."
 
 
-def half_precision_weights_trained_in_full(train: "Train") -> str | None:
+def half_precision_weights_trained_in_full(alignment: Alignment) -> str | None:
     """The steps of a learning rate that suits preferences are below what half precision resolves."""
-    model = train.model
+    model = alignment.model
     if not isinstance(model, PretrainedModel) or model.dtype != "bf16" or not isinstance(model.adapter, NoAdapter):
         return None
-    if train.precision.mode == "bf16-true":
+    if alignment.precision.mode == "bf16-true":
         return None  # asked for in so many words
     return (
         "model.dtype=bf16 with adapter=none would train weights of 8 significant bits, which small steps do not change; "
@@ -55,18 +52,18 @@ def half_precision_weights_trained_in_full(train: "Train") -> str | None:
     )
 
 
-def quantised_without_bitsandbytes(train: "Train") -> str | None:
+def quantised_without_bitsandbytes(alignment: Alignment) -> str | None:
     """Quantised weights are kept and multiplied by a library that not every machine has."""
-    return None if find_spec("bitsandbytes") else _needs_bitsandbytes(train, "No module named 'bitsandbytes'")
+    return None if find_spec("bitsandbytes") else _needs_bitsandbytes(alignment, "No module named 'bitsandbytes'")
 
 
-def quantised_with_broken_bitsandbytes(train: "Train") -> str | None:
+def quantised_with_broken_bitsandbytes(alignment: Alignment) -> str | None:
     """The same of a library that is installed and does not load; trying takes seconds, so what is cheaper to find comes first."""
-    return _needs_bitsandbytes(train, without_bitsandbytes()) if _needs_bitsandbytes(train, "...") else None
+    return _needs_bitsandbytes(alignment, without_bitsandbytes()) if _needs_bitsandbytes(alignment, "...") else None
 
 
-def _needs_bitsandbytes(train: "Train", reason: str) -> str | None:
-    quant, optim = train.model.quant, train.optim
+def _needs_bitsandbytes(alignment: Alignment, reason: str) -> str | None:
+    quant, optim = alignment.model.quant, alignment.optim
     asked = f"quant={quant.bits}bit" if not isinstance(quant, NoQuant) else "optim=adamw_8bit" if optim.needs_bitsandbytes else ""
     if not asked or not reason:
         return None
@@ -77,47 +74,47 @@ def _needs_bitsandbytes(train: "Train", reason: str) -> str | None:
     )
 
 
-def more_rounds_than_given_pairs(train: "Train") -> str | None:
+def more_rounds_than_given_pairs(alignment: Alignment) -> str | None:
     """Given pairs serve one round, or as many as the data set has splits."""
-    rounds, available = train.iteration.rounds, len(train.data.splits) if isinstance(train.data, HubPairs) else 1
-    if not isinstance(train.data, Given) or rounds <= available:
+    rounds, available = alignment.iteration.rounds, len(alignment.data.splits) if isinstance(alignment.data, HubPairs) else 1
+    if not isinstance(alignment.data, Given) or rounds <= available:
         return None
     has = "its pairs are given, and serve one round" if available == 1 else f"the data has {available} splits, one per round"
     return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: data=on_policy."
 
 
-def held_out_pairs_of_made_pairs(train: "Train") -> str | None:
+def held_out_pairs_of_made_pairs(alignment: Alignment) -> str | None:
     """Made pairs are all trained on; what is held out are prompts."""
-    if not (train.evaluation.on_pairs and isinstance(train.data, OnPolicy)):
+    if not (alignment.evaluation.on_pairs and isinstance(alignment.data, OnPolicy)):
         return None
     return "evaluation=preference needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
 
 
-def film_evaluation_of_given_pairs(train: "Train") -> str | None:
+def film_evaluation_of_given_pairs(alignment: Alignment) -> str | None:
     """Answers about films say nothing of a model that was trained on other text."""
-    if not (isinstance(train.data, Given) and isinstance(train.evaluation, GenerationEvaluation)):
+    if not (isinstance(alignment.data, Given) and isinstance(alignment.evaluation, GenerationEvaluation)):
         return None
-    if not train.evaluation.prompts.films:
+    if not alignment.evaluation.prompts.films:
         return None
     return "evaluation=generation asks about films, but the pairs are given and of other text; use evaluation=preference."
 
 
-def reference_that_a_loss_needs(train: "Train") -> str | None:
+def reference_that_a_loss_needs(alignment: Alignment) -> str | None:
     """Most losses compare the policy with a frozen reference."""
-    if train.reference.compares or not train.loss.needs_reference:
+    if alignment.reference.compares or not alignment.loss.needs_reference:
         return None
     return "reference=none leaves this loss nothing to compare with; use reference=cached, or a loss that needs none: loss=simpo."
 
 
-def reference_that_a_policy_cannot_be(train: "Train") -> str | None:
+def reference_that_a_policy_cannot_be(alignment: Alignment) -> str | None:
     """References without a second model are the policy's base, which only an adapter leaves as it was."""
-    if not train.reference.needs_adapter:
+    if not alignment.reference.needs_adapter:
         return None
-    if isinstance(train.model.adapter, NoAdapter):
-        name = "previous_adapter" if train.reference.keeps_adapter else "adapter_off"
-        other = "cached" if train.loss.needs_reference else "none"
+    if isinstance(alignment.model.adapter, NoAdapter):
+        name = "previous_adapter" if alignment.reference.keeps_adapter else "adapter_off"
+        other = "cached" if alignment.loss.needs_reference else "none"
         return f"reference={name} is the policy's base, and adapter=none trains every weight; use reference={other}."
-    if train.iteration.reference == "first" or train.iteration.rounds == 1 or train.reference.keeps_adapter:
+    if alignment.iteration.reference == "first" or alignment.iteration.rounds == 1 or alignment.reference.keeps_adapter:
         return None
     return (
         "reference=adapter_off is the model before all rounds, and iteration.reference=previous asks for that before each; "
@@ -125,33 +122,33 @@ def reference_that_a_policy_cannot_be(train: "Train") -> str | None:
     )
 
 
-def reference_that_moves_for_nothing(train: "Train") -> str | None:
+def reference_that_moves_for_nothing(alignment: Alignment) -> str | None:
     """A reference that follows the policy changes what the loss compares with; rewards against it would mean nothing."""
-    if not train.reference.moves or train.loss.needs_reference:
+    if not alignment.reference.moves or alignment.loss.needs_reference:
         return None
     return "reference=ema moves what a loss compares with, and this loss compares with nothing; use reference=none."
 
 
-def ranker_without_probabilities(train: "Train") -> str | None:
+def ranker_without_probabilities(alignment: Alignment) -> str | None:
     """Some losses read how sure the ranker is."""
-    if not isinstance(train.data, OnPolicy) or "preference" not in train.loss.needs_labels:
+    if not isinstance(alignment.data, OnPolicy) or "preference" not in alignment.loss.needs_labels:
         return None
-    if train.data.ranker.win_probability(1.0, 0.0) is not None:
+    if alignment.data.ranker.win_probability(1.0, 0.0) is not None:
         return None
-    return f"this loss reads the ranker's win probability, and ranker={train.data.ranker.label} gives none; use loss=dpo."
+    return f"this loss reads the ranker's win probability, and ranker={alignment.data.ranker.label} gives none; use loss=dpo."
 
 
-def gpu_without_one(train: "Train") -> str | None:
+def gpu_without_one(alignment: Alignment) -> str | None:
     """A device that is asked for by name has to be there."""
-    if train.trainer.accelerator != "gpu" or torch.cuda.is_available():
+    if alignment.trainer.accelerator != "gpu" or torch.cuda.is_available():
         return None
     return "trainer.accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu."
 
 
-def updates_that_bf16_weights_lose(train: "Train") -> str | None:
+def updates_that_bf16_weights_lose(alignment: Alignment) -> str | None:
     """A weight in bf16 has 8 bits of mantissa: what changes it by less than its 256th part changes nothing."""
-    lr = train.optim.lr
-    if train.precision.mode != "bf16-true" or lr >= SMALLEST_BF16_RATE:
+    lr = alignment.optim.lr
+    if alignment.precision.mode != "bf16-true" or lr >= SMALLEST_BF16_RATE:
         return None
     return (
         f"precision=bf16_true with optim.lr={lr:g}: bf16 has 8 bits of mantissa, a weight of size w changes only by more than "
@@ -160,10 +157,10 @@ def updates_that_bf16_weights_lose(train: "Train") -> str | None:
     )
 
 
-def parts_that_bf16_weights_contradict(train: "Train") -> str | None:
+def parts_that_bf16_weights_contradict(alignment: Alignment) -> str | None:
     """A format asked for by name is the one that is taken, and DoRA's lengths have to begin as those of the base."""
-    model = train.model
-    if train.precision.mode != "bf16-true":
+    model = alignment.model
+    if alignment.precision.mode != "bf16-true":
         return None
     if isinstance(model, PretrainedModel) and model.dtype == "fp32":
         return "precision=bf16_true with model.dtype=fp32: weights cannot be both; use model.dtype=auto, or precision=bf16."
@@ -175,36 +172,36 @@ def parts_that_bf16_weights_contradict(train: "Train") -> str | None:
     return None
 
 
-def more_devices_than_gpus(train: "Train") -> str | None:
+def more_devices_than_gpus(alignment: Alignment) -> str | None:
     """Two processes on one GPU would only wait for each other."""
-    asked, device = train.trainer.devices, train.trainer.device()
+    asked, device = alignment.trainer.devices, alignment.trainer.device()
     if asked == 1 or device.type != "cuda" or asked <= torch.cuda.device_count():
         return None
     found = torch.cuda.device_count()
     return f"trainer.devices={asked}, and torch sees {found} GPU{'s'[: found > 1]}; use trainer.devices={found}."
 
 
-def kernel_without_a_gpu(train: "Train") -> str | None:
+def kernel_without_a_gpu(alignment: Alignment) -> str | None:
     """FlexAttention has no backward on a CPU, and FlashAttention is not there; on a GPU FlexAttention has to be compiled."""
-    kernel = train.layout.attention
+    kernel = alignment.layout.attention
     if kernel == "sdpa":
         return None
-    if train.trainer.device().type != "cuda":
+    if alignment.trainer.device().type != "cuda":
         return f"layout.attention={kernel} needs a GPU; use layout.attention=sdpa."
     missing = lacking(kernel)
     return f"layout.attention={kernel}: {missing}; use layout.attention=varlen." if missing else None
 
 
-def paging_without_a_gpu(train: "Train") -> str | None:
+def paging_without_a_gpu(alignment: Alignment) -> str | None:
     """The optimizer's state moves from a GPU's memory to the host's; on a CPU there is nowhere to move it."""
-    if not isinstance(train.optim, AdamW8bit) or not train.optim.paged or train.trainer.device().type == "cuda":
+    if not isinstance(alignment.optim, AdamW8bit) or not alignment.optim.paged or alignment.trainer.device().type == "cuda":
         return None
     return "optim.paged=true needs a GPU; use optim.paged=false."
 
 
-def heads_that_do_not_divide(train: "Train") -> str | None:
+def heads_that_do_not_divide(alignment: Alignment) -> str | None:
     """Attention heads share the width evenly, in even parts for the rotary positions."""
-    model = train.model
+    model = alignment.model
     if not isinstance(model, TinyModel) or model.hidden_size % (2 * model.num_heads) == 0:
         return None
     return (
@@ -213,9 +210,9 @@ def heads_that_do_not_divide(train: "Train") -> str | None:
     )
 
 
-def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
+def figure_that_the_summary_will_not_have(alignment: Alignment) -> str | None:
     """A search that reads a figure which is not there finds out after its first run."""
-    wanted, figures = train.optimized_metric, summary_figures(train)
+    wanted, figures = getattr(alignment, "optimized_metric", ""), summary_figures(alignment)
     if not wanted or wanted in figures:
         return None
     if not figures:
@@ -227,7 +224,7 @@ def figure_that_the_summary_will_not_have(train: "Train") -> str | None:
     return f"optimized_metric={wanted}: this run's summary will not have it.{meant} Valid: {', '.join(listed)}{losses}."
 
 
-RULES: tuple[Callable[["Train"], str | None], ...] = (
+RULES: tuple[Callable[[Alignment], str | None], ...] = (
     quantised_base_trained_in_full,
     lengths_of_8_bit_weights,
     half_precision_weights_trained_in_full,
@@ -255,7 +252,7 @@ SLOW_RULES = (quantised_with_broken_bitsandbytes, prompts.prompts_run_out)
 """Those that import seconds of libraries or read data; applied once the model is found to be there."""
 
 
-def refuse_illegal(train: "Train", rules: Sequence[Callable[["Train"], str | None]] = RULES) -> None:
+def refuse_illegal(alignment: Alignment, rules: Sequence[Callable[[Alignment], str | None]] = RULES) -> None:
     """Raise ConfigError with everything that is wrong with the parts of a stage taken together."""
-    if messages := [message for rule in rules if (message := rule(train))]:
+    if messages := [message for rule in rules if (message := rule(alignment))]:
         raise ConfigError(" Also: ".join(messages))

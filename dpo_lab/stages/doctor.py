@@ -3,19 +3,20 @@
 import re
 import shutil
 import tempfile
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.components import RunError, component, refuse_missing
 from dpo_lab.data.base import Given, GivenPairs
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.progress import console
 from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
-from dpo_lab.stages.train import Train, refuse_unlabelled
+from dpo_lab.stages.train import refuse_unlabelled
 from dpo_lab.training.callbacks import checkpoint_of
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ TESTED = 8  # pairs of the self-test
 
 
 @component
-class Doctor(Train):
+class Doctor(Alignment):
     """Look at a training without running it: reference, memory, disk, lengths, the step-0 self-test, time."""
 
     def run(self) -> dict[str, Any]:
@@ -78,10 +79,6 @@ class Doctor(Train):
         figures = {"memory/peak": plan.peak, "memory/available": has, "disk/needed": takes, "hours": hours}
         return {**figures, "step_0_gap": gap}
 
-    def training(self) -> Train:
-        """Return the training that is looked at."""
-        return Train(**{field.name: getattr(self, field.name) for field in fields(Train)})
-
     def _store(self, given: GivenPairs | None) -> "tuple[ModelOnDisk | None, TokenStore]":
         """Return the model and the token store of the first round; of pairs to be made, one with rows as long as they may be."""
         from dpo_lab.models.storage import storage_of
@@ -107,10 +104,10 @@ class Doctor(Train):
         from dpo_lab.pipeline.policy import Round, step_0_gap, token_store
 
         with tempfile.TemporaryDirectory() as directory:
-            train = replace(self.training(), outputs=Path(directory))
+            looked_at = replace(self, outputs=Path(directory))
             some = given.train[:TESTED]
-            store, _ = token_store(some, self.data, base, root=train.outputs, name="doctor", force=False)
-            return step_0_gap(train, Round(1, "doctor", base, base, base), store)
+            store, _ = token_store(some, self.data, base, root=looked_at.outputs, name="doctor", force=False)
+            return step_0_gap(looked_at, Round(1, "doctor", base, base, base), store)
 
 
 def say(*lines: str) -> None:
@@ -140,22 +137,22 @@ def name_of(reference: Any) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(reference).__name__.removesuffix("Reference")).lower()
 
 
-def pairs_of_a_round(train: Train, store: "TokenStore") -> int:
+def pairs_of_a_round(alignment: Alignment, store: "TokenStore") -> int:
     """Return the pairs of a round: those of the store, or as many as a round's prompts can give."""
-    if not isinstance(train.data, OnPolicy):
+    if not isinstance(alignment.data, OnPolicy):
         return store.num_pairs
-    prompts = getattr(train.data.prompts, "num_prompts", store.num_pairs)  # a user's own prompts may not say
-    return min(prompts, train.trainer.max_pairs or prompts)
+    prompts = getattr(alignment.data.prompts, "num_prompts", store.num_pairs)  # a user's own prompts may not say
+    return min(prompts, alignment.trainer.max_pairs or prompts)
 
 
-def cost_of_reference(train: Train, plan: "MemoryPlan", store: "TokenStore", share: float) -> str:
+def cost_of_reference(alignment: Alignment, plan: "MemoryPlan", store: "TokenStore", share: float) -> str:
     """Return what the reference costs; `share`: pairs of a round for each pair of the store."""
-    if not train.reference.compares:
+    if not alignment.reference.compares:
         return "none is kept, none is scored"
-    if not train.reference.scores_live:
+    if not alignment.reference.scores_live:
         responses, stored = round(share * store.num_responses), in_bytes(share * 4 * len(store.response_ids))
-        every = " in each round" if train.iteration.rounds > 1 else ""
-        most = "at most " if isinstance(train.data, OnPolicy) else ""
+        every = " in each round" if alignment.iteration.rounds > 1 else ""
+        most = "at most " if isinstance(alignment.data, OnPolicy) else ""
         return f"one pass over {most}{responses} responses before training{every}, {most}{stored} on disk"
     second = f"{in_bytes(plan.reference)} beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"
@@ -188,16 +185,16 @@ def length_lines(store: "TokenStore", max_length: int, *, known: bool) -> list[s
     return [f"lengths    tokens p50/p95/max: {statistics}; {full:.1%} of {len(rows)} rows fill or were cut to {max_length}"]
 
 
-def disk_of(train: Train, plan: "MemoryPlan", store: "TokenStore", share: float) -> dict[str, float]:
+def disk_of(alignment: Alignment, plan: "MemoryPlan", store: "TokenStore", share: float) -> dict[str, float]:
     """Return the bytes that a run writes, by what; `share`: pairs of a round for each pair of the store."""
-    rounds = train.iteration.rounds
-    kept = max((getattr(each, "keep", 0) for each in train.callbacks.values()), default=0)
+    rounds = alignment.iteration.rounds
+    kept = max((getattr(each, "keep", 0) for each in alignment.callbacks.values()), default=0)
     ids = len(store.prompt_ids) + len(store.response_ids)
     return {
         "policies": 1.0 * plan.held.trained_bytes * rounds,
         "checkpoints": (kept + 1.0) * (plan.held.trained_bytes + plan.optimizer) if kept else 0.0,  # one more while it is written
         "reference": 8.0 * share * len(store.response_ids) * rounds
-        if train.reference.compares and not train.reference.scores_live
+        if alignment.reference.compares and not alignment.reference.scores_live
         else 0.0,
         "tokens": 4.0 * share * ids * rounds,
     }

@@ -3,72 +3,43 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import field
 from typing import Any
 
+from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import Component, RunError, component, refuse_missing
-from dpo_lab.data.base import Data, Given, GivenPairs
-from dpo_lab.evaluation.base import Evaluation
-from dpo_lab.layouts.base import Layout
-from dpo_lab.loggers.base import RunIdentity, RunLogger
+from dpo_lab.components import RunError, component, plain_fields, refuse_missing
+from dpo_lab.data.base import Given, GivenPairs
+from dpo_lab.loggers.base import LocalLogger, RunIdentity, RunLogger
 from dpo_lab.loggers.recorder import LOGGERS, send_recorded
 from dpo_lab.losses.base import PreferenceLoss
-from dpo_lab.models.precision import Precision
-from dpo_lab.models.spec import ModelSpec
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model
 from dpo_lab.pipeline.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.pipeline.screen import Screen
 from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
-from dpo_lab.reference.base import Reference
 from dpo_lab.report.page import REPORT
 from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
-from dpo_lab.training.callbacks import RunCallback, content_of
-from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.optim import Optim
-from dpo_lab.training.settings import TrainerSettings
 
 PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
 """How the lines of the end screen begin that name directories."""
 
 
 @component
-class Train(Component):
+class Train(Alignment):
     """Rounds of getting pairs, DPO and evaluation, then the report."""
 
-    model: ModelSpec
-    data: Data
-    loss: PreferenceLoss
-    reference: Reference
-    optim: Optim
-    evaluation: Evaluation
-    layout: Layout
-    precision: Precision
-    trainer: TrainerSettings
-    iteration: Iteration
-    callbacks: dict[str, RunCallback]
-    logger: dict[str, RunLogger]
-    outputs: Path = Path("outputs")
-    """Everything that is written goes below it."""
-    seed: int = 0
+    logger: dict[str, RunLogger] = field(default_factory=lambda: {"local": LocalLogger()})
     force: bool = False
     """Start over even if the run is finished; the base model, made once, stays."""
     tags: tuple[str, ...] = ()
-    """Words to find the run by; no part of its id."""
+    """Words to find the run by."""
     notes: str = ""
-    """What the run is for, in your own words; no part of its id."""
+    """What the run is for, in your own words."""
     group: str | None = None
-    """Name of the runs that this one belongs to; no part of its id. In a multirun the sweep's name, unless given."""
+    """Name of the runs that this one belongs to; in a multirun the sweep's name, unless given."""
     optimized_metric: str = ""
     """Figure of summary.json by which runs are compared or searched; empty: eval/accuracy, or <judge>/after for answers."""
-
-    def content(self) -> dict[str, Any]:
-        """Return what determines the run's figures: not where they go, nor what it is called."""
-        neutral = ("force", "outputs", "tags", "notes", "group", "optimized_metric", "logger", "callbacks")
-        fields = {name: value for name, value in super().content().items() if name not in neutral}
-        precision = self.precision.resolved(self.trainer.device())
-        return {**fields, "precision": precision, **content_of(self.callbacks, self.trainer.log_every)}
 
     def check(self) -> None:
         """Raise ConfigError if a part is missing, parts do not go together or a logger cannot work; loads nothing."""
@@ -108,7 +79,7 @@ class Train(Component):
         self.check()
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
         plan = Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
-        run = identity_of(self, plan)
+        run = identity_of(plain_fields(self), plan, tags=self.tags, notes=self.notes, group=self.group)
         if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)
         refuse_unusable_model(self)
@@ -117,7 +88,9 @@ class Train(Component):
         given = self._given()
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        made = plan.make(lambda directory: run_rounds(self, given, screen, run), force=self.force, resume=True)
+        made = plan.make(
+            lambda directory: run_rounds(self, given, screen, run, self.logger, force=self.force), force=self.force, resume=True
+        )
         return read_summary(made) if made.made_now else show_finished(made, run, self.logger)
 
 
