@@ -179,3 +179,10 @@ def test_a_late_system_turn_beside_ranked_answers_would_make_earlier_prompts_use
     path = lines(tmp_path, [*rows, {"system": "Be brief.", **rows[0]}])
     with pytest.raises(DataError, match="with it, the prompt is a user turn, which was plain text"):
         given(path, Columns())
+
+
+def test_a_late_question_beside_answers_that_hold_their_prompts_is_refused(tmp_path: Path) -> None:
+    whole: Row = {"chosen": "Q: Why?\nA: So it is.", "rejected": "Q: Why?\nA: No idea."}
+    path = lines(tmp_path, [whole] * (SHORT + 1) + [{"question": "Why?", **whole}])
+    with pytest.raises(DataError, match="with it, this row is instruction, the rows before are trl_plain_implicit"):
+        given(path, Columns())
