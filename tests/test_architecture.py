@@ -1,7 +1,7 @@
 """The shape of the code: imports point down the layers, heavy packages have one home, files and functions stay small."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -85,13 +85,12 @@ CATCH_ALL = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 
 
 def part_of(module: str) -> str:
-    """Return the part that a file of the package belongs to; cli_arguments and cli_messages are parts of cli.
+    """Return the part that a file of the package belongs to.
 
     >>> part_of("losses/dpo.py"), part_of("cli/messages.py"), part_of("seeding.py")
     ('losses', 'cli', 'seeding')
     """
-    first = module.split("/")[0].removesuffix(".py")
-    return "cli" if first.startswith("cli_") else first
+    return module.split("/")[0].removesuffix(".py")
 
 
 def is_type_checking(test: ast.expr) -> bool:
@@ -111,7 +110,7 @@ def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def imports(source: str) -> Iterator[str]:
-    """Yield the dotted name of everything that a source imports, wherever the import stands.
+    """Yield the dotted name of everything that a source imports at run time, wherever the import stands.
 
     >>> sorted(imports("import torch.nn\\nfrom dpo_lab import seeding\\ndef f():\\n    from dpo_lab.world.parser import parse"))
     ['dpo_lab.seeding', 'dpo_lab.world.parser', 'torch.nn']
@@ -130,11 +129,58 @@ def imports_of(module: str) -> set[str]:
     return set(imports((PACKAGE / module).read_text(encoding="utf-8")))
 
 
+def own_imports(module: str) -> set[str]:
+    """Return the files of the package that a file imports, inside functions and for type checkers too."""
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
+    names += [f"{node.module}.{name.name}" for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names]
+    return set(files_named(*names)) - {module, "__init__.py"}
+
+
+def files_named(*dotted: str) -> Iterator[str]:
+    """Yield the files of the package that dotted names stand for.
+
+    >>> list(files_named("dpo_lab.losses.dpo.DPOLoss", "dpo_lab.losses.dpo")), list(files_named("torch"))
+    (['losses/dpo.py'], [])
+    """
+    for name in dotted:
+        path = name.removeprefix("dpo_lab.").replace(".", "/")
+        yield from (file for file in (f"{path}.py", f"{path}/__init__.py") if name.startswith("dpo_lab.") and file in MODULES)
+
+
 def own_parts(module: str) -> set[str]:
-    """Return the other parts of the package that a file imports; `dpo_lab.__version__` is none."""
-    names = {name.split(".")[1] for name in imports_of(module) if name.startswith("dpo_lab.")}
-    parts = {part_of(name) for name in names if not name.startswith("__")}
-    return parts - {part_of(module)}
+    """Return the other parts of the package that a file imports, for type checkers too."""
+    return {part_of(file) for file in own_imports(module)} - {part_of(module)}
+
+
+def circles(imported: Mapping[str, Collection[str]]) -> list[set[str]]:
+    """Return the sets of names that reach each other.
+
+    >>> circles({"a": ["b"], "b": ["a", "c"], "c": []}) == [{"a", "b"}]
+    True
+    """
+
+    def reached(name: str) -> set[str]:
+        seen, waiting = set[str](), list(imported[name])
+        while waiting:
+            if (other := waiting.pop()) not in seen:
+                seen.add(other)
+                waiting += imported.get(other, ())
+        return seen
+
+    reach = {name: reached(name) for name in imported}
+    rings = {frozenset({other for other in reach[name] if name in reach.get(other, ())}) for name in imported}
+    return sorted((set(ring) for ring in rings if ring), key=sorted)
+
+
+def by_part(modules: Iterable[str]) -> dict[str, set[str]]:
+    """Return the other parts that each part of the package imports."""
+    imported: dict[str, set[str]] = {}
+    for module in modules:
+        imported.setdefault(part_of(module), set()).update(own_parts(module))
+    return imported
 
 
 def test_every_part_has_a_layer() -> None:
@@ -148,15 +194,12 @@ def test_imports_point_down_the_layers(module: str) -> None:
     assert own_parts(module) <= allowed
 
 
-def test_the_base_parts_do_not_import_each_other_in_circles() -> None:
-    waiting = {part: set[str]() for part in BASE}
-    for module in MODULES:
-        if part_of(module) in BASE:
-            waiting[part_of(module)] |= own_parts(module)
-    while ready := [part for part, needs in waiting.items() if not needs & set(waiting)]:
-        for part in ready:
-            del waiting[part]
-    assert not waiting
+def test_no_file_imports_itself_through_others() -> None:
+    assert circles({module: own_imports(module) for module in MODULES}) == []
+
+
+def test_no_part_imports_itself_through_others() -> None:
+    assert circles(by_part(MODULES)) == []
 
 
 def test_the_package_itself_imports_nothing_but_os() -> None:

@@ -1,58 +1,11 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
-import signal
 import sys
-import traceback
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 from dpo_lab.cli.arguments import CommandLine, key_of
-from dpo_lab.cli.messages import system_message
-from dpo_lab.signals import STOPPING
-
-ERROR, USAGE = 1, 2
-
-
-class Stopped(BaseException):
-    """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with an exit code of its own."""
-
-    received: ClassVar[int | None] = None
-    """The last signal: an import that it interrupts may fail with an error of its own instead."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.code, self.how = STOPPING[signal.Signals(number)]
-
-
-class OutputClosed(BaseException):
-    """Nobody reads stdout any more. Not an Exception, which Hydra would report as one of the job."""
-
-
-@dataclass
-class Job:
-    """One run of a stage, and how it ended."""
-
-    overrides: str
-    code: int | None = None
-    """Exit code; None while it runs."""
-    message: str = ""
-    figure: tuple[str, float] | None = None
-    """Name and value of the figure by which runs are compared."""
-
-
-@dataclass
-class Session:
-    """What one call of the program has done so far."""
-
-    outputs: str
-    jobs: list[Job] = field(default_factory=list)
-
-
-def complain(message: str, code: int) -> int:
-    """Write a message to stderr and return the exit code."""
-    sys.stderr.write(f"error: {message}\n")
-    return code
+from dpo_lab.cli.session import Job, OutputClosed, Session, answer, complain
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
@@ -161,36 +114,3 @@ def task_overrides(config: Any) -> list[str]:
     from omegaconf import OmegaConf
 
     return cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))
-
-
-# ---------------------------------------------------------------- the end
-def answer(error: Exception, outputs: str) -> tuple[int, str]:
-    """Return exit code and message of a failure; the message is empty if only a traceback, printed here, says it."""
-    if Stopped.received is not None:
-        raise Stopped(Stopped.received)
-    from dpo_lab.components import ConfigError, RunError
-    from dpo_lab.data.problems import DataError
-
-    if isinstance(error, ConfigError):
-        return USAGE, str(error)
-    if isinstance(error, DataError | RunError):
-        return ERROR, str(error)
-    if message := system_message(error, outputs):
-        return ERROR, message
-    traceback.print_exception(error)
-    return ERROR, ""
-
-
-def ending(session: Session) -> int:
-    """Return the exit code; after several jobs, show how each ended."""
-    failed = [job for job in session.jobs if job.code != 0]
-    if len(session.jobs) < 2:
-        return failed[0].code or ERROR if failed else 0
-    width = max(len(job.overrides) for job in session.jobs)
-    sys.stdout.write(f"\n{len(session.jobs)} jobs, {len(session.jobs) - len(failed)} finished, {len(failed)} failed\n")
-    for number, job in enumerate(session.jobs, start=1):
-        result = "finished" if job.code == 0 else f"failed: {job.message.splitlines()[0]}"
-        result += f"  {job.figure[0]} {job.figure[1]:.4g}" if job.figure else ""
-        sys.stdout.write(f"  {number:3}  {job.overrides:{width}}  {result}\n")
-    sys.stdout.flush()
-    return complain(f"{len(failed)} of {len(session.jobs)} jobs failed; the table above says why.", ERROR) if failed else 0

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.cli.jobs import ERROR, complain
-from dpo_lab.cli.jobs import USAGE as USAGE_CODE
+from dpo_lab.cli.session import ERROR, complain
+from dpo_lab.cli.session import USAGE as USAGE_CODE
 
 USAGE = """usage: dpo-lab verify [DIR]
 

@@ -177,7 +177,14 @@ class EarlyStopping(RunCallback):
         """Return the callback that ends training."""
         from dpo_lab.training.early_stopping import StopEarly
 
-        return StopEarly(self)
+        return StopEarly(
+            metric=self.metric,
+            mode=self.mode,
+            window=self.window,
+            patience=self.patience,
+            min_delta=self.min_delta,
+            threshold=self.threshold,
+        )
 
 
 @component
@@ -198,10 +205,18 @@ class Samples(RunCallback):
 
     def build(self, running: Running) -> "L.Callback":
         """Return the callback that asks."""
-        from dpo_lab.training.samples import Answers
+        from dpo_lab.training.samples import AskPolicy
 
         assert running.questions, "there are no prompts to answer"
-        return Answers(self, running.directory, running.questions)
+        return AskPolicy(
+            running.directory,
+            running.questions.store,
+            running.questions.tokenizer,
+            every=self.every,
+            num_prompts=self.num_prompts,
+            max_new_tokens=self.max_new_tokens,
+            temperature=self.temperature,
+        )
 
 
 @component
@@ -224,4 +239,4 @@ class Profile(RunCallback):
         """Return the callback that records."""
         from dpo_lab.training.profiling import Profiling
 
-        return Profiling(self, running.directory)
+        return Profiling(running.directory, wait=self.wait, warmup=self.warmup, active=self.active)

@@ -1,12 +1,11 @@
 """Ends training early by the figures of its rows."""
 
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 
 from dpo_lab.components import ConfigError
-from dpo_lab.training.callbacks import EarlyStopping
 from dpo_lab.training.module import StepModule
 from dpo_lab.training.steps import step_figures
 
@@ -16,8 +15,18 @@ KEY = "callbacks.early_stopping"
 class StopEarly(L.Callback):
     """Looks at every row once; a function of the rows alone, so that all processes of a training end at the same step."""
 
-    def __init__(self, settings: EarlyStopping) -> None:
-        self.settings = settings
+    def __init__(
+        self,
+        *,
+        metric: str,
+        mode: Literal["min", "max"],
+        window: int,
+        patience: int | None,
+        min_delta: float,
+        threshold: float | None,
+    ) -> None:
+        self.metric, self.mode, self.window, self.patience = metric, mode, window, patience
+        self.min_delta, self.threshold = min_delta, threshold
         self.values: list[float] = []
         """Of the newest rows, at most `window`."""
         self.best: float | None = None
@@ -29,7 +38,8 @@ class StopEarly(L.Callback):
     @property
     def state_key(self) -> str:
         """Several stand side by side in a checkpoint: one for a plateau of the loss, one for a budget of drift."""
-        return repr(self.settings)
+        asked = (self.metric, self.mode, self.window, self.patience, self.min_delta, self.threshold)
+        return f"StopEarly{asked}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return what was seen so far."""
@@ -50,34 +60,33 @@ class StopEarly(L.Callback):
         figures, step, steps = step_figures(trainer), trainer.global_step, pl_module.total_steps
         if figures.newest_step != step:
             return
-        if self.settings.metric not in figures.newest:
+        if self.metric not in figures.newest:
             known = ", ".join(sorted(figures.newest))
-            raise ConfigError(f"{KEY}.metric={self.settings.metric} is no figure of this training; there are {known}.")
-        self.reason = self.look(figures.newest[self.settings.metric])
+            raise ConfigError(f"{KEY}.metric={self.metric} is no figure of this training; there are {known}.")
+        self.reason = self.look(figures.newest[self.metric])
         if self.reason and step < steps:
             trainer.should_stop = True
             figures.notes.append(f"stopped early after step {step} of {steps}: {self.reason}")
-        elif step == steps and self.settings.threshold is not None:
-            figures.notes.append(self.reason or f"{self.shown()} did not reach {KEY}.threshold={self.settings.threshold:g}")
+        elif step == steps and self.threshold is not None:
+            figures.notes.append(self.reason or f"{self.shown()} did not reach {KEY}.threshold={self.threshold:g}")
 
     def look(self, value: float) -> str:
         """Take the figure of one more row; return why training should end, or an empty text."""
-        wanted = self.settings
-        self.values = [*self.values, value][-wanted.window :]
-        if len(self.values) < wanted.window:
+        self.values = [*self.values, value][-self.window :]
+        if len(self.values) < self.window:
             return ""
-        sign, mean = 1 if wanted.mode == "max" else -1, fmean(self.values)
-        if wanted.threshold is not None and sign * mean >= sign * wanted.threshold:
-            return f"{self.shown()} reached {KEY}.threshold={wanted.threshold:g}"
-        if self.best is None or sign * (mean - self.best) > wanted.min_delta:
+        sign, mean = 1 if self.mode == "max" else -1, fmean(self.values)
+        if self.threshold is not None and sign * mean >= sign * self.threshold:
+            return f"{self.shown()} reached {KEY}.threshold={self.threshold:g}"
+        if self.best is None or sign * (mean - self.best) > self.min_delta:
             self.best, self.waited = mean, 0
             return ""
         self.waited += 1
-        if wanted.patience is None or self.waited < wanted.patience:
+        if self.patience is None or self.waited < self.patience:
             return ""
-        return f"{self.shown()} was not better than {self.best:.4g} for {KEY}.patience={wanted.patience} rows"
+        return f"{self.shown()} was not better than {self.best:.4g} for {KEY}.patience={self.patience} rows"
 
     def shown(self) -> str:
         """Return the figure with its newest mean."""
         over = f", mean of {len(self.values)} rows," if len(self.values) > 1 else ""
-        return f"{self.settings.metric} {fmean(self.values):.4g}{over}"
+        return f"{self.metric} {fmean(self.values):.4g}{over}"

@@ -9,7 +9,6 @@ from torch.profiler import ProfilerActivity, profile, schedule
 
 from dpo_lab.artifacts import write_durably
 from dpo_lab.components import RunError
-from dpo_lab.training.callbacks import Profile
 from dpo_lab.training.module import StepModule
 from dpo_lab.training.steps import step_figures
 
@@ -21,8 +20,8 @@ MAX_ROWS = 40  # of the table
 class Profiling(L.Callback):
     """Watches steps once in a training; a process that goes on after they were recorded does not record again."""
 
-    def __init__(self, settings: Profile, directory: Path) -> None:
-        self.settings, self.directory = settings, directory
+    def __init__(self, directory: Path, *, wait: int, warmup: int, active: int) -> None:
+        self.directory, self.wait, self.warmup, self.active = directory, wait, warmup, active
         self.done = False
         self._profiler: profile | None = None
 
@@ -41,17 +40,17 @@ class Profiling(L.Callback):
             RunError: if training has fewer than are asked for.
         """
         assert isinstance(pl_module, StepModule)
-        wanted = self.settings
-        if pl_module.total_steps < wanted.steps:
+        steps = self.wait + self.warmup + self.active
+        if pl_module.total_steps < steps:
             raise RunError(
-                f"callbacks.profile watches wait + warmup + active = {wanted.steps} steps, "
+                f"callbacks.profile watches wait + warmup + active = {steps} steps, "
                 f"and this training has {pl_module.total_steps}; "
                 "lower callbacks.profile.active, or take more steps (trainer.epochs, trainer.max_steps, trainer.batch_size)."
             )
         if self.done:
             return
         on_gpu = [ProfilerActivity.CUDA] if pl_module.device.type == "cuda" else []
-        counted = schedule(wait=wanted.wait, warmup=wanted.warmup, active=wanted.active, repeat=1)
+        counted = schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=1)
         self._profiler = profile(activities=[ProfilerActivity.CPU, *on_gpu], schedule=counted, on_trace_ready=self._write)
         self._profiler.start()
 
@@ -62,7 +61,7 @@ class Profiling(L.Callback):
         self._profiler.step()
         if self.done:
             self._end()
-            first = trainer.global_step - self.settings.active + 1
+            first = trainer.global_step - self.active + 1
             where = f"{self.directory / TABLE}, and {TRACE} beside it for https://ui.perfetto.dev"
             step_figures(trainer).notes.append(f"profile of steps {first} to {trainer.global_step}: {where}")
 

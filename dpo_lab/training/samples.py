@@ -12,26 +12,35 @@ from dpo_lab.models.load import evaluating
 from dpo_lab.progress import console
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
-from dpo_lab.training.callbacks import Questions, Samples
+from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import StepModule
 
 GREEDY = 1e-6  # the smallest set of tokens with this much probability is the likeliest one
 LINE = 150  # characters shown on the terminal
 
 
-class Answers(L.Callback):
+class AskPolicy(L.Callback):
     """Asks the policy now and then. What stands in the file is not asked again by a process that goes on."""
 
-    def __init__(self, settings: Samples, directory: Path, questions: Questions) -> None:
-        self.settings = settings
-        self.tokenizer, store = questions.tokenizer, questions.store
-        self.prompts = [store.prompt(index).tolist() for index in range(min(settings.num_prompts, store.num_prompts))]
+    def __init__(
+        self,
+        directory: Path,
+        store: TokenStore,
+        tokenizer: Any,
+        *,
+        every: int,
+        num_prompts: int,
+        max_new_tokens: int,
+        temperature: float,
+    ) -> None:
+        self.tokenizer, self.every = tokenizer, every
+        self.prompts = [store.prompt(index).tolist() for index in range(min(num_prompts, store.num_prompts))]
         self.file = MetricsFile(directory / SAMPLES)
         self.sampler = HFSampler(
             num_samples=1,
-            max_new_tokens=settings.max_new_tokens,
-            temperature=settings.temperature or 1.0,
-            top_p=1.0 if settings.temperature else GREEDY,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature or 1.0,
+            top_p=1.0 if temperature else GREEDY,
         )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,7 +53,7 @@ class Answers(L.Callback):
         assert isinstance(pl_module, StepModule)
         step = trainer.global_step
         last = trainer.should_stop or step == pl_module.total_steps
-        if last or step % self.settings.every == 0:
+        if last or step % self.every == 0:
             self._ask(trainer, pl_module)
 
     def _ask(self, trainer: L.Trainer, module: L.LightningModule) -> None:

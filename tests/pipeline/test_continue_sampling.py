@@ -14,8 +14,8 @@ from torch import nn
 
 from dpo_lab import continuing
 from dpo_lab.artifacts import MANIFEST, Artifact
-from dpo_lab.cli.jobs import Stopped
 from dpo_lab.cli.main import signals_as_exceptions
+from dpo_lab.cli.session import Stopped
 from dpo_lab.continuing import KEPT, kept_part
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.generation import GenerationEvaluation

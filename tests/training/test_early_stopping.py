@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from dpo_lab.components import ConfigError
+from dpo_lab.components import ConfigError, plain_fields
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, ProgressBar, Samples, content_of
@@ -22,7 +22,7 @@ def store() -> TokenStore:
 
 def reasons(values: list[float], **fields: Any) -> list[str]:
     """Return what is said of each row in turn."""
-    callback = StopEarly(EarlyStopping(**{"window": 1, "patience": None, **fields}))
+    callback = StopEarly(**plain_fields(EarlyStopping(**{"window": 1, "patience": None, **fields})))
     return [callback.look(value) for value in values]
 
 
