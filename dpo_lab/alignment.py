@@ -9,6 +9,7 @@ from dpo_lab.data.base import Data
 from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.models.given import recorded_below
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.reference.base import Reference
@@ -39,8 +40,8 @@ class Alignment(Component):
 
     def content(self) -> dict[str, Any]:
         """Return what determines the figures: neither where they go nor what a stage adds to say what a run is called."""
-        parts = {
-            each.name: plain(getattr(self, each.name)) for each in fields(Alignment) if each.name not in ("outputs", "callbacks")
-        }
+        names = [each.name for each in fields(Alignment) if each.name not in ("outputs", "callbacks")]
+        with recorded_below(self.outputs):
+            parts = {name: plain(getattr(self, name)) for name in names}
         precision = self.precision.resolved(self.trainer.device())
         return {**parts, "precision": precision, **content_of(self.callbacks, self.trainer.log_every)}

@@ -5,8 +5,8 @@ not those that `checked.json` beside the manifest recorded when they were last k
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,9 +102,17 @@ def _unlike(directory: Path, files: Mapping[str, Mapping[str, Any]], names: Iter
     def unlike(advance: Any) -> list[str]:
         return [name for name in names if _digest(directory / name, advance) != files[name]["sha256"]]
 
-    if total <= ALWAYS:
-        return unlike(lambda count: None)
-    with part(f"checking {directory.name}, MiB", total >> 20) as shown:
+    with mebibytes(f"checking {directory.name}" if total > ALWAYS else "", total) as advance:
+        return unlike(advance)
+
+
+@contextmanager
+def mebibytes(name: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Give what hears of bytes that were read, and show them as a part; nothing is shown of one without a name."""
+    if not name:
+        yield lambda count: None
+        return
+    with part(f"{name}, MiB", total >> 20) as shown:
         seen = 0
 
         def advance(count: int) -> None:
@@ -112,7 +120,7 @@ def _unlike(directory: Path, files: Mapping[str, Mapping[str, Any]], names: Iter
             before, seen = seen, seen + count
             shown.advance((seen >> 20) - (before >> 20))
 
-        return unlike(advance)
+        yield advance
 
 
 def _digest(path: Path, advance: Any) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, PositiveInt
 from dpo_lab.components import Component, component
 from dpo_lab.models.adapter import Adapter, NoAdapter
 from dpo_lab.models.directory import base_of
+from dpo_lab.models.given import digests_of
 from dpo_lab.models.quant import NoQuant, Quant
 
 
@@ -47,22 +48,16 @@ class PretrainedModel(ModelSpec):
     def content(self) -> dict[str, Any]:
         """Return what determines the weights.
 
-        Of a directory, and of the one below an adapter, also size and time of the files, which a changed weight changes.
+        Of a directory, and of the one below an adapter, also the digests of its files.
         """
         fields = {name: value for name, value in super().content().items() if name not in ("licence", "gated", "parameters")}
         base = base_of(self.path)
-        adapts = {"base": _files(Path(base))} if Path(base).resolve() != Path(self.path).resolve() else {}
-        return {**fields, "files": _files(Path(self.path)), **adapts}
+        adapts = {"base": digests_of(Path(base))} if Path(base).resolve() != Path(self.path).resolve() else {}
+        return {**fields, "files": digests_of(Path(self.path)), **adapts}
 
     def birth(self) -> dict[str, Any]:
         """Return the part of the content that determines the weights on disk: not how they are held, nor the adapter."""
         return {name: value for name, value in self.content().items() if name not in ("quant", "adapter", "dtype")}
-
-
-def _files(directory: Path) -> dict[str, list[int]]:
-    """Return size and time of change of a directory's files by name, of none where there is no directory."""
-    files = sorted(path for path in directory.glob("*") if path.is_file()) if directory.is_dir() else []
-    return {path.name: [path.stat().st_size, path.stat().st_mtime_ns] for path in files}
 
 
 @component

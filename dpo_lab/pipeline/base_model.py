@@ -11,6 +11,7 @@ from dpo_lab.damage import examine
 from dpo_lab.data.base import Data, GivenPairs
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.directory import base_of
+from dpo_lab.models.given import recorded_below
 from dpo_lab.models.hub import commit_of
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
@@ -50,7 +51,8 @@ def base_model(
         announce(parameters_of(spec))
         held = replace(storage, revision=commit_of(base_of(spec.path), spec.revision))  # one commit for all that is loaded
         tell_of_changes(spec.path)
-        identity = id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held)
+        with recorded_below(root):
+            identity = id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held)
         return ModelOnDisk(spec.path, identity, held, given=True), None
     if not isinstance(spec, TinyModel):
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")

@@ -16,6 +16,7 @@ from dpo_lab.export.plain import dtype_on_disk, load_plain, type_of_files
 from dpo_lab.export.shards import size_of, write_shards
 from dpo_lab.export.source import Source, some_of, source_of
 from dpo_lab.layouts.padded import PaddedLayout
+from dpo_lab.models.given import recorded_below
 from dpo_lab.models.load import evaluating, load_model, load_tokenizer
 from dpo_lab.models.quant import EightBit, NoQuant
 from dpo_lab.models.storage import Storage
@@ -59,7 +60,8 @@ class Export(Component):
 
     def run(self) -> dict[str, Any]:
         """Write the model, or return the facts of the finished one at once."""
-        source = source_of(self.policy, self.export.base_path)
+        with recorded_below(self.outputs):
+            source = source_of(self.policy, self.export.base_path)
         refuse_unknown_base(source, self.export)
         device = device_of(self.export, source)
         dtype = self.export.dtype if self.export.dtype != "auto" else dtype_on_disk(source.base, revision_of(source))
