@@ -1,68 +1,10 @@
-"""Figures of preference training: one table of what each means, and means that are exact for ragged batches."""
+"""Means over pairs that are exact for ragged batches."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Metric:
-    """What a figure means; every one is a mean over pairs unless its meaning says otherwise."""
-
-    name: str
-    meaning: str
-    formula: str
-    """With y_w the chosen and y_l the rejected response, pi the policy, ref the reference."""
-    unit: str
-
-
-METRICS: tuple[Metric, ...] = (
-    Metric("loss", "the loss", "loss(pi, ref)", "of the loss"),
-    Metric("rewards/chosen", "implicit reward of the chosen response", "beta (log pi(y_w) - log ref(y_w))", "beta x nats"),
-    Metric("rewards/rejected", "implicit reward of the rejected response", "beta (log pi(y_l) - log ref(y_l))", "beta x nats"),
-    Metric("rewards/margins", "by how much the chosen response is preferred", "rewards/chosen - rewards/rejected", "beta x nats"),
-    Metric("rewards/accuracies", "share of pairs ranked rightly; a tie counts as wrong", "1[margin > 0]", "share"),
-    Metric("rewards/accuracies_ties_half", "the same; a tie counts half", "1[margin > 0] + 1[margin = 0] / 2", "share"),
-    Metric("logps/chosen", "log-probability of the chosen response", "log pi(y_w)", "nats"),
-    Metric("logps/rejected", "log-probability of the rejected response", "log pi(y_l)", "nats"),
-    Metric("logps/chosen_per_token", "the same per token of each response", "log pi(y_w) / tokens(y_w)", "nats per token"),
-    Metric("logps/rejected_per_token", "the same per token of each response", "log pi(y_l) / tokens(y_l)", "nats per token"),
-    Metric(
-        "kl/implicit",
-        "drift on the data: mean log-ratio of both responses; negative where the policy leaves the data",
-        "(log pi(y_w) - log ref(y_w) + log pi(y_l) - log ref(y_l)) / 2",
-        "nats",
-    ),
-    Metric("lengths/chosen", "tokens of the chosen response, end token included", "tokens(y_w)", "tokens"),
-    Metric("lengths/rejected", "tokens of the rejected response, end token included", "tokens(y_l)", "tokens"),
-    Metric("lr", "learning rate of the step (no mean)", "lr x factor(step)", "-"),
-    Metric("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
-    Metric("time/pairs_per_second", "pairs trained on per second since the row before", "pairs / seconds", "1/s"),
-    Metric("time/tokens_per_second", "tokens through the model's body, padding included", "tokens / seconds", "1/s"),
-    Metric(
-        "time/tflops_per_second",
-        "operations in the policy's weight matrices by all processes, without embeddings, head, attention and the reference",
-        "(6 x trained + 4 x frozen weights) x tokens / seconds / 10^12",
-        "TFLOP/s",
-    ),
-    Metric(
-        "memory/peak_mib",
-        "the most memory of the first process so far: resident, or on a GPU allocated by torch (no mean)",
-        "bytes / 2^20",
-        "MiB",
-    ),
-)
-OF_THE_MACHINE = ("time/", "memory/")
-"""How the names of figures begin that a repeated step has not again."""
-
-
-def table() -> str:
-    """Return the metrics as a Markdown table, which docs/method.md holds."""
-    rows = [f"| `{each.name}` | {each.meaning} | {each.formula} | {each.unit} |" for each in METRICS]
-    return "\n".join(["| name | meaning | formula | unit |", "|---|---|---|---|", *rows])
 
 
 class MeanOverPairs:

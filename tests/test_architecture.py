@@ -26,6 +26,7 @@ BASE = (
     "progress",
     "continuing",
     "metrics",
+    "figures",
     "environment",
     "hub",
     "hub_connection",

@@ -21,8 +21,8 @@ from dpo_lab.cli.arguments import key_of
 from dpo_lab.cli.build import build
 from dpo_lab.cli.conf import CONF, options
 from dpo_lab.components import Component
+from dpo_lab.figures import table
 from dpo_lab.losses.base import PreferenceLoss
-from dpo_lab.metrics import table
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.tokens.labels import PairLabels
 

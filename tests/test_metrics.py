@@ -3,7 +3,8 @@
 import torch
 
 from dpo_lab.evaluation.figures import pair_figures
-from dpo_lab.metrics import METRICS, MeanOverPairs
+from dpo_lab.figures import TRAINING
+from dpo_lab.metrics import MeanOverPairs
 from dpo_lab.scoring.logps import pair_logps
 
 
@@ -21,7 +22,7 @@ def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
     figures = pair_figures(pair_logps([1.0, 0.0, -1.0], [0.0, 0.0, 0.0]), reference, torch.zeros(3), beta=2.0)
     of_steps = ["lr", "grad_norm"]
     of_speed = ["time/pairs_per_second", "time/tokens_per_second", "time/tflops_per_second", "memory/peak_mib"]
-    assert [*figures, *of_steps, *of_speed] == [each.name for each in METRICS]
+    assert [*figures, *of_steps, *of_speed] == [each.name for each in TRAINING]
     assert figures["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]
     assert figures["rewards/accuracies_ties_half"].tolist() == [1.0, 0.5, 0.0]
     assert figures["rewards/margins"].tolist() == [2.0, 0.0, -2.0]

@@ -6,7 +6,7 @@ from dpo_lab.scoring.logps import PairLogps
 
 
 def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: float) -> dict[str, Tensor]:
-    """Return the figures of each pair under the names of `dpo_lab.metrics.METRICS`, every value of shape (pairs,)."""
+    """Return the figures of each pair under the names of `dpo_lab.figures.TRAINING`, every value of shape (pairs,)."""
     ours, theirs = policy.sums.detach(), reference.sums.detach()
     rewards = beta * (ours - theirs)
     margin = rewards[:, 0] - rewards[:, 1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, PositiveInt
 
 from dpo_lab.components import ConfigError, component
+from dpo_lab.figures import BETTER
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.progress import console
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
 NAME_LENGTH, TAG_LENGTH = 128, 64  # W&B refuses longer names of groups and longer tags
 INIT_SECONDS = 30  # how long a run waits for a server that does not answer; W&B's own default is 90
-BEST = {"loss": "last,min", "rewards/accuracies": "last,max", "rewards/margins": "last,max"}
-"""Figures whose best value is worth a column beside the last."""
 
 
 @component
@@ -95,8 +94,8 @@ class WandbRun(Follower):
         self.run, self.samples, self.directory = run, logger.samples, directory
         self.settle_seconds = logger.flush_seconds + 1.0
         run.define_metric("*", step_metric="step")
-        for name, summary in BEST.items():
-            run.define_metric(name, step_metric="step", summary=summary)
+        for name, better in BETTER.items():  # the best value is worth a column beside the last
+            run.define_metric(name, step_metric="step", summary=f"last,{better}")
 
     def send(self, row: Row) -> None:
         """Log a row at its own step; online, what the server has already is left out."""

@@ -7,7 +7,7 @@ from itertools import groupby
 from statistics import fmean, median
 from typing import Any
 
-from dpo_lab.metrics import METRICS
+from dpo_lab.figures import TRAINING
 from dpo_lab.report.svg import LEFT, RIGHT, histogram, line_chart, x_range
 
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -22,7 +22,7 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Tokens per second", ("time/tokens_per_second",)),
 )
 """What stands in sight, with the metrics that share a chart; every other metric has a chart in the folded part."""
-KNOWN = {metric.name: metric for metric in METRICS}
+KNOWN = {metric.name: metric for metric in TRAINING}
 MAX_POINTS = 400  # more than a chart has pixels between them; a row beyond that is averaged with its neighbours
 
 
@@ -111,7 +111,7 @@ def _chart(title: str, names: Sequence[str], points: Sequence[dict[str, Any]], m
 
 def _series(name: str, values: Sequence[float]) -> Series:
     last = next((value for value in reversed(values) if not math.isnan(value)), math.nan)
-    meaning = f"{KNOWN[name].meaning}: {KNOWN[name].formula}" if name in KNOWN else ""
+    meaning = f"{KNOWN[name].title}: {KNOWN[name].formula}" if name in KNOWN else ""
     return Series(name, meaning, f"{float(f'{last:.4g}'):g}")
 
 

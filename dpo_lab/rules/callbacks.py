@@ -3,13 +3,8 @@
 from collections.abc import Callable
 
 from dpo_lab.alignment import Alignment
+from dpo_lab.figures import BETTER
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
-
-BETTER = {
-    "loss": "min",
-    **dict.fromkeys(("rewards/margins", "rewards/accuracies", "rewards/accuracies_ties_half"), "max"),
-}
-"""Figures that get better in one direction only."""
 
 
 def early_stopping_that_never_or_always_stops(alignment: Alignment) -> str | None:

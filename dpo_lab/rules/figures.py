@@ -4,9 +4,8 @@ from dpo_lab.alignment import Alignment
 from dpo_lab.evaluation.compared import COMPARED
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.metrics import METRICS, OF_THE_MACHINE
+from dpo_lab.figures import OF_PAIRS
 
-NOT_OF_PAIRS = ("loss", "lr", "grad_norm")  # of a training step; the held-out loss has names of its own
 LOSSES = "eval/losses/"
 
 
@@ -34,7 +33,7 @@ def summary_figures(alignment: Alignment) -> list[str]:
         return []
     compares = alignment.reference.compares
     before = ["eval/loss/before"] if compares and not alignment.loss.needs_full_softmax else []
-    of_pairs = [each.name for each in METRICS if each.name not in NOT_OF_PAIRS and not each.name.startswith(OF_THE_MACHINE)]
+    of_pairs = [each.name for each in OF_PAIRS if each.name != "loss"]  # which has names of its own
     return [
         *("eval/accuracy", "eval/accuracy/low", "eval/accuracy/high", "eval/loss", *before, "eval/margin", "eval/pairs"),
         *(f"eval/{name}" for name in of_pairs),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dpo_lab.components import Component, component
-from dpo_lab.metrics import METRICS, OF_THE_MACHINE
+from dpo_lab.figures import OF_THE_MACHINE, TRAINING
 from dpo_lab.progress import Part
 from dpo_lab.tokens.store import TokenStore
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dpo_lab.training.checkpoints import Signals
 
 MINUTES = re.compile(r"(\d+(?:\.\d+)?) ?min")
-REPEATABLE = tuple(each.name for each in METRICS if not each.name.startswith(OF_THE_MACHINE))
+REPEATABLE = tuple(each.name for each in TRAINING if not each.name.startswith(OF_THE_MACHINE))
 """Figures of a step that are the same whenever and wherever it is repeated."""
 
 

@@ -1,0 +1,181 @@
+"""The figures of a run: what each is called and means, and how it is shown. The screen, the report and W&B read this table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Better = Literal["max", "min"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One figure of summary.json or metrics.jsonl."""
+
+    name: str
+    """In files, such as `eval/accuracy`."""
+    title: str
+    """In words, for the report."""
+    unit: str = ""
+    formula: str = ""
+    """With y_w the chosen and y_l the rejected response, pi the policy, ref the reference."""
+    better: Better | None = None
+    """Whether it gets better by growing or by falling; None: neither."""
+    interval: bool = False
+    """Whether it has a 95 % interval: NAME/low and NAME/high."""
+    before: Literal["measured", "computed"] | None = None
+    """measured: the model before training is measured too, and the summary has NAME/before and NAME/after. computed: the
+    measure itself returns NAME/before beside NAME."""
+    start: float | None = None
+    """The value of a policy that training has not changed yet, where it needs no measuring: 0 of a divergence."""
+    headline: bool = True
+    """Whether the screen and the first part of the report show it; every figure is in summary.json."""
+    main: bool = False
+    """Whether runs are compared by it unless `optimized_metric` names another one."""
+    each_round: bool = False
+    """Whether the summary has its value after every round: NAME/round_N."""
+    row: str = ""
+    """In words, for a row of the end screen; empty: the title."""
+    digits: int = 2
+    """Behind the point, on the end screen."""
+    detail: str = ""
+    """What the report says below the value."""
+    fact: str = ""
+    """For a share with an interval that decides whether the run worked: a sentence with {} for the value."""
+    against: str = ""
+    """What a share of one half is equal to: `chance`, or `before`."""
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of summary.json, without those of rounds.
+
+        >>> Figure(name="gold", title="gold reward", before="measured").keys
+        ['gold/after', 'gold/before']
+        """
+        value = [f"{self.name}/after"] if self.before == "measured" else [self.name]
+        interval = [f"{self.name}/low", f"{self.name}/high"] if self.interval else []
+        return [*value, *([f"{self.name}/before"] if self.before else []), *interval]
+
+
+def of_training(name: str, title: str, formula: str, unit: str, better: Better | None = None) -> Figure:
+    """Return a figure of a logged step."""
+    return Figure(name=name, title=title, formula=formula, unit=unit, better=better)
+
+
+TRAINING: tuple[Figure, ...] = (
+    of_training("loss", "the loss", "loss(pi, ref)", "of the loss", "min"),
+    of_training("rewards/chosen", "implicit reward of the chosen response", "beta (log pi(y_w) - log ref(y_w))", "beta x nats"),
+    of_training(
+        "rewards/rejected", "implicit reward of the rejected response", "beta (log pi(y_l) - log ref(y_l))", "beta x nats"
+    ),
+    of_training(
+        "rewards/margins",
+        "by how much the chosen response is preferred",
+        "rewards/chosen - rewards/rejected",
+        "beta x nats",
+        "max",
+    ),
+    of_training("rewards/accuracies", "share of pairs ranked rightly; a tie counts as wrong", "1[margin > 0]", "share", "max"),
+    of_training(
+        "rewards/accuracies_ties_half", "the same; a tie counts half", "1[margin > 0] + 1[margin = 0] / 2", "share", "max"
+    ),
+    of_training("logps/chosen", "log-probability of the chosen response", "log pi(y_w)", "nats"),
+    of_training("logps/rejected", "log-probability of the rejected response", "log pi(y_l)", "nats"),
+    of_training("logps/chosen_per_token", "the same per token of each response", "log pi(y_w) / tokens(y_w)", "nats per token"),
+    of_training("logps/rejected_per_token", "the same per token of each response", "log pi(y_l) / tokens(y_l)", "nats per token"),
+    of_training(
+        "kl/implicit",
+        "drift on the data: mean log-ratio of both responses; negative where the policy leaves the data",
+        "(log pi(y_w) - log ref(y_w) + log pi(y_l) - log ref(y_l)) / 2",
+        "nats",
+    ),
+    of_training("lengths/chosen", "tokens of the chosen response, end token included", "tokens(y_w)", "tokens"),
+    of_training("lengths/rejected", "tokens of the rejected response, end token included", "tokens(y_l)", "tokens"),
+    of_training("lr", "learning rate of the step (no mean)", "lr x factor(step)", "-"),
+    of_training("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
+    of_training("time/pairs_per_second", "pairs trained on per second since the row before", "pairs / seconds", "1/s"),
+    of_training("time/tokens_per_second", "tokens through the model's body, padding included", "tokens / seconds", "1/s"),
+    of_training(
+        "time/tflops_per_second",
+        "operations in the policy's weight matrices by all processes, without embeddings, head, attention and the reference",
+        "(6 x trained + 4 x frozen weights) x tokens / seconds / 10^12",
+        "TFLOP/s",
+    ),
+    of_training(
+        "memory/peak_mib",
+        "the most memory of the first process so far: resident, or on a GPU allocated by torch (no mean)",
+        "bytes / 2^20",
+        "MiB",
+    ),
+)
+"""The figures of metrics.jsonl; each is a mean over pairs unless its title says otherwise."""
+OF_THE_MACHINE = ("time/", "memory/")
+"""How the names of figures begin that differ when a step is repeated."""
+OF_PAIRS = tuple(each for each in TRAINING if each.name not in ("lr", "grad_norm") and not each.name.startswith(OF_THE_MACHINE))
+"""Those that a set of pairs has, trained on or held out."""
+BETTER: dict[str, Better] = {each.name: each.better for each in TRAINING if each.better}
+"""Figures of training that get better in one direction only."""
+
+LOSS = Figure(name="eval/loss", title="loss, held-out pairs", row="loss", unit="of the loss", better="min", before="computed")
+ACCURACY = Figure(
+    name="eval/accuracy",
+    title="accuracy, held-out pairs",
+    row="accuracy",
+    unit="share",
+    better="max",
+    interval=True,
+    main=True,
+    fact="{} of the held-out pairs are ranked rightly",
+    against="chance",
+)
+MARGIN = Figure(
+    name="eval/margin",
+    title="margin of rewards, held-out pairs",
+    row="margin of rewards",
+    unit="beta x nats",
+    better="max",
+    start=0.0,
+)
+WIN_RATE = Figure(
+    name="win_rate",
+    title="win rate against before",
+    unit="share",
+    better="max",
+    interval=True,
+    each_round=True,
+    fact="answers to held-out prompts win against the old ones in {} of the cases",
+    against="before",
+)
+KL = Figure(name="kl", title="KL to before, nats", unit="nats", start=0.0, each_round=True, digits=1)
+EVALUATION = (LOSS, ACCURACY, MARGIN, WIN_RATE, KL)
+"""Figures that the project's own evaluations share between runs; a measure names them, and any others, before a run."""
+
+
+def table() -> str:
+    """Return the figures of training as a Markdown table, which docs/method.md holds."""
+    rows = [f"| `{each.name}` | {each.title} | {each.formula} | {each.unit} |" for each in TRAINING]
+    return "\n".join(["| name | meaning | formula | unit |", "|---|---|---|---|", *rows])
+
+
+def summary_keys(figures: Iterable[Figure], rounds: int) -> list[str]:
+    """Return the keys that a run's summary will have, the main figure's first."""
+    ordered = sorted(figures, key=lambda figure: not figure.main)
+    of_rounds = [f"{each.name}/round_{number}" for each in ordered if each.each_round for number in range(1, rounds + 1)]
+    return [*(key for figure in ordered for key in figure.keys), *of_rounds]
+
+
+def summary_of(
+    figures: Sequence[Figure], after: Mapping[str, float], before: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Return what a summary holds of the figures of the trained policy, and of the model before training.
+
+    >>> gold = Figure(name="gold", title="gold reward", before="measured")
+    >>> summary_of([gold, KL], {"gold": 0.75, "kl": 5.5}, {"gold": 0.5})
+    {'gold/after': 0.75, 'gold/before': 0.5, 'kl': 5.5}
+    """
+    summary: dict[str, float] = {}
+    for figure in figures:
+        known: dict[str, Any] = {key: after.get(key) for key in figure.keys}
+        if figure.before == "measured":
+            known |= {f"{figure.name}/after": after.get(figure.name), f"{figure.name}/before": (before or {}).get(figure.name)}
+        summary |= {key: value for key, value in known.items() if value is not None}
+    return summary
