@@ -27,9 +27,11 @@ HOT = (
     *("dpo_lab/losses/*.py", "dpo_lab/layouts/*.py", "dpo_lab/scoring/*.py", "dpo_lab/reference/*.py", "dpo_lab/metrics.py"),
     *("dpo_lab/tokens/*.py", "dpo_lab/sampling/*.py", "dpo_lab/ranking/**/*.py", "dpo_lab/evaluation/*.py"),
     *("dpo_lab/training/module.py", "dpo_lab/training/steps.py", "dpo_lab/training/batches.py", "dpo_lab/training/optim.py"),
-    *("dpo_lab/training/guards.py", "dpo_lab/training/checkpoints.py", "dpo_lab/artifacts.py", "dpo_lab/continuing.py"),
+    *("dpo_lab/training/guards.py", "dpo_lab/training/checkpoint*.py", "dpo_lab/artifacts.py", "dpo_lab/continuing.py"),
+    *("dpo_lab/damage.py", "dpo_lab/models/ends.py", "dpo_lab/models/given.py", "dpo_lab/models/tokenizer.py"),
+    *("dpo_lab/data/**/*.py", "dpo_lab/pipeline/policy.py", "dpo_lab/pipeline/rounds.py", "dpo_lab/cli/*.py"),
 )
-"""Files whose mistakes would be wrong figures rather than errors."""
+"""Files whose mistakes would be wrong figures or a misread wish rather than errors."""
 LIBRARIES = ("torch", "transformers", "lightning", "peft", "pydantic", "pytest", "safetensors.torch")
 """Imported once, before any fault; a library that is not installed is left out."""
 
