@@ -8,7 +8,8 @@ from pathlib import Path
 def nearest_tests(root: Path, file: str) -> list[str]:
     """Return the test files that import a file, directly or through others, nearest first.
 
-    Of equally near ones, those in the directory of the same name come first, then the shorter ones.
+    Of equally near ones, the one that is named after the file comes first, then those in the directory of the same name, then the
+    shorter ones.
 
     Args:
         root: the tree, with `dpo_lab` and `tests`.
@@ -24,10 +25,10 @@ def nearest_tests(root: Path, file: str) -> list[str]:
                 waiting.append(other)
     tests = [other for other in distance if Path(other).name.startswith("test_")]
     part = Path(file).parent.name
+    names = {f"test_{Path(file).stem}", f"test_{part}_{Path(file).stem}"}
 
     def order(test: str) -> tuple[int, bool, bool, int]:
-        named = Path(test).stem == f"test_{Path(file).stem}"
-        return distance[test], not named, Path(test).parent.name != part, (root / test).stat().st_size
+        return distance[test], Path(test).stem not in names, Path(test).parent.name != part, (root / test).stat().st_size
 
     return sorted(tests, key=order)
 

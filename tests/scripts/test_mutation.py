@@ -82,6 +82,13 @@ def test_tests_that_import_a_file_come_nearest_first_and_no_others(tree: Path) -
     assert nearest_tests(tree, "dpo_lab/high.py") == ["tests/test_high.py"]
 
 
+def test_of_equally_near_tests_the_one_that_is_named_after_the_file_and_its_directory_comes_first(tree: Path) -> None:
+    for name, text in (("dpo_lab/part/low.py", ""), ("tests/part/test_a.py", ""), ("tests/part/test_part_low.py", "# longer\n")):
+        (tree / name).parent.mkdir(exist_ok=True)
+        (tree / name).write_text(f"import dpo_lab.part.low\n{text}" if "test" in name else text)
+    assert nearest_tests(tree, "dpo_lab/part/low.py") == ["tests/part/test_part_low.py", "tests/part/test_a.py"]
+
+
 def test_a_fault_is_seen_by_a_test_that_fails_or_survives_and_the_source_is_put_back(tree: Path) -> None:
     path = tree / "dpo_lab/low.py"
     source = path.read_bytes()
