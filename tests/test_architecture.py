@@ -16,6 +16,7 @@ FILES = sorted(
 
 BASE = (
     "components",
+    "conf_files",
     "records",
     "durable_files",
     "manifests",

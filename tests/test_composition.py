@@ -8,9 +8,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from dpo_lab.cli.build import build, reachable
-from dpo_lab.cli.conf import CONF
 from dpo_lab.cli.keys import origin
 from dpo_lab.components import ConfigError
+from dpo_lab.conf_files import CONF
 from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.models.spec import PretrainedModel, TinyModel
 from dpo_lab.pipeline.on_policy import OnPolicy

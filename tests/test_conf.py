@@ -12,8 +12,9 @@ from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from dpo_lab.cli.build import build
-from dpo_lab.cli.conf import CONF, groups, options, stages
+from dpo_lab.cli.conf import groups, options, stages
 from dpo_lab.components import Component, refuse_missing
+from dpo_lab.conf_files import CONF
 from dpo_lab.rules.check import (
     RULES,
     gpu_without_one,

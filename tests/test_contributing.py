@@ -14,8 +14,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from dpo_lab.cli.build import build
-from dpo_lab.cli.conf import CONF
 from dpo_lab.cli.main import main
+from dpo_lab.conf_files import CONF
 from dpo_lab.records import Candidates, Prompt, read_jsonl
 from dpo_lab.scoring.logps import pair_logps
 from dpo_lab.stages.train import Train

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from dpo_lab.cli.arguments import key_of
 from dpo_lab.cli.build import build
-from dpo_lab.cli.conf import CONF, options
+from dpo_lab.cli.conf import options
 from dpo_lab.components import Component
+from dpo_lab.conf_files import CONF
 from dpo_lab.figures import table
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps

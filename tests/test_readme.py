@@ -15,8 +15,9 @@ from hydra.utils import get_class
 from dpo_lab import __version__
 from dpo_lab.cli.arguments import FIRST, TOOLS, key_of
 from dpo_lab.cli.build import build
-from dpo_lab.cli.conf import CONF, groups, options, stages
+from dpo_lab.cli.conf import groups, options, stages
 from dpo_lab.cli.main import main, train
+from dpo_lab.conf_files import CONF
 from dpo_lab.figures import TRAINING
 
 ROOT = Path(__file__).resolve().parents[1]

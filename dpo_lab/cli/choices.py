@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
-from dpo_lab.cli.conf import CONF, groups, nearest, options
+from dpo_lab.cli.conf import groups, nearest, options
+from dpo_lab.conf_files import CONF
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")

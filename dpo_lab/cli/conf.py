@@ -1,4 +1,4 @@
-"""Where conf/ is, what its text alone says (stages, groups, options, who takes what), and the nearest valid name."""
+"""What the text of conf/ alone says (stages, groups, options, who takes what), and the nearest valid name."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.cli.keys import overlaps, references, settable
+from dpo_lab.conf_files import CONF
 
 OTHER_NAMES = {  # what peft, transformers and TRL call a setting: the name that it has here
     "r": "rank",
@@ -27,18 +28,6 @@ OTHER_NAMES = {  # what peft, transformers and TRL call a setting: the name that
     "random_seed": "seed",
 }
 PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are no stage
-
-
-def find_conf() -> Path:
-    """Return the directory of the configuration: the package's own copy in a wheel, else the checkout's.
-
-    `pkg://` would need conf/__init__.py, and an editable install may have left an old copy in site-packages.
-    """
-    here = Path(__file__).resolve().parents[1]
-    return next((path for path in (here / "conf", here.parent / "conf") if (path / "groups.yaml").is_file()), here / "conf")
-
-
-CONF = find_conf()
 
 
 def stages() -> dict[str, str]:

@@ -7,8 +7,9 @@ import textwrap
 from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS
-from dpo_lab.cli.conf import CONF, groups, options, stages
+from dpo_lab.cli.conf import groups, options, stages
 from dpo_lab.cli.keys import references
+from dpo_lab.conf_files import CONF
 
 WIDEST, NARROWEST, OPTIONS_WIDTH, KEY_WIDTH = 110, 60, 45, 26  # characters
 ROOT = "dpo_lab.components.Component"

@@ -16,11 +16,12 @@ from dpo_lab import __version__
 from dpo_lab.cli.arguments import CommandLine, UsageError, escaped, key_of, read, unknown_stage
 from dpo_lab.cli.choices import refuse_choices
 from dpo_lab.cli.completion import script
-from dpo_lab.cli.conf import CONF, stages
+from dpo_lab.cli.conf import stages
 from dpo_lab.cli.help import general_help, stage_help
 from dpo_lab.cli.jobs import run_job
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
+from dpo_lab.conf_files import CONF
 from dpo_lab.own_files import make_own
 from dpo_lab.signals import let_go_of_terminal, to_answer
 

@@ -10,8 +10,9 @@ from traceback import walk_tb
 from typing import Any, cast
 
 from dpo_lab.cli.arguments import is_path_problem, key_of
-from dpo_lab.cli.conf import CONF, OTHER_NAMES, few, groups, nearest, nearest_key, options
+from dpo_lab.cli.conf import OTHER_NAMES, few, groups, nearest, nearest_key, options
 from dpo_lab.cli.keys import at, origin
+from dpo_lab.conf_files import CONF
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)

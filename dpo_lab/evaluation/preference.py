@@ -9,7 +9,7 @@ from torch import nn
 from dpo_lab.components import component
 from dpo_lab.continuing import kept_part
 from dpo_lab.evaluation.base import Evaluation
-from dpo_lab.evaluation.compared import compared_losses
+from dpo_lab.evaluation.compared import compared_figures
 from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.losses.base import PreferenceLoss
@@ -65,7 +65,7 @@ class PreferenceEvaluation(Evaluation):
         every = means.compute()
         accuracy = every["rewards/accuracies"]
         low, high = wilson(accuracy, store.num_pairs)
-        others = compared_losses(ours, theirs, has_reference=has_reference)
+        others = compared_figures(loss, ours, theirs, has_reference=has_reference)
         known = has_reference and not loss.needs_full_softmax
         before = {"eval/loss/before": float(loss(theirs, theirs).double().mean())} if known else {}
         return {

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
@@ -17,6 +17,9 @@ class PreferenceLoss(Component, ABC):
     A class declares what differs from the answers below, `needs_reference: ClassVar[bool] = False`; a loss that is made
     of others names them as `inner` and needs what they need.
     """
+
+    compared: ClassVar[bool] = True
+    """Held-out pairs get a figure of this loss in runs with other losses too, with the defaults of its class."""
 
     if TYPE_CHECKING:  # a field, a constant or a property of each class; a property here would hide a field without default
 

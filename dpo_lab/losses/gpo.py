@@ -1,6 +1,6 @@
 """GPO: generalized preference optimization (Tang et al. 2024), link and reduction chosen apart."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat
 from torch import Tensor
@@ -24,6 +24,8 @@ class GPOLoss(PreferenceLoss):
     >>> GPOLoss(beta=0.1, link="hinge")(pair_logps(-2.0, -6.0), pair_logps(-2.5, -5.0))  # 1 - 0.1 * 1.5
     tensor([0.8500])
     """
+
+    compared: ClassVar[bool] = False  # its points are other options
 
     beta: PositiveFloat = 0.1
     """Strength of the pull towards the reference, per nat (per nat and token with reduction `mean`)."""

@@ -5,7 +5,9 @@ from typing import Any
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.components import plain
 from dpo_lab.continuing import remove_kept
+from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.models.load import ModelOnDisk, evaluating
@@ -75,6 +77,7 @@ def evaluate_pairs(
         "reference": reference.id,
         "tokens": store.fingerprint(),
         "labels": [store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the run's own does
+        "compared": plain(compared_losses(alignment.loss, has_reference=alignment.reference.compares)),
         "evaluation": evaluation.content(),
         "loss": alignment.loss.content(),
     }

@@ -1,7 +1,7 @@
 """Which figures the summary of a run will have, known before it runs, and the one by which runs are compared."""
 
 from dpo_lab.alignment import Alignment
-from dpo_lab.evaluation.compared import COMPARED
+from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.figures import OF_PAIRS
@@ -37,5 +37,5 @@ def summary_figures(alignment: Alignment) -> list[str]:
     return [
         *("eval/accuracy", "eval/accuracy/low", "eval/accuracy/high", "eval/loss", *before, "eval/margin", "eval/pairs"),
         *(f"eval/{name}" for name in of_pairs),
-        *(f"{LOSSES}{name}" for name, loss in COMPARED.items() if compares or not loss.needs_reference),
+        *(f"{LOSSES}{name}" for name in compared_losses(alignment.loss, has_reference=compares)),
     ]

@@ -73,7 +73,7 @@ def training(directory: Path, data: Path, words: str) -> Train:
     from hydra import compose, initialize_config_dir
 
     from dpo_lab.cli.build import build
-    from dpo_lab.cli.conf import CONF
+    from dpo_lab.conf_files import CONF
 
     given = [
         *("model=local", f"model.path={directory}", "data=jsonl", f"data.path={data}", f"paths.outputs={directory / 'outputs'}"),

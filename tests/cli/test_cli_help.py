@@ -6,8 +6,9 @@ from dataclasses import fields
 import pytest
 from hydra.utils import get_class
 
-from dpo_lab.cli.conf import CONF, groups, stages
+from dpo_lab.cli.conf import groups, stages
 from dpo_lab.cli.help import fields_of, groups_of, keys_of, stage_help
+from dpo_lab.conf_files import CONF
 
 TARGETS = {stage: re.search(r"^_target_: (\S+)$", (CONF / f"{stage}.yaml").read_text(), re.M)[1] for stage in stages()}  # type: ignore[index]
 

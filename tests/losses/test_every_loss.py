@@ -9,7 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from dpo_lab.cli.conf import CONF, options
+from dpo_lab.cli.conf import options
+from dpo_lab.conf_files import CONF
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.scoring.logps import PairLogps, ResponseLogps
 from dpo_lab.tokens.labels import PairLabels

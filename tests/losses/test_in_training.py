@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpo_lab.evaluation.compared import COMPARED, DPO
+from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.bco import BCOLoss
-from dpo_lab.losses.wpo import WPOLoss
+from dpo_lab.losses.options import loss_options
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
@@ -28,7 +28,7 @@ from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
 
 LAYOUT = PaddedLayout()
-LOSSES: dict[str, PreferenceLoss] = {**COMPARED, "wpo": WPOLoss(loss=DPO)}
+LOSSES = loss_options()
 COUPLED = [name for name, loss in LOSSES.items() if loss.couples_pairs]
 
 
@@ -116,7 +116,7 @@ def test_every_option_evaluates_held_out_pairs(model: nn.Module, other_model: nn
             model, FrozenScorer(other_model), LOSSES[name], labelled, Fit(LAYOUT, own_logits=False)
         )
     assert all(np.isfinite(value) for value in figures.values())
-    assert {f"eval/losses/{each}" for each in COMPARED} <= set(figures)
+    assert {f"eval/losses/{each}" for each in compared_losses(LOSSES[name], has_reference=True)} <= set(figures)
 
 
 def test_the_shift_of_bco_has_no_gradient() -> None:

@@ -8,7 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from dpo_lab.cli.build import build
-from dpo_lab.cli.conf import CONF, options
+from dpo_lab.cli.conf import options
+from dpo_lab.conf_files import CONF
 from dpo_lab.models.spec import PretrainedModel
 
 OPTIONS = [name for name in options("model") if name != "tiny"]
