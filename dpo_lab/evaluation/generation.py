@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, ClassVar
 
+import torch
 from pydantic import PositiveInt
 
 from dpo_lab.components import component
@@ -15,16 +16,15 @@ from dpo_lab.evaluation.base import Evaluation
 from dpo_lab.evaluation.divergence import divergence
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.base import Layout
-from dpo_lab.models.ends import ends_of
-from dpo_lab.models.load import Loaded, evaluating
-from dpo_lab.ranking.base import Ranker, Verdict, rank_kept
+from dpo_lab.models.load import Loaded, ModelOnDisk, evaluating
+from dpo_lab.ranking.base import Ranker, Verdict, verdicts_of
 from dpo_lab.records import Candidates, Prompt
+from dpo_lab.sampling.answers import answers_to
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.tokens.template import ChatEncoder
 
 
 @dataclass(frozen=True)
@@ -65,24 +65,29 @@ class GenerationEvaluation(Evaluation):
         """Return the prompts that are answered."""
         return self.prompts.held_out()[: self.max_prompts]
 
-    def answers(self, loaded: Loaded, seed: int, name: str, directory: Path) -> Answers:
-        """Return a model's judged answers.
+    def answers(self, policy: ModelOnDisk, device: torch.device, seed: int, name: str, directory: Path) -> Answers:
+        """Return a model's judged answers; the model, and the judge's, are released when they are made.
 
         Args:
             name: what the progress calls it.
             directory: where answers and verdicts are kept as they are made, for a call after a kill.
         """
-        encoder = ChatEncoder(loaded.tokenizer)
-        prompts = encoder.taken(self.held_out(), "the model")
-        ids = encoder.prompt_ids(prompts)
-        with evaluating(loaded.model) as model, kept_part(f"evaluate {name}", len(prompts), directory) as keep:
-            draw = derive(seed, "evaluate", name)
-            drawn = self.sampler.sample(model, loaded.tokenizer, ids, draw, num_samples=self.num_samples, keep=keep)
-        candidates = decoded(prompts, drawn, loaded)
-        with kept_part(f"judge {name}", len(prompts), directory) as keep:
-            verdicts = rank_kept(self.judge, candidates, keep)
+        draw = derive(seed, "evaluate", name)
+        made = answers_to(
+            self.held_out(),
+            policy,
+            self.sampler,
+            device,
+            draw,
+            name=f"evaluate {name}",
+            directory=directory,
+            num_samples=self.num_samples,
+        )
+        drawn = [[answer.ids.tolist() for answer in each.drawn] for each in made.candidates]
+        candidates = [replace(each, drawn=()) for each in made.candidates]
+        verdicts = verdicts_of(self.judge, candidates, device, name=f"judge {name}", directory=directory)
         scored = [replace(each, scores=verdict.scores) for each, verdict in zip(candidates, verdicts, strict=True)]
-        store, index = tokenise_answers(ids, drawn)
+        store, index = tokenise_answers(made.prompt_ids, drawn)
         return Answers(scored, verdicts, store, [response for each in index for response in each])
 
     def figures(self, answers: Answers) -> dict[str, float]:
@@ -114,22 +119,6 @@ class GenerationEvaluation(Evaluation):
         with evaluating(policy.model), evaluating(other), kept_part("KL", responses, directory, "responses") as keep:
             kl = divergence(policy.model, other, answers.store, fit, keep)
         return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}
-
-
-def decoded(prompts: Sequence[Prompt], drawn: Sequence[Sequence[Sequence[int]]], loaded: Loaded) -> list[Candidates]:
-    """Return sampled token ids as text, without end token, special tokens and outer white space."""
-    ends = set(ends_of(loaded.tokenizer, loaded.model))
-    answers = [answer for each in drawn for answer in each]
-    without = [answer[:-1] if answer and answer[-1] in ends else answer for answer in answers]  # not every end is special
-    stripped = iter([text.strip() for text in loaded.tokenizer.batch_decode(without, skip_special_tokens=True)])
-    return [
-        Candidates(
-            prompt=prompt,
-            responses=tuple(next(stripped) for _ in each),
-            finished=tuple(bool(answer) and answer[-1] in ends for answer in each),
-        )
-        for prompt, each in zip(prompts, drawn, strict=True)
-    ]
 
 
 def share_of_wins(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> float:

@@ -76,6 +76,16 @@ class ModelOnDisk:
             Artifact.open(Path(self.path))  # what is made with it is made from it
         return self._loaded
 
+    @contextmanager
+    def lent(self, device: torch.device) -> Iterator[Loaded]:
+        """Yield the model and its tokenizer; forget them when the block ends, unless the model was loaded before."""
+        keep = self._loaded is not None
+        try:
+            yield self.loaded(device)
+        finally:
+            if not keep:
+                self.release()
+
     def release(self) -> None:
         """Forget the loaded model."""
         self._loaded = None

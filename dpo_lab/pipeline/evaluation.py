@@ -1,5 +1,6 @@
 """Evaluation of one policy, kept on disk and found again."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +44,13 @@ def evaluate_answers(
 
     def produce(directory: Path) -> dict[str, Any]:
         device = alignment.trainer.device()
-        loaded = policy.loaded(device)
-        answers = evaluation.answers(loaded, alignment.seed, "after" if before_made else "before", directory)
+        answers = evaluation.answers(policy, device, alignment.seed, "after" if before_made else "before", directory)
         write_jsonl(directory / ANSWERS, (each.to_record() for each in answers.candidates))
         figures = evaluation.figures(answers)
         if before_made:
             others = read_answers(before_made)
-            figures |= evaluation.comparison(loaded, before.loaded(device), answers, others, alignment.layout, directory)
+            with policy.lent(device) as after, before.lent(device) as other:
+                figures |= evaluation.comparison(after, other, answers, others, alignment.layout, directory)
         remove_kept(directory)
         return figures
 
@@ -85,13 +86,16 @@ def evaluate_pairs(
 
     def produce(directory: Path) -> dict[str, Any]:
         device = alignment.trainer.device()
-        model = policy.loaded(device).model
-        fit = fitted(model, alignment.layout, store)
-        frozen = ReferenceModel(Path(reference.path), lambda: made_ready(reference.loaded(device).model, fit, store))
-        with alignment.precision.autocast(device), evaluating(model):
-            scorer, _ = alignment.reference.scorer(frozen, store, fit, root=alignment.outputs, name=f"{name}-held-out")
-            scorer.follow(model)
-            figures = evaluation.figures(model, scorer, alignment.loss, store, fit, directory)
+        with ExitStack() as models:
+            model = models.enter_context(policy.lent(device)).model
+            fit = fitted(model, alignment.layout, store)
+            frozen = ReferenceModel(
+                Path(reference.path), lambda: made_ready(models.enter_context(reference.lent(device)).model, fit, store)
+            )
+            with alignment.precision.autocast(device), evaluating(model):
+                scorer, _ = alignment.reference.scorer(frozen, store, fit, root=alignment.outputs, name=f"{name}-held-out")
+                scorer.follow(model)
+                figures = evaluation.figures(model, scorer, alignment.loss, store, fit, directory)
         remove_kept(directory)
         return figures
 

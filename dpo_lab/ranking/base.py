@@ -1,13 +1,17 @@
-"""The contract of a ranker."""
+"""The contract of a ranker, and of what it is while it is open."""
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import torch
 
 from dpo_lab.components import Component
-from dpo_lab.continuing import Keep, make_now
+from dpo_lab.continuing import Keep, kept_part, make_now
 from dpo_lab.records import Candidates
 
 PROMPTS_AT_A_TIME = 16  # a pairwise ranker needs minutes for them on a CPU: what a kill may cost
@@ -23,29 +27,47 @@ class Verdict:
     """Parts that the score is made of, per candidate, where the ranker has any."""
 
 
+class OpenRanker(Protocol):
+    """A ranker that is ready: its model, if it has one, is loaded."""
+
+    def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
+        """Return one verdict per set of candidates, each from its own set alone.
+
+        Callers rank a few prompts at a time (`rank_kept`), so a verdict must not depend on its neighbours or on its place:
+        a random control draws from the prompt's id, an ensemble brings its members to one scale within the prompt.
+        """
+        ...
+
+
 class Ranker(Component, ABC):
-    """Scores the candidates of each prompt."""
+    """Scores the candidates of each prompt: by its own `rank`, or by a model that `open` loads."""
 
     label: ClassVar[str]
     """Name in figures and on the end screen."""
     films_only: ClassVar[bool] = False
     """True if it can judge answers to the embedded film prompts only."""
 
-    @abstractmethod
-    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        """Return one verdict per set of candidates, each from its own set alone.
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        """Refuse a ranker that could not rank, before anything is sampled for it."""
+        super().__init_subclass__(**keywords)
+        if cls.rank is Ranker.rank and cls.open is Ranker.open:
+            raise TypeError(f"{cls.__name__} is a ranker and defines neither `rank` nor `open`; see CONTRIBUTING.md.")
 
-        Callers rank a few prompts at a time (`rank_kept`), so a verdict must not depend on its neighbours or on its place:
-        a random control draws from the prompt's id, an ensemble brings its members to one scale within the prompt.
-        """
+    def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
+        """Return one verdict per set of candidates: see `OpenRanker`; a ranker that loads a model has it in what it opens."""
+        raise NotImplementedError(f"{type(self).__name__} ranks when it is open: with ranker.open(device) as opened")
+
+    def open(self, device: torch.device) -> AbstractContextManager[OpenRanker]:
+        """Return a context in which sets of candidates are ranked; a model is loaded once in it and released when it is left."""
+        return nullcontext(self)
 
     def win_probability(self, score: float, other: float) -> float | None:
         """Return the probability that a candidate with `score` beats one with `other`; None if the ranker does not know."""
         return None
 
 
-def rank_kept(ranker: Ranker, candidates: Sequence[Candidates], keep: Keep = make_now) -> list[Verdict]:
-    """Return a ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows."""
+def rank_kept(ranker: OpenRanker, candidates: Sequence[Candidates], keep: Keep = make_now) -> list[Verdict]:
+    """Return an open ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows."""
     verdicts: list[Verdict] = []
     for start in range(0, len(candidates), PROMPTS_AT_A_TIME):
         some = candidates[start : start + PROMPTS_AT_A_TIME]
@@ -53,7 +75,20 @@ def rank_kept(ranker: Ranker, candidates: Sequence[Candidates], keep: Keep = mak
     return verdicts
 
 
-def _plain_verdicts(ranker: Ranker, candidates: Sequence[Candidates]) -> list[dict[str, Any]]:
+def verdicts_of(
+    ranker: Ranker, candidates: Sequence[Candidates], device: torch.device, *, name: str, directory: Path | None
+) -> list[Verdict]:
+    """Return a ranker's verdicts; its model, if it has one, is released when they are made.
+
+    Args:
+        name: what the progress calls this part.
+        directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
+    """
+    with ranker.open(device) as opened, kept_part(name, len(candidates), directory) as keep:
+        return rank_kept(opened, candidates, keep)
+
+
+def _plain_verdicts(ranker: OpenRanker, candidates: Sequence[Candidates]) -> list[dict[str, Any]]:
     return [asdict(verdict) for verdict in ranker.rank(candidates)]
 
 

@@ -1,57 +1,58 @@
-"""The contract of a sampler."""
+"""The contract of a sampler, and of what it is while it is open: a model that answers prompts."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
-from torch import nn
+import torch
 
 from dpo_lab.components import Component
 from dpo_lab.continuing import Keep, make_now
+from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.records import Drawn
 
 
-class Sampler(Component, ABC):
-    """Draws answers of a model to prompts."""
+class OpenSampler(ABC):
+    """A sampler whose model is ready: draws answers to prompts."""
 
-    num_samples: int
-    """Answers per prompt."""
+    tokenizer: Any
+    """Of the model."""
+    ends: Sequence[int]
+    """Ids of the tokens that end an answer; an answer whose last token is none of them was cut."""
 
     @abstractmethod
     def draw(
-        self,
-        model: nn.Module,
-        tokenizer: Any,
-        prompts: Sequence[Sequence[int]],
-        seed: int,
-        *,
-        num_samples: int | None = None,
-        keep: Keep = make_now,
+        self, prompts: Sequence[Sequence[int]], seed: int, *, num_samples: int | None = None, keep: Keep = make_now
     ) -> list[list[Drawn]]:
-        """Return the answers to each prompt, end token included when the model gave one, with what the model said of them.
-
-        An answer ends at every token of `models.ends.ends_of`, or is cut.
+        """Return the answers to each prompt, end token included when the model gave one, with the model's log-probabilities.
 
         Args:
-            model: a causal language model in eval mode, gradients off (`models.load.evaluating`).
-            tokenizer: its tokenizer, for the end tokens.
             prompts: token ids of each prompt, as the chat template renders it for generation.
             seed: equal seeds give equal answers on one machine.
             num_samples: answers per prompt, instead of the sampler's own number.
             keep: every batch is drawn through it, with the positions of its prompts as rows; a batch's answers depend on
-                its prompts and the seed, not on the batches before, so that those that were kept need not be drawn again.
+                its prompts and the seed, not on the batches before, so that kept batches need not be drawn again.
         """
 
-    def sample(
-        self,
-        model: nn.Module,
-        tokenizer: Any,
-        prompts: Sequence[Sequence[int]],
-        seed: int,
-        *,
-        num_samples: int | None = None,
-        keep: Keep = make_now,
-    ) -> list[list[list[int]]]:
-        """Return the token ids alone of the answers that `draw` draws."""
-        drawn = self.draw(model, tokenizer, prompts, seed, num_samples=num_samples, keep=keep)
-        return [[answer.ids.tolist() for answer in each] for each in drawn]
+    def texts(self, answers: Sequence[Sequence[int]]) -> list[str]:
+        """Return token ids of answers as text, without end token, special tokens and outer white space."""
+        ends = set(self.ends)
+        without = [answer[:-1] if answer and answer[-1] in ends else answer for answer in answers]  # not every end is special
+        return [text.strip() for text in self.tokenizer.batch_decode(without, skip_special_tokens=True)]
+
+
+class Sampler(Component, ABC):
+    """How answers of a model to prompts are drawn."""
+
+    num_samples: int
+    """Answers per prompt."""
+
+    @property
+    def greedy(self) -> bool:
+        """Whether all answers to a prompt are the same, so that they cannot be compared."""
+        return False
+
+    @abstractmethod
+    def open(self, policy: ModelOnDisk, device: torch.device) -> AbstractContextManager[OpenSampler]:
+        """Return a context in which a model answers prompts; what it loads is released when the context is left."""

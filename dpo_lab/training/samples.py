@@ -7,20 +7,17 @@ from typing import Any
 import lightning as L
 
 from dpo_lab.loggers.metrics_file import SAMPLES, MetricsFile
-from dpo_lab.models.ends import ends_of
-from dpo_lab.models.load import evaluating
 from dpo_lab.progress import console
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.module import StepModule
 
-GREEDY = 1e-6  # the smallest set of tokens with this much probability is the likeliest one
 LINE = 150  # characters shown on the terminal
 
 
 class AskPolicy(L.Callback):
-    """Asks the policy now and then. What stands in the file is not asked again by a process that goes on."""
+    """Lets the policy answer now and then. After a stop, answers that are in the file are not sampled again."""
 
     def __init__(
         self,
@@ -36,12 +33,7 @@ class AskPolicy(L.Callback):
         self.tokenizer, self.every = tokenizer, every
         self.prompts = [store.prompt(index).tolist() for index in range(min(num_prompts, store.num_prompts))]
         self.file = MetricsFile(directory / SAMPLES)
-        self.sampler = HFSampler(
-            num_samples=1,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature or 1.0,
-            top_p=1.0 if temperature else GREEDY,
-        )
+        self.sampler = HFSampler(num_samples=1, max_new_tokens=max_new_tokens, temperature=temperature)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Ask the policy that training starts from."""
@@ -62,15 +54,11 @@ class AskPolicy(L.Callback):
         if step <= self.file.last_step:  # a process before was killed after it had asked
             return
         seed = derive(module.seed, "samples", step)
-        # in the number format of training, which surrounds its steps alone
-        with evaluating(module.policy) as policy, trainer.precision_plugin.forward_context():
-            drawn = self.sampler.sample(policy, self.tokenizer, self.prompts, seed)
-        ends = set(ends_of(self.tokenizer, policy))
-        without_end = [answer[:-1] if answer[-1] in ends else answer for (answer,) in drawn]
-        prompts, answers = (
-            [text.strip() for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-            for ids in (self.prompts, without_end)
-        )
+        model = self.sampler.of(module.policy, self.tokenizer)
+        with trainer.precision_plugin.forward_context():  # in the number format of training, which surrounds its steps alone
+            drawn = model.draw(self.prompts, seed)
+        answers = model.texts([answer.ids.tolist() for (answer,) in drawn])
+        prompts = [text.strip() for text in self.tokenizer.batch_decode(self.prompts, skip_special_tokens=True)]
         asked = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)]
         self.file.write({"step": step, "samples": asked})
         prompt, answer = (textwrap.shorten(text, LINE, placeholder=" ...") for text in (prompts[0], answers[0]))

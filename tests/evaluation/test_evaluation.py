@@ -2,20 +2,17 @@
 
 import copy
 import math
-from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from dpo_lab.evaluation.divergence import divergence
-from dpo_lab.evaluation.generation import decoded
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
-from dpo_lab.models.load import Loaded, evaluating
-from dpo_lab.records import Prompt
+from dpo_lab.models.load import evaluating
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.score import score
@@ -62,14 +59,6 @@ def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model:
         ratio = score(model, batch).per_token - score(other_model, batch).per_token
     assert estimate.max() - estimate.min() < 1e-4  # the same distribution whatever token was drawn
     assert ratio.std() > 0.1
-
-
-def test_an_answer_that_was_cut_is_told_from_one_that_ended(model: nn.Module, tokenizer: Any) -> None:
-    end, (word,) = tokenizer.eos_token_id, tokenizer.encode(" a", add_special_tokens=False)
-    drawn = [[[word, end], [word], [end], []], [[word, word]]]
-    made = decoded([Prompt.from_text("?"), Prompt.from_text("!")], drawn, Loaded(model, tokenizer))
-    assert [each.finished for each in made] == [(True, False, True, False), (False,)]
-    assert [each.responses for each in made] == [("a", "a", "", ""), ("a a",)]
 
 
 def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module, store: TokenStore) -> None:

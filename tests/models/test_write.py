@@ -29,7 +29,7 @@ from transformers import (
 from dpo_lab.export.source import Source, source_of
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.ends import ends_of
-from dpo_lab.models.load import evaluating, load_model, save_model
+from dpo_lab.models.load import load_model, save_model
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.write import takes, with_older_names
 from dpo_lab.sampling.hf import HFSampler
@@ -143,8 +143,8 @@ def test_an_end_that_the_tokenizer_alone_names_ends_sampling_and_is_kept_in_all_
     assert AutoTokenizer.from_pretrained(base).eos_token_id == 2
     loaded: Any = load_model(str(base))
     loaded.model.register_forward_hook(always_2)
-    with evaluating(loaded.model) as model:
-        assert HFSampler(max_new_tokens=8, num_samples=2).sample(model, loaded.tokenizer, [[11, 12]], 0) == [[[2], [2]]]
+    (answers,) = HFSampler(max_new_tokens=8, num_samples=2).of(loaded.model, loaded.tokenizer).draw([[11, 12]], 0)
+    assert [answer.ids.tolist() for answer in answers] == [[2], [2]]
     for kind in KINDS:
         directory = saved(base, tmp_path / kind, kind)
         again = load_model(str(directory))

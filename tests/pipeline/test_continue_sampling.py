@@ -22,13 +22,15 @@ from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.load import ModelOnDisk, save_model
+from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.evaluation import ANSWERS, evaluate_answers, evaluate_pairs
-from dpo_lab.pipeline.on_policy import CANDIDATES, PAIRS, MadePairs, OnPolicy, make_pairs
+from dpo_lab.pipeline.on_policy import MadePairs, OnPolicy, make_pairs
+from dpo_lab.pipeline.pairs import PAIRS
 from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
 from dpo_lab.reference.frozen import FrozenReference
-from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.sampling.hf import HFSampler, OpenHFSampler
 from dpo_lab.tokens.store import TokenStore
 from tests.small_stage import ShareOfVowels, stage
 
@@ -116,19 +118,19 @@ def test_sampling_and_ranking_killed_at_any_batch_make_the_others_alone_and_the_
 def test_a_signal_leaves_the_batches_that_were_drawn(
     policy: ModelOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    draw = HFSampler._draw
+    draw = OpenHFSampler._draw
     drawn: Count = []
 
-    def signalled(self: HFSampler, *arguments: Any) -> Any:
+    def signalled(self: OpenHFSampler, *arguments: Any) -> Any:
         if len(drawn) == 2:
             signal.raise_signal(number)
         drawn.append(1)
         return draw(self, *arguments)
 
-    monkeypatch.setattr(HFSampler, "_draw", signalled)
+    monkeypatch.setattr(OpenHFSampler, "_draw", signalled)
     with signals_as_exceptions(), pytest.raises(Stopped):
         pairs_of(policy, tmp_path)
-    monkeypatch.setattr(HFSampler, "_draw", draw)
+    monkeypatch.setattr(OpenHFSampler, "_draw", draw)
     with counted(monkeypatch) as then:
         pairs_of(policy, tmp_path)
     assert then == ["sample"] + ["rank"] * 3
@@ -137,7 +139,7 @@ def test_a_signal_leaves_the_batches_that_were_drawn(
 def test_a_draw_that_fails_before_its_first_batch_leaves_no_directory(
     policy: ModelOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(HFSampler, "_draw", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(OpenHFSampler, "_draw", lambda *arguments: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pairs_of(policy, tmp_path)
     assert not [path for path in (tmp_path / "candidates").iterdir() if path.is_dir()]

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from dpo_lab.data.prompts import FilmPrompts
-from dpo_lab.evaluation.generation import decoded
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.models.load import Loaded, ModelOnDisk, evaluating, save_model
-from dpo_lab.pipeline.on_policy import CANDIDATES, OnPolicy, make_pairs
+from dpo_lab.models.load import ModelOnDisk, evaluating, save_model
+from dpo_lab.pipeline.answers import CANDIDATES
+from dpo_lab.pipeline.on_policy import OnPolicy, make_pairs
 from dpo_lab.pipeline.policy import token_store
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
+from dpo_lab.sampling.answers import candidates_of
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.build import tokenise_pairs
@@ -88,22 +89,20 @@ def test_an_answer_ends_at_every_end_token_that_anything_names(model: Any, token
     with torch.no_grad():
         head = model.get_output_embeddings().weight
         head[other] = head[other] * 3
-    loaded = Loaded(model, tokenizer)
-    prompts = [[5, 6, 7], [8]]
 
-    def answers() -> list[list[list[int]]]:
-        with evaluating(model):
-            return HFSampler(num_samples=30, max_new_tokens=24).sample(model, tokenizer, prompts, 0)
+    def answers() -> list[Drawn]:
+        opened = HFSampler(num_samples=60, max_new_tokens=24).of(model, tokenizer)
+        return opened.draw([[5, 6, 7]], 0)[0]
 
-    assert any(other in answer[:-1] for each in answers() for answer in each)
+    assert any(other in answer.ids[:-1] for answer in answers())
     if where == "config":
         model.config.eos_token_id = [model.config.eos_token_id, other]
     else:
         model.generation_config.eos_token_id = [other]
     drawn = answers()
-    ended = [answer for each in drawn for answer in each if answer[-1] == other]
+    ended = [answer for answer in drawn if answer.ids[-1] == other]
     assert ended
-    assert not any(other in answer[:-1] for each in drawn for answer in each)
-    (made,) = decoded([ASKED], [ended], loaded)
+    assert not any(other in answer.ids[:-1] for answer in drawn)
+    (made,) = candidates_of([ASKED], [ended], HFSampler().of(model, tokenizer))
     assert made.finished == (True,) * len(ended)
-    assert made.responses[0] == tokenizer.decode(ended[0][:-1], skip_special_tokens=True).strip()
+    assert made.responses[0] == tokenizer.decode(ended[0].ids[:-1].tolist(), skip_special_tokens=True).strip()

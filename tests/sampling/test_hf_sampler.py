@@ -15,13 +15,13 @@ PROMPTS = [[5, 6, 7], [8], [9, 10, 11, 12, 13, 14], [15, 16]]
 
 
 def draw(model: nn.Module, tokenizer: Any, seed: int = 0, **fields: Any) -> list[list[list[int]]]:
-    with evaluating(model):
-        return HFSampler(**{"max_new_tokens": 12, **fields}).sample(model, tokenizer, PROMPTS, seed)
+    opened = HFSampler(**{"max_new_tokens": 12, **fields}).of(model, tokenizer)
+    return [[answer.ids.tolist() for answer in answers] for answers in opened.draw(PROMPTS, seed)]
 
 
 def test_at_temperature_0_it_equals_the_librarys_greedy_generate(model: Any, tokenizer: Any) -> None:
-    cold = draw(model, tokenizer, temperature=1e-6, num_samples=2, batch_size=6)
-    for prompt, answers in zip(PROMPTS, cold, strict=True):
+    greedy = draw(model, tokenizer, temperature=0, num_samples=2, batch_size=2)
+    for prompt, answers in zip(PROMPTS, greedy, strict=True):
         with evaluating(model):
             out = model.generate(
                 torch.tensor([prompt]), max_new_tokens=12, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=2
@@ -72,7 +72,7 @@ def test_answers_end_at_the_end_token_or_are_cut(model: Any, tokenizer: Any) -> 
 def test_an_answer_ends_at_the_last_position_that_a_model_with_learned_positions_reads() -> None:
     config = GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=1)
     model = GPT2LMHeadModel(config).eval()
-    answers = HFSampler(max_new_tokens=24, num_samples=2).sample(model, SimpleNamespace(eos_token_id=-1), PROMPTS, 0)
+    answers = draw(model, SimpleNamespace(eos_token_id=-1), max_new_tokens=24, num_samples=2)
     # the prompt takes positions 0 to n - 1; what position 15 predicts is the last token of the answer
     assert [[len(answer) for answer in each] for each in answers] == [[16 - len(prompt) + 1] * 2 for prompt in PROMPTS]
 
@@ -113,8 +113,7 @@ def test_a_batchs_answers_do_not_depend_on_the_batches_before(model: nn.Module, 
             made.extend(rows)
             return make()
 
-        with evaluating(model):
-            sampler = HFSampler(num_samples=2, batch_size=2, max_new_tokens=12)
-            alone = sampler.sample(model, tokenizer, PROMPTS, 0, keep=keep)
+        opened = HFSampler(num_samples=2, batch_size=2, max_new_tokens=12).of(model, tokenizer)
+        alone = opened.draw(PROMPTS, 0, keep=keep)
         assert made == [wanted]
-        assert alone[wanted] == whole[wanted]
+        assert [answer.ids.tolist() for answer in alone[wanted]] == whole[wanted]

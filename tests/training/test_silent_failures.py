@@ -14,6 +14,7 @@ from dpo_lab.models.load import evaluating, load_model, save_model
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer
+from dpo_lab.records import Drawn
 from dpo_lab.sampling.hf import HFSampler
 from tests.training.stopping import STEPS, KillAfter, Killed, checkpoint_activations, some_pairs, train
 
@@ -39,9 +40,8 @@ def test_answers_under_activation_checkpointing_are_those_of_the_plain_model() -
     model, words = tiny(), tokenizer()
     sampler = HFSampler(num_samples=3, max_new_tokens=12)
 
-    def answers() -> list[list[list[int]]]:
-        with evaluating(model):
-            return sampler.sample(model, words, [[5, 6, 7], [8, 9]], seed=1)
+    def answers() -> list[list[Drawn]]:
+        return sampler.of(model, words).draw([[5, 6, 7], [8, 9]], seed=1)
 
     plain = answers()
     checkpoint_activations(model)

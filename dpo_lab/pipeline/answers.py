@@ -1,0 +1,59 @@
+"""The artifact `candidates`: answers of a model to prompts, with the tokens that it drew."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.continuing import remove_kept
+from dpo_lab.memory.host import give_back
+from dpo_lab.models.load import ModelOnDisk
+from dpo_lab.records import Candidates, Prompt, read_jsonl, write_jsonl
+from dpo_lab.sampling.answers import answers_to
+from dpo_lab.sampling.base import Sampler
+from dpo_lab.seeding import derive
+
+CANDIDATES = "candidates.jsonl"
+
+
+def sampled(
+    prompts: Sequence[Prompt],
+    policy: ModelOnDisk,
+    sampler: Sampler,
+    *,
+    root: Path,
+    name: str,
+    seed: int,
+    device: torch.device,
+    force: bool,
+) -> Artifact:
+    """Return the artifact with a model's answers to prompts; after a stop, prompts that are answered are not answered again.
+
+    Args:
+        name: readable part of the directory's name.
+    """
+    content = {"policy": policy.id, "prompts": [prompt.id for prompt in prompts], "sampler": sampler.content(), "seed": seed}
+    plan = Plan(root, "candidates", name, content, parents=[policy.id])
+
+    def produce(directory: Path) -> dict[str, Any]:
+        draw = derive(seed, "sample")
+        answers = answers_to(prompts, policy, sampler, device, draw, name="sample", directory=directory)
+        give_back()
+        origin = {"model": policy.id, "seed": seed, "sampling": sampler.content()}
+        write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in answers.candidates))
+        remove_kept(directory)
+        drawn = [answer for each in answers.candidates for answer in each.drawn]
+        return {
+            "prompts": len(answers.candidates),
+            "answers": len(drawn),
+            "tokens": sum(len(answer.ids) for answer in drawn),
+        }
+
+    return plan.make(produce, force=force, resume=True)
+
+
+def read_candidates(artifact: Artifact) -> list[Candidates]:
+    """Return the sets of candidates of an artifact `candidates` or `pairs`; those of the latter carry scores."""
+    return [Candidates.from_record(record) for record in read_jsonl(artifact.path / CANDIDATES)]
