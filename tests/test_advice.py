@@ -17,12 +17,12 @@ TAKEN = "evaluation.prompts.held_out cannot be set there: evaluation.prompts is 
 MESSAGES = {
     "evaluation.prompts.held_out=20": f"{TAKEN}Valid in prompts: num_prompts.",
     "evaluation.prompts.held_out=20 prompts=ultrafeedback": (
-        f"{TAKEN}Did you mean 'num_held_out'? "
+        f"{TAKEN}Did you mean 'prompts.num_held_out'? "
         "Valid in prompts: config, held_out_split, num_held_out, num_prompts, path, revision, split."
     ),
     "data.sampler.top_pp=1": (
-        "data.sampler.top_pp cannot be set there: data.sampler is taken from sampler, which has no top_pp. Did you mean 'top_p'? "
-        "Valid in sampler: batch_size, max_new_tokens, num_samples, temperature, top_p."
+        "data.sampler.top_pp cannot be set there: data.sampler is taken from sampler, which has no top_pp. "
+        "Did you mean 'sampler.top_p'? Valid in sampler: batch_size, max_new_tokens, num_samples, temperature, top_p."
     ),
     "evaluation.judge.temperature=1 judge=same": (
         "evaluation.judge.temperature cannot be set there: evaluation.judge is taken from ranker. Write ranker.temperature=..."

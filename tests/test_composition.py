@@ -7,8 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from dpo_lab.cli.build import build, reachable
-from dpo_lab.cli.keys import origin
+from dpo_lab.cli.build import build
+from dpo_lab.cli.keys import origin, reachable
 from dpo_lab.components import ConfigError
 from dpo_lab.conf_files import CONF
 from dpo_lab.data.sources import FilePairs, HubPairs
@@ -200,7 +200,7 @@ REFUSED = {
     ),
     "optim.lr=0 optim.eps=-1": "optim.lr=0: Input should be greater than 0. optim.eps=-1: Input should be greater than 0.",
     "+optim.epz=1": (
-        "optim.epz is not known. Did you mean 'eps'? "
+        "optim.epz is not known. Did you mean 'optim.eps'? "
         "Valid: betas, clip, eps, final, lr, schedule, warmup, warmup_from, weight_decay."
     ),
     "loss=wpo +loss.beta=0.3": "loss.beta is not known. Did you mean 'loss.loss.beta' or 'recipe.beta'? Valid: loss.",

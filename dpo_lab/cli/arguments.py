@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import few, groups, homes, nearest, optional_groups, options, stages
+from dpo_lab.cli.conf import groups, nearest, optional_groups, options, stages
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
@@ -26,6 +26,14 @@ INFORMATION = ("all", "config", "defaults", "defaults-tree", "plugins", "searchp
 
 class UsageError(ValueError):
     """A command line that cannot be understood; the message is all that the user sees."""
+
+
+class UnknownOptionError(ValueError):
+    """What starts with dashes and is no option."""
+
+    def __init__(self, argument: str, rest: Sequence[str]) -> None:
+        super().__init__(argument)
+        self.argument, self.rest = argument, tuple(rest)
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
         elif argument in (*FLAGS, *FLAGS.values()):
             given.append(argument)
         else:
-            raise UsageError(unknown_option(argument, rest))
+            raise UnknownOptionError(argument, rest)
     refuse_twice(overrides)
     actions = [
         option for option in given if option in ("-m", "--multirun", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
@@ -136,17 +144,6 @@ def program_of(stage: str, called: str) -> tuple[str, ...]:
     (('python', 'scripts/train.py'), ('dpo-lab', 'train'))
     """
     return ("python", called) if Path(called).name == f"{stage}.py" else ("dpo-lab", stage)
-
-
-def unknown_option(argument: str, rest: Sequence[str]) -> str:
-    """Return what to write instead of an option that does not exist; Hydra takes --experiment=x for its rerun."""
-    name, _, value = argument.lstrip("-").partition("=")
-    valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
-    known = [name] if "." in name else homes(name)
-    if known:
-        value = value or (rest[0] if rest and "=" not in rest[0] else "...")
-        return f"{argument}: settings have no dashes. Write {few([f'{key}={value}' for key in known])}."
-    return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
 
 def at_home(argument: str) -> str:

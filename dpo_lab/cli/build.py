@@ -10,12 +10,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from dpo_lab.cli.conf import few, nearest, nearest_key, takers
-from dpo_lab.cli.keys import at, leaves, origin, overlaps, references_below
+from dpo_lab.cli.keys import at, has_no_effect, leaves, origin, references_below
 from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
 from dpo_lab.cli.wording import in_words
 from dpo_lab.components import Component, ConfigError, plain
-
-EXEMPT = ("paths", "hydra")  # read by the edge itself
 
 
 class Stage(Protocol):
@@ -190,18 +188,6 @@ def shown(value: Any) -> str:
 
 
 # ---------------------------------------------------------------- who takes which key
-def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
-    """Return the dotted keys that a stage takes, directly or through ${...}."""
-    seen: set[str] = set()
-    waiting = list(taken)
-    while waiting:
-        key = waiting.pop()
-        if key not in seen:
-            seen.add(key)
-            waiting += references_below(at(raw, key))
-    return seen
-
-
 def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> str:
     """Return which value has a ${...} that leads nowhere, which OmegaConf does not say when it resolves a whole tree."""
     found = re.search(r"Interpolation key '([^']+)' not found", str(error))
@@ -232,11 +218,9 @@ def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[
 
 def refuse_without_effect(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any], named: Sequence[str]) -> None:
     """Raise ConfigError if the command line names a shelf, or a value on one, that nothing takes from."""
-    used = reachable(raw, taken)
     for override in named:
         key = override.lstrip("+~").split("=")[0].split("@")[0]
-        group = key.split(".")[0]
-        if group not in raw or group in EXEMPT or overlaps(key, used):
+        if not has_no_effect(raw, taken, key):
             continue
         why = why_without_effect(key, taken, choices, raw)
         raise ConfigError(f"`{override}` has no effect: {why.replace('VALUE', override.partition('=')[2])}")

@@ -1,32 +1,15 @@
 """What the text of conf/ alone says (stages, groups, options, who takes what), and the nearest valid name."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.cli.keys import overlaps, references, settable
+from dpo_lab.cli.other_names import name_here
 from dpo_lab.conf_files import CONF
 
-OTHER_NAMES = {  # what peft, transformers and TRL call a setting: the name that it has here
-    "r": "rank",
-    "lora_r": "rank",
-    "lora_alpha": "alpha",
-    "lora_dropout": "dropout",
-    "use_dora": "dora",
-    "use_rslora": "rslora",
-    "learning_rate": "lr",
-    "lr_scheduler_type": "schedule",
-    "warmup_ratio": "warmup",
-    "max_grad_norm": "clip",
-    "num_train_epochs": "epochs",
-    "num_epochs": "epochs",
-    "per_device_train_batch_size": "batch_size",
-    "adam_epsilon": "eps",
-    "num_return_sequences": "num_samples",
-    "model_name_or_path": "path",
-    "random_seed": "seed",
-}
+NEAR = 0.75  # share of equal letters from which a name is spelt like another
 PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are no stage
 
 
@@ -88,17 +71,43 @@ def homes(name: str) -> list[str]:
 def nearest(word: str, valid: Iterable[str]) -> str:
     """Return a question that names the valid word most like this one, or nothing.
 
-    >>> nearest("lrr", ["lr", "eps"]), nearest("DPO", ["dpo", "ipo"])
-    (" Did you mean 'lr'?", " Did you mean 'dpo'?")
+    >>> nearest("lrr", ["lr", "eps"]), nearest("DPO", ["dpo", "ipo"]), nearest("threads", ["num_heads"])
+    (" Did you mean 'lr'?", " Did you mean 'dpo'?", '')
+    """
+    names = list(valid)
+    spelt = (word, word.lower())  # names have small letters
+    near = next((found for each in spelt if (found := like(each, names) or abbreviated(each, names))), [])
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def like(word: str, names: Collection[str]) -> list[str]:
+    """Return the name that is spelt most like a word: few letters differ, two changed places, or it holds the word; else none.
+
+    >>> names = ["ipo", "dpo", "snorkel_mistral", "adamw"]
+    >>> [like(word, names) for word in ("iop", "mistral", "adamw_torch", "simulate")]
+    [['ipo'], ['snorkel_mistral'], ['adamw'], []]
     """
     import difflib  # only where something went wrong
 
-    names = list(valid)
-    spelt = (word, word.lower())  # names have small letters
-    near = next(
-        (found for each in spelt if (found := difflib.get_close_matches(each, names, n=1) or abbreviated(each, names))), []
-    )
-    return f" Did you mean {near[0]!r}?" if near else ""
+    if near := difflib.get_close_matches(word, names, n=1, cutoff=NEAR):
+        return near
+    if slips := [name for name in names if is_slip(word, name)]:
+        return difflib.get_close_matches(word, slips, n=1, cutoff=0.0)
+    pieces = {name: set(re.split(r"[\W_]+", name)) for name in names}
+    own = set(re.split(r"[\W_]+", word))
+    holders = [name for name, has in pieces.items() if len(word) > 2 and (word in has or (name in own and len(name) > 2))]
+    return holders if len(holders) == 1 else []
+
+
+def is_slip(word: str, name: str) -> bool:
+    """Return whether a word of three letters and more is a name with one other letter, or with letters in another order.
+
+    >>> is_slip("ipp", "ipo"), is_slip("iop", "ipo"), is_slip("kto", "dpo"), is_slip("r", "s")
+    (True, True, False, False)
+    """
+    if len(word) < 3 or len(word) != len(name):
+        return False
+    return sum(one != other for one, other in zip(word, name, strict=True)) == 1 or sorted(word) == sorted(name)
 
 
 def abbreviated(word: str, names: Sequence[str]) -> list[str]:
@@ -114,28 +123,38 @@ def abbreviated(word: str, names: Sequence[str]) -> list[str]:
 def nearest_key(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: str) -> str:
     """Return a question that names what was meant by an unknown name in a part, or nothing.
 
+    >>> nearest_key("r", ["alpha", "rank"], {}, "adapter"), nearest_key("weight_decy", ["weight_decay"], {}, "optim")
+    (" Did you mean 'adapter.rank'?", " Did you mean 'optim.weight_decay'?")
+    """
+    return question(near_keys(name, valid, raw, part))
+
+
+def question(names: Sequence[str]) -> str:
+    """Return a question whether one of some names was meant, nothing without any."""
+    return f" Did you mean {few([repr(name) for name in names])}?" if names else ""
+
+
+def near_keys(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: str) -> list[str]:
+    """Return the keys that an unknown name in a part can mean, none if none is near.
+
     The same name further down comes first, then a similar one beside it, then a similar one further down.
 
     >>> raw = {"loss": {"alpha": 0.5, "loss": {"beta": "${recipe.beta}"}}, "recipe": {"beta": 0.1}}
-    >>> nearest_key("beta", ["alpha", "loss"], raw, "loss")
-    " Did you mean 'loss.loss.beta' or 'recipe.beta'?"
-    >>> nearest_key("r", ["alpha", "rank"], {}, "adapter")
-    " Did you mean 'adapter.rank'?"
+    >>> near_keys("beta", ["alpha", "loss"], raw, "loss")
+    ['loss.loss.beta', 'recipe.beta']
     """
-    import difflib
-
-    other, name = name, OTHER_NAMES.get(name, name)
-    if other != name and name in valid:
-        return f" Did you mean '{part}.{name}'?" if part else f" Did you mean {name!r}?"
+    before = f"{part}." if part else ""
+    other = name_here(name)
+    if other != name and other in valid:
+        return [f"{before}{other}"]
     below: dict[str, dict[str, None]] = {}
     for key in settable(raw, part):
         if key != f"{part}.{name}":  # there when a plus sign added the unknown key
             below.setdefault(key.rpartition(".")[2], {})[key] = None
-    if name not in below and (beside := nearest(name, valid)):
-        return beside
-    near = difflib.get_close_matches(name, below, n=1)
-    at_part_first = sorted(below[near[0]], key=lambda key: not key.startswith(f"{part}.")) if near else []
-    return f" Did you mean {few([repr(key) for key in at_part_first])}?" if near else ""
+    if name not in below and (beside := like(name, valid) or like(name.lower(), valid) or abbreviated(name, valid)):
+        return [f"{before}{beside[0]}"]
+    near = [name] if name in below else like(name, below)
+    return sorted(below[near[0]], key=lambda key: not key.startswith(before)) if near else []
 
 
 def few(options: Sequence[str]) -> str:

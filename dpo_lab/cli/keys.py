@@ -1,10 +1,11 @@
 """Dotted keys of a raw configuration, in which ${...} stands unresolved: what stands at one, and where it is set."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 REFERENCE = r"\$\{([a-z_][\w.]*)\}"  # ${recipe.beta}, but no resolver such as ${oc.env:HOME}
+EXEMPT = ("paths", "hydra")  # read by the edge itself
 
 
 def references(text: str) -> set[str]:
@@ -80,3 +81,21 @@ def settable(raw: Mapping[str, Any], part: str) -> Iterator[str]:
             yield from settable(raw, source)
         else:
             yield from dict.fromkeys((key, source))
+
+
+def reachable(raw: Mapping[str, Any], taken: Sequence[str]) -> set[str]:
+    """Return the dotted keys that a stage takes, directly or through ${...}."""
+    seen: set[str] = set()
+    waiting = list(taken)
+    while waiting:
+        key = waiting.pop()
+        if key not in seen:
+            seen.add(key)
+            waiting += references_below(at(raw, key))
+    return seen
+
+
+def has_no_effect(raw: Mapping[str, Any], taken: Sequence[str], key: str) -> bool:
+    """Return whether a key stands on a shelf that nothing takes from."""
+    group = key.split(".")[0]
+    return group in raw and group not in EXEMPT and not overlaps(key, reachable(raw, taken))

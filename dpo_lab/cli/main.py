@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from dpo_lab import __version__
-from dpo_lab.cli.arguments import CommandLine, UsageError, escaped, key_of, read, unknown_stage
+from dpo_lab.cli.arguments import CommandLine, UnknownOptionError, UsageError, escaped, key_of, read, unknown_stage
 from dpo_lab.cli.choices import refuse_choices
 from dpo_lab.cli.completion import script
 from dpo_lab.cli.conf import stages
@@ -21,6 +21,7 @@ from dpo_lab.cli.help import general_help, stage_help
 from dpo_lab.cli.jobs import run_job
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
+from dpo_lab.cli.unknown import unknown_option
 from dpo_lab.conf_files import CONF
 from dpo_lab.own_files import make_own
 from dpo_lab.signals import let_go_of_terminal, to_answer
@@ -69,6 +70,8 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
         session.outputs = line.value("paths.outputs", "outputs")
         with signals_as_exceptions():
             return compose_and_run(line, session)
+    except UnknownOptionError as error:
+        return complain(unknown_option(stage, error.argument, error.rest), USAGE)
     except UsageError as error:
         return complain(str(error), USAGE)
     except (BrokenPipeError, OutputClosed):
@@ -132,7 +135,7 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     except SweepRefused as error:
         return complain(str(error), USAGE)
     except (HydraException, OmegaConfBaseException) as error:
-        return complain(explain(error, line.config_dir, line.overrides), USAGE)
+        return complain(explain(error, line), USAGE)
     except Exception as error:  # outside of a job: Hydra's own directory cannot be written, a launcher's trouble
         if is_of_hydra(error) and not session.jobs:
             return complain(cannot_compose(error, line.overrides), USAGE)

@@ -4,15 +4,14 @@ import errno
 import re
 import resource
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from traceback import walk_tb
-from typing import Any, cast
+from typing import Any
 
-from dpo_lab.cli.arguments import is_path_problem, key_of
-from dpo_lab.cli.conf import OTHER_NAMES, few, groups, nearest, nearest_key, options
-from dpo_lab.cli.keys import at, origin
-from dpo_lab.conf_files import CONF
+from dpo_lab.cli.arguments import CommandLine, is_path_problem
+from dpo_lab.cli.conf import groups, nearest, options
+from dpo_lab.cli.unknown import unknown_key
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -20,7 +19,7 @@ NEARLY_FULL = 1 << 20  # bytes free; torch and safetensors say "file write faile
 
 
 # ---------------------------------------------------------------- composition
-def explain(error: Exception, config_dir: Path | None = None, overrides: Sequence[str] = ()) -> str:
+def explain(error: Exception, line: CommandLine) -> str:
     """Return what Hydra could not do, with the valid names, the nearest one and the remedy."""
     text = str(error)
     if override := getattr(error, "override", None):
@@ -28,9 +27,9 @@ def explain(error: Exception, config_dir: Path | None = None, overrides: Sequenc
     if found := re.search(r"Ambiguous value for argument '(.+)'\n", text):
         return list_without_multirun(found[1])
     if found := re.search(r"Could not find '([\w./-]+)'", text):
-        return unknown_option_of_group(found[1], text, config_dir)
+        return unknown_option_of_group(found[1], text, line.config_dir)
     if found := re.search(r"Could not override '([\w./@-]+)'", text):
-        return unknown_key(found[1], error.__cause__, overrides)
+        return unknown_key(found[1], error.__cause__, line)
     if found := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
         return f"{found[1]} names several values. Add -m to run each of them."
     if found := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
@@ -104,68 +103,6 @@ def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> st
     listed = re.findall(r"^\t(\S+)$", text, re.M)
     valid = listed or options(group, config_dir)
     return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid)}."
-
-
-def unknown_key(key: str, cause: Any, overrides: Sequence[str] = ()) -> str:
-    """Return which keys stand beside one that does not exist, or where its value is taken from.
-
-    OmegaConf's exception holds the node in which it looked, so that no second composition is needed.
-    """
-    node = getattr(cause, "parent_node", None) or {}
-    raw = whole(node)
-    valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
-    above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
-    if not above:
-        valid = sorted({*valid, *groups()})
-        key = last
-        return f"{key} is neither a group nor a key.{nearest_key(key, valid, raw, '')} Valid: {', '.join(valid)}."
-    if valid:
-        meant = nearest_key(last, valid, raw, above) or options_with(above, last, overrides)
-        return f"{key} is not known.{meant} Valid in {above}: {', '.join(valid)}."
-    parts = above.split(".")
-    if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
-        return on_shelf(key, above, shelf, whole(getattr(cause, "parent_node", None)))
-    if other := options_with(above, last, overrides):
-        return f"{key} is not known.{other}"
-    return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
-
-
-def options_with(group: str, name: str, overrides: Sequence[str]) -> str:
-    """Return which options of a group have a key that the chosen one has not, or nothing."""
-    name = OTHER_NAMES.get(name, name)
-    texts = {option: (CONF / group / f"{option}.yaml").read_text(encoding="utf-8") for option in options(group)}
-    found = [option for option, text in texts.items() if re.search(rf"^{name}:", text, re.M)]
-    found = [option for option in found if re.search(rf"^{name}: \?\?\?", texts[option], re.M)] or found
-    if not found:
-        return ""
-    wanted = f"{group}.{name}"  # what was typed may stand further below
-    typed = next((text.lstrip("+") for text in overrides if f"{key_of(text)}.".startswith(f"{wanted}.")), f"{wanted}=...")
-    return f" {few([f'{group}={option}' for option in found])} has it: {group}={found[0]} {typed}."
-
-
-def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
-    """Return where a key is set whose part is taken from a shelf, or which keys that shelf has instead.
-
-    >>> raw = {"judge": "${ranker}", "ranker": {"batch_size": 8}}
-    >>> on_shelf("evaluation.judge.batch_size", "evaluation.judge", "judge", raw)
-    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.batch_size=...'
-    """
-    place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
-    there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"
-    if not isinstance(there, Mapping):
-        return f"{taken}, and {place} has no keys below it. Write {place}=..."
-    if last in there:
-        return f"{taken}. Write {place}.{last}=..."
-    valid = sorted(str(name) for name in there if name != "_target_")
-    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {', '.join(valid)}."
-
-
-def whole(node: Any) -> Mapping[str, Any]:
-    """Return the raw configuration that a node of OmegaConf belongs to."""
-    from omegaconf import OmegaConf
-
-    root = node._get_root() if OmegaConf.is_config(node) else {}
-    return cast(Mapping[str, Any], OmegaConf.to_container(root, resolve=False) if root else {})
 
 
 # ---------------------------------------------------------------- the system

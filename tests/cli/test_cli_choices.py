@@ -103,7 +103,7 @@ MISTAKES = {
     "-m seed=interval(0,3)": "interval(...) needs a sweeper that searches. ",
     "loss=DPO": "loss=DPO: there is no such option. Did you mean 'dpo'? ",
     "optim.betas=[0.9]": "optim.betas=[0.9]: the list is too short: value 2 is missing.",
-    "optim.wd=1": "optim.wd is not known. Did you mean 'weight_decay'? ",
+    "optim.wd=1": "optim.wd is not known. Did you mean 'optim.weight_decay'? ",
     "loss._target_=my_losses.Mine": "loss._target_=my_losses.Mine: Python finds no module my_losses. Put PYTHONPATH=DIR ",
 }
 
@@ -126,7 +126,7 @@ REMEDIES = {
     "tags=foo": "tags=[foo]",
     "model.quant=none": "quant=none",
     "adapter=lora adapter.r=8": "adapter.rank",
-    "adapter.rank=8": "adapter=dora adapter.rank=8",
+    "adapter.rank=8": "adapter=lora adapter.rank=8",
     "seed=[0,1]": "-m seed=0,1",
     "seed=[3]": "seed=3",
     "loss==ipo": "loss=ipo",

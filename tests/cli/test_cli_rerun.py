@@ -202,7 +202,9 @@ def test_a_configuration_that_this_version_does_not_know_is_said(capsys: pytest.
     (directory / MANIFEST).write_text(json.dumps(sealed(manifest)))
     assert train([f"rerun={directory}"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith(f"error: {directory} cannot be repeated by this version: loss.bet is not known. Did you mean 'beta'?")
+    assert shown.startswith(
+        f"error: {directory} cannot be repeated by this version: loss.bet is not known. Did you mean 'loss.beta'?"
+    )
 
 
 def test_a_run_that_another_version_recorded_is_answered_with_its_command(

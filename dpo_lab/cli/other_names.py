@@ -1,0 +1,130 @@
+"""What other tools call a setting: TRL, the TrainingArguments of transformers, peft, accelerate, LLaMA-Factory, ms-swift.
+
+An entry is what to type here instead. VALUE stands for what was given; what follows ` # ` is told beside it; an entry of a name
+with a value (`bf16=false`) goes before that of the name alone. Without anything to type, the setting is left out.
+"""
+
+import re
+
+OTHER_NAMES = {
+    # the model, how it is stored and what of it is trained
+    **dict.fromkeys(
+        ("model_name_or_path", "model_name", "model_id", "model_path", "base_model", "pretrained_model_name_or_path"),
+        "model=local model.path=VALUE",
+    ),
+    **dict.fromkeys(("load_in_4bit", "use_4bit", "qlora", "use_qlora"), "quant=4bit adapter=lora"),
+    **dict.fromkeys(("load_in_8bit", "use_8bit"), "quant=8bit adapter=lora"),
+    "quantization_bit": "quant=VALUEbit adapter=lora",
+    **dict.fromkeys(("use_lora", "lora", "use_peft", "peft"), "adapter=lora"),
+    **dict.fromkeys(("finetuning_type", "peft_type", "train_type"), "adapter=VALUE"),
+    **dict.fromkeys(("finetuning_type=full", "train_type=full", "use_lora=false", "use_peft=false"), "adapter=none"),
+    **dict.fromkeys(("use_dora", "lora_use_dora"), "adapter=dora"),
+    **dict.fromkeys(("use_rslora", "lora_use_rslora"), "adapter=rslora"),
+    **dict.fromkeys(("r", "lora_r", "lora_rank"), "adapter.rank=VALUE"),
+    "lora_alpha": "adapter.alpha=VALUE",
+    "lora_dropout": "adapter.dropout=VALUE",
+    **dict.fromkeys(("lora_target", "lora_target_modules"), "adapter.target_modules=VALUE"),
+    "lora_modules_to_save": "adapter.modules_to_save=VALUE",
+    # number formats and devices
+    **dict.fromkeys(("bf16", "fp16", "use_bf16", "amp"), "precision=bf16"),
+    **dict.fromkeys(("fp32", "bf16=false", "fp16=false", "mixed_precision=no"), "precision=fp32"),
+    **dict.fromkeys(("mixed_precision", "torch_dtype", "dtype", "precision=fp16", "precision=bfloat16"), "precision=bf16"),
+    **dict.fromkeys(("mixed_precision=fp32", "torch_dtype=float32", "torch_dtype=auto"), "precision=auto"),
+    **dict.fromkeys(("gpu", "cuda", "use_cuda", "device"), "trainer=auto # a GPU when there is one"),
+    **dict.fromkeys(("gpus", "num_gpus", "n_gpu", "nproc_per_node", "num_processes"), "trainer=ddp trainer.devices=VALUE"),
+    **dict.fromkeys(("cpu", "use_cpu", "no_cuda", "device=cpu", "gpu=0", "gpu=false", "gpus=0"), "trainer=cpu"),
+    **dict.fromkeys(
+        ("threads", "num_threads", "cpu_threads", "num_workers", "dataloader_num_workers"),
+        " # OMP_NUM_THREADS=VALUE in front of the command sets the threads of the CPU",
+    ),
+    "gradient_checkpointing": "trainer.token_budget=1024 # the tokens of a forward pass decide its memory",
+    "packing": "layout=packed",
+    "padding_free": "layout=packed",
+    # steps
+    "learning_rate": "optim.lr=VALUE",
+    **dict.fromkeys(("optimizer", "optimiser"), "optim=VALUE"),
+    **dict.fromkeys(("lr_scheduler_type", "lr_scheduler", "scheduler"), "optim.schedule=VALUE"),
+    "warmup_ratio": "optim.warmup=VALUE",
+    "warmup_steps": "optim.warmup=0.1 # a share of all steps",
+    **dict.fromkeys(("max_grad_norm", "gradient_clipping", "grad_clip"), "optim.clip=VALUE"),
+    "adam_epsilon": "optim.eps=VALUE",
+    "adam_beta1": "optim.betas=[VALUE,0.999]",
+    "adam_beta2": "optim.betas=[0.9,VALUE]",
+    "wd": "optim.weight_decay=VALUE",
+    **dict.fromkeys(("num_train_epochs", "num_epochs", "n_epochs", "epoch"), "trainer.epochs=VALUE"),
+    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size", "bs"), "trainer.batch_size=VALUE # pairs of a step"),
+    **dict.fromkeys(
+        ("gradient_accumulation_steps", "accumulate_grad_batches"),
+        "trainer.batch_size=32 # all pairs of a step; trainer.token_budget splits them into passes",
+    ),
+    **dict.fromkeys(
+        ("max_seq_length", "max_seq_len", "max_prompt_length", "cutoff_len", "model_max_length", "block_size"),
+        "recipe.max_length=VALUE # tokens of prompt and answer together",
+    ),
+    **dict.fromkeys(("truncation_mode", "truncation_strategy"), "data.truncation=keep_end_prompt"),
+    **dict.fromkeys(("iterations", "num_iterations", "num_rounds", "n_rounds"), "iteration.rounds=VALUE"),
+    **dict.fromkeys(("random_seed", "data_seed"), "seed=VALUE"),
+    # the loss and the reference
+    **dict.fromkeys(("loss_type", "pref_loss", "rlhf_type"), "loss=VALUE"),
+    **dict.fromkeys(("loss_type=sigmoid", "pref_loss=sigmoid", "loss=sigmoid"), "loss=dpo"),
+    "loss_type=exo_pair": "loss=exo",
+    "loss_type=nca_pair": "loss=nca",
+    "loss_type=bco_pair": "loss=bco",
+    "loss_type=sft": "loss=nll",
+    "pref_beta": "loss.beta=VALUE",
+    "simpo_gamma": "loss=simpo loss.gamma=VALUE",
+    "use_weighting": "loss=wpo",
+    "reference_free": "loss=simpo # it needs no reference",
+    "precompute_ref_log_probs": "reference=cached",
+    "sync_ref_model": "reference=ema",
+    # data and answers
+    **dict.fromkeys(
+        ("dataset", "dataset_name", "dataset_path", "train_file", "train_data", "data_path", "data_file", "data_files"),
+        "data=jsonl data.path=VALUE",
+    ),
+    **dict.fromkeys(("num_generations", "num_return_sequences", "best_of_n", "n_samples"), "sampler.num_samples=VALUE"),
+    **dict.fromkeys(("max_completion_length", "max_tokens"), "sampler.max_new_tokens=VALUE"),
+    # where figures and files go
+    **dict.fromkeys(("output_dir", "logging_dir", "save_dir", "out_dir", "output"), "paths.outputs=VALUE"),
+    **dict.fromkeys(("report_to", "log_with"), "logger=VALUE"),
+    **dict.fromkeys(("report_to=none", "report_to=all", "wandb=false", "use_wandb=false"), "logger=local"),
+    **dict.fromkeys(("wandb", "use_wandb"), "logger=wandb"),
+    "tensorboard": "logger=tensorboard",
+    **dict.fromkeys(("wandb_project", "project"), "logger=wandb logger.wandb.project=VALUE"),
+    **dict.fromkeys(("run_name", "name", "experiment_name", "exp_name"), "tags=[VALUE]"),
+    "logging_steps": "trainer.log_every=VALUE",
+    "save_steps": "callbacks.checkpoint.every=VALUE",
+    "save_total_limit": "callbacks.checkpoint.keep=VALUE",
+    **dict.fromkeys(("overwrite_output_dir", "overwrite"), "force=true"),
+    **dict.fromkeys(
+        ("resume_from_checkpoint", "resume", "do_train", "do_eval", "do_predict"),
+        " # train does both, and the same command resumes a run that was stopped",
+    ),
+}
+SWITCHED_OFF = ("false", "0", "none", "null", "no", "off")
+
+
+def here(name: str, value: str) -> tuple[str, str] | None:
+    """Return what to type instead of another tool's setting, and what to tell beside it; None for a name that is unknown.
+
+    >>> here("learning_rate", "1e-5"), here("bf16", "True"), here("lora", "false"), here("epochs", "1")
+    (('optim.lr=1e-5', ''), ('precision=bf16', ''), ('', 'it is off unless it is asked for'), None)
+    """
+    name, said = name.lower(), value.strip("'\"").lower()
+    entry = OTHER_NAMES.get(f"{name}={said}") or OTHER_NAMES.get(name)
+    if entry is None:
+        return None
+    words, _, note = entry.partition("# ")
+    if "VALUE" not in words and said in SWITCHED_OFF and f"{name}={said}" not in OTHER_NAMES:
+        return "", note or "it is off unless it is asked for"
+    return words.strip().replace("VALUE", value), note.replace("VALUE", value)
+
+
+def name_here(name: str) -> str:
+    """Return the last name of the key that another tool's setting is here; the name itself if it is no such key.
+
+    >>> name_here("r"), name_here("learning_rate"), name_here("use_lora"), name_here("beta")
+    ('rank', 'lr', 'use_lora', 'beta')
+    """
+    found = re.search(r"\.([a-z_]+)=VALUE$", OTHER_NAMES.get(name.lower(), "").partition(" # ")[0])
+    return found[1] if found else name

@@ -1,0 +1,123 @@
+"""A key that does not exist: what was meant by it, and which keys there are. Nothing is proposed that was not composed first."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
+from dpo_lab.cli.conf import few, groups, homes, near_keys, nearest, nearest_key, question
+from dpo_lab.cli.keys import at, origin, settable
+from dpo_lab.cli.other_names import name_here
+from dpo_lab.cli.proposals import Mistake, having, in_shell, of_another_tool, with_option
+
+MOST = 6
+"""Keys of one name that are tried; each takes a tenth of a second."""
+
+
+def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
+    """Return what was meant by a key that does not exist and which keys stand beside it, or where its value is taken from.
+
+    OmegaConf's exception holds the node in which it looked.
+    """
+    node, mistake = getattr(cause, "parent_node", None) or {}, Mistake.on(line, key)
+    raw = whole(getattr(cause, "parent_node", None))  # which is falsy where nothing stands
+    valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
+    above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
+    if not above:
+        valid = mistake.known()
+        return f"{key} is neither a group nor a key.{at_root(mistake, raw, valid) or listed('Valid', valid)}"
+    if valid:
+        near = accepted(mistake, near_keys(last, valid, raw, above), key.removeprefix(f"{above}.{last}"))
+        meant = question(near) or of_options(mistake, above, last) or elsewhere(mistake, raw)
+        return f"{key} is not known.{meant}{listed(f'Valid in {above}', valid)}"
+    parts = above.split(".")
+    if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
+        return on_shelf(key, above, shelf, raw)
+    if meant := of_options(mistake, above, last) or elsewhere(mistake, raw):
+        return f"{key} is not known.{meant}"
+    return f"{key} does not exist: {above} has no keys below it. Write {above}=..."
+
+
+def unknown_option(stage: str, argument: str, rest: Sequence[str]) -> str:
+    """Return what to write instead of an option that does not exist; Hydra takes --experiment=x for its rerun."""
+    dashed, _, value = argument.lstrip("-").partition("=")
+    name, unknown = dashed.replace("-", "_"), "..."
+    value = value or (rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("-") else "")
+    mistake = Mistake(stage, f"{name}={value or unknown}", ())
+    if meant := of_another_tool(mistake):
+        return f"{argument}: settings have no dashes, and this one has another name.{meant}"
+    known = [name] if "." in name else [key for key in homes(name) if not value or mistake.accepts([f"{key}={value}"])]
+    if known:
+        return f"{argument}: settings have no dashes. Write {few([f'{key}={value or unknown}' for key in known])}."
+    valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
+    return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
+
+
+def at_root(mistake: Mistake, raw: Mapping[str, Any], valid: Sequence[str]) -> str:
+    """Return what was meant by a key that begins like none: a name of another tool, a similar name, or a key of a group."""
+    first, _, rest = mistake.key.partition(".")
+    near = accepted(mistake, near_keys(first, valid, raw, ""), f".{rest}" if rest else "")
+    exact = any(key.rpartition(".")[2] == first for key in near)
+    if meant := "" if exact else elsewhere(mistake, raw):
+        return meant
+    return question(near) + listed("Valid", valid) if near and not rest else question(near)
+
+
+def elsewhere(mistake: Mistake, raw: Mapping[str, Any]) -> str:
+    """Return what was meant by a key that stands somewhere else: what another tool calls so, or a key of the same name."""
+    if known := of_another_tool(mistake):
+        return known
+    name = mistake.key.rpartition(".")[2]
+    keys = [key for key in settable(raw, "") if key.rpartition(".")[2] == name]
+    if near := accepted(mistake, keys):
+        return question(near)
+    found = (with_option(mistake, [f"{key}={mistake.value}"]) for key in homes(name))
+    return next((f" Write {in_shell(words)}" for words in found if words), "")
+
+
+def accepted(mistake: Mistake, keys: Sequence[str], rest: str = "") -> list[str]:
+    """Return the keys that take the value that was typed; of keys that end alike and take it, all are told."""
+    found = dict.fromkeys(f"{key}{rest}" for key in keys[:MOST])
+    return [key for key in found if mistake.accepts([f"{key}={mistake.value}"])]
+
+
+def of_options(mistake: Mistake, group: str, name: str) -> str:
+    """Return which options of a group have a key that the chosen one has not, or nothing."""
+    name = name_here(name)
+    rest = mistake.key.removeprefix(f"{group}.").partition(".")[2]  # what was typed may stand further below
+    setting = f"{group}.{name}{'.' if rest else ''}{rest}={mistake.value}"
+    options = having(group, name)
+    first = next((option for option in options if mistake.accepts([f"{group}={option}", setting])), None)
+    if first is None:
+        return ""
+    named = few([f"{group}={option}" for option in options])
+    return f" {named} has it: {in_shell([f'{group}={first}', setting])}."
+
+
+def listed(what: str, names: Sequence[str]) -> str:
+    """Return a sentence that lists names."""
+    return f" {what}: {', '.join(names)}."
+
+
+def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
+    """Return where a key is set whose part is taken from a shelf, or which keys that shelf has instead.
+
+    >>> raw = {"judge": "${ranker}", "ranker": {"batch_size": 8}}
+    >>> on_shelf("evaluation.judge.batch_size", "evaluation.judge", "judge", raw)
+    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.batch_size=...'
+    """
+    place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
+    there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"
+    if not isinstance(there, Mapping):
+        return f"{taken}, and {place} has no keys below it. Write {place}=..."
+    if last in there:
+        return f"{taken}. Write {place}.{last}=..."
+    valid = sorted(str(name) for name in there if name != "_target_")
+    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {', '.join(valid)}."
+
+
+def whole(node: Any) -> Mapping[str, Any]:
+    """Return the raw configuration that a node of OmegaConf belongs to."""
+    from omegaconf import OmegaConf
+
+    root = node._get_root() if OmegaConf.is_config(node) else {}
+    return cast(Mapping[str, Any], OmegaConf.to_container(root, resolve=False) if root else {})
