@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 
 LISTED = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its jobs are known before the first one runs
@@ -19,8 +20,12 @@ class CheckJobs(Callback):
         """Raise SweepRefused if a job cannot be composed, built or checked; sweepers that search choose their jobs later."""
         if config.hydra.sweeper._target_ != LISTED:
             return
-        jobs, labelled = jobs_of(config), set[str]()
-        refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job, labelled))}
+        try:
+            jobs = jobs_of(config)
+        except HydraException:
+            return  # the sweeper refuses it itself, and says more
+        read: dict[str, Any] = {}
+        refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job, read))}
         if refused:
             number = min(refused)
             others_too = [str(other) for other in refused if other != number]
@@ -41,14 +46,13 @@ def jobs_of(config: Any) -> list[list[str]]:
     return [list(job) for batch in BasicSweeper.split_arguments(parsed, None) for job in batch]
 
 
-def problem(config: Any, overrides: Sequence[str], labelled: set[str]) -> str:
+def problem(config: Any, overrides: Sequence[str], read: dict[str, Any]) -> str:
     """Return why a job of a sweep cannot run, empty if it can as far as one can tell without loading a model.
 
     Args:
-        labelled: losses' labels that were looked for in data and found, each once for a sweep; gets those of this job.
+        read: data that was read for other jobs, and what is wrong with it: each is read once for a sweep.
     """
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from dpo_lab.cli.build import build
@@ -63,9 +67,8 @@ def problem(config: Any, overrides: Sequence[str], labelled: set[str]) -> str:
         for part in (data, getattr(data, "prompts", None)):
             if check_file := getattr(part, "check_file", None):
                 check_file()
-        if (key := getattr(stage, "labels_key", "")) and key not in labelled:
-            stage.check_labels()
-            labelled.add(key)
+        if check_data := getattr(stage, "check_data", None):
+            check_data(read)
     except (ConfigError, DataError, RunError) as error:
         return str(error)
     except (HydraException, OmegaConfBaseException):

@@ -8,8 +8,9 @@ from typing import Any
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import RunError, component, plain_fields, refuse_missing
+from dpo_lab.components import ConfigError, RunError, component, plain_fields, refuse_missing
 from dpo_lab.data.base import Given, GivenPairs
+from dpo_lab.data.problems import DataError
 from dpo_lab.loggers.base import LocalLogger, RunIdentity, RunLogger
 from dpo_lab.loggers.recorder import LOGGERS, send_recorded
 from dpo_lab.losses.base import PreferenceLoss
@@ -20,7 +21,12 @@ from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
 from dpo_lab.report.page import REPORT
 from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
+from dpo_lab.rules.prompts import prompts_run_out
 
+NOT_READ = ("max_length", "truncation", "order", "sampler", "ranker", "pairing")
+"""Fields of data that change nothing of what is read."""
+Found = Exception | list[GivenPairs]
+"""What reading data found: pairs, none where they are made later, or why they cannot be used."""
 PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
 """How the lines of the end screen begin that name directories."""
 
@@ -48,23 +54,53 @@ class Train(Alignment):
         for logger in self.logger.values():
             logger.check()
 
-    @property
-    def labels_key(self) -> str:
-        """What decides whether the loss finds the labels that it reads in given pairs; empty if it reads none."""
-        if not (self.loss.needs_labels and isinstance(self.data, Given)):
-            return ""
-        return json.dumps([self.data.content(), self.iteration.rounds, self.loss.needs_labels])
+    def check_data(self, read: dict[str, Found]) -> None:
+        """Read and check what `run` would read, unless it is finished: rows, splits, labels of the loss, prompts of all rounds.
 
-    def check_labels(self) -> None:
-        """Read given pairs; RunError if the loss reads a label that some do not have, DataError if they cannot be read."""
-        self._given()
+        Args:
+            read: what earlier jobs of a sweep have read, and what was wrong with it; gets this job's.
+
+        Raises:
+            ConfigError: if prompts do not suffice or a split is asked of a file.
+            DataError: if rows cannot be used.
+            RunError: if the loss reads a label that some pairs do not have.
+        """
+        if not self.force and self._plan().finished():
+            return
+        key = self._data_key()
+        if key not in read:
+            try:
+                read[key] = self._read()
+                refuse_illegal(self, (prompts_run_out,))
+            except (ConfigError, DataError, RunError) as error:
+                read[key] = error
+        found = read[key]
+        if isinstance(found, Exception):
+            raise found
+        self._refuse_unlabelled(found)
+
+    def _read(self) -> list[GivenPairs]:
+        return self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else []
+
+    def _refuse_unlabelled(self, given: Sequence[GivenPairs]) -> None:
+        if given:
+            refuse_unlabelled(self.loss, [pair for each in given for pair in (*each.train, *each.held_out)], self.data.label)
+
+    def _data_key(self) -> str:
+        """Return what decides what reading finds: not how long rows may be, nor in which order they are taken."""
+        parts = (self.data, getattr(self.data, "prompts", None), getattr(self.evaluation, "prompts", None))
+        fields = [plain_fields(part) if part else None for part in parts]
+        kept = [{name: value for name, value in each.items() if name not in NOT_READ} if each else None for each in fields]
+        return json.dumps([kept, self.iteration.rounds, self.iteration.prompts], sort_keys=True)
+
+    def _plan(self) -> Plan:
+        name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
+        return Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
 
     def _given(self) -> list[GivenPairs] | None:
-        given = self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else None
-        if given:
-            pairs = [pair for each in given for pair in (*each.train, *each.held_out)]
-            refuse_unlabelled(self.loss, pairs, self.data.label)
-        return given
+        given = self._read()
+        self._refuse_unlabelled(given)
+        return given or None
 
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.
@@ -77,8 +113,7 @@ class Train(Alignment):
         """
         ask_hub_early(self)
         self.check()
-        name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
-        plan = Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
+        plan = self._plan()
         run = identity_of(plain_fields(self), plan, tags=self.tags, notes=self.notes, group=self.group)
         if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)

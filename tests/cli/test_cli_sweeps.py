@@ -106,8 +106,10 @@ def test_a_job_that_cannot_run_is_found_before_the_first_one_starts(command: str
 def test_a_file_that_only_a_later_job_reads_is_looked_for_before_the_first_one(
     words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Path("here.jsonl").write_text("{}")
-    for name, says in (("gone.jsonl", "gone.jsonl does not exist"), (".", ""), ("here.jsonl", "")):
+    rows = [{"prompt": f"Why {number}?", "chosen": "Because.", "rejected": "No."} for number in range(5)]
+    for name in ("here.jsonl", "other.jsonl"):
+        Path(name).write_text("\n".join(map(json.dumps, rows)))
+    for name, says in (("gone.jsonl", "gone.jsonl does not exist"), ("other.jsonl", "")):
         code = main(["train", "-m", *f"{words}=here.jsonl,{name}".split()])
         said = capsys.readouterr().err
         assert (code, len(RAN)) == ((2, 0) if says else (0, 2))
@@ -149,3 +151,43 @@ def test_labels_that_a_later_job_reads_are_looked_for_before_the_first_one_and_o
     Path("pairs.jsonl").write_text("\n".join(map(json.dumps, scored)))
     assert main([*words, "loss=odpo", "seed=0,1,2"]) == 0
     assert (len(RAN), loads) == (3, ["pairs.jsonl"] * 2)
+
+
+FAULTY = {  # what the second job asks of the data: what reading finds
+    "data.held_out=1,5": "(data.held_out=5) cannot run: data.held_out=5 ",
+    "data.columns.prompt=prompt,frage": "cannot run: data.columns.prompt=frage: pairs.jsonl has no such column",
+    "data.path=pairs.jsonl,broken.jsonl": "cannot run: broken.jsonl",
+    "data.split=null,test": "data.split=test: pairs.jsonl is no directory",
+}
+
+
+@pytest.mark.parametrize("command", FAULTY)
+def test_what_reading_finds_for_a_later_job_is_told_before_the_first_one_and_read_once(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": f"Why {number}?", "chosen": "Because.", "rejected": "No."} for number in range(5)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    Path("broken.jsonl").write_text('{"prompt": ')
+    loads: list[FilePairs] = []
+    load = FilePairs.load
+
+    def counted(data: FilePairs, rounds: int = 1) -> list[GivenPairs]:
+        loads.append(data)
+        return load(data, rounds)
+
+    monkeypatch.setattr(FilePairs, "load", counted)
+    path = [] if command.startswith("data.path") else ["data.path=pairs.jsonl"]
+    assert main(["train", "-m", "data=jsonl", *path, command, "seed=0,1", "recipe.max_length=64,128"]) == 2
+    said = capsys.readouterr().err
+    assert FAULTY[command].removeprefix("(data.held_out=5) ") in said
+    assert "No job was started." in said
+    assert (RAN, len(loads)) == ([], 2)
+
+
+def test_a_sweep_of_finished_runs_reads_no_data_before_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"prompt": f"Why {number}?", "chosen": "Because.", "rejected": "No."} for number in range(5)]
+    Path("pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr("dpo_lab.artifacts.Plan.finished", lambda plan: plan)
+    monkeypatch.setattr(FilePairs, "load", lambda data, rounds: pytest.fail("read"))
+    assert main(["train", "-m", "data=jsonl", "data.path=pairs.jsonl", "seed=0,1"]) == 0
+    assert len(RAN) == 2
