@@ -26,7 +26,7 @@ PYTHONS := 3.13 3.12 3.11
 SUPPORTED := import sys; sys.exit("%d.%d" % sys.version_info[:2] not in "$(PYTHONS)".split())
 HAS_VENV := import ensurepip, venv
 
-.PHONY: help setup run test e2e versions bands format clean
+.PHONY: help setup run test e2e versions bands tables format clean
 
 help:  ## list what can be made
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ versions: $(READY_DEV)  ## the fast tests on the oldest and the newest supported
 
 bands: $(READY)  ## seeds 0, 1, 2 of both kinds of run, as a table for docs/benchmarks.md
 	@pairs="$(PAIRS)"; $(BIN)/python scripts/bands.py 0 1 2 --pairs "$${pairs:-$$($(BIN)/python tests/e2e/preference.py)}"
+
+tables: $(READY)  ## bring the tables of README.md and docs/method.md up to date with conf/ and the code
+	$(BIN)/python scripts/tables.py
 
 format: $(READY_DEV)  ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix

@@ -7,7 +7,7 @@ OLDEST, NEWEST = (3, 11), (3, 13)
 """The Pythons of pyproject.toml and of the Makefile."""
 MODULES = (
     *("torch", "lightning", "transformers", "peft", "datasets", "hydra", "omegaconf", "pydantic", "bitsandbytes", "wandb"),
-    *("tensorboard", "tokenizers", "safetensors", "rich", "numpy", "filelock", "jinja2", "matplotlib"),
+    *("tensorboard", "tokenizers", "safetensors", "rich", "numpy", "filelock", "jinja2", "matplotlib", "yaml"),
 )
 """What the dependencies of pyproject.toml are imported as."""
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))

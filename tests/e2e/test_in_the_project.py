@@ -1,0 +1,72 @@
+"""CONTRIBUTING.md is followed in a copy of the project, to the letter, and the tests that concern the new part pass in it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_contributing import FILES, ROOT, TEXT
+
+pytestmark = pytest.mark.slow
+
+COPIED = (
+    *("dpo_lab", "conf", "docs", "scripts", "tests", "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile"),
+    *("LICENSE", "constraints.txt", "pyproject.toml", "train.py"),
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of the project."""
+    for name in COPIED:
+        source, target = ROOT / name, tmp_path / name
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    return tmp_path
+
+
+def written(checkout: Path, name: str, block: str = "") -> None:
+    """Write a file of the guide into the copy; `block`: the name that stands above its text, if it is another one."""
+    assert not (checkout / name).exists()
+    (checkout / name).write_text(FILES[block or name], encoding="utf-8")
+
+
+def said(checkout: Path, *words: str) -> str:
+    """Return what a Python program says in the copy, which has to end well."""
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=checkout,
+        env={**os.environ, "PYTHONPATH": str(checkout)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    return done.stdout
+
+
+def section(title: str) -> str:
+    """Return the text of a section of the guide."""
+    start = TEXT.index(f"# {title}\n")
+    return TEXT[start : TEXT.index("\n## ", start + 1)]
+
+
+def test_a_loss_is_one_class_and_one_yaml(checkout: Path) -> None:
+    steps = re.findall(r"^\d\. (.*?)(?=^\d\. |^Nothing else)", section("In the project"), re.S | re.M)
+    class_file = re.findall(r"`(dpo_lab/\S+\.py)`", steps[0])[0]
+    yaml_file = re.findall(r"`(conf/\S+\.yaml)`", steps[1])[0]
+    assert "make tables" in steps[2]
+    assert "CHANGELOG.md" in steps[3]
+    written(checkout, class_file, "my_losses/exponential.py")
+    written(checkout, yaml_file)
+    assert said(checkout, "scripts/tables.py").count("written") == 2
+    tests = ["tests/losses", "tests/evaluation", "tests/test_conf.py", "tests/test_docs.py", "tests/test_readme.py"]
+    tests += ["tests/test_contributing.py", "tests/test_architecture.py", "tests/cli/test_cli_help.py", "dpo_lab/losses"]
+    passed = said(checkout, "-m", "pytest", "-x", "-v", *tests)
+    assert len(re.findall(r"exponential.* PASSED", passed)) > 15  # found by walking conf/ and the package
