@@ -160,7 +160,7 @@ def near_keys(name: str, valid: Sequence[str], raw: Mapping[str, Any], part: str
 def few(options: Sequence[str]) -> str:
     """Return options as a choice, three of them where there are many.
 
-    >>> few(["a", "b"]), few(["a", "b", "c", "d", "e"])
-    ('a or b', 'a, b, c or another of 5')
+    >>> few(["a", "b", "c", "d"]), few(["a", "b", "c", "d", "e"])
+    ('a or b or c or d', 'a, b, c or another of 5')
     """
     return " or ".join(options) if len(options) <= 4 else f"{', '.join(options[:3])} or another of {len(options)}"

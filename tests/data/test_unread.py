@@ -279,3 +279,9 @@ def test_a_column_that_says_in_each_row_which_answer_is_better_is_named_beside_t
     said = str(refused(tmp_path, row))
     assert "data.columns.chosen=response_0 data.columns.rejected=response_1" in said
     assert "better_response_id may say which answer is better in each row, and that is not read" in said
+
+
+@pytest.mark.parametrize("word", ["reply", "text", "summary", "translation", "solution", "candidate", "message", "answer"])
+def test_two_answers_that_are_told_apart_by_a_number_are_not_taken_for_the_prompt(tmp_path: Path, word: str) -> None:
+    row = {"topic": "Whether it is late.", f"{word}_1": "No, it is not.", f"{word}_2": "Yes, it is."}
+    assert typed(refused(tmp_path, row)) == Columns(prompt="topic", chosen=f"{word}_1", rejected=f"{word}_2")
