@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import component
+from dpo_lab.data.base import PairRequest
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
@@ -16,6 +19,7 @@ from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.loggers.base import LocalLogger
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import TinyModel
@@ -85,3 +89,18 @@ def directories(outputs: Path, kind: str) -> list[str]:
 
 def with_lora(quant: Quant = NoQuant(), **fields: Any) -> TinyModel:  # noqa: B008
     return replace(MODEL, quant=quant, adapter=LoRA(rank=4, **fields))
+
+
+def request(policy: ModelOnDisk, root: Path, **fields: Any) -> PairRequest:
+    """Return a first round that needs pairs."""
+    parts: dict[str, Any] = {
+        "number": 1,
+        "prompts": 0,
+        "seed": 0,
+        "policy": policy,
+        "root": root,
+        "name": "round1",
+        "device": torch.device("cpu"),
+        "force": False,
+    }
+    return PairRequest(**{**parts, **fields})

@@ -1,9 +1,12 @@
-"""The roles of data: pairs that are given, and prompts to make pairs from."""
+"""The roles of data: pairs that are given or made in each round, and prompts to make pairs from."""
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
 
+from dpo_lab.artifacts import Artifact
 from dpo_lab.components import Component
 from dpo_lab.records import PreferencePair, Prompt
 
@@ -13,17 +16,17 @@ Order = Literal["shuffled", "by_prompt", "as_given"]
 """Pairs in random order; prompts in random order, with the pairs of each together; pairs as they are listed."""
 
 
-class Data(Component):
-    """Where preference pairs come from: given, or made by the policy of each round."""
+class Policy(Protocol):
+    """A model on disk (`models.load.ModelOnDisk`), as far as data need to know it."""
 
-    label: str
-    """Name in directories and on the end screen."""
-    max_length: int
-    """Tokens of prompt and response together."""
-    truncation: Truncation
-    """What happens to a pair that is longer: see tokens/build.py."""
-    order: Order
-    """In which order an epoch takes the pairs; by_prompt lets the pairs of a prompt share a step and its computation."""
+    path: str
+    """Directory or Hub id."""
+    id: str
+    """Content id: another one for other weights."""
+
+    def lent(self, device: Any) -> AbstractContextManager[Any]:
+        """Return a context in which the model and its tokenizer are loaded."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,70 @@ class GivenPairs:
     """What reading found, one line per code, for people."""
 
 
-class Given(Data, ABC):
+@dataclass(frozen=True, kw_only=True)
+class PairRequest:
+    """A round that needs pairs."""
+
+    number: int
+    """Of the round, counted from 1."""
+    prompts: int
+    """Which prompts the policy answers, counted from 0: the number of each round's own, or 0 in all rounds."""
+    seed: int
+    """Of the run."""
+    policy: Policy
+    """The newest policy."""
+    root: Path
+    """The outputs directory, for artifacts (`artifacts.Plan`)."""
+    name: str
+    """Readable part of their directories' names."""
+    device: Any
+    """The torch.device to compute on."""
+    force: bool
+    """Whether artifacts that exist are made again."""
+    given: GivenPairs | None = None
+    """The round's pairs as `Given.load` read them before the run; None for other data."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPairs:
+    """The pairs of a round."""
+
+    train: list[PreferencePair]
+    held_out: list[PreferencePair]
+    """Pairs of other prompts than those of `train`, for evaluation."""
+    origin: str = ""
+    """Where they came from, for the round's line on the screen; empty: how many there are is said."""
+    artifacts: tuple[Artifact, ...] = ()
+    """What they were made from, in order."""
+
+
+class Data(Component, ABC):
+    """Where preference pairs come from: given, or made in each round."""
+
+    label: str
+    """Name in directories and on the end screen."""
+    max_length: int
+    """Tokens of prompt and response together."""
+    truncation: Truncation
+    """What happens to a pair that is longer: see tokens/build.py."""
+    order: Order
+    """In which order an epoch takes the pairs; by_prompt lets the pairs of a prompt share a step and its computation."""
+
+    @abstractmethod
+    def pairs(self, asked: PairRequest) -> RoundPairs:
+        """Return the pairs of a round: equal requests get equal pairs.
+
+        What takes long to make belongs into an artifact of `asked.root`, which is found again after a stop.
+        """
+
+
+class Given(Data):
     """Pairs that exist already."""
+
+    def pairs(self, asked: PairRequest) -> RoundPairs:
+        """Return what was read before the run, or read it."""
+        given = asked.given or self.load(asked.number)[asked.number - 1]
+        return RoundPairs(train=given.train, held_out=given.held_out)
 
     @abstractmethod
     def load(self, rounds: int = 1) -> list[GivenPairs]:

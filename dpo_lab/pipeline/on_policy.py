@@ -1,22 +1,19 @@
 """Pairs made by the policy itself: sample, rank, pair."""
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import torch
 from pydantic import Field
 
-from dpo_lab.artifacts import Artifact
-from dpo_lab.components import component
-from dpo_lab.data.base import Data, Order, Prompts, Truncation
+from dpo_lab.components import RunError, component
+from dpo_lab.data.base import Data, Order, PairRequest, Prompts, RoundPairs, Truncation
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
 from dpo_lab.pipeline.pairs import ranked, read_pairs
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing import Pairing
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.report.screen import made_pairs_text
 from dpo_lab.sampling.base import Sampler
+from dpo_lab.seeding import derive
 
 
 @component
@@ -36,34 +33,23 @@ class OnPolicy(Data):
         """The name of its prompts."""
         return self.prompts.label
 
+    def pairs(self, asked: PairRequest) -> RoundPairs:
+        """Let the policy answer the round's prompts, rank the answers and pair them; none of the pairs is held out.
 
-@dataclass(frozen=True)
-class MadePairs:
-    """The pairs of one round and the artifacts they stand in."""
-
-    pairs: list[PreferencePair]
-    candidates: Artifact
-    ranked: Artifact
-
-
-def make_pairs(
-    data: OnPolicy,
-    policy: ModelOnDisk,
-    prompts: list[Prompt],
-    *,
-    root: Path,
-    name: str,
-    seed: int,
-    device: torch.device,
-    force: bool,
-) -> MadePairs:
-    """Sample answers of the policy, rank them and pair them; each part is kept and found again.
-
-    Args:
-        name: readable part of the directories' names.
-        seed: of this round's draws.
-    """
-    where: dict[str, Any] = {"root": root, "name": name, "device": device, "force": force}
-    answers = sampled(prompts, policy, data.sampler, seed=seed, **where)
-    made = ranked(answers, data.ranker, data.pairing, **where)
-    return MadePairs(read_pairs(made), answers, made)
+        Raises:
+            RunError: if no answer is preferred to another, so that there are no pairs.
+        """
+        policy = cast("ModelOnDisk", asked.policy)
+        prompts, seed = self.prompts.for_round(asked.prompts, asked.seed), derive(asked.seed, "round", asked.number)
+        where: dict[str, Any] = {"root": asked.root, "name": asked.name, "device": asked.device, "force": asked.force}
+        answers = sampled(prompts, policy, self.sampler, seed=seed, **where)
+        made = ranked(answers, self.ranker, self.pairing, **where)
+        pairs = read_pairs(made)
+        if not pairs:
+            raise RunError(
+                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, "
+                f"so there is nothing to train on (answers and scores: {made.path}). "
+                "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
+            )
+        origin = made_pairs_text(answers.facts, answers.seconds, made.facts)
+        return RoundPairs(train=pairs, held_out=[], origin=origin, artifacts=(answers, made))

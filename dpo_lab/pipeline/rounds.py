@@ -11,7 +11,7 @@ import torch
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError
-from dpo_lab.data.base import GivenPairs
+from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
 from dpo_lab.loggers.base import RunIdentity, RunLogger
@@ -24,7 +24,7 @@ from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.evaluation import evaluate_answers, evaluate_pairs, read_answers
-from dpo_lab.pipeline.on_policy import OnPolicy, make_pairs
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.policy import Round, token_store, train_round
 from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.pipeline.screen import Screen
@@ -33,9 +33,11 @@ from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.next_steps import next_commands
 from dpo_lab.report.page import REPORT, write_report
-from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
+
+PARTS = {"candidates": "sample", "pairs": "rank"}
+"""What the seconds of an artifact are called, by its kind."""
 
 
 @dataclass
@@ -145,14 +147,13 @@ def play_rounds(state: Progress) -> None:
         beginning = start if alignment.iteration.start == "previous" else base
         reference = start if alignment.iteration.reference == "previous" else base
         this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
-        available, held_out, how = round_pairs(state, this, start)
-        pairs = available[: alignment.trainer.max_pairs]
-        if left_out := len(available) - len(pairs):
+        made = round_pairs(state, this, start)
+        pairs = made.train[: alignment.trainer.max_pairs]
+        if left_out := len(made.train) - len(pairs):
             state.screen.say(f"  trainer.max_pairs={len(pairs)}: {text.count_of(left_out, 'pair')} left out")
         store = store_of(state, pairs, this.name)
-        kept = store_of(state, held_out, f"{this.name}-held-out") if held_out else None
-        if state.given:
-            how = f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
+        kept = store_of(state, made.held_out, f"{this.name}-held-out") if made.held_out else None
+        how = made.origin or f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
         if store.num_pairs < alignment.trainer.batch_size:
             state.screen.say(
                 f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={alignment.trainer.batch_size}: an epoch is one step"
@@ -199,34 +200,28 @@ def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenSt
     return store
 
 
-def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> tuple[list[PreferencePair], list[PreferencePair], str]:
-    """Return a round's pairs for training, those held out, and how they were had."""
-    alignment, data = state.alignment, state.alignment.data
-    if state.given:
-        given = state.given[this.number - 1]
-        return given.train, given.held_out, ""
-    assert isinstance(data, OnPolicy)
-    which = this.number - 1 if alignment.iteration.prompts == "disjoint" else 0
-    made = make_pairs(
-        data,
-        policy,
-        data.prompts.for_round(which, alignment.seed),
+def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> RoundPairs:
+    """Return a round's pairs, for training and held out, and note what they were made from."""
+    alignment = state.alignment
+    asked = PairRequest(
+        number=this.number,
+        prompts=this.number - 1 if alignment.iteration.prompts == "disjoint" else 0,
+        seed=alignment.seed,
+        policy=policy,
         root=alignment.outputs,
         name=this.name,
-        seed=derive(alignment.seed, "round", this.number),
         device=alignment.trainer.device(),
         force=state.force,
+        given=state.given[this.number - 1] if state.given else None,
     )
-    if not made.pairs:
-        raise RunError(
-            f"round {this.number}: {data.ranker.label} prefers none of the answers to {made.ranked.facts['prompts']} prompts, "
-            f"so there is nothing to train on (answers and scores: {made.ranked.path}). "
-            "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
-        )
-    state.lineage += [made.candidates, made.ranked]
-    state.seconds["sample"] += made.candidates.seconds
-    state.seconds["rank"] += made.ranked.seconds
-    return made.pairs, [], text.made_pairs_text(made.candidates.facts, made.candidates.seconds, made.ranked.facts)
+    pairs = alignment.data.pairs(asked)
+    if not pairs.train:
+        raise RunError(f"round {this.number}: data={alignment.data.label} has no pairs to train on.")
+    state.lineage += pairs.artifacts
+    for artifact in pairs.artifacts:
+        kind = artifact.manifest["kind"]
+        state.seconds[PARTS.get(kind, kind)] += artifact.seconds
+    return pairs
 
 
 def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from torch import nn
 
 from dpo_lab import continuing
@@ -24,7 +23,7 @@ from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.evaluation import ANSWERS, evaluate_answers, evaluate_pairs
-from dpo_lab.pipeline.on_policy import MadePairs, OnPolicy, make_pairs
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.pairs import PAIRS
 from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
@@ -32,7 +31,7 @@ from dpo_lab.records import Candidates
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.sampling.hf import HFSampler, OpenHFSampler
 from dpo_lab.tokens.store import TokenStore
-from tests.small_stage import ShareOfVowels, stage
+from tests.small_stage import ShareOfVowels, request, stage
 
 PROMPTS = FilmPrompts(num_prompts=12)
 SAMPLER = HFSampler(num_samples=2, max_new_tokens=6, batch_size=8)  # 4 prompts per batch: 3 batches
@@ -80,10 +79,9 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def pairs_of(policy: ModelOnDisk, root: Path, data: OnPolicy = DATA, *, force: bool = False) -> MadePairs:
-    device = torch.device("cpu")
-    prompts = data.prompts.for_round(0, 0)
-    return make_pairs(data, policy, prompts, root=root, name="round1", seed=3, device=device, force=force)
+def pairs_of(policy: ModelOnDisk, root: Path, data: OnPolicy = DATA, *, force: bool = False) -> tuple[Artifact, ...]:
+    """Return the candidates and the pairs of a round."""
+    return data.pairs(request(policy, root, force=force)).artifacts
 
 
 def same(one: Artifact, other: Artifact) -> bool:
@@ -106,10 +104,8 @@ def test_sampling_and_ranking_killed_at_any_batch_make_the_others_alone_and_the_
     with counted(monkeypatch) as then:
         made = pairs_of(policy, tmp_path / "cut")
     assert first + then == whole
-    assert same(made.candidates, undisturbed.candidates)
-    assert same(made.ranked, undisturbed.ranked)
-    assert set(undisturbed.candidates.manifest["files"]) == {CANDIDATES}
-    assert set(undisturbed.ranked.manifest["files"]) == {CANDIDATES, PAIRS}
+    assert all(same(*artifacts) for artifacts in zip(made, undisturbed, strict=True))
+    assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES, PAIRS}]
     said = capsys.readouterr().out
     assert said.strip() == (f"{whole[at]} goes on: {at % 3 * 4} of 12 prompts are there" if at % 3 else "")
 

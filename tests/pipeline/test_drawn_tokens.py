@@ -10,7 +10,7 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import ModelOnDisk, evaluating, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
-from dpo_lab.pipeline.on_policy import OnPolicy, make_pairs
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.policy import token_store
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
@@ -19,7 +19,7 @@ from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.build import tokenise_pairs
 from tests.models.directories import CHATML, GEMMA, MISTRAL
-from tests.small_stage import ShareOfVowels
+from tests.small_stage import ShareOfVowels, request
 from tests.tokens.test_rendering import ASKED, DROPS, INSERTS, OPENS, PHI, THOUGHT, encoder_of
 
 CPU = torch.device("cpu")
@@ -65,17 +65,16 @@ def policy(model: Any, tokenizer: Any, tmp_path: Path) -> ModelOnDisk:
 def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(policy: ModelOnDisk, tmp_path: Path) -> None:
     sampler = HFSampler(num_samples=4, max_new_tokens=12, batch_size=16, temperature=0.7, top_p=0.9)
     data = OnPolicy(prompts=FilmPrompts(num_prompts=8), sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst())
-    prompts = data.prompts.for_round(0, 0)
-    made = make_pairs(data, policy, prompts, root=tmp_path, name="round1", seed=3, device=CPU, force=False)
-    sets = {each.prompt.id: each for each in map(Candidates.from_record, read_jsonl(made.candidates.path / CANDIDATES))}
-    store, _ = token_store(made.pairs, data, policy, root=tmp_path, name="round1", force=False)
-    assert store.num_pairs == len(made.pairs) > 4
-    assert len({ended for pair in made.pairs for ended in pair.finished}) == 2, "some ended, some were cut"
+    made = data.pairs(request(policy, tmp_path, seed=3))
+    sets = {each.prompt.id: each for each in map(Candidates.from_record, read_jsonl(made.artifacts[0].path / CANDIDATES))}
+    store, _ = token_store(made.train, data, policy, root=tmp_path, name="round1", force=False)
+    assert store.num_pairs == len(made.train) > 4
+    assert len({ended for pair in made.train for ended in pair.finished}) == 2, "some ended, some were cut"
     model = policy.loaded(CPU).model
     with evaluating(model):
         batch = PaddedLayout().rows(store, range(store.num_responses))
         per_token = score(model, batch).per_token.split(batch.counts.tolist())
-    for pair, sides in zip(made.pairs, store.pairs.tolist(), strict=True):
+    for pair, sides in zip(made.train, store.pairs.tolist(), strict=True):
         for drawn, side in zip(pair.drawn, sides, strict=True):
             assert drawn in sets[pair.prompt.id].drawn
             assert store.response(side).tolist() == drawn.ids.tolist()

@@ -15,13 +15,13 @@ from dpo_lab.components import component
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.models.load import ModelOnDisk, save_model
-from dpo_lab.pipeline.on_policy import MadePairs, OnPolicy, make_pairs
+from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.ranking.base import PROMPTS_AT_A_TIME, Ranker, Verdict, verdicts_of
 from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.hf import HFSampler
-from tests.small_stage import ShareOfVowels
+from tests.small_stage import ShareOfVowels, request
 
 CPU = torch.device("cpu")
 loaded: list["weakref.ref[nn.Module]"] = []
@@ -102,13 +102,9 @@ def test_in_a_round_the_policy_is_gone_when_the_ranker_opens_and_the_ranker_when
 
     monkeypatch.setattr(ModelOnDisk, "load", noting)
 
-    def produced() -> MadePairs:
-        prompts = data.prompts.for_round(0, 0)
-        return make_pairs(data, policy, prompts, root=tmp_path, name="round1", seed=0, device=CPU, force=False)
-
-    pairs = produced().pairs
+    pairs = data.pairs(request(policy, tmp_path)).train
     assert (len(loaded), alive()) == (2, 0)  # the policy and the ranker's module
-    assert produced().pairs == pairs
+    assert data.pairs(request(policy, tmp_path)).train == pairs
     assert len(loaded) == 2, "a finished part loads nothing"
     judged = GenerationEvaluation(prompts=data.prompts, sampler=data.sampler, judge=data.ranker, max_prompts=3)
     judged.answers(policy, CPU, 0, "after", tmp_path)
