@@ -54,6 +54,14 @@ class Component:
         source = {} if kind.__module__.startswith("dpo_lab.") else {"source": source_digest(kind)}
         return {"class": f"{kind.__module__}.{kind.__qualname__}", **source, **plain_fields(self)}
 
+    def bytes_needed(self, device: str) -> float:
+        """Return the bytes of the models of its own that this part loads for its part of a round; the policy is released before.
+
+        Args:
+            device: where they are loaded, `cpu` or `cuda`.
+        """
+        return 0.0
+
 
 def source_digest(kind: type) -> str | None:
     """Return a digest of the file that defines a class, None where there is no file (an interactive session)."""

@@ -6,14 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
+from torch import nn
 
 from dpo_lab.cli.build import build
 from dpo_lab.cli.main import main
 from dpo_lab.conf_files import CONF
+from dpo_lab.models.load import evaluating, save_model
 from dpo_lab.records import Candidates, Prompt, read_jsonl
 from dpo_lab.scoring.logps import pair_logps
 from dpo_lab.stages.train import Train
@@ -54,6 +57,7 @@ def composed(beside: Path, *overrides: str) -> Train:
 def test_every_file_that_the_guide_names_in_bold_has_a_block() -> None:
     assert list(FILES) == re.findall(r"^ *\*\*`(\S+)`\*\*$", TEXT, re.M)
     assert {"my_losses/exponential.py", "my_conf/loss/mine.yaml", "conf/loss/exponential.yaml"} <= set(FILES)
+    assert {"my_rankers/fluency.py", "my_data/self_play.py"} <= set(FILES)
 
 
 def test_the_loss_beside_the_project_is_that_of_a_pair_worked_by_hand(beside: Path) -> None:
@@ -78,6 +82,51 @@ def test_the_ranker_beside_the_project_prefers_the_shorter_answer(beside: Path) 
     data = composed(beside, "ranker=mine").data
     verdicts = data.ranker.rank([Candidates(prompt=Prompt.from_text("?"), responses=("one two", "one"))])  # type: ignore[attr-defined]
     assert verdicts[0].scores == (-2.0, -1.0)
+
+
+@pytest.fixture
+def my_model(beside: Path, model: nn.Module, tokenizer: Any) -> nn.Module:
+    """A tiny model in the directory `my_model`."""
+    save_model(model, tokenizer, beside / "my_model", base_path="")
+    return model
+
+
+def test_the_ranker_that_loads_a_model_scores_by_its_log_probabilities(beside: Path, my_model: nn.Module, tokenizer: Any) -> None:
+    ranker: Any = composed(beside, "data=on_policy", "ranker=fluent", "ranker.path=my_model").data.ranker  # type: ignore[attr-defined]
+    with ranker.open(torch.device("cpu")) as opened:
+        ((score, _),) = (
+            each.scores for each in opened.rank([Candidates(prompt=Prompt.from_text("a b"), responses=("good", "bad"))])
+        )
+    ids = tokenizer("a b\ngood").input_ids
+    with evaluating(my_model):
+        out: Any = my_model(input_ids=torch.tensor([ids]), labels=torch.tensor([ids]))
+    assert score == pytest.approx(-out.loss.item(), rel=1e-5)  # the library's loss is the mean over the tokens after the first
+    assert ranker.bytes_needed("cpu") == 4 * sum(weight.numel() for weight in my_model.parameters())
+
+
+@pytest.mark.usefixtures("my_model")
+def test_the_ranker_that_loads_a_model_runs_as_told(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("prompts.jsonl").write_text("".join(f'{{"prompt": "a {word}?"}}\n' for word in "abcdefgh"))
+    small = ["sampler.num_samples=3", "sampler.max_new_tokens=4", "trainer.max_steps=1", "trainer=cpu", "prompts.num_held_out=2"]
+    others = ["model=local", "model.path=my_model", "data=on_policy", "prompts=jsonl", "prompts.path=prompts.jsonl", *small]
+    assert main(["train", "--config-dir", "my_conf", "ranker=fluent", "ranker.path=my_model", *others]) == 0
+    (ranked,) = beside.glob("outputs/pairs/*/candidates.jsonl")
+    scores = [score for record in read_jsonl(ranked) for score in record["scores"]]
+    assert len(scores) == 18
+    assert max(scores) < 0
+    assert "fluency" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("my_model")
+def test_self_play_lets_the_policy_draw_the_rejected_answers_and_holds_out_the_datas_own(
+    beside: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = f"data.data.path={ROOT / 'docs' / 'example_pairs.jsonl'}"
+    small = ["sampler.max_new_tokens=4", "trainer.max_steps=1", "trainer=cpu", "model=local", "model.path=my_model"]
+    assert main(["train", "--config-dir", "my_conf", "data=self_play", pairs, *small]) == 0
+    assert "32 pairs of self-play, 8 held out" in capsys.readouterr().out
+    (answers,) = beside.glob("outputs/candidates/*/candidates.jsonl")
+    assert len(list(read_jsonl(answers))) == 32
 
 
 def test_the_model_beside_the_project_takes_the_chosen_adapter(beside: Path) -> None:

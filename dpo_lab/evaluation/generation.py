@@ -61,6 +61,10 @@ class GenerationEvaluation(Evaluation):
         fields["sampler"] = {name: value for name, value in fields["sampler"].items() if name != "num_samples"}
         return fields
 
+    def bytes_needed(self, device: str) -> float:
+        """Return the bytes of the sampler's or the judge's own models: one is released before the other is loaded."""
+        return max(self.sampler.bytes_needed(device), self.judge.bytes_needed(device))
+
     def held_out(self) -> list[Prompt]:
         """Return the prompts that are answered."""
         return self.prompts.held_out()[: self.max_prompts]

@@ -33,6 +33,10 @@ class OnPolicy(Data):
         """The name of its prompts."""
         return self.prompts.label
 
+    def bytes_needed(self, device: str) -> float:
+        """Return the bytes of the sampler's or the ranker's own models: one is released before the other is loaded."""
+        return max(self.sampler.bytes_needed(device), self.ranker.bytes_needed(device))
+
     def pairs(self, asked: PairRequest) -> RoundPairs:
         """Let the policy answer the round's prompts, rank the answers and pair them; none of the pairs is held out.
 
