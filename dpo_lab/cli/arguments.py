@@ -215,7 +215,10 @@ def refuse_twice(overrides: Sequence[str]) -> None:
     """Raise UsageError if a key is set twice, of which Hydra would ignore the first."""
     for at, override in enumerate(overrides):
         if earlier := [other for other in overrides[:at] if key_of(other) == key_of(override)]:
-            raise UsageError(f"{key_of(override)} is set twice: {earlier[0]} and {override}. Leave one out.")
+            key, said = key_of(override), f"{key_of(override)} is set twice: {earlier[0]} and {override}. Leave one out."
+            values = dict.fromkeys(other.partition("=")[2] for other in overrides if key_of(other) == key)
+            several = f" To run each of them: -m {key}={','.join(values)}" if len(values) > 1 else ""  # a shell expands {0,1}
+            raise UsageError(said + several)
 
 
 def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[str]) -> None:

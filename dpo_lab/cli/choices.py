@@ -7,22 +7,25 @@ from typing import Any
 
 from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
 from dpo_lab.cli.conf import groups, nearest, options
+from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.conf_files import CONF
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 
 
-def refuse_choices(overrides: Sequence[Any], config_dir: Path | None) -> None:
+def refuse_choices(overrides: Sequence[Any], config_dir: Path | None, *, is_multirun: bool = False) -> None:
     """Raise UsageError for the first parsed override that gives a group no option, or one that it does not have.
 
     Options that a `hydra.searchpath` on the command line may bring are left to Hydra.
     """
     elsewhere = any(override.key_or_group == "hydra.searchpath" for override in overrides)
+    alone = not is_multirun and not any(override.key_or_group in ("hydra.mode", "sweep", "experiment") for override in overrides)
     for override in overrides:
         group = override.key_or_group
         if group == "hydra":
             raise UsageError(f"{override.input_line}: settings of Hydra are set one by one. Write hydra.KEY=VALUE.")
+        refuse_hydra_setting(override.input_line, alone=alone)
         if group not in groups() and "/" not in group:
             continue
         if override.is_delete():
@@ -32,6 +35,21 @@ def refuse_choices(overrides: Sequence[Any], config_dir: Path | None) -> None:
             known = group not in groups() or is_option(group, option, config_dir) or elsewhere
             if not known or not isinstance(option, str):
                 raise UsageError(no_such_option(group, shown(option), config_dir))
+
+
+def refuse_hydra_setting(override: str, *, alone: bool) -> None:
+    """Raise UsageError for a setting of Hydra that is a part of its own, or has no effect here.
+
+    Args:
+        alone: whether this is a single run.
+    """
+    key, _, value = override.lstrip("+").partition("=")
+    if key in ("hydra.launcher", "hydra.sweeper"):
+        raise UsageError(f"{override}: this is chosen like a group, for several runs (-m). Write {key.replace('.', '/')}={value}")
+    if key in ("hydra.run", "hydra.run.dir"):
+        raise UsageError(f"{override}: a run names its own directory below paths.outputs. Write paths.outputs={value or 'DIR'}")
+    if alone and re.match(r"hydra[./](?:sweep|sweeper|launcher)\b", key):
+        raise UsageError(f"{override} has no effect on a single run: it is for several (-m). Leave it out.")
 
 
 def refuse_deletion(group: str) -> None:
@@ -91,6 +109,8 @@ def no_such_option(group: str, option: str, config_dir: Path | None) -> str:
     if option.startswith(("http://", "https://")):
         instead = f"Download it and write {group}={at_path} {group}.path=PLACE." if at_path else f"Valid: {', '.join(valid)}."
         return f"{group}={option}: nothing is read from an address. {instead}"
+    if f"{group}={option}".lower() in OTHER_NAMES:
+        return f"{group}={option}: there is no such option. Write {OTHER_NAMES[f'{group}={option}'.lower()]}"
     return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid) or 'none'}."
 
 

@@ -155,7 +155,7 @@ def swept_keys(line: CommandLine) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(list(line.composed))
-    refuse_choices(parsed, line.config_dir)
+    refuse_choices(parsed, line.config_dir, is_multirun=line.is_multirun)
     if not line.is_multirun:
         return ["sweep"]
     swept = [override for override in parsed if override.is_sweep_override()]

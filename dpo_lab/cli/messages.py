@@ -44,6 +44,9 @@ def explain(error: Exception, line: CommandLine) -> str:
         return f"+{group}: the group is there already. Write {group}=... without the plus sign."
     if found := re.search(r"An item is already at '([\w.]+)'", text):
         return f"+{found[1]}: the key is there already. Write {found[1]}=... without the plus sign."
+    if found := re.search(r"Error merging override ([\w.]+)=", text):
+        key = found[1]
+        return f"{key}: nothing can be set below a value that is no mapping. A list is written whole: {key.split('.')[0]}=[...]"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
 
 
@@ -66,6 +69,9 @@ def unreadable(override: str) -> str:
     meant = next((word for word in re.split(r"[^\w.-]+", value) if word in options(key)), "") if key in groups() else ""
     if meant:  # no option has such a character, so quotes would not help
         return f"{override} cannot be read: {key} takes one option, and each setting is a word of its own. Write {key}={meant}"
+    if several := re.fullmatch(r"[{(\[]((?:[\w.+-]+, ?)+[\w.+-]+)[)}\]]", value):
+        values = several[1].replace(" ", "")
+        return f"{override} cannot be read. To run each of them: -m {key}={values}"
     if is_path_problem(override):
         quoted = value.strip("'\"").replace("'", "\\'")
         return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""

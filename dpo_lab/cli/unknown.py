@@ -28,7 +28,8 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
     if valid:
         near = accepted(mistake, near_keys(last, valid, raw, above), key.removeprefix(f"{above}.{last}"))
         meant = question(near) or of_options(mistake, above, last) or elsewhere(mistake, raw)
-        return f"{key} is not known.{meant}{listed(f'Valid in {above}', valid)}"
+        more = "" if meant and not meant.endswith("?") else listed(f"Valid in {above}", valid)  # what can be typed stands last
+        return f"{key} is not known.{meant}{more}"
     parts = above.split(".")
     if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
         return on_shelf(key, above, shelf, raw)
@@ -90,7 +91,7 @@ def of_options(mistake: Mistake, group: str, name: str) -> str:
     if first is None:
         return ""
     named = few([f"{group}={option}" for option in options])
-    return f" {named} has it: {in_shell([f'{group}={first}', setting])}."
+    return f" {named} has it: {in_shell([f'{group}={first}', setting])}"
 
 
 def listed(what: str, names: Sequence[str]) -> str:

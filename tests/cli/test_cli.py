@@ -125,7 +125,7 @@ MESSAGES = {
     ),
     "train loss=[dpo,ipo]": "loss=[dpo,ipo]: loss takes one option. To run each of them: -m loss=dpo,ipo.",
     "train loss=null": f"loss=null: loss needs one of its options: {LOSSES}.",
-    "train seed=1 seed=2": "seed is set twice: seed=1 and seed=2. Leave one out.",
+    "train seed=1 seed=2": "seed is set twice: seed=1 and seed=2. Leave one out. To run each of them: -m seed=1,2",
     "train outputs=/x": "outputs=/x: everything that is written moves with paths.outputs. Write paths.outputs=/x.",
     "train optim.lrr=1": (
         "optim.lrr is not known. Did you mean 'optim.lr'? "

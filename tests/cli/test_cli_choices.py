@@ -79,7 +79,7 @@ def test_in_every_stage(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_the_configuration_library_raises_all_the_same_is_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("dpo_lab.cli.main.refuse_choices", lambda overrides, config_dir: None)  # as if it had missed one
+    monkeypatch.setattr("dpo_lab.cli.main.refuse_choices", lambda *parsed, is_multirun: None)  # as if it had missed one
     assert main(["train", "quant=4"]) == 2
     assert capsys.readouterr().err.startswith("error: quant=4 cannot be composed (")
 
@@ -94,6 +94,10 @@ MISTAKES = {
     "debug=null": "debug=null: debug needs one of its options: fast, overfit, profile. Leave debug out to have none.",
     "data=https://huggingface.co/datasets/a/b": "data=https://huggingface.co/datasets/a/b: nothing is read from an address. ",
     "data.path=": "data.path=: the path is empty. Write data.path=PATH",
+    "threads=4": "threads is neither a group nor a key. Leave it out: OMP_NUM_THREADS=4 in front of the command",
+    "hydra.launcher=joblib": "hydra.launcher=joblib: this is chosen like a group, for several runs (-m). ",
+    "hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs=2 has no effect on a single run: it is for several (-m). Leave it out.",
+    "tags.0._target_=x": "tags.0._target_: nothing can be set below a value that is no mapping.",
     "seed=abc": "seed=abc: Input should be a whole number.",
     "loss.beta=abc": "loss.beta=abc: Input should be a number.",
     "force=maybe": "force=maybe: Input should be true or false.",
@@ -129,6 +133,15 @@ REMEDIES = {
     "adapter.rank=8": "adapter=lora adapter.rank=8",
     "seed=[0,1]": "-m seed=0,1",
     "seed=[3]": "seed=3",
+    "seed={0,1}": "-m seed=0,1",
+    "seed=0 seed=1": "-m seed=0,1",
+    "iterations=2": "iteration.rounds=2",
+    "precision=fp16": "precision=bf16",
+    "bf16=true": "precision=bf16",
+    "rank=8": "adapter=lora adapter.rank=8",
+    "training.learning_rate=1e-5": "optim.lr=1e-5",
+    "hydra.run.dir=x": "paths.outputs=x",
+    "--per_device_train_batch_size 8": "trainer.batch_size=8",
     "loss==ipo": "loss=ipo",
     "loss=ipo,": "Write loss=ipo",
     "callbacks.early_stopping.patience=3": "callbacks=early_stopping callbacks.early_stopping.patience=3",
