@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import Field as DataclassField
 from dataclasses import fields, is_dataclass
@@ -36,12 +37,19 @@ def component(cls: type[Class]) -> type[Class]:
 class Component:
     """Root of all roles (loss, ranker, sampler, ...); a field typed with a role refuses anything else."""
 
-    missing: ClassVar[str] = ""
-    """Why this part cannot run in this version and what to use instead; empty for a part that works."""
     names_code: ClassVar[tuple[str, ...]] = ()
     """Fields whose text names code that this part imports (`my.module:score`): `rerun` asks before it imports foreign code."""
     writes_into: ClassVar[tuple[str, ...]] = ()
     """Fields that name a directory which this part writes into, null: the outputs. `rerun` takes none from a recorded run."""
+    on_hub: ClassVar[tuple[str, ...]] = ()
+    """Fields that name something on the Hugging Face Hub, or a directory in its place, which this part reads."""
+
+    def check(self) -> None:
+        """Raise ConfigError if this part, looked at alone, cannot work: why, and what to use instead; load nothing.
+
+        Called for a stage and every part below it before anything heavy loads. A message names the part's own fields as
+        `mode=max`; a reader sees them where they stand, `callbacks.budget.mode=max`.
+        """
 
     def content(self) -> dict[str, Any]:
         """Return what determines this part's results, as plain data for a content id.
@@ -101,8 +109,24 @@ def parts_of(part: Any, key: str = "") -> Iterator[tuple[str, Component]]:
         yield from parts_of(value, f"{key}.{name}" if key else name)
 
 
-def refuse_missing(part: Any) -> None:
-    """Raise ConfigError if this component or one below it cannot run in this version."""
-    for key, each in parts_of(part):
-        if each.missing:
-            raise ConfigError(f"{key}: {each.missing}")
+def refused_parts(stage: Component) -> list[str]:
+    """Return why a stage or parts below it cannot work, one message for each, in field order."""
+    messages = []
+    for key, part in parts_of(stage):
+        try:
+            part.check()
+        except ConfigError as error:
+            messages.append(located(str(error), key, part))
+    return list(dict.fromkeys(messages))  # the judge may be the ranker
+
+
+def located(message: str, key: str, part: Component) -> str:
+    """Return a part's message with its fields where they stand, or behind the part's key if it names nothing of the part."""
+    if not key:
+        return message
+    names = [each.name for each in fields(part)]  # type: ignore[arg-type]
+    values = [name for name in names if not isinstance(getattr(part, name), Component)]
+    if values:
+        message = re.sub(rf"(?<![\w.])({'|'.join(values)})(?==)", rf"{key}.\1", message)
+    told = re.search(rf"\b({'|'.join([*names, *key.split('.')])})[.=]", message)
+    return message if told else f"{key}: {message}"

@@ -58,11 +58,11 @@ def problem(config: Any, overrides: Sequence[str], read: dict[str, Any]) -> str:
     from dpo_lab.cli.build import build
     from dpo_lab.components import ConfigError, RunError
     from dpo_lab.data.problems import DataError
+    from dpo_lab.rules.check import refuse_illegal
 
     try:
         stage: Any = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
-        if check := getattr(stage, "check", None):
-            check()
+        refuse_illegal(stage)
         data = getattr(stage, "data", None)
         for part in (data, getattr(data, "prompts", None)):
             if check_file := getattr(part, "check_file", None):

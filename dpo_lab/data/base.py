@@ -87,6 +87,42 @@ class Data(Component, ABC):
     """What happens to a pair that is longer: see tokens/build.py."""
     order: Order
     """In which order an epoch takes the pairs; by_prompt lets the pairs of a prompt share a step and its computation."""
+    makes_pairs: ClassVar[bool] = True
+    """True if pairs are made in each round, False if they exist before the run."""
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether some pairs are kept for evaluation."""
+        return True
+
+    @property
+    def max_rounds(self) -> int | None:
+        """How many rounds there are pairs for; None: as many as are asked for."""
+        return None
+
+    @property
+    def asks(self) -> "Prompts | None":
+        """The prompts that the policy answers in each round, None if it answers none."""
+        return None
+
+    @property
+    def ranked_by(self) -> Component | None:
+        """Who scores the answers that pairs are made of, None if nobody does in this run."""
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...] | None:
+        """The labels that every pair has (`preference`, ...); None if only reading tells."""
+        return None
+
+    @property
+    def choices(self) -> tuple[tuple[str, str], ...]:
+        """What the first line of a run shows beside the data's name: (group, choice)."""
+        return ()
+
+    def load(self, rounds: int = 1) -> list[GivenPairs]:
+        """Return the pairs of each round that exist before the run: none if they are made in each round."""
+        return []
 
     @abstractmethod
     def pairs(self, asked: PairRequest) -> RoundPairs:
@@ -99,6 +135,13 @@ class Data(Component, ABC):
 class Given(Data):
     """Pairs that exist already."""
 
+    makes_pairs: ClassVar[bool] = False
+
+    @property
+    def max_rounds(self) -> int:
+        """One."""
+        return 1
+
     def pairs(self, asked: PairRequest) -> RoundPairs:
         """Return what was read before the run, or read it."""
         given = asked.given or self.load(asked.number)[asked.number - 1]
@@ -108,7 +151,7 @@ class Given(Data):
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of each round, those of some prompts held out; the same ones whatever the seed of the run.
 
-        Data that has pairs for one round returns one; `rules/check.py` refuses more rounds than there are.
+        Data that has pairs for one round returns one; `rules/data.py` refuses more rounds than there are.
 
         Raises:
             DataError: with file, row, what was found, what happens, what to change.
@@ -119,8 +162,10 @@ class Prompts(Component, ABC):
     """Prompts for on-policy pairs and for evaluation."""
 
     label: ClassVar[str]
-    films: ClassVar[bool] = False
-    """True for the embedded film prompts, whose answers have an exact reward."""
+    topic: ClassVar[str] = ""
+    """What all prompts are about, if they are of one small world; empty for prompts about anything."""
+    embedded: ClassVar[bool] = False
+    """True if nothing has to be read or downloaded for them."""
 
     @abstractmethod
     def for_round(self, number: int, seed: int) -> list[Prompt]:

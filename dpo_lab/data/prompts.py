@@ -28,7 +28,8 @@ class FilmPrompts(Prompts):
     """Questions about films of the embedded world; 53 of the 1024 films are held out."""
 
     label: ClassVar[str] = "films"
-    films: ClassVar[bool] = True
+    topic: ClassVar[str] = "films"
+    embedded: ClassVar[bool] = True
 
     num_prompts: PositiveInt = 600
     """Prompts per round."""
@@ -55,6 +56,7 @@ class HubPrompts(Prompts):
     """Prompts of a data set on the Hugging Face Hub, or of a directory in its layout: its column `prompt`, text or turns."""
 
     label: ClassVar[str] = "hub"
+    on_hub: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """Hub id or directory."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -53,6 +53,11 @@ class FilePairs(Given):
         """The file's name without its suffix, or the directory's."""
         return self.path.stem if self.path.suffix in SUFFIXES else self.path.absolute().name
 
+    @property
+    def holds_out(self) -> bool:
+        """Unless none are asked for."""
+        return self.held_out != 0
+
     def content(self) -> dict[str, Any]:
         """Return the fields with the content's digest in place of the path; how many rows may be unusable is no content."""
         fields = {name: value for name, value in super().content().items() if name not in NEUTRAL}
@@ -83,6 +88,8 @@ class FilePairs(Given):
 @component
 class HubPairs(Given):
     """Pairs of a data set on the Hugging Face Hub, or of a directory in its layout."""
+
+    on_hub: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """Hub id or directory."""
@@ -119,6 +126,16 @@ class HubPairs(Given):
     def label(self) -> str:  # type: ignore[override]
         """The data set's name without its owner."""
         return self.origin.label
+
+    @property
+    def holds_out(self) -> bool:
+        """Unless none are asked for."""
+        return self.held_out != 0
+
+    @property
+    def max_rounds(self) -> int:
+        """As many as there are splits."""
+        return len(self.splits)
 
     @property
     def origin(self) -> Origin:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from pydantic import PositiveInt
 
-from dpo_lab.components import component
+from dpo_lab.components import ConfigError, component
 from dpo_lab.continuing import kept_part
 from dpo_lab.data.base import Prompts
 from dpo_lab.evaluation.base import Evaluation
@@ -53,6 +53,19 @@ class GenerationEvaluation(Evaluation):
     """Answers per prompt."""
     max_prompts: PositiveInt | None = None
     """At most so many of the held-out prompts; null: all."""
+
+    @property
+    def asks(self) -> Prompts:
+        """The prompts."""
+        return self.prompts
+
+    def check(self) -> None:
+        """Raise ConfigError if the judge cannot judge answers to such prompts."""
+        if why := self.judge.cannot_judge(self.prompts):
+            raise ConfigError(
+                f"judge={why}; use judge=same ranker=length (a control: the shorter answer), or a ranker of your own "
+                "(CONTRIBUTING.md)."
+            )
 
     def content(self) -> dict[str, Any]:
         """Return what determines the figures: not how many prompts and answers a round of training draws."""

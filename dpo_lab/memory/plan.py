@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from dpo_lab.alignment import Alignment
-from dpo_lab.data.base import Given
 from dpo_lab.memory.tracing import Pass, extrapolated, follow
 from dpo_lab.memory.weights import Held, architecture_of, bytes_in_file, held, outline, with_layers
 from dpo_lab.models.adapter import NoAdapter
@@ -170,7 +169,7 @@ def kept_models(alignment: Alignment) -> int:
     """Return how many models stand beside a training because answers were drawn from them or pairs scored with them before."""
     if alignment.iteration.rounds > 1:
         return 2  # the base, and the policy that the round starts from
-    return int(not alignment.evaluation.on_pairs or not isinstance(alignment.data, Given))
+    return int(not alignment.evaluation.on_pairs or alignment.data.makes_pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

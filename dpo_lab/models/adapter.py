@@ -5,7 +5,7 @@ import logging
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, PositiveInt, ValidationInfo, field_validator
@@ -29,6 +29,11 @@ from dpo_lab.models.adapted import (
 class Adapter(Component, ABC):
     """Which weights are trained."""
 
+    trains_all: ClassVar[bool] = False
+    """True if every weight is trained, False if the base stays as it was."""
+    dora: bool = False
+    """Whether the length of every output's weights is trained too."""
+
     @property
     @abstractmethod
     def label(self) -> str:
@@ -49,6 +54,8 @@ class Adapter(Component, ABC):
 @component
 class NoAdapter(Adapter):
     """Every weight is trained."""
+
+    trains_all: ClassVar[bool] = True
 
     @property
     def label(self) -> str:

@@ -1,12 +1,13 @@
 """Quantisation of the base weights. With training/optim_8bit.py the only place that imports bitsandbytes."""
 
 import logging
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 
 # bitsandbytes looks for a faster CPU kernel at import and says so on every run; nobody can act on it
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
@@ -17,6 +18,12 @@ class Quant(Component):
 
     bits: ClassVar[int]
     """Of a weight; 0 where they are as they are."""
+    needs_bitsandbytes: ClassVar[bool] = False
+
+    def check(self) -> None:
+        """Raise ConfigError without the library that keeps and multiplies such weights."""
+        if self.needs_bitsandbytes and not find_spec("bitsandbytes"):
+            raise ConfigError(needing_bitsandbytes(f"quant={self.bits}bit", "No module named 'bitsandbytes'", "quant=none"))
 
     def config(self, dtype: torch.dtype) -> Any:
         """Return what transformers needs to quantise while it loads, None for weights as they are.
@@ -43,6 +50,7 @@ class FourBit(Quant):
     """4-bit NormalFloat weights (QLoRA, Dettmers et al. 2023, section 3, arXiv:2305.14314)."""
 
     bits: ClassVar[int] = 4
+    needs_bitsandbytes: ClassVar[bool] = True
 
     double: bool = True
     """Whether the quantisation constants are quantised too, 0.37 bits per weight less."""
@@ -74,6 +82,7 @@ class EightBit(Quant):
     """8-bit weights (LLM.int8(), Dettmers et al. 2022, arXiv:2208.07339)."""
 
     bits: ClassVar[int] = 8
+    needs_bitsandbytes: ClassVar[bool] = True
 
     def config(self, dtype: torch.dtype) -> Any:
         """Return 8-bit weights; products follow the activations."""
@@ -93,6 +102,14 @@ class EightBit(Quant):
             if type(module) is Linear8bitLt:
                 module.__class__ = InTrainMode
         return model
+
+
+def needing_bitsandbytes(asked: str, reason: str, instead: str) -> str:
+    """Return why a setting cannot work where bitsandbytes cannot be imported, and what to use."""
+    return (
+        f"{asked} needs bitsandbytes, which cannot be imported here ({reason}). "
+        f"Install it (pip install bitsandbytes), or use {instead}."
+    )
 
 
 def without_bitsandbytes() -> str:

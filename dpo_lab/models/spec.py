@@ -1,11 +1,11 @@
 """What a model is: a recipe for a tiny one, or the name of pretrained weights."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.models.adapter import Adapter, NoAdapter
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import digests_of
@@ -20,10 +20,32 @@ class ModelSpec(Component):
     label: str
     """Name in directories and on the end screen."""
 
+    @property
+    def pretrained(self) -> "PretrainedModel | None":
+        """The weights that exist already, None for a model that is made here."""
+        return None
+
+    @property
+    def recipe(self) -> "TinyModel | None":
+        """How a model is made here, None for one that is pretrained."""
+        return None
+
+    def check(self) -> None:
+        """Raise ConfigError if the adapter cannot train such a base: quantised weights have no gradient."""
+        bits = self.quant.bits
+        if bits and self.adapter.trains_all:
+            raise ConfigError(f"a base in {bits} bits cannot be trained in full; use adapter=lora, or quant=none.")
+        if bits == 8 and self.adapter.dora:  # peft cannot dequantise these on every device
+            raise ConfigError(
+                "quant=8bit with adapter=dora: the lengths of 8-bit weights cannot be read; use quant=4bit, or adapter=lora."
+            )
+
 
 @component
 class PretrainedModel(ModelSpec):
     """Weights of a directory in Hugging Face layout, or of the Hub."""
+
+    on_hub: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
     """Directory, or Hub id such as HuggingFaceTB/SmolLM2-135M-Instruct."""
@@ -44,6 +66,11 @@ class PretrainedModel(ModelSpec):
     def label(self) -> str:  # type: ignore[override]
         """The last part of the path."""
         return Path(self.path).name
+
+    @property
+    def pretrained(self) -> "PretrainedModel":
+        """This one."""
+        return self
 
     def content(self) -> dict[str, Any]:
         """Return what determines the weights.
@@ -85,6 +112,21 @@ class TinyModel(ModelSpec):
     def label(self) -> str:  # type: ignore[override]
         """The name of its yaml."""
         return "tiny"
+
+    @property
+    def recipe(self) -> "TinyModel":
+        """This one."""
+        return self
+
+    def check(self) -> None:
+        """Raise ConfigError if the heads cannot share the width evenly, in even parts for the rotary positions."""
+        super().check()
+        share = 2 * self.num_heads
+        if self.hidden_size % share:
+            raise ConfigError(
+                f"hidden_size={self.hidden_size} is not a multiple of 2 x num_heads={self.num_heads}; "
+                f"use hidden_size={-(-self.hidden_size // share) * share}."
+            )
 
     def birth(self) -> dict[str, Any]:
         """Return the part of the content that determines the untrained model: neither quantisation nor adapter."""

@@ -14,10 +14,9 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import recorded_below
 from dpo_lab.models.hub import commit_of
 from dpo_lab.models.load import ModelOnDisk, save_model
-from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
+from dpo_lab.models.spec import ModelSpec, TinyModel
 from dpo_lab.models.storage import Storage, id_of
 from dpo_lab.models.tiny import learn_tokenizer, untrained
-from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.real_model import parameters_of
 from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair, Prompt, digest_of
@@ -47,16 +46,17 @@ def base_model(
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
         checkpoint: how often the making of the tiny model is saved.
     """
-    if isinstance(spec, PretrainedModel):
+    if weights := spec.pretrained:
         announce(parameters_of(spec))
-        held = replace(storage, revision=commit_of(base_of(spec.path), spec.revision))  # one commit for all that is loaded
-        tell_of_changes(spec.path)
+        held = replace(storage, revision=commit_of(base_of(weights.path), weights.revision))  # one commit for all that is loaded
+        tell_of_changes(weights.path)
         with recorded_below(root):
-            identity = id_of(content_id("pretrained", {**spec.birth(), "revision": held.revision}), held)
-        return ModelOnDisk(spec.path, identity, held, given=True), None
-    if not isinstance(spec, TinyModel):
+            identity = id_of(content_id("pretrained", {**weights.birth(), "revision": held.revision}), held)
+        return ModelOnDisk(weights.path, identity, held, given=True), None
+    recipe = spec.recipe
+    if recipe is None:
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
-    examples = data.prompts.examples(spec.sft_examples, seed) if isinstance(data, OnPolicy) else []
+    examples = data.asks.examples(recipe.sft_examples, seed) if data.asks else []
     if not examples and given is None:
         raise ConfigError(
             f"model=tiny learns its words from the data, and data={data.label} brings none. "
@@ -64,11 +64,11 @@ def base_model(
         )
     pairs = given.train if given else []
     text = digest_of(((pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs), examples)
-    content = {"model": spec.birth(), "text": text, "seed": seed}
+    content = {"model": recipe.birth(), "text": text, "seed": seed}
     plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
 
     def produce(directory: Path) -> dict[str, Any]:
-        return make_tiny(spec, examples, pairs, seed, directory, announce, checkpoint)
+        return make_tiny(recipe, examples, pairs, seed, directory, announce, checkpoint)
 
     artifact = plan.make(produce, force=force, resume=True)
     if not artifact.made_now:

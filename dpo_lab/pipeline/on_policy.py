@@ -1,10 +1,10 @@
 """Pairs made by the policy itself: sample, rank, pair."""
 
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
-from dpo_lab.components import RunError, component
+from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Data, Order, PairRequest, Prompts, RoundPairs, Truncation
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
@@ -19,6 +19,8 @@ from dpo_lab.seeding import derive
 @component
 class OnPolicy(Data):
     """Each round: the policy answers prompts, the ranker scores the answers, the pairing picks pairs."""
+
+    makes_pairs: ClassVar[bool] = True
 
     prompts: Prompts
     sampler: Sampler
@@ -36,6 +38,40 @@ class OnPolicy(Data):
     def bytes_needed(self, device: str) -> float:
         """Return the bytes of the sampler's or the ranker's own models: one is released before the other is loaded."""
         return max(self.sampler.bytes_needed(device), self.ranker.bytes_needed(device))
+
+    @property
+    def holds_out(self) -> bool:
+        """None: every pair is trained on."""
+        return False
+
+    @property
+    def asks(self) -> Prompts:
+        """The prompts."""
+        return self.prompts
+
+    @property
+    def ranked_by(self) -> Ranker:
+        """The ranker."""
+        return self.ranker
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Both scores, and how sure the ranker is if it knows."""
+        scores = ("score_chosen", "score_rejected")
+        return scores if self.ranker.win_probability(1.0, 0.0) is None else (*scores, "preference")
+
+    @property
+    def choices(self) -> tuple[tuple[str, str], ...]:
+        """The ranker."""
+        return (("ranker", self.ranker.label),)
+
+    def check(self) -> None:
+        """Raise ConfigError if the ranker cannot judge answers to such prompts."""
+        if why := self.ranker.cannot_judge(self.prompts):
+            raise ConfigError(
+                f"ranker={why}; use prompts={self.ranker.topic}, or ranker=length (a control: the shorter answer), or a ranker "
+                "of your own (CONTRIBUTING.md)."
+            )
 
     def pairs(self, asked: PairRequest) -> RoundPairs:
         """Let the policy answer the round's prompts, rank the answers and pair them; none of the pairs is held out.

@@ -5,8 +5,6 @@ from pathlib import Path
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.components import ConfigError, parts_of
-from dpo_lab.data.prompts import HubPrompts
-from dpo_lab.data.sources import HubPairs
 from dpo_lab.hub_connection import ask_hub
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
@@ -20,15 +18,15 @@ from dpo_lab.models.directory import (
 )
 from dpo_lab.models.hub import checked
 from dpo_lab.models.load import ModelOnDisk, completed_tokenizer, load_tokenizer
-from dpo_lab.models.spec import ModelSpec, PretrainedModel
+from dpo_lab.models.spec import ModelSpec
 from dpo_lab.models.tokenizer import has_own_template, refuse_unembedded
 from dpo_lab.records import PreferencePair
 
 
 def refuse_unusable_model(alignment: Alignment) -> None:
     """Raise ConfigError if the pretrained model is missing, gated, not whole, or shorter than the rows asked for."""
-    model = alignment.model
-    if not isinstance(model, PretrainedModel):
+    model = alignment.model.pretrained
+    if model is None:
         return
     if adapts := (Path(model.path) / ADAPTER_CONFIG).exists():
         refuse_unusable_adapter(Path(model.path))
@@ -54,17 +52,17 @@ def refuse_unusable_model(alignment: Alignment) -> None:
 
 def ask_hub_early(alignment: Alignment) -> None:
     """Ask the Hub in the background whether it answers, if a model or data set is read from it: what follows takes seconds."""
-    origins = [part.path for _, part in parts_of(alignment) if isinstance(part, PretrainedModel | HubPairs | HubPrompts)]
+    origins = [getattr(part, name) for _, part in parts_of(alignment) for name in part.on_hub]
     if any(not Path(path).is_dir() for path in origins):
         ask_hub()
 
 
 def parameters_of(model: ModelSpec) -> int | None:
     """Return how many weights a pretrained model has, None where that is not known before it is loaded."""
-    if not isinstance(model, PretrainedModel):
+    if model.pretrained is None:
         return None
-    directory = Path(base_of(model.path))
-    return parameters_in(directory) if directory.is_dir() else model.parameters
+    directory = Path(base_of(model.pretrained.path))
+    return parameters_in(directory) if directory.is_dir() else model.pretrained.parameters
 
 
 def named(base: ModelOnDisk) -> str:

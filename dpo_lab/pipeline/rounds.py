@@ -19,12 +19,10 @@ from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.loggers.recorder import Recorder
 from dpo_lab.memory.check import check_fits
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.evaluation import evaluate_answers, evaluate_pairs, read_answers
-from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.policy import Round, token_store, train_round
 from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.pipeline.screen import Screen
@@ -95,9 +93,7 @@ def run_rounds(
 def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen, recorder: Recorder, *, force: bool) -> Progress:
     """Return the state of a run whose base model is there and evaluated."""
     data = alignment.data
-    choices = [("model", alignment.model.label), ("data", data.label)]
-    if isinstance(data, OnPolicy):
-        choices.append(("ranker", data.ranker.label))
+    choices = [("model", alignment.model.label), ("data", data.label), *data.choices]
     if alignment.model.quant.bits:
         choices.append(("quant", f"{alignment.model.quant.bits}bit"))
     choices.append(("adapter", alignment.model.adapter.label))
@@ -163,7 +159,7 @@ def play_rounds(state: Progress) -> None:
         for name in ("reference", "dpo"):
             state.seconds[name] += policy.facts[f"seconds/{name}"]
         state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
-        if number == 1 and isinstance(alignment.model, PretrainedModel):
+        if number == 1 and alignment.model.pretrained:
             state.screen.say(f"  attention {policy.facts['attention']}, {base.storage}")
         state.screen.say(text.round_line(number, alignment.iteration.rounds, how, policy.facts))
         if start is not base:
@@ -253,7 +249,7 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
         summary |= {name: after[name] for name in ("win_rate", "win_rate/low", "win_rate/high", "kl")}
         if "well_formed" in after:
             summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
-        title = "held-out films" if evaluation.prompts.films else "held-out prompts"
+        title = f"held-out {evaluation.prompts.topic or 'prompts'}"
         screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
         about["judge"] = run_record.judge_of(evaluation.judge, alignment.data)
         samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))

@@ -14,7 +14,6 @@ from dpo_lab.components import plain_fields
 from dpo_lab.data.base import Data
 from dpo_lab.environment import current_call, environment
 from dpo_lab.loggers.base import RunIdentity
-from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.tokens.store import TokenStore
@@ -84,7 +83,7 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
 
 def judge_of(judge: Ranker, data: Data) -> str:
     """Return who decided wins, for people, and whether the same ranker chose the pairs that were trained on."""
-    same = isinstance(data, OnPolicy) and data.ranker.content() == judge.content()
+    same = data.ranked_by is not None and data.ranked_by.content() == judge.content()
     return f"{judge.label}, which also ranked the training pairs" if same else judge.label
 
 

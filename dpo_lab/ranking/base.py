@@ -12,6 +12,7 @@ import torch
 
 from dpo_lab.components import Component
 from dpo_lab.continuing import Keep, kept_part, make_now
+from dpo_lab.data.base import Prompts
 from dpo_lab.records import Candidates
 
 PROMPTS_AT_A_TIME = 16  # a pairwise ranker needs minutes for them on a CPU: what a kill may cost
@@ -44,8 +45,8 @@ class Ranker(Component, ABC):
 
     label: ClassVar[str]
     """Name in figures and on the end screen."""
-    films_only: ClassVar[bool] = False
-    """True if it can judge answers to the embedded film prompts only."""
+    topic: ClassVar[str] = ""
+    """The only topic (`Prompts.topic`) whose answers it can judge; empty: it judges any."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a ranker that could not rank, before anything is sampled for it."""
@@ -60,6 +61,12 @@ class Ranker(Component, ABC):
     def open(self, device: torch.device) -> AbstractContextManager[OpenRanker]:
         """Return a context in which sets of candidates are ranked; a model is loaded once in it and released when it is left."""
         return nullcontext(self)
+
+    def cannot_judge(self, prompts: Prompts) -> str:
+        """Return why it cannot judge answers to such prompts, an empty text if it can."""
+        if self.topic in ("", prompts.topic):
+            return ""
+        return f"{self.label} can judge answers about {self.topic} only, but prompts={prompts.label} asks other things"
 
     def win_probability(self, score: float, other: float) -> float | None:
         """Return the probability that a candidate with `score` beats one with `other`; None if the ranker does not know."""

@@ -17,7 +17,7 @@ class GoldRanker(Ranker):
     """Scores answers to film prompts by their true reward, 0 to 1."""
 
     label: ClassVar[str] = "gold"
-    films_only: ClassVar[bool] = True
+    topic: ClassVar[str] = "films"
 
     temperature: PositiveFloat = 0.15
     """Of the win probability, in reward: sigmoid(difference / temperature). At 0.15 random labels agree with the

@@ -14,10 +14,6 @@ from dpo_lab.records import Candidates
 class PairRM(Ranker):
     """LLM-Blender's pairwise ranker, Jiang et al. 2023 (arXiv:2306.02561)."""
 
-    missing = (
-        "PairRM is not implemented yet. Use data=films, pairs that are ranked already (data=jsonl data.path=FILE), "
-        "or a control: ranker=length."
-    )
     label: ClassVar[str] = "pairrm"
 
     path: str = "llm-blender/PairRM"
@@ -25,6 +21,14 @@ class PairRM(Ranker):
     batch_size: PositiveInt = 16
     """Comparisons per forward pass."""
 
+    def check(self) -> None:
+        """Raise ConfigError: this version cannot run it."""
+        raise ConfigError(
+            "PairRM is not implemented yet. Use data=films, pairs that are ranked already (data=jsonl data.path=FILE), "
+            "or a control: ranker=length."
+        )
+
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        """Raise ConfigError: see `missing`."""
-        raise ConfigError(f"ranker: {self.missing}")
+        """Raise ConfigError: see `check`."""
+        self.check()
+        raise NotImplementedError

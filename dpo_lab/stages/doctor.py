@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpo_lab.alignment import Alignment
-from dpo_lab.components import RunError, component, refuse_missing
-from dpo_lab.data.base import Given, GivenPairs
-from dpo_lab.pipeline.on_policy import OnPolicy
+from dpo_lab.components import RunError, component
+from dpo_lab.data.base import GivenPairs
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.progress import console
-from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
+from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.stages.train import refuse_unlabelled
 from dpo_lab.training.callbacks import checkpoint_of
 
@@ -38,18 +37,17 @@ class Doctor(Alignment):
         """Print what the training will need; return its figures.
 
         Raises:
-            ConfigError: if parts are missing or do not go together.
+            ConfigError: if a part cannot work, alone or with the others.
             RunError: if it does not fit, with the smallest change that makes it fit.
         """
         ask_hub_early(self)
-        refuse_missing(self)
         refuse_illegal(self)
         refuse_unusable_model(self)
-        refuse_illegal(self, SLOW_RULES)
+        refuse_slowly(self)
         from dpo_lab.memory import check as fits
         from dpo_lab.memory.plan import memory_plan
 
-        given = self.data.load(self.iteration.rounds)[0] if isinstance(self.data, Given) else None
+        given = next(iter(self.data.load(self.iteration.rounds)), None)
         if given:
             refuse_unlabelled(self.loss, given.train, self.data.label)
         fits.check_fits(self, None)  # before a large model's tokenizer and data are worked on
@@ -139,9 +137,9 @@ def name_of(reference: Any) -> str:
 
 def pairs_of_a_round(alignment: Alignment, store: "TokenStore") -> int:
     """Return the pairs of a round: those of the store, or as many as a round's prompts can give."""
-    if not isinstance(alignment.data, OnPolicy):
+    if not alignment.data.makes_pairs:
         return store.num_pairs
-    prompts = getattr(alignment.data.prompts, "num_prompts", store.num_pairs)  # a user's own prompts may not say
+    prompts = getattr(alignment.data.asks, "num_prompts", store.num_pairs)  # a user's own prompts may not say
     return min(prompts, alignment.trainer.max_pairs or prompts)
 
 
@@ -152,7 +150,7 @@ def cost_of_reference(alignment: Alignment, plan: "MemoryPlan", store: "TokenSto
     if not alignment.reference.scores_live:
         responses, stored = round(share * store.num_responses), in_bytes(share * 4 * len(store.response_ids))
         every = " in each round" if alignment.iteration.rounds > 1 else ""
-        most = "at most " if isinstance(alignment.data, OnPolicy) else ""
+        most = "at most " if alignment.data.makes_pairs else ""
         return f"one pass over {most}{responses} responses before training{every}, {most}{stored} on disk"
     second = f"{in_bytes(plan.reference)} beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"

@@ -18,7 +18,6 @@ from dpo_lab.export.source import Source, some_of, source_of
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.given import recorded_below
 from dpo_lab.models.load import evaluating, load_model, load_tokenizer
-from dpo_lab.models.quant import EightBit, NoQuant
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.write import write_beside
 from dpo_lab.progress import console
@@ -94,7 +93,7 @@ def device_of(settings: ExportSettings, source: Source) -> torch.device:
     On a GPU an 8-bit layer rounds its inputs too (LLM.int8()), which no merged weight can repeat; on a CPU, in train mode, it
     does not.
     """
-    eight = source.storage is not None and isinstance(source.storage.quant, EightBit)
+    eight = source.storage is not None and source.storage.quant.bits == 8
     if eight and settings.device == "cuda":
         raise ConfigError(
             "export.device=cuda: an 8-bit layer on a GPU rounds its inputs as well as its weights, so that no merged model "
@@ -130,7 +129,7 @@ def produce(settings: ExportSettings, source: Source, directory: Path, dtype: st
     del policy
     written = log_probabilities(computing_in_float32(load_plain(directory, DTYPES[dtype], device)), store, responses, device)
     gap, tolerance = float((written - expected).abs().max()), TOLERANCE[dtype]
-    quantised = settings.base == "original" and not isinstance(held.quant, NoQuant)
+    quantised = settings.base == "original" and held.quant.bits > 0
     if not gap <= tolerance and not quantised:
         empty(directory)
         raise RunError(

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from dpo_lab.components import Component, ConfigError, component, refuse_missing
-from dpo_lab.data.base import Data, Given
-from dpo_lab.models.spec import ModelSpec, TinyModel
+from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.data.base import Data
+from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import console
+from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.training.callbacks import Checkpoint
 
 
@@ -23,18 +24,21 @@ class Pretrain(Component):
     checkpoint: Checkpoint = Checkpoint()
     """How often the model is saved while it is made."""
 
+    def check(self) -> None:
+        """Raise ConfigError if the model is pretrained already."""
+        if not self.model.recipe:
+            raise ConfigError(f"model={self.model.label} is already pretrained; this stage only makes model=tiny.")
+
     def run(self) -> None:
-        """Make the model, or say that it is there.
+        """Make the model, or say that it exists.
 
         Raises:
-            ConfigError: if the model is pretrained already.
+            ConfigError: if a part cannot work, alone or with the others.
         """
-        refuse_missing(self)
-        if not isinstance(self.model, TinyModel):
-            raise ConfigError(f"model={self.model.label} is pretrained already; only model=tiny is made here.")
+        refuse_illegal(self)
         from dpo_lab.pipeline.base_model import base_model  # only when there is work: it loads Lightning
 
-        given = self.data.load()[0] if isinstance(self.data, Given) else None
+        given = next(iter(self.data.load()), None)
         _, made = base_model(
             self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force, checkpoint=self.checkpoint
         )

@@ -8,8 +8,8 @@ from typing import Any
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import ConfigError, RunError, component, plain_fields, refuse_missing
-from dpo_lab.data.base import Given, GivenPairs
+from dpo_lab.components import ConfigError, RunError, component, plain_fields
+from dpo_lab.data.base import GivenPairs
 from dpo_lab.data.problems import DataError
 from dpo_lab.loggers.base import LocalLogger, RunIdentity, RunLogger
 from dpo_lab.loggers.recorder import LOGGERS, send_recorded
@@ -20,8 +20,8 @@ from dpo_lab.pipeline.screen import Screen
 from dpo_lab.progress import console
 from dpo_lab.records import PreferencePair
 from dpo_lab.report.page import REPORT
-from dpo_lab.rules.check import SLOW_RULES, refuse_illegal
-from dpo_lab.rules.prompts import prompts_run_out
+from dpo_lab.rules import data as rules_of_data
+from dpo_lab.rules.check import broken, refuse, refuse_illegal, refuse_slowly
 
 NOT_READ = ("max_length", "truncation", "order", "sampler", "ranker", "pairing")
 """Fields of data that change nothing of what is read."""
@@ -47,13 +47,6 @@ class Train(Alignment):
     optimized_metric: str = ""
     """Figure of summary.json by which runs are compared or searched; empty: eval/accuracy, or <judge>/after for answers."""
 
-    def check(self) -> None:
-        """Raise ConfigError if a part is missing, parts do not go together or a logger cannot work; loads nothing."""
-        refuse_missing(self)
-        refuse_illegal(self)
-        for logger in self.logger.values():
-            logger.check()
-
     def check_data(self, read: dict[str, Found]) -> None:
         """Read and check what `run` would read, unless it is finished: rows, splits, labels of the loss, prompts of all rounds.
 
@@ -71,7 +64,7 @@ class Train(Alignment):
         if key not in read:
             try:
                 read[key] = self._read()
-                refuse_illegal(self, (prompts_run_out,))
+                refuse(broken(self, rules_of_data.SLOW_RULES))
             except (ConfigError, DataError, RunError) as error:
                 read[key] = error
         found = read[key]
@@ -80,7 +73,7 @@ class Train(Alignment):
         self._refuse_unlabelled(found)
 
     def _read(self) -> list[GivenPairs]:
-        return self.data.load(self.iteration.rounds) if isinstance(self.data, Given) else []
+        return self.data.load(self.iteration.rounds)
 
     def _refuse_unlabelled(self, given: Sequence[GivenPairs]) -> None:
         if given:
@@ -88,7 +81,7 @@ class Train(Alignment):
 
     def _data_key(self) -> str:
         """Return what decides what reading finds: not how long rows may be, nor in which order they are taken."""
-        parts = (self.data, getattr(self.data, "prompts", None), getattr(self.evaluation, "prompts", None))
+        parts = (self.data, self.data.asks, self.evaluation.asks)
         fields = [plain_fields(part) if part else None for part in parts]
         kept = [{name: value for name, value in each.items() if name not in NOT_READ} if each else None for each in fields]
         return json.dumps([kept, self.iteration.rounds, self.iteration.prompts], sort_keys=True)
@@ -109,16 +102,16 @@ class Train(Alignment):
             The summary: the end screen's figures as flat keys.
 
         Raises:
-            ConfigError: before anything heavy loads, if a part is missing or parts do not go together.
+            ConfigError: before anything heavy loads, if a part cannot work, alone or with the others.
         """
         ask_hub_early(self)
-        self.check()
+        refuse_illegal(self)
         plan = self._plan()
         run = identity_of(plain_fields(self), plan, tags=self.tags, notes=self.notes, group=self.group)
         if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)
         refuse_unusable_model(self)
-        refuse_illegal(self, SLOW_RULES)
+        refuse_slowly(self)
         screen = Screen()
         given = self._given()
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
 
-from dpo_lab.components import Component, component
-from dpo_lab.figures import OF_THE_MACHINE, TRAINING
+from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.figures import BETTER, OF_THE_MACHINE, TRAINING
 from dpo_lab.progress import Part
 from dpo_lab.tokens.store import TokenStore
 
@@ -55,6 +55,11 @@ class RunCallback(Component, ABC):
     comes before the others after every step, and has to do the same whenever the same steps are repeated."""
     saves: ClassVar[bool] = False
     """Whether it saves what a killed training goes on from. It then comes last: what the others made of the step is saved too."""
+
+    @property
+    def needs_steps(self) -> int:
+        """How many optimizer steps a training must have for it to do its work."""
+        return 0
 
     @abstractmethod
     def build(self, running: Running) -> "L.Callback":
@@ -131,6 +136,12 @@ class Checkpoint(RunCallback):
     mode: Literal["max", "min"] = "max"
     """Whether the highest or the lowest value of `best` is the best."""
 
+    def check(self) -> None:
+        """Raise ConfigError if the worst step would be kept as the best."""
+        better = BETTER.get(self.best, self.mode)
+        if self.mode != better:
+            raise ConfigError(f"best={self.best} with mode={self.mode} would keep the worst step; use mode={better}.")
+
     def build(self, running: Running) -> "L.Callback":
         """Return the callback that saves."""
         from dpo_lab.training.checkpoints import DIRECTORY, Checkpoints
@@ -172,6 +183,17 @@ class EarlyStopping(RunCallback):
     """By how much a mean has to be better than the best so far to count."""
     threshold: float | None = None
     """Mean at which training ends at once: that or more with mode=max, that or less with mode=min. null: none."""
+
+    def check(self) -> None:
+        """Raise ConfigError if it could never end training, or would end it for getting better."""
+        if self.patience is None and self.threshold is None:
+            raise ConfigError("patience=null and threshold=null: it would never stop; give one of them a number.")
+        better = BETTER.get(self.metric, self.mode)
+        if self.patience is not None and self.mode != better:
+            how = "falling" if better == "min" else "growing"
+            raise ConfigError(
+                f"mode={self.mode} would end training because it works: {self.metric} gets better by {how}; use mode={better}."
+            )
 
     def build(self, running: Running) -> "L.Callback":
         """Return the callback that ends training."""
@@ -231,8 +253,8 @@ class Profile(RunCallback):
     """Steps that are recorded."""
 
     @property
-    def steps(self) -> int:
-        """How many a training needs to have."""
+    def needs_steps(self) -> int:
+        """All that are passed over, thrown away and recorded."""
         return self.wait + self.warmup + self.active
 
     def build(self, running: Running) -> "L.Callback":

@@ -3,13 +3,15 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
+from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import nn
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.models.quant import needing_bitsandbytes
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Schedule = Literal["cosine", "linear", "constant", "flat_then_linear"]
@@ -38,6 +40,16 @@ class Optim(Component, ABC):
     """Share of the peak rate that the last step ends at."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the gradient of a step; null turns clipping off."""
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether it works on a GPU only."""
+        return False
+
+    def check(self) -> None:
+        """Raise ConfigError without the library of an optimizer that has one."""
+        if self.needs_bitsandbytes and not find_spec("bitsandbytes"):
+            raise ConfigError(needing_bitsandbytes("optim=adamw_8bit", "No module named 'bitsandbytes'", "optim=adamw"))
 
     @abstractmethod
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

@@ -25,6 +25,11 @@ class AdamW8bit(AdamW):
     paged: bool = False
     """On a GPU, let the state move to the host's memory when the GPU's runs out (QLoRA, section 3)."""
 
+    @property
+    def needs_gpu(self) -> bool:
+        """If it pages."""
+        return self.paged
+
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return bitsandbytes' AdamW8bit or PagedAdamW8bit."""
         from bitsandbytes.optim import adamw

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import torch
 from pydantic import PositiveInt
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 
 
 @component
@@ -29,6 +29,14 @@ class TrainerSettings(Component):
     pass of its own."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
+
+    def check(self) -> None:
+        """Raise ConfigError if there is no such device, or not so many of them."""
+        if self.accelerator == "gpu" and not torch.cuda.is_available():
+            raise ConfigError("accelerator=gpu, and torch sees no GPU here; use trainer=auto or trainer=cpu.")
+        count = torch.cuda.device_count()
+        if self.device().type == "cuda" and self.devices > max(1, count):  # two processes on one GPU wait for each other
+            raise ConfigError(f"devices={self.devices}, and torch sees {count} GPU{'s'[: count > 1]}; use devices={count}.")
 
     def device(self) -> torch.device:
         """Return the device that models work on."""

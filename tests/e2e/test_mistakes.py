@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dpo_lab.cli.main import main
-from dpo_lab.components import RunError, refuse_missing
+from dpo_lab.components import RunError
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.stages.train import Train
 
@@ -22,7 +22,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run end where work would begin: composed, built and legal."""
 
     def accepted(stage: Train) -> None:
-        refuse_missing(stage)
         refuse_illegal(stage)
         raise RunError("accepted")
 

@@ -8,7 +8,7 @@ import pytest
 
 from dpo_lab.cli.main import main
 from dpo_lab.cli.other_names import OTHER_NAMES, here
-from dpo_lab.components import RunError, refuse_missing
+from dpo_lab.components import RunError
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.stages.train import Train
 
@@ -40,7 +40,6 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a run end where work would begin: composed, built and legal."""
 
     def accepted(stage: Train) -> None:
-        refuse_missing(stage)
         refuse_illegal(stage)
         raise RunError("accepted")
 

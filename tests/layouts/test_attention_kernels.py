@@ -1,6 +1,5 @@
 """Attention of a row in one call is that of one call per response; FlashAttention's part is computed densely here."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,7 @@ from dpo_lab.layouts.attention import segment_attention
 from dpo_lab.layouts.base import lacking
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.layouts.segments import Segments
-from dpo_lab.rules.check import kernel_without_a_gpu
+from dpo_lab.rules.devices import kernel_without_a_gpu
 from dpo_lab.training.settings import TrainerSettings
 
 SEGMENTS = Segments(((5, (3, 4, 1)), (1, (2,)), (140, (6, 9))))
@@ -132,8 +131,8 @@ def test_what_flex_attention_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     assert "/nowhere has no Python.h" in lacking("flex")
     assert lacking("varlen") == ""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    train: Any = SimpleNamespace(layout=PrefixLayout(attention="flex"), trainer=TrainerSettings())
-    assert str(kernel_without_a_gpu(train)).endswith("(python3-dev); use layout.attention=varlen.")
+    layout = PrefixLayout(attention="flex")
+    assert str(kernel_without_a_gpu(layout, TrainerSettings())).endswith("(python3-dev); use layout.attention=varlen.")
 
 
 def test_under_autocast_the_products_are_in_its_format() -> None:

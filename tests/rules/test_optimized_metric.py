@@ -9,8 +9,13 @@ import pytest
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.reference.none import NoReference
 from dpo_lab.rules.figures import summary_figures
+from dpo_lab.stages.train import Train
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import ShareOfVowels, given, stage
+
+
+def promised(stage: Train) -> set[str]:
+    return set(summary_figures(stage.evaluation, stage.data, stage.iteration, stage.reference, stage.loss))
 
 
 def numbers(summary: dict[str, Any]) -> set[str]:
@@ -32,10 +37,10 @@ def test_given_pairs_have_the_figures_that_are_promised(tmp_path: Path, parts: d
     ]
     (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)))
     asked = given(tmp_path, tmp_path / "pairs.jsonl", **parts)
-    assert numbers(asked.run()) == set(summary_figures(asked))
+    assert numbers(asked.run()) == promised(asked)
 
 
 def test_made_pairs_have_the_figures_that_are_promised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ShareOfVowels, "films_only", True)  # as the ranker that it stands in for
+    monkeypatch.setattr(ShareOfVowels, "topic", "films")  # as the ranker that it stands in for
     asked = stage(tmp_path, iteration=Iteration(rounds=1))
-    assert numbers(asked.run()) == set(summary_figures(asked))
+    assert numbers(asked.run()) == promised(asked)

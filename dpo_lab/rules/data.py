@@ -1,0 +1,79 @@
+"""Data that does not go together with the rounds, the loss or the evaluation."""
+
+from dpo_lab.components import ConfigError
+from dpo_lab.data.base import Data
+from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.training.iteration import Iteration
+
+
+def more_rounds_than_given_pairs(data: Data, iteration: Iteration) -> str | None:
+    """Given pairs serve one round, or as many as the data set has splits."""
+    rounds, available = iteration.rounds, data.max_rounds
+    if available is None or rounds <= available:
+        return None
+    has = "its pairs are given, and serve one round" if available == 1 else f"the data has {available} splits, one per round"
+    return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: data=on_policy."
+
+
+def held_out_pairs_of_made_pairs(data: Data, evaluation: Evaluation) -> str | None:
+    """Made pairs are all trained on; what is held out are prompts."""
+    if not evaluation.on_pairs or data.holds_out or not data.makes_pairs:
+        return None
+    return "evaluation=preference needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
+
+
+def evaluation_of_another_topic(data: Data, evaluation: Evaluation) -> str | None:
+    """Answers about one small world say nothing of a model that was trained on other text."""
+    topic = evaluation.asks.topic if evaluation.asks else ""
+    if data.makes_pairs or not topic:
+        return None
+    return f"evaluation=generation asks about {topic}, but the pairs are given and of other text; use evaluation=preference."
+
+
+def labels_that_made_pairs_lack(data: Data, loss: PreferenceLoss) -> str | None:
+    """Some losses read how sure the ranker is; of given pairs only reading tells."""
+    if data.labels is None or set(loss.needs_labels) <= {*data.labels}:
+        return None
+    ranker = dict(data.choices).get("ranker", "")
+    return f"this loss reads the ranker's win probability, and ranker={ranker} gives none; use loss=dpo."
+
+
+def embedded_prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
+    """Where nothing has to be read, it costs nothing to look."""
+    return prompts_run_out(data, iteration, seed) if data.asks and data.asks.embedded else None
+
+
+def prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
+    """Rounds share no prompts, so the last one may have none left; else it shows after hours."""
+    if not data.asks:
+        return None
+    try:
+        data.asks.for_round(0 if iteration.prompts == "same" else iteration.rounds - 1, seed)
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def evaluation_without_prompts(evaluation: Evaluation) -> str | None:
+    """An evaluation by answers needs prompts that no round trains on."""
+    prompts = evaluation.asks
+    try:
+        if not prompts or prompts.held_out():
+            return None
+    except ConfigError as error:
+        return str(error)
+    return (
+        f"evaluation=generation answers held-out prompts, and prompts={prompts.label} holds out none; "
+        "use prompts.num_held_out=N with N above 0."
+    )
+
+
+RULES = (
+    more_rounds_than_given_pairs,
+    held_out_pairs_of_made_pairs,
+    evaluation_of_another_topic,
+    embedded_prompts_run_out,
+    labels_that_made_pairs_lack,
+)
+SLOW_RULES = (prompts_run_out, evaluation_without_prompts)

@@ -1,0 +1,121 @@
+"""Rules apply to the stages that have the fields they name, and parts to themselves."""
+
+import inspect
+from dataclasses import field, fields, replace
+from typing import ClassVar
+
+import pytest
+
+from dpo_lab.components import Component, ConfigError, component, refused_parts
+from dpo_lab.data.base import Data
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.losses.dpo import DPOLoss, SoftLabelDPOLoss
+from dpo_lab.losses.simpo import SimPOLoss
+from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.quant import FourBit
+from dpo_lab.models.spec import ModelSpec, TinyModel
+from dpo_lab.ranking.controls import LengthRanker
+from dpo_lab.ranking.pairrm import PairRM
+from dpo_lab.reference.base import Reference
+from dpo_lab.reference.none import NoReference
+from dpo_lab.rules.check import RULES, SLOW_RULES, broken, refuse_illegal
+from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, RunCallback
+from tests.rules.test_combinations import FILM_DATA, FILM_EVALUATION, LEGAL
+
+
+@component
+class Compare(Component):
+    """A stage of this test's own: it compares losses, and has neither data nor a trainer."""
+
+    model: ModelSpec = TinyModel()
+    loss: PreferenceLoss = DPOLoss()
+    reference: Reference = NoReference()
+    callbacks: dict[str, RunCallback] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Refuse what cannot be."""
+        refuse_illegal(self)
+
+
+@component
+class Label(Component):
+    """Another: it makes pairs for a loss."""
+
+    data: Data
+    loss: PreferenceLoss
+
+
+def refusal(stage: Component) -> str:
+    try:
+        refuse_illegal(stage)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_a_rule_applies_to_every_stage_that_has_its_fields() -> None:
+    refused = (
+        "reference=none leaves this loss nothing to compare with; use reference=cached, or a loss that needs none: loss=simpo."
+    )
+    with pytest.raises(ConfigError) as caught:
+        Compare().run()
+    assert str(caught.value) == refused
+    assert refusal(Compare(loss=SimPOLoss())) == ""
+
+
+def test_a_stage_without_a_field_is_not_asked_about_it() -> None:
+    made = {"data": replace(FILM_DATA, ranker=LengthRanker())}
+    assert refusal(Label(**made, loss=DPOLoss())) == ""  # more rounds, evaluation, trainer: nothing to say of
+    assert refusal(Label(**made, loss=SoftLabelDPOLoss())) == (
+        "this loss reads the ranker's win probability, and ranker=length gives none; use loss=dpo."
+    )
+
+
+def test_every_rule_applies_to_train_and_says_what_it_is_about() -> None:
+    for rule in (*RULES, *SLOW_RULES):
+        assert rule.__doc__, rule
+        assert {*inspect.signature(rule).parameters} <= {each.name for each in fields(LEGAL)}
+
+
+def test_the_parts_of_a_stage_are_asked_wherever_they_stand() -> None:
+    stage = Compare(
+        model=TinyModel(quant=FourBit(), adapter=LoRA()),
+        loss=SimPOLoss(),
+        callbacks={"one": EarlyStopping(metric="loss", mode="max"), "two": Checkpoint(best="loss")},
+    )
+    assert refused_parts(stage) == [
+        "callbacks.one.mode=max would end training because it works: loss gets better by falling; use callbacks.one.mode=min.",
+        "callbacks.two.best=loss with callbacks.two.mode=max would keep the worst step; use callbacks.two.mode=min.",
+    ]
+
+
+@component
+class Fragile(LengthRanker):
+    """A ranker that needs something of the machine."""
+
+    reason: ClassVar[str] = "its weights have no licence here"
+
+    def check(self) -> None:
+        raise ConfigError(self.reason)
+
+
+def test_a_message_that_names_no_setting_begins_with_the_key_of_its_part() -> None:
+    stage = Label(data=replace(FILM_DATA, ranker=Fragile()), loss=DPOLoss())
+    assert refused_parts(stage) == ["data.ranker: its weights have no licence here"]
+
+
+def test_a_part_that_stands_in_two_places_is_refused_once() -> None:
+    data = replace(FILM_DATA, ranker=PairRM())
+    evaluation = replace(FILM_EVALUATION, judge=PairRM())
+    stage = replace(LEGAL, data=data, evaluation=evaluation)
+    assert sum("PairRM is not implemented yet" in message for message in refused_parts(stage)) == 1
+
+
+def test_the_stage_itself_is_asked_first() -> None:
+    @component
+    class Refused(Compare):
+        def check(self) -> None:
+            raise ConfigError("this stage does nothing")
+
+    assert refusal(Refused()).startswith("this stage does nothing Also: reference=none")
+    assert broken(Refused(), RULES) == [refusal(Refused()).partition(" Also: ")[2]]
