@@ -71,7 +71,9 @@ def elsewhere(mistake: Mistake, raw: Mapping[str, Any]) -> str:
     keys = [key for key in settable(raw, "") if key.rpartition(".")[2] == name]
     if near := accepted(mistake, keys):
         return question(near)
-    found = (with_option(mistake, [f"{key}={mistake.value}"]) for key in homes(name))
+    group = mistake.key.partition(".")[0]  # data.jsonl.path is a path of data, not of another group
+    keys = [key for key in homes(name) if group not in groups() or key.startswith(f"{group}.")]
+    found = (with_option(mistake, [f"{key}={mistake.value}"]) for key in keys)
     return next((f" Write {in_shell(words)}" for words in found if words), "")
 
 

@@ -136,6 +136,7 @@ REMEDIES = {
     "seed={0,1}": "-m seed=0,1",
     "seed=0 seed=1": "-m seed=0,1",
     "iterations=2": "iteration.rounds=2",
+    "data.jsonl.path=pairs.jsonl": "data=jsonl data.path=pairs.jsonl",
     "precision=fp16": "precision=bf16",
     "bf16=true": "precision=bf16",
     "rank=8": "adapter=lora adapter.rank=8",
