@@ -6,7 +6,7 @@ from typing import Any
 
 from dpo_lab.components import Component, component, plain
 from dpo_lab.data.base import Data
-from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.evaluation.base import Measure
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.given import recorded_below
@@ -28,7 +28,7 @@ class Alignment(Component):
     loss: PreferenceLoss
     reference: Reference
     optim: Optim
-    evaluation: Evaluation
+    evaluation: Measure
     layout: Layout
     precision: Precision = Precision()
     trainer: TrainerSettings = TrainerSettings()

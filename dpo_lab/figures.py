@@ -1,7 +1,7 @@
 """The figures of a run: what each is called and means, and how it is shown. The screen, the report and W&B read this table."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Better = Literal["max", "min"]
@@ -45,15 +45,29 @@ class Figure:
     """What a share of one half is equal to: `chance`, or `before`."""
 
     @property
+    def measured(self) -> list[str]:
+        """The names that a measure may return for it.
+
+        >>> Figure(name="win_rate", title="win rate", interval=True).measured
+        ['win_rate', 'win_rate/low', 'win_rate/high']
+        """
+        interval = [f"{self.name}/low", f"{self.name}/high"] if self.interval else []
+        return [self.name, *interval, *([f"{self.name}/before"] if self.before == "computed" else [])]
+
+    @property
     def keys(self) -> list[str]:
         """The keys of summary.json, without those of rounds.
 
         >>> Figure(name="gold", title="gold reward", before="measured").keys
         ['gold/after', 'gold/before']
         """
-        value = [f"{self.name}/after"] if self.before == "measured" else [self.name]
-        interval = [f"{self.name}/low", f"{self.name}/high"] if self.interval else []
-        return [*value, *([f"{self.name}/before"] if self.before else []), *interval]
+        if self.before != "measured":
+            return self.measured
+        return [f"{self.name}/after", f"{self.name}/before", *self.measured[1:]]
+
+    def record(self) -> dict[str, Any]:
+        """Return what is said of it as plain data, which `Figure(**record)` reads; what is as usual is left out."""
+        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
 
 
 def of_training(name: str, title: str, formula: str, unit: str, better: Better | None = None) -> Figure:
@@ -174,8 +188,9 @@ def summary_of(
     """
     summary: dict[str, float] = {}
     for figure in figures:
-        known: dict[str, Any] = {key: after.get(key) for key in figure.keys}
+        values = {key: after[key] for key in figure.measured if key in after}
         if figure.before == "measured":
-            known |= {f"{figure.name}/after": after.get(figure.name), f"{figure.name}/before": (before or {}).get(figure.name)}
-        summary |= {key: value for key, value in known.items() if value is not None}
+            sides = (("after", values.pop(figure.name, None)), ("before", (before or {}).get(figure.name)))
+            values = {f"{figure.name}/{side}": value for side, value in sides if value is not None} | values
+        summary |= values
     return summary

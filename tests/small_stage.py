@@ -25,6 +25,7 @@ from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.ranking.gold import WELL_FORMED
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
 from dpo_lab.reference.cached import CachedReference
@@ -41,6 +42,9 @@ class ShareOfVowels(Ranker):
     """Stands in for gold: the babble of a model this small has no gold reward, but vowels."""
 
     label = "gold"
+    score = "reward"
+    score_range = "0..1"
+    details = (WELL_FORMED,)
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         shares = [tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in each.responses) for each in candidates]

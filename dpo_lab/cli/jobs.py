@@ -53,24 +53,10 @@ def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:
         return figure_of(stage, stage.run())
 
 
-def figure_of(stage: Any, summary: Any) -> tuple[str, float] | None:
-    """Return name and value of the figure by which runs are compared, None for a stage or a summary without one."""
-    from dpo_lab.components import RunError
-    from dpo_lab.rules.figures import optimized_metric
-    from dpo_lab.stages.train import Train
-
-    if not isinstance(stage, Train) or not isinstance(summary, dict):
-        return None
-    name = optimized_metric(stage)
-    if name in summary:
-        return name, float(summary[name])
-    if not stage.optimized_metric:
-        return None
-    found = ", ".join(key for key in summary if not key.startswith("seconds/"))
-    raise RunError(
-        f"optimized_metric={name}: the run is finished and kept, but its summary has no such figure: its pairs lack the "
-        f"labels that it needs, or none are held out. It has: {found}."
-    )
+def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:
+    """Return name and value of the figure by which runs are compared, None for a stage that says nothing of one."""
+    answer: tuple[str, float] | None = stage.figure(result) if hasattr(stage, "figure") else None
+    return answer
 
 
 # ---------------------------------------------------------------- the call

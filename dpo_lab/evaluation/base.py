@@ -1,18 +1,63 @@
-"""The role of an evaluation."""
+"""What a measure is: it names its figures before a run and measures a policy after it."""
 
-from typing import ClassVar
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 from dpo_lab.components import Component
-from dpo_lab.data.base import Prompts
+from dpo_lab.data.base import Data, Prompts
+from dpo_lab.evaluation.context import Context, Measured
+from dpo_lab.figures import Figure
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.reference.base import Reference
 
 
-class Evaluation(Component):
-    """What a policy is measured by."""
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What decides, before a run, which figures a measure will have and what they mean."""
 
-    on_pairs: ClassVar[bool]
-    """True if it needs held-out pairs, False if it samples answers to held-out prompts."""
+    loss: PreferenceLoss
+    reference: Reference
+    ranker: Component | None = None
+    """That chooses the pairs which are trained on; None for pairs that are given."""
+
+    @classmethod
+    def of(cls, loss: PreferenceLoss, reference: Reference, data: Data) -> Self:
+        """Return the setting of a training."""
+        return cls(loss=loss, reference=reference, ranker=data.ranked_by)
+
+
+class Measure(Component, ABC):
+    """What a policy is measured by: `evaluation=`."""
+
+    on_pairs: ClassVar[bool] = False
+    """Whether it reads held-out pairs (`context.held_out`), with loss and reference. Without any, nothing is measured."""
 
     @property
     def asks(self) -> Prompts | None:
         """The prompts whose held-out part is answered, None if no answers are sampled."""
         return None
+
+    @abstractmethod
+    def figures(self, setting: Setting) -> list[Figure]:
+        """Return the figures that `measure` returns, in the order of the screen; loads and reads nothing."""
+
+    @abstractmethod
+    def measure(self, context: Context) -> Measured:
+        """Return the figures of `context.policy`; a figure that cannot be known is left out.
+
+        Called once for each round, and for the model before training where a figure says `before="measured"`.
+        """
+
+    def heading(self, summary: Mapping[str, Any]) -> str:
+        """Return what stands above the figures on the screen."""
+        return "evaluation"
+
+    def lines(self, summary: Mapping[str, Any]) -> Sequence[str]:
+        """Return lines for the screen, below the figures."""
+        return ()
+
+    def note(self, summary: Mapping[str, Any]) -> str:
+        """Return why the figures cannot tell whether the run worked, empty if they can."""
+        return ""

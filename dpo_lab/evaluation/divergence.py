@@ -1,12 +1,15 @@
 """How far a policy has moved: the Kullback-Leibler divergence to another model, on the policy's own answers."""
 
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from dpo_lab.continuing import Keep, make_now
-from dpo_lab.scoring.fitting import Fit
+from dpo_lab.continuing import Keep, kept_part, make_now
+from dpo_lab.layouts.base import Layout
+from dpo_lab.models.load import evaluating
+from dpo_lab.scoring.fitting import Fit, fitted, made_ready
 from dpo_lab.scoring.logps import promoted
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.scoring.score import response_logits
@@ -43,3 +46,17 @@ def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit,
     for responses in batches_of(store, fit.layout):
         total[responses] = torch.tensor(keep(responses, partial(of_batch, responses)), dtype=torch.float64)
     return total
+
+
+def divergence_of_answers(
+    policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout, directory: Path | None
+) -> torch.Tensor:
+    """Return the same of two models as they were loaded.
+
+    Args:
+        directory: where divergences are kept as they are computed, for a call after a kill; None keeps nothing.
+    """
+    fit = fitted(policy, layout, store)
+    ready = made_ready(other, fit, store)
+    with evaluating(policy), evaluating(ready), kept_part("KL", store.num_responses, directory, "responses") as keep:
+        return divergence(policy, ready, store, fit, keep)

@@ -1,27 +1,26 @@
-"""Evaluation on held-out prompts: answers before and after, judged; win rate; KL to the model before."""
+"""Evaluation by answers to held-out prompts, judged, before and after training: evaluation=generation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from pydantic import PositiveInt
 
 from dpo_lab.components import ConfigError, component
-from dpo_lab.continuing import kept_part
 from dpo_lab.data.base import Prompts
-from dpo_lab.evaluation.base import Evaluation
-from dpo_lab.evaluation.divergence import divergence
-from dpo_lab.evaluation.statistics import wilson
-from dpo_lab.layouts.base import Layout
-from dpo_lab.models.load import Loaded, ModelOnDisk, evaluating
+from dpo_lab.evaluation.base import Measure, Setting
+from dpo_lab.evaluation.context import Context, Measured
+from dpo_lab.evaluation.divergence import divergence_of_answers
+from dpo_lab.evaluation.win_rate import win_rate
+from dpo_lab.figures import KL, WIN_RATE, Figure
+from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.ranking.base import Ranker, Verdict, verdicts_of
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.answers import answers_to
 from dpo_lab.sampling.base import Sampler
-from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
@@ -41,10 +40,8 @@ class Answers:
 
 
 @component
-class GenerationEvaluation(Evaluation):
+class GenerationEvaluation(Measure):
     """Answers to held-out prompts, judged against those of the model before training."""
-
-    on_pairs: ClassVar[bool] = False
 
     prompts: Prompts
     sampler: Sampler
@@ -82,12 +79,12 @@ class GenerationEvaluation(Evaluation):
         """Return the prompts that are answered."""
         return self.prompts.held_out()[: self.max_prompts]
 
-    def answers(self, policy: ModelOnDisk, device: torch.device, seed: int, name: str, directory: Path) -> Answers:
+    def answers(self, policy: ModelOnDisk, device: torch.device, seed: int, name: str, directory: Path | None) -> Answers:
         """Return a model's judged answers; the model, and the judge's, are released when they are made.
 
         Args:
             name: what the progress calls it.
-            directory: where answers and verdicts are kept as they are made, for a call after a kill.
+            directory: where answers and verdicts are kept as they are made, for a call after a kill; None keeps nothing.
         """
         draw = derive(seed, "evaluate", name)
         made = answers_to(
@@ -107,49 +104,41 @@ class GenerationEvaluation(Evaluation):
         store, index = tokenise_answers(made.prompt_ids, drawn)
         return Answers(scored, verdicts, store, [response for each in index for response in each])
 
-    def figures(self, answers: Answers) -> dict[str, float]:
-        """Return the judge's mean score, and the means of its parts, over all answers."""
-        means = {"score": fmean(score for verdict in answers.verdicts for score in verdict.scores)}
-        for detail in answers.verdicts[0].details:
-            means[detail] = fmean(value for verdict in answers.verdicts for value in verdict.details[detail])
+    def figures(self, setting: Setting) -> list[Figure]:
+        """Return the judge's score, win rate and KL, and what else the judge says of an answer."""
+        judge, ranker = self.judge, setting.ranker
+        also = ", which also ranked the training pairs" if ranker and ranker.content() == judge.content() else ""
+        score = Figure(
+            name=judge.label,
+            title=f"{judge.label} {judge.score}",
+            row=f"{judge.label} {judge.score}{f' ({judge.score_range})' if judge.score_range else ''}",
+            better="max",
+            before="measured",
+            main=True,
+            each_round=True,
+        )
+        wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
+        return [score, wins, KL, *judge.details]
+
+    def measure(self, context: Context) -> Measured:
+        """Draw and judge answers; compare them with those of the model before once it has been measured."""
+        before = context.measured_before
+        name = "after" if before else "before"
+        answers = self.answers(context.policy, context.device, context.seed, name, context.directory)
+        figures = self.scores(answers.verdicts)
+        if before:
+            with context.policy.lent(context.device) as policy, context.before.lent(context.device) as other:
+                kl = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
+            figures |= {**win_rate(answers.candidates, before.answers), "kl": float(kl[answers.index].mean())}
+        return Measured(figures, answers.candidates)
+
+    def heading(self, summary: Mapping[str, Any]) -> str:
+        """Return what was asked about."""
+        return f"held-out {self.prompts.topic or 'prompts'} ({len(self.held_out())} prompts)"
+
+    def scores(self, verdicts: Sequence[Verdict]) -> dict[str, float]:
+        """Return the judge's mean score, and the means of its details, over all answers."""
+        means = {self.judge.label: fmean(score for verdict in verdicts for score in verdict.scores)}
+        for detail in self.judge.details:
+            means[detail.name] = fmean(value for verdict in verdicts for value in verdict.details[detail.name])
         return means
-
-    def comparison(
-        self,
-        policy: Loaded,
-        before: Loaded,
-        answers: Answers,
-        answers_before: Sequence[Candidates],
-        layout: Layout,
-        directory: Path,
-    ) -> dict[str, float]:
-        """Return win rate against the model before, with its Wilson 95 % interval, and KL to it.
-
-        Args:
-            directory: where divergences are kept as they are computed, for a call after a kill.
-        """
-        win_rate = share_of_wins(answers.candidates, answers_before)
-        low, high = wilson(win_rate, sum(len(each.scores) for each in answers.candidates))
-        fit = fitted(policy.model, layout, answers.store)
-        other = made_ready(before.model, fit, answers.store)
-        responses = answers.store.num_responses
-        with evaluating(policy.model), evaluating(other), kept_part("KL", responses, directory, "responses") as keep:
-            kl = divergence(policy.model, other, answers.store, fit, keep)
-        return {"win_rate": win_rate, "win_rate/low": low, "win_rate/high": high, "kl": float(kl[answers.index].mean())}
-
-
-def share_of_wins(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> float:
-    """Return the share of answers that score above the other model's to the same prompt; a tie counts half.
-
-    >>> prompt = Prompt.from_text("?")
-    >>> one = [Candidates(prompt=prompt, responses=("a", "b"), scores=(1.0, 0.5))]
-    >>> two = [Candidates(prompt=prompt, responses=("c", "d"), scores=(0.0, 0.5))]
-    >>> share_of_wins(one, two)
-    0.75
-    """
-    outcomes = [
-        (score > other) + 0.5 * (score == other)
-        for mine, other_side in zip(ours, theirs, strict=True)
-        for score, other in zip(mine.scores, other_side.scores, strict=True)
-    ]
-    return fmean(outcomes)

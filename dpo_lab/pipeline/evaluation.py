@@ -1,102 +1,115 @@
-"""Evaluation of one policy, kept on disk and found again."""
+"""The measurements of a run's policies, kept on disk and found again."""
 
-from contextlib import ExitStack
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import plain
+from dpo_lab.components import RunError
 from dpo_lab.continuing import remove_kept
-from dpo_lab.evaluation.compared import compared_losses
-from dpo_lab.evaluation.generation import GenerationEvaluation
-from dpo_lab.evaluation.preference import PreferenceEvaluation
-from dpo_lab.models.load import ModelOnDisk, evaluating
+from dpo_lab.evaluation.base import Measure
+from dpo_lab.evaluation.context import Context, HeldOut, Measured
+from dpo_lab.figures import Figure
+from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
-from dpo_lab.reference.base import ReferenceModel
-from dpo_lab.scoring.fitting import fitted, made_ready
-from dpo_lab.tokens.store import COLUMNS, TokenStore
 
 ANSWERS = "answers.jsonl"
 
 
-def evaluate_answers(
-    alignment: Alignment,
-    evaluation: GenerationEvaluation,
-    policy: ModelOnDisk,
-    before: ModelOnDisk,
-    before_made: Artifact | None,
-    name: str,
-    *,
-    force: bool = False,
-) -> Artifact:
-    """Judge a policy's answers to the held-out prompts; with `before_made`, compare them with the model's before.
+@dataclass
+class Measurements:
+    """What the evaluation of a run has found out so far: about the model before training, and about the newest policy."""
 
-    The facts of the artifact are the figures; answers.jsonl holds the answers with their scores.
+    measure: Measure
+    figures: list[Figure]
+    """That the measure named."""
+    context: Context
+    """Of the model before training."""
+    lineage: list[Artifact]
+    """Of the run; every measurement is added to it."""
+    force: bool = False
+    before: Artifact | None = None
+    """None unless a figure is measured of that model too."""
+    after: Artifact | None = None
+    seconds: float = 0.0
+
+    def of_base(self) -> None:
+        """Measure the model before training, if a figure needs it."""
+        if any(figure.before == "measured" for figure in self.figures):
+            self.before = self._made(self.context)
+
+    def of_round(self, policy: ModelOnDisk, name: str, held_out: HeldOut | None) -> Mapping[str, Any]:
+        """Measure the policy of a round and return its figures; the model before is measured on the same held-out pairs."""
+        context = replace(self.context, held_out=held_out)
+        if held_out:
+            self.context = replace(context, name=f"{name}-before")
+            self.of_base()
+        self.after = self._made(replace(context, policy=policy, name=f"{name}-after"), self.before)
+        return self.after.facts
+
+    @property
+    def found(self) -> tuple[Measured | None, Measured | None]:
+        """What was measured of the model before training and of the newest policy, None where nothing was."""
+        before, after = (measured_in(made) if made else None for made in (self.before, self.after))
+        return before, after
+
+    def _made(self, context: Context, before: Artifact | None = None) -> Artifact:
+        made = evaluate(self.measure, self.figures, context, before, force=self.force)
+        self.lineage.append(made)
+        self.seconds += made.seconds
+        return made
+
+
+def evaluate(
+    measure: Measure, figures: Sequence[Figure], context: Context, before: Artifact | None = None, *, force: bool = False
+) -> Artifact:
+    """Measure a policy; the facts of the artifact are the figures, answers.jsonl holds the answers with their scores.
+
+    Args:
+        figures: that the measure named.
+        before: what the same measure found out about the model before training.
+
+    Raises:
+        RunError: if the measure returns a figure that it did not name, or something else than a number.
     """
     content = {
-        "policy": policy.id,
-        "before": before_made.id if before_made else None,
-        "evaluation": evaluation.content(),
-        "seed": alignment.seed,
+        "policy": context.policy.id,
+        "model before": context.before.id,
+        "measured before": before.id if before else None,
+        "evaluation": measure.content(),
+        "held out": context.held_out.content() if context.held_out else None,
+        "seed": context.seed,
     }
-    plan = Plan(alignment.outputs, "evaluation", name, content, parents=[policy.id, before.id])
+    parents = [context.policy.id, context.before.id]
+    parents += [context.held_out.reference_model.id] if context.held_out else []
+    plan = Plan(context.outputs, "evaluation", context.name, content, parents=list(dict.fromkeys(parents)))
+    compared = replace(context, measured_before=measured_in(before) if before else None)
 
     def produce(directory: Path) -> dict[str, Any]:
-        device = alignment.trainer.device()
-        answers = evaluation.answers(policy, device, alignment.seed, "after" if before_made else "before", directory)
-        write_jsonl(directory / ANSWERS, (each.to_record() for each in answers.candidates))
-        figures = evaluation.figures(answers)
-        if before_made:
-            others = read_answers(before_made)
-            with policy.lent(device) as after, before.lent(device) as other:
-                figures |= evaluation.comparison(after, other, answers, others, alignment.layout, directory)
+        measured = measure.measure(compared.inside(directory))
+        refuse_unnamed(measured.figures, figures, type(measure).__name__)
+        if measured.answers:
+            write_jsonl(directory / ANSWERS, (each.to_record() for each in measured.answers))
         remove_kept(directory)
-        return figures
+        return dict(measured.figures)
 
     return plan.make(produce, force=force, resume=True)
 
 
-def read_answers(artifact: Artifact) -> list[Candidates]:
-    """Return the judged answers of an evaluation."""
-    return [Candidates.from_record(record) for record in read_jsonl(artifact.path / ANSWERS)]
+def measured_in(artifact: Artifact) -> Measured:
+    """Return what a measurement on disk found out."""
+    path = artifact.path / ANSWERS
+    answers = [Candidates.from_record(record) for record in read_jsonl(path)] if path.exists() else []
+    return Measured(artifact.facts, answers)
 
 
-def evaluate_pairs(
-    alignment: Alignment,
-    evaluation: PreferenceEvaluation,
-    policy: ModelOnDisk,
-    reference: ModelOnDisk,
-    store: TokenStore,
-    name: str,
-    *,
-    force: bool = False,
-) -> Artifact:
-    """Measure a policy against its reference on the pairs of a held-out store; the artifact's facts are the figures."""
-    content = {
-        "policy": policy.id,
-        "reference": reference.id,
-        "tokens": store.fingerprint(),
-        "labels": [store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the run's own does
-        "compared": plain(compared_losses(alignment.loss, has_reference=alignment.reference.compares)),
-        "evaluation": evaluation.content(),
-        "loss": alignment.loss.content(),
-    }
-    plan = Plan(alignment.outputs, "evaluation", name, content, parents=[policy.id, reference.id])
-
-    def produce(directory: Path) -> dict[str, Any]:
-        device = alignment.trainer.device()
-        with ExitStack() as models:
-            model = models.enter_context(policy.lent(device)).model
-            fit = fitted(model, alignment.layout, store)
-            frozen = ReferenceModel(
-                Path(reference.path), lambda: made_ready(models.enter_context(reference.lent(device)).model, fit, store)
-            )
-            with alignment.precision.autocast(device), evaluating(model):
-                scorer, _ = alignment.reference.scorer(frozen, store, fit, root=alignment.outputs, name=f"{name}-held-out")
-                scorer.follow(model)
-                figures = evaluation.figures(model, scorer, alignment.loss, store, fit, directory)
-        remove_kept(directory)
-        return figures
-
-    return plan.make(produce, force=force, resume=True)
+def refuse_unnamed(found: Mapping[str, Any], figures: Iterable[Figure], measure: str) -> None:
+    """Raise RunError for a figure that was not named before, or is not a plain number."""
+    named = {name for figure in figures for name in figure.measured}
+    kept = "The trained policy is kept: correct the class and repeat the command."
+    for name, value in found.items():
+        if name not in named:
+            raise RunError(f"{measure}.measure returned {name!r}, which {measure}.figures did not name. {kept}")
+        if not isinstance(value, int | float):
+            raise RunError(f"{measure}.measure returned {name} as {type(value).__name__}; use float(value). {kept}")

@@ -12,8 +12,9 @@ from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
-from dpo_lab.evaluation.generation import GenerationEvaluation
-from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
+from dpo_lab.evaluation.base import Setting
+from dpo_lab.evaluation.context import Context, HeldOut
+from dpo_lab.figures import summary_of
 from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
 from dpo_lab.loggers.recorder import Recorder
@@ -22,7 +23,7 @@ from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
-from dpo_lab.pipeline.evaluation import evaluate_answers, evaluate_pairs, read_answers
+from dpo_lab.pipeline.evaluation import Measurements
 from dpo_lab.pipeline.policy import Round, token_store, train_round
 from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.pipeline.screen import Screen
@@ -49,18 +50,15 @@ class Progress:
     base: ModelOnDisk
     given: list[GivenPairs] | None
     """Of each round."""
+    lineage: list[Artifact]
+    """Every artifact that the run is made from."""
+    measurements: Measurements
     force: bool = False
     """Make everything again but the base model."""
     summary: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    before: Artifact | None = None
-    """The evaluation of the base model's answers."""
-    after: Artifact | None = None
-    """The evaluation of the newest policy."""
     steps: int = 0
     """Of the rounds before this one."""
-    lineage: list[Artifact] = field(default_factory=list)
-    """Every artifact that the run is made from."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each round."""
     answers: list[dict[str, Any]] = field(default_factory=list)
@@ -118,7 +116,20 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
         announce=announce,
         checkpoint=checkpoint_of(alignment.callbacks),
     )
-    state = Progress(alignment, screen, recorder, f"{alignment.model.label}-{data.label}", base, given, force)
+    name, lineage = f"{alignment.model.label}-{data.label}", list[Artifact]()
+    context = Context(
+        policy=base,
+        before=base,
+        layout=alignment.layout,
+        precision=alignment.precision,
+        device=alignment.trainer.device(),
+        seed=alignment.seed,
+        outputs=alignment.outputs,
+        name=f"{name}-before",
+    )
+    figures = alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, data))
+    measurements = Measurements(alignment.evaluation, figures, context, lineage, force)
+    state = Progress(alignment, screen, recorder, name, base, given, lineage, measurements, force)
     if made:
         state.lineage.append(made)
         state.seconds["pretrain"] = made.seconds
@@ -126,12 +137,9 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
     else:
         notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
         screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
-    if isinstance(alignment.evaluation, GenerationEvaluation):
-        state.before = evaluate_answers(
-            alignment, alignment.evaluation, base, base, None, f"{state.name}-before", force=state.force
-        )
-        state.seconds["evaluate"] += state.before.seconds
-        state.lineage.append(state.before)
+    if not alignment.evaluation.on_pairs:
+        measurements.of_base()
+        state.seconds["evaluate"] = measurements.seconds
     return state
 
 
@@ -220,44 +228,33 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> RoundPairs
     return pairs
 
 
-def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, held_out: TokenStore | None) -> dict[str, Any]:
-    """Measure the policy of a round, note its figures in the summary and return them."""
-    alignment, evaluation = state.alignment, state.alignment.evaluation
-    name = f"{this.name}-after"
-    if isinstance(evaluation, GenerationEvaluation):
-        made = state.after = evaluate_answers(alignment, evaluation, policy, state.base, state.before, name, force=state.force)
-        figures = {evaluation.judge.label: made.facts["score"], **{name: made.facts[name] for name in ("win_rate", "kl")}}
-        state.summary |= {f"{figure}/round_{this.number}": value for figure, value in figures.items()}
-    elif isinstance(evaluation, PreferenceEvaluation) and held_out:
-        made = evaluate_pairs(alignment, evaluation, policy, this.reference, held_out, name, force=state.force)
-        figures = {name: made.facts[name] for name in ("eval/loss", "eval/accuracy", "eval/margin")}
-        state.summary |= made.facts
-    else:
-        return {}
-    state.lineage.append(made)
-    state.seconds["evaluate"] += made.seconds
-    return figures
+def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, store: TokenStore | None) -> dict[str, Any]:
+    """Measure the policy of a round, note the figures of every round in the summary, and return those for its report."""
+    alignment, measurements, held_out = state.alignment, state.measurements, None
+    if alignment.evaluation.on_pairs:
+        if store is None:
+            return {}
+        held_out = HeldOut(store=store, loss=alignment.loss, reference=alignment.reference, reference_model=this.reference)
+    facts = measurements.of_round(policy, this.name, held_out)
+    state.seconds["evaluate"] = measurements.seconds
+    shown = [figure for figure in measurements.figures if figure.headline and figure.name in facts]
+    state.summary |= {f"{figure.name}/round_{this.number}": facts[figure.name] for figure in shown if figure.each_round}
+    return {figure.name: facts[figure.name] for figure in shown}
 
 
 def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
-    alignment, screen, summary = state.alignment, state.screen, state.summary
-    evaluation, samples = alignment.evaluation, list[dict[str, Any]]()
-    if isinstance(evaluation, GenerationEvaluation) and state.before and state.after:
-        label, before, after = evaluation.judge.label, state.before.facts, state.after.facts
-        summary |= {f"{label}/before": before["score"], f"{label}/after": after["score"]}
-        summary |= {name: after[name] for name in ("win_rate", "win_rate/low", "win_rate/high", "kl")}
-        if "well_formed" in after:
-            summary |= {"well_formed/before": before["well_formed"], "well_formed/after": after["well_formed"]}
-        title = f"held-out {evaluation.prompts.topic or 'prompts'}"
-        screen.say(*text.answers_table(summary, label, len(evaluation.held_out()), title))
-        about["judge"] = run_record.judge_of(evaluation.judge, alignment.data)
-        samples = run_record.samples_of(read_answers(state.before), read_answers(state.after))
-        screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
-    elif "eval/pairs" in summary:
-        screen.say(*text.pairs_table(summary))
-        if note := too_few(summary):
+    alignment, screen, summary, evaluation = state.alignment, state.screen, state.summary, state.alignment.evaluation
+    figures, samples = state.measurements.figures, list[dict[str, Any]]()
+    before, after = state.measurements.found
+    if after:
+        summary |= summary_of(figures, after.figures, before.figures if before else None)
+        screen.say(*text.figures_table(evaluation.heading(summary), figures, summary), *evaluation.lines(summary))
+        if note := evaluation.note(summary):
             summary["eval/note"] = note
+        if before and before.answers and after.answers:
+            samples = run_record.samples_of(before.answers, after.answers)
+            screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
     else:
         summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
     summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
@@ -266,9 +263,10 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
     about["next"] = next_commands(
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
     )
-    screen.say(verdict(summary, state.rounds), *text.footer(about["model"], str(directory / REPORT), about["next"]))
+    screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
     screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
+    about["figures"] = [figure.record() for figure in figures if figure.headline]
     about |= {"answers": state.answers} if state.answers else {}
     run_record.write(directory / run_record.RUN, about)
     write_report(directory)

@@ -11,10 +11,8 @@ import numpy as np
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.components import plain_fields
-from dpo_lab.data.base import Data
 from dpo_lab.environment import current_call, environment
 from dpo_lab.loggers.base import RunIdentity
-from dpo_lab.ranking.base import Ranker
 from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.tokens.store import TokenStore
 
@@ -79,12 +77,6 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
         }
         for each in {each.id: each for each in artifacts}.values()
     ]
-
-
-def judge_of(judge: Ranker, data: Data) -> str:
-    """Return who decided wins, for people, and whether the same ranker chose the pairs that were trained on."""
-    same = data.ranked_by is not None and data.ranked_by.content() == judge.content()
-    return f"{judge.label}, which also ranked the training pairs" if same else judge.label
 
 
 def lengths_of(store: TokenStore) -> dict[str, list[int]]:

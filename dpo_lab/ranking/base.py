@@ -13,6 +13,7 @@ import torch
 from dpo_lab.components import Component
 from dpo_lab.continuing import Keep, kept_part, make_now
 from dpo_lab.data.base import Prompts
+from dpo_lab.figures import Figure
 from dpo_lab.records import Candidates
 
 PROMPTS_AT_A_TIME = 16  # a pairwise ranker needs minutes for them on a CPU: what a kill may cost
@@ -47,6 +48,12 @@ class Ranker(Component, ABC):
     """Name in figures and on the end screen."""
     topic: ClassVar[str] = ""
     """The only topic (`Prompts.topic`) whose answers it can judge; empty: it judges any."""
+    score: ClassVar[str] = "score"
+    """What its score is called."""
+    score_range: ClassVar[str] = ""
+    """From where to where its score goes, if that is fixed: `0..1`."""
+    details: ClassVar[tuple[Figure, ...]] = ()
+    """The figures of `Verdict.details` that an evaluation reports, each the mean over answers."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         """Refuse a ranker that could not rank, before anything is sampled for it."""

@@ -7,9 +7,21 @@ from typing import ClassVar
 from pydantic import PositiveFloat
 
 from dpo_lab.components import component
+from dpo_lab.figures import Figure
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.records import Candidates
 from dpo_lab.world.parser import gold_reward, parse
+
+WELL_FORMED = Figure(
+    name="well_formed",
+    title="well-formed answers",
+    row="well-formed",
+    unit="share",
+    better="max",
+    before="measured",
+    digits=3,
+)
+"""Share of answers that the grammar derives."""
 
 
 @component
@@ -18,6 +30,9 @@ class GoldRanker(Ranker):
 
     label: ClassVar[str] = "gold"
     topic: ClassVar[str] = "films"
+    score: ClassVar[str] = "reward"
+    score_range: ClassVar[str] = "0..1"
+    details: ClassVar[tuple[Figure, ...]] = (WELL_FORMED,)
 
     temperature: PositiveFloat = 0.15
     """Of the win probability, in reward: sigmoid(difference / temperature). At 0.15 random labels agree with the

@@ -7,19 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_lab.figures import EVALUATION, Figure
+
 Summary = Mapping[str, Any]
 
-TITLES = {
-    "gold": "gold reward",
-    "win_rate": "win rate against before",
-    "kl": "KL to before, nats",
-    "well_formed": "well-formed answers",
-    "eval/loss": "loss, held-out pairs",
-    "eval/accuracy": "accuracy, held-out pairs",
-    "eval/margin": "margin of rewards, held-out pairs",
-}
-ALWAYS = ("kl", "eval/loss", "eval/margin")
-"""Figures that count as results though they may have neither a value before nor an interval."""
 RISEN = 0.1
 """Share by which a loss has to rise above its start before it is said: single steps are noisy."""
 OF_A_ROUND = re.compile(r"(?P<name>.+)/round_(?P<number>\d+)")
@@ -50,15 +41,21 @@ def exact(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def verdict(summary: Summary, rounds: Sequence[Mapping[str, Any]] = ()) -> str:
+def figures_in(run: Mapping[str, Any]) -> Sequence[Figure]:
+    """Return the figures that run.json names; those of the project's own evaluations where it names none."""
+    return [Figure(**each) for each in run.get("figures") or ()] or EVALUATION
+
+
+def verdict(summary: Summary, rounds: Sequence[Mapping[str, Any]] = (), figures: Sequence[Figure] = EVALUATION) -> str:
     """Return whether the run did what it is for, in one sentence, and one more if a loss went the wrong way.
 
     What the evaluation noted comes before any figure.
 
     Args:
         rounds: figures of each round, with `loss/first` and `loss/last`.
+        figures: that the evaluation names.
     """
-    return " ".join(each for each in (_outcome(summary), _risen(summary, rounds)) if each)
+    return " ".join(each for each in (_outcome(summary, figures), _risen(summary, rounds)) if each)
 
 
 def _risen(summary: Summary, rounds: Sequence[Mapping[str, Any]]) -> str:
@@ -71,62 +68,61 @@ def _risen(summary: Summary, rounds: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
-def _outcome(summary: Summary) -> str:
+def _outcome(summary: Summary, figures: Sequence[Figure]) -> str:
     if not summary:
         return "This run has no figures: it has not finished."
     if note := summary.get("eval/note"):
         return f"Cannot tell. {note[0].upper()}{note[1:]}."
-    questions = (
-        (
-            "win_rate",
-            "Better than before",
-            "Worse than before",
-            "answers to held-out prompts win against the old ones in {} of the cases",
-        ),
-        ("eval/accuracy", "Better than chance", "Worse than chance", "{} of the held-out pairs are ranked rightly"),
-    )
-    for key, better, worse, fact in questions:
-        if key not in summary:
+    known = [figure for figure in figures if figure.headline and figure.keys[0] in summary]
+    for figure in known:
+        if not figure.fact:
             continue
-        value, low, high = summary[key], summary.get(f"{key}/low"), summary.get(f"{key}/high")
-        said = fact.format(_percent(value))
+        value, low, high = (summary.get(key) for key in (figure.name, f"{figure.name}/low", f"{figure.name}/high"))
+        said = figure.fact.format(_percent(value or 0.0))
         if low is None or high is None:
             return f"{said[0].upper()}{said[1:]}."
-        outcome = better if low > 0.5 else worse if high < 0.5 else "No clear difference"
+        share = "Better" if low > 0.5 else "Worse" if high < 0.5 else ""
+        outcome = f"{share} than {figure.against}" if share else "No clear difference"
         return f"{outcome}: {said} (95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)})."
-    return "Nothing held out was evaluated, so these figures cannot say whether the run worked."
+    if not known:
+        return "Nothing held out was evaluated, so these figures cannot say whether the run worked."
+    figure = min(known, key=lambda figure: not figure.main)
+    was = f", before {number(summary[f'{figure.name}/before'])}" if f"{figure.name}/before" in summary else ""
+    title = figure.title[0].upper() + figure.title[1:]
+    return f"{title}: {number(summary[figure.keys[0]])}{was}. No figure is tested: judge for yourself what that means."
 
 
-def cards(summary: Summary, judge: str = "") -> list[Card]:
-    """Return the results: every figure with a value before, an interval, or a place in ALWAYS; `judge` decided wins."""
-    bases = {key.removesuffix("/before").removesuffix("/low") for key in summary if key.endswith(("/before", "/low"))}
+def cards(summary: Summary, figures: Sequence[Figure] = EVALUATION) -> list[Card]:
+    """Return the results: every headline figure that the summary has."""
     shown = []
-    for base in dict.fromkeys(re.sub(r"/(before|after|low|high)$", "", key) for key in summary):
-        after = summary.get(f"{base}/after", summary.get(base))
-        if after is None or not (base in bases or base in ALWAYS):
+    for figure in figures:
+        if not figure.headline or figure.keys[0] not in summary:
             continue
         details = []
-        if f"{base}/before" in summary:
-            details.append(f"before {number(summary[f'{base}/before'])}")
-        if f"{base}/low" in summary:
-            details.append(f"95 % interval {number(summary[f'{base}/low'])} to {number(summary.get(f'{base}/high'))}")
-        if base == "win_rate" and judge:
-            details.append(f"judged by {judge}")
-        scored = f"{base} score" if f"{base}/after" in summary else base
-        shown.append(Card(TITLES.get(base, scored), number(after), tuple(details)))
+        if f"{figure.name}/before" in summary:
+            details.append(f"before {number(summary[f'{figure.name}/before'])}")
+        if f"{figure.name}/low" in summary:
+            low, high = summary[f"{figure.name}/low"], summary.get(f"{figure.name}/high")
+            details.append(f"95 % interval {number(low)} to {number(high)}")
+        if figure.detail:
+            details.append(figure.detail)
+        shown.append(Card(figure.title, number(summary[figure.keys[0]]), tuple(details)))
     return shown
 
 
-def rounds_table(rounds: list[dict[str, Any]], summary: Summary) -> dict[str, dict[int, str]] | None:
+def rounds_table(
+    rounds: list[dict[str, Any]], summary: Summary, figures: Sequence[Figure] = EVALUATION
+) -> dict[str, dict[int, str]] | None:
     """Return figure -> round -> value, from run.json and from the summary's `.../round_N`; None without rounds."""
+    titles = {figure.name: figure.title for figure in figures}
     found: dict[str, dict[int, Any]] = {}
     for key, value in summary.items():
         if match := OF_A_ROUND.fullmatch(key):
-            found.setdefault(TITLES.get(match["name"], match["name"]), {})[int(match["number"])] = value
+            found.setdefault(titles.get(match["name"], match["name"]), {})[int(match["number"])] = value
     for each in rounds:
         for name, value in each.items():
             if name != "number":
-                found.setdefault(TITLES.get(name, name), {})[int(each["number"])] = value
+                found.setdefault(titles.get(name, name), {})[int(each["number"])] = value
     numbers = sorted({each for values in found.values() for each in values})
     return {name: {each: number(values.get(each, "")) for each in numbers} for name, values in found.items()} or None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_lab import __version__
 from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
-from dpo_lab.report.figures import cards, exact, flattened, number, rounds_table, times, verdict
+from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
 from dpo_lab.report.record import RunRecord, read_record
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def _lineage(record: RunRecord) -> list[dict[str, Any]]:
 
 PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "about": _about,
-    "verdict": lambda record: verdict(record.summary, record.run.get("rounds") or []),
-    "cards": lambda record: cards(record.summary, str(record.run.get("judge") or "")),
+    "verdict": lambda record: verdict(record.summary, record.run.get("rounds") or [], figures_in(record.run)),
+    "cards": lambda record: cards(record.summary, figures_in(record.run)),
     "samples": _samples,
     "answers": _answers,
-    "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary),
+    "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary, figures_in(record.run)),
     "times": lambda record: times(record.summary),
     "curves": lambda record: curves(record.rows),
     "lengths": lambda record: length_charts(record.run.get("lengths") or {}),

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpo_lab.figures import Figure
+
 Facts = Mapping[str, Any]
 
 
@@ -81,28 +83,33 @@ def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     return [f"{title:{width}}{'before':12}after", *(f"  {name:{width - 2}}{before:12}{after}" for name, before, after in rows)]
 
 
-def answers_table(summary: Facts, judge: str, num_prompts: int, title: str) -> list[str]:
-    """Return the figures of a run that samples answers to held-out prompts."""
-    scale = " reward (0..1)" if judge == "gold" else " score"
-    rows = [
-        (f"{judge}{scale}", short(summary[f"{judge}/before"]), short(summary[f"{judge}/after"])),
-        (f"win rate, judged by {judge}", "-", _with_interval(summary, "win_rate")),
-        ("KL to before, nats", "0", f"{summary['kl']:.1f}"),
-    ]
-    if "well_formed/after" in summary:
-        rows.append(("well-formed", short(summary["well_formed/before"], 3), short(summary["well_formed/after"], 3)))
-    return table(f"{title} ({num_prompts} prompts)", rows)
+def figures_table(heading: str, figures: Sequence[Figure], summary: Facts) -> list[str]:
+    """Return the figures of a run that the screen shows."""
+    shown = [figure for figure in figures if figure.headline and figure.keys[0] in summary]
+    return table(heading, [(figure.row or figure.title, _before(figure, summary), _after(figure, summary)) for figure in shown])
 
 
-def pairs_table(summary: Facts) -> list[str]:
-    """Return the figures of a run on given pairs."""
-    known = "eval/loss/before" in summary  # not without a reference
-    rows = [
-        ("loss", short(summary["eval/loss/before"]) if known else "-", short(summary["eval/loss"])),
-        ("accuracy", "-", _with_interval(summary, "eval/accuracy")),
-        ("margin of rewards", "0" if known else "-", short(summary["eval/margin"])),
-    ]
-    return table(f"held-out pairs ({summary['eval/pairs']})", rows)
+def _before(figure: Figure, summary: Facts) -> str:
+    if (value := summary.get(f"{figure.name}/before")) is not None:
+        return _rounded(value, figure.digits)
+    return "-" if figure.start is None else f"{figure.start:g}"
+
+
+def _after(figure: Figure, summary: Facts) -> str:
+    value = _rounded(summary[figure.keys[0]], figure.digits)
+    if f"{figure.name}/low" not in summary:
+        return value
+    low, high = (_rounded(summary[f"{figure.name}/{end}"], figure.digits) for end in ("low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """Return a figure as the end screen shows it: with one digit, a zero before the point is kept.
+
+    >>> _rounded(0.957, 2), _rounded(0.4, 1)
+    ('.96', '0.4')
+    """
+    return short(value, digits) if digits > 1 else f"{value:.{digits}f}"
 
 
 def sample_line(prompt: str, before: str, after: str) -> str:
@@ -117,11 +124,6 @@ def footer(model: str, report: str, commands: Sequence[str]) -> list[str]:
     ['model  outputs/policy/p', 'report r.html', 'next   a', '       b']
     """
     return [f"model  {model}", f"report {report}", *(f"{'' if at else 'next':6} {each}" for at, each in enumerate(commands))]
-
-
-def _with_interval(summary: Facts, name: str) -> str:
-    low, high = summary[f"{name}/low"], summary[f"{name}/high"]
-    return f"{short(summary[name])} [{short(low)}, {short(high)}]"
 
 
 def _one_line(text: str, limit: int = 300) -> str:

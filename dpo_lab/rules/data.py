@@ -2,7 +2,7 @@
 
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data
-from dpo_lab.evaluation.base import Evaluation
+from dpo_lab.evaluation.base import Measure
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.training.iteration import Iteration
 
@@ -16,14 +16,14 @@ def more_rounds_than_given_pairs(data: Data, iteration: Iteration) -> str | None
     return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: data=on_policy."
 
 
-def held_out_pairs_of_made_pairs(data: Data, evaluation: Evaluation) -> str | None:
+def held_out_pairs_of_made_pairs(data: Data, evaluation: Measure) -> str | None:
     """Made pairs are all trained on; what is held out are prompts."""
     if not evaluation.on_pairs or data.holds_out or not data.makes_pairs:
         return None
     return "evaluation=preference needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
 
 
-def evaluation_of_another_topic(data: Data, evaluation: Evaluation) -> str | None:
+def evaluation_of_another_topic(data: Data, evaluation: Measure) -> str | None:
     """Answers about one small world say nothing of a model that was trained on other text."""
     topic = evaluation.asks.topic if evaluation.asks else ""
     if data.makes_pairs or not topic:
@@ -55,7 +55,7 @@ def prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
     return None
 
 
-def evaluation_without_prompts(evaluation: Evaluation) -> str | None:
+def evaluation_without_prompts(evaluation: Measure) -> str | None:
     """An evaluation by answers needs prompts that no round trains on."""
     prompts = evaluation.asks
     try:

@@ -22,6 +22,7 @@ from dpo_lab.records import PreferencePair
 from dpo_lab.report.page import REPORT
 from dpo_lab.rules import data as rules_of_data
 from dpo_lab.rules.check import broken, refuse, refuse_illegal, refuse_slowly
+from dpo_lab.rules.figures import summary_figures
 
 NOT_READ = ("max_length", "truncation", "order", "sampler", "ranker", "pairing")
 """Fields of data that change nothing of what is read."""
@@ -94,6 +95,27 @@ class Train(Alignment):
         given = self._read()
         self._refuse_unlabelled(given)
         return given or None
+
+    def figure(self, summary: dict[str, Any]) -> tuple[str, float] | None:
+        """Return name and value of the figure by which this run is compared with others, None without one.
+
+        Args:
+            summary: that `run` returned.
+
+        Raises:
+            RunError: if the figure that was asked for is not in it.
+        """
+        figures = summary_figures(self.evaluation, self.data, self.iteration, self.reference, self.loss)
+        name = self.optimized_metric or next(iter(figures), "")
+        if name in summary:
+            return name, float(summary[name])
+        if not self.optimized_metric:
+            return None
+        found = ", ".join(key for key in summary if not key.startswith("seconds/"))
+        raise RunError(
+            f"optimized_metric={name}: the run is finished and kept, but its summary has no such figure: its pairs lack the "
+            f"labels that it needs, or none are held out. It has: {found}."
+        )
 
     def run(self) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.

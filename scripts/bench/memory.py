@@ -99,7 +99,7 @@ def growth_from_load() -> Iterator[dict[str, int]]:
     dpo_round: Any = import_module("dpo_lab.pipeline.policy")
     rounds: Any = import_module("dpo_lab.pipeline.rounds")
     found: dict[str, int] = {}
-    load, fit, evaluate = ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs
+    load, fit, evaluate = ModelOnDisk.load, dpo_round.fit, rounds.evaluate_round
 
     def noted(name: str) -> None:
         found[name] = max(found.get(name, 0), memory("VmHWM") - found["before"])
@@ -124,11 +124,11 @@ def growth_from_load() -> Iterator[dict[str, int]]:
         noted("saving")
         return evaluate(*arguments, **named)
 
-    ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs = loading, fitting, evaluating  # type: ignore[method-assign]
+    ModelOnDisk.load, dpo_round.fit, rounds.evaluate_round = loading, fitting, evaluating  # type: ignore[method-assign]
     try:
         yield found
     finally:
-        ModelOnDisk.load, dpo_round.fit, rounds.evaluate_pairs = load, fit, evaluate  # type: ignore[method-assign]
+        ModelOnDisk.load, dpo_round.fit, rounds.evaluate_round = load, fit, evaluate  # type: ignore[method-assign]
         noted("evaluation")
         del found["before"]
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lab.evaluation.agreement import agreement, too_few
 from dpo_lab.evaluation.divergence import divergence
-from dpo_lab.evaluation.preference import PreferenceEvaluation, too_few
+from dpo_lab.evaluation.held_out import held_out_logps
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
@@ -64,16 +65,16 @@ def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model:
 def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module, store: TokenStore) -> None:
     reference = FrozenScorer(copy.deepcopy(model))
     with evaluating(model):
-        figures = PreferenceEvaluation().figures(model, reference, DPOLoss(), store, Fit(LAYOUT, own_logits=False))
+        logps = held_out_logps(model, reference, store, Fit(LAYOUT, own_logits=False))
+    figures = agreement(*logps, DPOLoss(), has_reference=True)
     assert figures["eval/loss"] == pytest.approx(math.log(2), rel=1e-6)
     assert (figures["eval/accuracy"], figures["eval/margin"], figures["eval/pairs"]) == (0.0, 0.0, 12)  # a tie is wrong
 
 
 def test_held_out_figures_equal_those_of_one_batch(model: nn.Module, other_model: nn.Module, store: TokenStore) -> None:
     with evaluating(other_model):
-        figures = PreferenceEvaluation().figures(
-            other_model, FrozenScorer(model), DPOLoss(beta=0.5), store, Fit(LAYOUT, own_logits=False)
-        )
+        logps = held_out_logps(other_model, FrozenScorer(model), store, Fit(LAYOUT, own_logits=False))
+        figures = agreement(*logps, DPOLoss(beta=0.5), has_reference=True)
         batch = LAYOUT.rows(store, range(store.num_responses))
         change = score(other_model, batch).sums - score(model, batch).sums
     margins = 0.5 * (change[store.pairs[:, 0]] - change[store.pairs[:, 1]])

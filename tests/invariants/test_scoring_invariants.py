@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.evaluation.agreement import agreement
+from dpo_lab.evaluation.held_out import held_out_logps
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.dpo import DPOLoss
@@ -94,7 +95,8 @@ def test_swapping_chosen_and_rejected_flips_margins_and_accuracy(
     with evaluating(model):
         for each in (store, swapped):
             reference = FrozenScorer(other_model)
-            figures.append(PreferenceEvaluation().figures(model, reference, DPOLoss(beta=1.0), each, FIT))
+            logps = held_out_logps(model, reference, each, FIT)
+            figures.append(agreement(*logps, DPOLoss(beta=1.0), has_reference=True))
     assert figures[0]["eval/margin"] == pytest.approx(-figures[1]["eval/margin"], abs=1e-5)
     assert figures[0]["eval/accuracy"] == pytest.approx(1 - figures[1]["eval/accuracy"])
 
@@ -108,6 +110,6 @@ def test_held_out_figures_do_not_depend_on_how_the_pass_is_cut(
         monkeypatch.setattr("dpo_lab.scoring.passes.TOKENS_PER_BATCH", tokens)
         with evaluating(model):
             reference = FrozenScorer(other_model)
-            made.append(PreferenceEvaluation().figures(model, reference, DPOLoss(), store, FIT))
+            made.append(agreement(*held_out_logps(model, reference, store, FIT), DPOLoss(), has_reference=True))
     for name, value in made[0].items():
         assert [figures[name] for figures in made] == pytest.approx([value] * 3, abs=1e-5), name

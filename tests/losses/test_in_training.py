@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.evaluation.agreement import agreement
 from dpo_lab.evaluation.compared import compared_losses
-from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.evaluation.held_out import held_out_logps
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.losses.base import PreferenceLoss
@@ -112,9 +113,9 @@ def test_every_option_has_the_same_value_and_gradient_through_chunks_of_the_head
 @pytest.mark.parametrize("name", list(LOSSES))
 def test_every_option_evaluates_held_out_pairs(model: nn.Module, other_model: nn.Module, labelled: TokenStore, name: str) -> None:
     with evaluating(model):
-        figures = PreferenceEvaluation().figures(
-            model, FrozenScorer(other_model), LOSSES[name], labelled, Fit(LAYOUT, own_logits=False)
-        )
+        full, fit = LOSSES[name].needs_full_softmax, Fit(LAYOUT, own_logits=False)
+        logps = held_out_logps(model, FrozenScorer(other_model), labelled, fit, full_softmax=full)
+    figures = agreement(*logps, LOSSES[name], has_reference=True)
     assert all(np.isfinite(value) for value in figures.values())
     assert {f"eval/losses/{each}" for each in compared_losses(LOSSES[name], has_reference=True)} <= set(figures)
 

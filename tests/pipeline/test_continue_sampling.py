@@ -17,12 +17,14 @@ from dpo_lab.cli.main import signals_as_exceptions
 from dpo_lab.cli.session import Stopped
 from dpo_lab.continuing import KEPT, kept_part
 from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.evaluation.base import Measure, Setting
+from dpo_lab.evaluation.context import Context, HeldOut
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
-from dpo_lab.pipeline.evaluation import ANSWERS, evaluate_answers, evaluate_pairs
+from dpo_lab.pipeline.evaluation import ANSWERS, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.pairs import PAIRS
 from dpo_lab.ranking.base import Verdict
@@ -30,6 +32,7 @@ from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.sampling.hf import HFSampler, OpenHFSampler
+from dpo_lab.stages.train import Train
 from dpo_lab.tokens.store import TokenStore
 from tests.small_stage import ShareOfVowels, request, stage
 
@@ -171,13 +174,32 @@ def test_the_ranker_judges_no_prompt_twice(policy: ModelOnDisk, tmp_path: Path, 
     assert judged == [prompt.id for prompt in PROMPTS.for_round(0, 0)]
 
 
+def context(train: Train, policy: ModelOnDisk, before: ModelOnDisk, name: str) -> Context:
+    """Return what a measure of a stage is given of a policy."""
+    return Context(
+        policy=policy,
+        before=before,
+        layout=train.layout,
+        precision=train.precision,
+        device=train.trainer.device(),
+        seed=train.seed,
+        outputs=train.outputs,
+        name=name,
+    )
+
+
+def measured(train: Train, measure: Measure, asked: Context, before: Artifact | None = None) -> Artifact:
+    """Measure a policy with the figures that the measure names."""
+    return evaluate(measure, measure.figures(Setting.of(train.loss, train.reference, train.data)), asked, before)
+
+
 def test_an_evaluation_killed_at_any_batch_makes_the_others_alone_and_the_same_figures(
     policy: ModelOnDisk, before: ModelOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compared = evaluate_answers(stage(tmp_path), EVALUATION, before, before, None, "before")
+    compared = measured(stage(tmp_path), EVALUATION, context(stage(tmp_path), before, before, "before"))
 
     def evaluated(root: Path) -> Artifact:
-        return evaluate_answers(stage(root), EVALUATION, policy, before, compared, "after")
+        return measured(stage(root), EVALUATION, context(stage(root), policy, before, "after"), compared)
 
     with counted(monkeypatch) as whole:
         undisturbed = evaluated(tmp_path / "whole")
@@ -201,7 +223,8 @@ def test_an_evaluation_of_pairs_killed_at_any_batch_gives_the_same_figures(
 
     def evaluated(root: Path) -> Artifact:  # a loss that takes the full softmax: two numbers per token
         train = stage(root, reference=FrozenReference(), loss=WPOLoss(loss=stage(root).loss))
-        return evaluate_pairs(train, PreferenceEvaluation(), policy, before, store, "pairs")
+        held_out = HeldOut(store=store, loss=train.loss, reference=train.reference, reference_model=before)
+        return measured(train, PreferenceEvaluation(), replace(context(train, policy, before, "pairs"), held_out=held_out))
 
     with counted(monkeypatch) as whole:
         undisturbed = evaluated(tmp_path / "whole")

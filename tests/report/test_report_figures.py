@@ -1,9 +1,11 @@
 """The words and tables of a report: the interval decides the verdict, every figure finds its place."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dpo_lab.figures import KL, WIN_RATE, Figure
 from dpo_lab.report.figures import cards, flattened, rounds_table, times, verdict
 
 
@@ -38,7 +40,9 @@ def test_the_verdict_follows_the_interval(summary: dict[str, float], beginning: 
 
 
 def test_a_result_shows_what_it_was_before_and_its_interval() -> None:
-    shown = cards({"mine/before": 0.5, "mine/after": 0.75, **rate("win_rate", 0.96, 0.94, 0.97), "kl": 5.8, "eval/pairs": 8})
+    mine = Figure(name="mine", title="mine score", before="measured")
+    summary = {"mine/before": 0.5, "mine/after": 0.75, **rate("win_rate", 0.96, 0.94, 0.97), "kl": 5.8, "eval/pairs": 8}
+    shown = cards(summary, [mine, WIN_RATE, KL])
     assert [(card.title, card.value, card.details) for card in shown] == [
         ("mine score", "0.75", ("before 0.5",)),
         ("win rate against before", "0.96", ("95 % interval 0.94 to 0.97",)),
@@ -53,7 +57,9 @@ def test_a_loss_on_held_out_pairs_stands_beside_the_loss_before() -> None:
 
 def test_rounds_join_what_was_trained_and_what_was_evaluated() -> None:
     table = rounds_table(
-        [{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597, "gold": 0.9}], {"gold/round_2": 0.9, "kl": 5.0}
+        [{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597, "gold": 0.9}],
+        {"gold/round_2": 0.9, "kl": 5.0},
+        [Figure(name="gold", title="gold reward")],
     )
     assert table == {"gold reward": {1: "", 2: "0.9"}, "pairs": {1: "600", 2: "597"}}
 
@@ -89,5 +95,5 @@ def test_a_loss_that_rises_is_not_passed_over(summary: dict[str, float], rounds:
 
 
 def test_the_judge_stands_beside_the_win_rate() -> None:
-    (card,) = cards(rate("win_rate", 0.9, 0.8, 0.95), "gold, which also ranked the training pairs")
-    assert card.details[-1] == "judged by gold, which also ranked the training pairs"
+    (card,) = cards(rate("win_rate", 0.9, 0.8, 0.95), [replace(WIN_RATE, detail="judged by gold, which also ranked the pairs")])
+    assert card.details[-1] == "judged by gold, which also ranked the pairs"

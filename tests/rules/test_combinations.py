@@ -27,7 +27,6 @@ from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.ema import EMAReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.rules.check import RULES, refuse_illegal
-from dpo_lab.rules.figures import optimized_metric
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.train import Train
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
@@ -259,7 +258,7 @@ def test_a_figure_that_made_pairs_will_not_give_is_refused_with_those_they_will(
     refused = message(optimized_metric="gold/afterr", iteration=ONE_ROUND)
     assert refused == (
         "optimized_metric=gold/afterr: this run's summary will not have it. Did you mean 'gold/after'? "
-        "Valid: gold/after, gold/before, win_rate, win_rate/low, win_rate/high, kl, well_formed/before, well_formed/after, "
+        "Valid: gold/after, gold/before, win_rate, win_rate/low, win_rate/high, kl, well_formed/after, well_formed/before, "
         "gold/round_1, win_rate/round_1, kl/round_1."
     )
     assert message(optimized_metric="gold/round_4").startswith("optimized_metric=gold/round_4: this run's summary will not")
@@ -280,10 +279,11 @@ def test_figures_of_given_pairs_depend_on_reference_and_held_out_pairs() -> None
 
 
 def test_without_a_wish_runs_are_compared_by_the_main_figure_of_their_evaluation() -> None:
-    assert optimized_metric(LEGAL) == "gold/after"
-    assert optimized_metric(replace(LEGAL, **ON_FILE)) == "eval/accuracy"
-    assert optimized_metric(replace(LEGAL, **ON_FILE, optimized_metric="eval/loss")) == "eval/loss"
-    assert optimized_metric(replace(LEGAL, **{**ON_FILE, "data": replace(FILE, held_out=0)})) == ""
+    made, given = {"win_rate": 0.5, "gold/after": 0.75}, {"eval/loss": 0.25, "eval/accuracy": 0.5}
+    assert LEGAL.figure(made) == ("gold/after", 0.75)
+    assert replace(LEGAL, **ON_FILE).figure(given) == ("eval/accuracy", 0.5)
+    assert replace(LEGAL, **ON_FILE, optimized_metric="eval/loss").figure(given) == ("eval/loss", 0.25)
+    assert replace(LEGAL, **{**ON_FILE, "data": replace(FILE, held_out=0)}).figure({"seconds/dpo": 1.0}) is None
 
 
 def test_attention_kernels_of_a_gpu_are_refused_without_one() -> None:

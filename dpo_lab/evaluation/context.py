@@ -1,0 +1,102 @@
+"""What a measure is given, and what it returns."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+
+from dpo_lab.components import RunError, plain
+from dpo_lab.evaluation.compared import compared_losses
+from dpo_lab.evaluation.held_out import held_out_logps
+from dpo_lab.layouts.base import Layout
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.models.load import ModelOnDisk, evaluating
+from dpo_lab.models.precision import Precision
+from dpo_lab.records import Candidates
+from dpo_lab.reference.base import Reference, ReferenceModel
+from dpo_lab.scoring.fitting import fitted, made_ready
+from dpo_lab.scoring.logps import PairLogps
+from dpo_lab.tokens.store import COLUMNS, TokenStore
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure found out about one policy."""
+
+    figures: Mapping[str, float]
+    """By name; with an interval also NAME/low and NAME/high."""
+    answers: Sequence[Candidates] = ()
+    """The policy's answers to held-out prompts, if it gave any, with their scores; the report shows some."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """Pairs that were not trained on, and what the policy is compared with on them."""
+
+    store: TokenStore
+    loss: PreferenceLoss
+    reference: Reference
+    """Where the reference's log-probabilities come from."""
+    reference_model: ModelOnDisk
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the figures on these pairs."""
+        return {
+            "reference": self.reference_model.id,
+            "tokens": self.store.fingerprint(),
+            "labels": [self.store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the own does
+            "compared": plain(compared_losses(self.loss, has_reference=self.reference.compares)),
+            "loss": self.loss.content(),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """A policy to be measured, and what it may be compared with. Nothing is loaded until the measure asks for it."""
+
+    policy: ModelOnDisk
+    """`policy.loaded(device)` returns model and tokenizer."""
+    before: ModelOnDisk
+    """The model before any training."""
+    measured_before: Measured | None = None
+    """What this measure found out about `before`; None while that one is measured."""
+    held_out: HeldOut | None = None
+    """For a measure with `on_pairs`."""
+    layout: Layout
+    precision: Precision
+    device: torch.device
+    seed: int
+    """Of the run: `derive(context.seed, "my_measure")` seeds a generator."""
+    outputs: Path
+    """Where artifacts are kept that other runs may use, such as the reference's log-probabilities."""
+    name: str
+    """Of this measurement, for directories."""
+    directory: Path | None = None
+    """Where parts that take long keep their rows (`continuing.kept_part`), for the same command after a kill; None: nowhere."""
+
+    def inside(self, directory: Path) -> Self:
+        """Return the same with a directory."""
+        return replace(self, directory=directory)
+
+    def pair_logps(self) -> tuple[PairLogps, PairLogps]:
+        """Return the log-probabilities of the held-out pairs under the policy and under its reference.
+
+        They are all 0 under a reference that compares nothing (reference=none).
+        """
+        if self.held_out is None:
+            raise RunError("this measure reads held-out pairs, so its class needs `on_pairs: ClassVar[bool] = True`.")
+        held_out, store = self.held_out, self.held_out.store
+        weights, full = held_out.reference_model, held_out.loss.needs_full_softmax
+        with ExitStack() as models:
+            model = models.enter_context(self.policy.lent(self.device)).model
+            fit = fitted(model, self.layout, store)
+            frozen = ReferenceModel(
+                Path(weights.path), lambda: made_ready(models.enter_context(weights.lent(self.device)).model, fit, store)
+            )
+            with self.precision.autocast(self.device), evaluating(model):
+                scorer, _ = held_out.reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
+                scorer.follow(model)
+                return held_out_logps(model, scorer, store, fit, full_softmax=full, directory=self.directory)
