@@ -79,7 +79,7 @@ def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     """Return a table with the columns before and after."""
-    width = max(31, len(title) + 3)
+    width = max(31, len(title) + 3, *(len(name) + 4 for name, _, _ in rows))
     return [f"{title:{width}}{'before':12}after", *(f"  {name:{width - 2}}{before:12}{after}" for name, before, after in rows)]
 
 
