@@ -14,11 +14,13 @@ from dpo_lab.memory.weights import Held, architecture_of, bytes_in_file, held, o
 from dpo_lab.models.adapter import NoAdapter
 from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.models.storage import Storage, storage_of
+from dpo_lab.reference.base import Reference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.iteration import Iteration
 
 FRAGMENTS = {"as they are": 0.4, "quantised": 0.85}
 """Share of what passes take that the heap holds beside it, in holes, by weights: the one thing here that is fitted, not derived.
@@ -64,6 +66,8 @@ class MemoryPlan:
     """Of the library of matrix products."""
     fragments: float
     """Share of the passes' memory that the allocator holds beside it."""
+    ranking: float = 0.0
+    """Of the models that rank and judge answers, while they do; the policy is released then."""
     processes: int = 1
     """How many of them share the memory."""
 
@@ -97,6 +101,7 @@ class MemoryPlan:
         begun, again = self.held.weights + self.kept, (self.loads_evaluated - 1) * self.passes.cast
         return {
             "load": begun + max(mapped, self.read),
+            **({"ranking": self.kept + self.ranking} if self.ranking else {}),
             "reference pass": begun + self.reference + mapped + scored,
             "training": sum(self.rows.values()) - self.mapped + mapped,
             "evaluation": begun
@@ -139,13 +144,14 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
         accumulated=float(whole.trained_bytes * moment.accumulates),
         updated=moment.updated,
         reference=reference,
-        kept=float(whole.weights * kept_models(alignment)),
+        kept=float(whole.weights * kept_models(alignment.iteration, alignment.reference)),
         mapped=float(whole.quantised) if on_cpu and as_in_file else 0.0,
         read=float(whole.parameters * bytes_in_file(config)) if on_cpu and not as_in_file else 0.0,
         beside_evaluated=evaluated,
         loads_evaluated=1 + loaded,
         kernels=KERNELS if store and on_cpu and alignment.precision.resolved(device) != "32-true" else 0.0,
         fragments=FRAGMENTS["quantised" if whole.quantised else "as they are"] if on_cpu else ON_A_GPU,
+        ranking=max(part.bytes_needed(device.type) for part in (alignment.data, alignment.evaluation)),
         processes=alignment.trainer.devices if on_cpu else 1,
     )
 
@@ -165,11 +171,13 @@ def beside(alignment: Alignment, whole: Held) -> tuple[float, float, int]:
     return own, own + loaded * weights, loaded
 
 
-def kept_models(alignment: Alignment) -> int:
-    """Return how many models stand beside a training because answers were drawn from them or pairs scored with them before."""
-    if alignment.iteration.rounds > 1:
-        return 2  # the base, and the policy that the round starts from
-    return int(not alignment.evaluation.on_pairs or alignment.data.makes_pairs)
+def kept_models(iteration: Iteration, reference: Reference) -> int:
+    """Return how many models stand beside a training because an earlier part loaded them and did not release them.
+
+    Models that draw answers, rank them or are evaluated are released; one that a reference was scored with is not.
+    """
+    another = iteration.rounds > 1 and iteration.reference != iteration.start
+    return int(another and reference.compares and not reference.needs_adapter)
 
 
 @dataclass(frozen=True, kw_only=True)

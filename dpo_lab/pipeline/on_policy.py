@@ -66,7 +66,12 @@ class OnPolicy(Data):
         return (("ranker", self.ranker.label),)
 
     def check(self) -> None:
-        """Raise ConfigError if the ranker cannot judge answers to such prompts."""
+        """Raise ConfigError if the ranker cannot judge answers to such prompts, or all answers to one are the same."""
+        if self.sampler.greedy:
+            raise ConfigError(
+                "sampler.temperature=0 draws the same answer to a prompt each time, so that none is better than another; "
+                "use sampler.temperature=1."
+            )
         if why := self.ranker.cannot_judge(self.prompts):
             raise ConfigError(
                 f"ranker={why}; use prompts={self.ranker.topic}, or ranker=length (a control: the shorter answer), or a ranker "
