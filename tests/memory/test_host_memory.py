@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dpo_lab.memory.host import host_memory
+from dpo_lab.memory.host import give_back, host_memory
 
 VERSIONS = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
@@ -63,3 +63,12 @@ def test_a_container_that_sees_the_hosts_path_has_the_limit_of_its_own_root(host
     limited(host / "cgroup/memory", 1, "3000000", 1_000_000)
     assert found(host, "4:memory:/docker/0f3a\n") == 2_000_000
     assert found(host, "4:memory:/../../system\n") == 2_000_000
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_what_torch_keeps_of_a_gpu_is_given_back_too_where_one_is_used(monkeypatch: pytest.MonkeyPatch, used: bool) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr("torch.cuda.is_initialized", lambda: used)
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: emptied.append(True))
+    give_back()
+    assert bool(emptied) == used
