@@ -184,13 +184,13 @@ def summary_of(
 
     >>> gold = Figure(name="gold", title="gold reward", before="measured")
     >>> summary_of([gold, KL], {"gold": 0.75, "kl": 5.5}, {"gold": 0.5})
-    {'gold/after': 0.75, 'gold/before': 0.5, 'kl': 5.5}
+    {'gold/before': 0.5, 'gold/after': 0.75, 'kl': 5.5}
     """
     summary: dict[str, float] = {}
     for figure in figures:
         values = {key: after[key] for key in figure.measured if key in after}
         if figure.before == "measured":
-            sides = (("after", values.pop(figure.name, None)), ("before", (before or {}).get(figure.name)))
+            sides = (("before", (before or {}).get(figure.name)), ("after", values.pop(figure.name, None)))
             values = {f"{figure.name}/{side}": value for side, value in sides if value is not None} | values
         summary |= values
     return summary

@@ -20,7 +20,7 @@ def held_out_pairs_of_made_pairs(data: Data, evaluation: Measure) -> str | None:
     """Made pairs are all trained on; what is held out are prompts."""
     if not evaluation.on_pairs or data.holds_out or not data.makes_pairs:
         return None
-    return "evaluation=preference needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
+    return "this evaluation needs held-out pairs, but this data makes its pairs to train on; use evaluation=generation."
 
 
 def evaluation_of_another_topic(data: Data, evaluation: Measure) -> str | None:

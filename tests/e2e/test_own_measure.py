@@ -12,6 +12,12 @@ import pytest
 import torch
 
 from dpo_lab.cli.main import main
+from dpo_lab.components import component
+from dpo_lab.evaluation.base import Measure, Setting
+from dpo_lab.evaluation.context import Context, Measured
+from dpo_lab.figures import Figure
+from dpo_lab.report.screen import short
+from tests.small_stage import stage
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +25,29 @@ ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 FILES = dict(re.findall(r"^\*\*`([^`]+)`\*\*\n\n```\w+\n(.*?)^```", TEXT, re.S | re.M))
 COMMAND = re.findall(r"dpo-lab (train --config-dir my_conf evaluation=mine .*optimized_metric=\S+)", TEXT)[0]
+
+
+@component
+class Moved(Measure):
+    """How far training has moved the weights, all together; reads neither pairs nor prompts."""
+
+    def figures(self, setting: Setting) -> list[Figure]:
+        return [Figure(name="moved", title="distance of the weights", start=0.0, each_round=True)]
+
+    def measure(self, context: Context) -> Measured:
+        with context.policy.lent(context.device) as policy, context.before.lent(context.device) as before:
+            both = zip(policy.model.parameters(), before.model.parameters(), strict=True)
+            return Measured({"moved": sum(float((one - other).detach().square().sum()) for one, other in both) ** 0.5})
+
+
+def test_a_measure_that_reads_no_pairs_measures_every_round_of_made_pairs(tmp_path: Path) -> None:
+    summary = stage(tmp_path, evaluation=Moved()).run()
+    assert 0 < summary["moved/round_1"] != summary["moved/round_2"] == summary["moved"]
+    assert "eval/note" not in summary
+    (screen,) = tmp_path.glob("train/*/screen.txt")
+    assert ["distance", "of", "the", "weights", "0", short(summary["moved"])] in [
+        line.split() for line in screen.read_text().splitlines()
+    ]
 
 
 @pytest.fixture

@@ -103,7 +103,7 @@ def test_a_data_set_serves_as_many_rounds_as_it_has_splits() -> None:
 
 def test_made_pairs_hold_no_pairs_out() -> None:
     refused = message(evaluation=PreferenceEvaluation())
-    assert refused.startswith("evaluation=preference needs held-out pairs")
+    assert refused.startswith("this evaluation needs held-out pairs")
     assert refused.endswith("use evaluation=generation.")
 
 
@@ -196,7 +196,7 @@ def test_a_reference_that_moves_is_for_losses_that_compare() -> None:
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     both = message(evaluation=PreferenceEvaluation(), reference=NoReference())
-    assert "evaluation=preference needs held-out pairs" in both
+    assert "this evaluation needs held-out pairs" in both
     assert " Also: reference=none leaves this loss" in both
 
 
