@@ -7,11 +7,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class MeanOverPairs:
-    """Running means over pairs (or over tokens, in fine-tuning): sums and a count, never means of means.
+class MeanOverItems:
+    """Running means over items (over pairs, or tokens in fine-tuning): sums and a count, never means of means.
 
     >>> import torch
-    >>> mean = MeanOverPairs()
+    >>> mean = MeanOverItems()
     >>> mean.update({"margin": torch.tensor([1.0, 2.0, -1.0, -1.0])})
     >>> mean.update({"margin": torch.tensor([-1.0])})
     >>> mean.compute()
@@ -23,20 +23,20 @@ class MeanOverPairs:
         self._sums: dict[str, Tensor] = {}
 
     def update(self, values: "Mapping[str, Tensor]") -> None:
-        """Add one value per pair and name; stays on the device, so that a step waits for nothing."""
+        """Add one value per item and name; stays on the device, so that a step waits for nothing."""
         self.count += len(next(iter(values.values())))
-        for name, per_pair in values.items():
-            total = per_pair.detach().double().sum()
+        for name, per_item in values.items():
+            total = per_item.detach().double().sum()
             self._sums[name] = self._sums[name] + total if name in self._sums else total
 
-    def add(self, other: "MeanOverPairs") -> None:
-        """Add the pairs of another."""
+    def add(self, other: "MeanOverItems") -> None:
+        """Add the items of another."""
         self.count += other.count
         for name, total in other._sums.items():
             self._sums[name] = self._sums[name] + total if name in self._sums else total
 
     def compute(self) -> dict[str, float]:
-        """Return the means over every pair so far; empty without pairs."""
+        """Return the means over every item so far; empty without items."""
         return {name: float(total) / self.count for name, total in self._sums.items()}
 
     def state(self) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class MeanOverPairs:
         return {"count": self.count, "sums": self._sums}
 
     @classmethod
-    def from_state(cls, state: "Mapping[str, Any]") -> "MeanOverPairs":
+    def from_state(cls, state: "Mapping[str, Any]") -> "MeanOverItems":
         """Return the means that go on from a state."""
         means = cls()
         means.count, means._sums = state["count"], dict(state["sums"])

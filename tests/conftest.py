@@ -59,5 +59,5 @@ def store() -> TokenStore:
         prompt = ids(prompt_length)
         answers = [builder.add_response(prompt, [*ids(length), 1]) for length in (0, 4, 9)]
         for chosen, rejected in ((0, 1), (0, 2), (2, 1)):
-            builder.add_pair(answers[chosen], answers[rejected])
+            builder.add_item([answers[chosen], answers[rejected]])
     return builder.build()

@@ -4,13 +4,13 @@ import torch
 
 from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.figures import TRAINING
-from dpo_lab.metrics import MeanOverPairs
+from dpo_lab.metrics import MeanOverItems
 from dpo_lab.scoring.logps import pair_logps
 
 
 def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:
     margins = torch.tensor([1.0, 2.0, -1.0, -1.0, -1.0])
-    mean = MeanOverPairs()
+    mean = MeanOverItems()
     for part in margins.split(4):
         mean.update({"margin": part, "accuracy": (part > 0).double()})
     # means of batch means would be -0.375 and 0.25

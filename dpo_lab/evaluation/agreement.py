@@ -10,7 +10,7 @@ from dpo_lab.evaluation.figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.figures import ACCURACY, LOSS, MARGIN, OF_PAIRS, Figure
 from dpo_lab.losses.base import PreferenceLoss
-from dpo_lab.metrics import MeanOverPairs
+from dpo_lab.metrics import MeanOverItems
 from dpo_lab.scoring.logps import PairLogps
 
 WIDE = 0.2  # an interval of accuracy at least this wide tells little
@@ -42,7 +42,7 @@ def agreement(policy: PairLogps, reference: PairLogps, loss: PreferenceLoss, *, 
     The loss before is that of a policy that equals the reference; without a reference, or
     where the loss takes the policy's full softmax, it is not known.
     """
-    means = MeanOverPairs()
+    means = MeanOverItems()
     means.update(pair_figures(policy, reference, loss(policy, reference), loss.beta))
     of_pairs = means.compute()
     accuracy = of_pairs["rewards/accuracies"]

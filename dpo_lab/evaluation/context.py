@@ -19,7 +19,7 @@ from dpo_lab.records import Candidates
 from dpo_lab.reference.base import Reference, ReferenceModel
 from dpo_lab.scoring.fitting import fitted, made_ready
 from dpo_lab.scoring.logps import PairLogps
-from dpo_lab.tokens.store import COLUMNS, TokenStore
+from dpo_lab.tokens.store import LABELS, TokenStore
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class HeldOut:
         return {
             "reference": self.reference_model.id,
             "tokens": self.store.fingerprint(),
-            "labels": [self.store.label_digest(name) for name in COLUMNS],  # compared losses read them, whatever the own does
+            "labels": [self.store.label_digest(name) for name in LABELS],  # compared losses read them, whatever the own does
             "compared": plain(compared_losses(self.loss, has_reference=self.reference.compares)),
             "loss": self.loss.content(),
         }

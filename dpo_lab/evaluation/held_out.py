@@ -33,7 +33,7 @@ def held_out_logps(
         directory: where log-probabilities are kept as they are computed, for a call after a kill; None keeps nothing.
     """
     device = next(policy.parameters()).device
-    pairs, labels = torch.from_numpy(store.pairs.copy()), labels_of(store, torch.arange(store.num_pairs))
+    pairs, labels = torch.from_numpy(store.pairs.copy()), labels_of(store, range(store.num_pairs)).of_pairs
     of_policy = scorer_of(policy, own_logits=fit.own_logits, full_softmax=full_softmax)
     both = []
     for name, scorer in (("policy", of_policy), ("reference", reference.to(device))):

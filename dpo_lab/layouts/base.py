@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dpo_lab.components import Component
-from dpo_lab.tokens.labels import PairLabels, labels_of
+from dpo_lab.tokens.labels import ItemLabels, labels_of
 from dpo_lab.tokens.store import TokenStore
 
 
@@ -33,6 +33,15 @@ class ResponseBatch:
     responses: Tensor
     """(responses,) int64: which responses of the store these are."""
 
+    def __len__(self) -> int:
+        return self.counts.shape[0]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens through the model's body, padding included."""
+        ids: Tensor = self.inputs["input_ids"]
+        return ids.numel()
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ResponseBatch":
         """Return the batch on a device."""
 
@@ -44,23 +53,36 @@ class ResponseBatch:
 
 
 @dataclass(frozen=True)
-class PairBatch:
-    """Preference pairs for one forward pass: their distinct responses, and the pairs as positions among them."""
+class ItemBatch:
+    """Items for one forward pass: their distinct responses, and each item as positions among them."""
 
     rows: ResponseBatch
-    pairs: Tensor
-    """(pairs, 2) int64: positions of the chosen and the rejected response in `rows`."""
+    positions: Tensor
+    """(entries,) int64: positions in `rows` of the responses of item 0, then of item 1, ..."""
+    lengths: Tensor
+    """(items,) int64: how many responses each item has."""
     ids: Tensor
-    """(pairs,) int64: which pairs of the store these are."""
-    labels: PairLabels
-    """Scores and preference of the pairs."""
+    """(items,) int64: which items of the store these are."""
+    labels: ItemLabels
+    """What the data says of the items."""
 
     def __len__(self) -> int:
-        return self.pairs.shape[0]
+        return self.ids.shape[0]
 
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> "PairBatch":
+    @property
+    def num_tokens(self) -> int:
+        """Tokens through the model's body, padding included."""
+        return self.rows.num_tokens
+
+    @property
+    def pairs(self) -> Tensor:
+        """(pairs, 2) int64: positions of the chosen and the rejected response in `rows`, of items that are all pairs."""
+        return self.positions.view(len(self), 2)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "ItemBatch":
         """Return the batch on a device."""
-        return PairBatch(self.rows.to(device, non_blocking), self.pairs.to(device), self.ids.to(device), self.labels.to(device))
+        positions, lengths, ids = (part.to(device) for part in (self.positions, self.lengths, self.ids))
+        return ItemBatch(self.rows.to(device, non_blocking), positions, lengths, ids, self.labels.to(device))
 
 
 Kernel = Literal["sdpa", "flex", "varlen"]
@@ -102,15 +124,21 @@ class Layout(Component, ABC):
     def num_tokens(self, store: TokenStore, responses: Sequence[int]) -> int:
         """Return how many tokens the model's body computes for these distinct responses, padding included."""
 
-    def pairs(self, store: TokenStore, pairs: Sequence[int]) -> PairBatch:
-        """Return the batch that scores these pairs; a response that stands in several of them appears once.
+    def items(self, store: TokenStore, items: Sequence[int]) -> ItemBatch:
+        """Return the batch that scores these items; a response that stands in several of them appears once.
 
-        Chosen responses come first, then rejected ones.
+        The first responses of all items come first (of pairs the chosen ones), then the second ones, and so on.
         """
-        sides = store.pairs[list(pairs)]
+        answers = [store.responses_of([item]).tolist() for item in items]
         position: dict[int, int] = {}
-        for response in [*sides[:, 0].tolist(), *sides[:, 1].tolist()]:
-            position.setdefault(response, len(position))
-        slots = torch.tensor([[position[chosen], position[rejected]] for chosen, rejected in sides.tolist()])
-        ids = torch.tensor(list(pairs))
-        return PairBatch(self.rows(store, list(position)), slots.view(-1, 2), ids, labels_of(store, ids))
+        for place in range(max(map(len, answers), default=0)):
+            for of_item in answers:
+                if place < len(of_item):
+                    position.setdefault(of_item[place], len(position))
+        return ItemBatch(
+            self.rows(store, list(position)),
+            torch.tensor([position[response] for of_item in answers for response in of_item]),
+            torch.tensor([len(of_item) for of_item in answers]),
+            torch.tensor(list(items)),
+            labels_of(store, items),
+        )

@@ -128,8 +128,8 @@ def hours_of_1000_pairs(alignment: Alignment, store: TokenStore, plan: MemoryPla
     Forward, gradient by input, gradient by weight where weights are trained, and the reference's forward: 2 operations each.
     """
     products = 2 + (plan.held.trained > plan.held.parameters / 2) + bool(alignment.reference.compares)
-    responses = store.pairs.flatten().tolist()
-    tokens = alignment.layout.num_tokens(store, list(dict.fromkeys(responses))) / store.num_pairs
+    responses = list(dict.fromkeys(store.item_responses.tolist()))
+    tokens = alignment.layout.num_tokens(store, responses) / store.num_items
     operations = 2.0 * products * plan.held.parameters * tokens * 1000
     half = alignment.precision.resolved(alignment.trainer.device()) == "bf16-mixed"
     rate = REACHED * gemm_rate(alignment.trainer.device(), torch.bfloat16 if half else torch.float32)

@@ -19,7 +19,7 @@ from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.iteration import Iteration
 
 FRAGMENTS = {"as they are": 0.4, "quantised": 0.85}
@@ -223,7 +223,7 @@ def largest(alignment: Alignment, store: TokenStore) -> list[tuple[list[int], Mo
     Of those that begin a step and of the others, each in the order of the first epoch; of the first step where they are larger.
     """
     settings = alignment.trainer
-    batches = pair_batches(
+    batches = item_batches(
         store,
         alignment.layout,
         batch_size=settings.batch_size,
@@ -235,8 +235,8 @@ def largest(alignment: Alignment, store: TokenStore) -> list[tuple[list[int], Mo
     again = settings.epochs > 1 and settings.max_steps != 1  # the first step's pairs come once more, after an update
     found: dict[Moment, list[list[int]]] = defaultdict(list)
     for number, step in enumerate(list(batches.sampler)[: settings.max_steps]):
-        for position, pairs in enumerate(step):
-            responses = list(dict.fromkeys(store.pairs[pairs].flatten().tolist()))
+        for position, items in enumerate(step):
+            responses = list(dict.fromkeys(store.responses_of(items).tolist()))
             for updated in dict.fromkeys((number > 0, number > 0 or again)):
                 found[Moment(accumulates=position > 0, updated=updated)].append(responses)
 

@@ -28,7 +28,7 @@ from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import Batches, pair_batches
+from dpo_lab.training.batches import Batches, item_batches
 from dpo_lab.training.callbacks import Questions, content_of
 from dpo_lab.training.checkpoint_files import rewind
 from dpo_lab.training.fit import fit
@@ -236,7 +236,7 @@ def _reference_scorer(
 
 def _batches(alignment: Alignment, store: TokenStore, how: Fit, seed: int, group: Group) -> Batches:
     settings = alignment.trainer
-    return pair_batches(
+    return item_batches(
         store,
         how.layout,
         batch_size=settings.batch_size,

@@ -54,6 +54,11 @@ class PairLogps:
     labels: PairLabels | None = None
     """What the data says of the pairs; None where nothing reads it."""
 
+    @property
+    def per_token(self) -> Tensor:
+        """(tokens,) log-probabilities of the distinct responses' tokens."""
+        return self.responses.per_token
+
     @cached_property
     def sums(self) -> Tensor:
         """(pairs, 2) log-probabilities of chosen and rejected response: sums over their tokens."""

@@ -171,7 +171,7 @@ def length_lines(store: "TokenStore", max_length: int, *, known: bool) -> list[s
     """Return statistics of lengths and of what truncation does."""
     if not known:
         return [f"lengths    not known before answers are drawn; rows of data.max_length={max_length} tokens are planned for"]
-    rows = store.row_lengths[np.unique(store.pairs)]
+    rows = store.row_lengths[np.unique(store.item_responses)]
     named = (("prompts", store.prompt_lengths), ("responses", store.response_lengths), ("rows", rows))
 
     def line(name: str, lengths: Any) -> str:
@@ -214,5 +214,5 @@ def longest_rows(max_length: int, pairs: int) -> "TokenStore":
     prompt = max(1, max_length // 3)
     for number in range(pairs):
         sides = [builder.add_response([number] * prompt, [side] * (max_length - prompt)) for side in (0, 1)]
-        builder.add_pair(*sides)
+        builder.add_item(sides)
     return builder.build()

@@ -95,10 +95,9 @@ def tokenise_pairs(
                 fit = fitted(pair, *sides, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
                 if fit:
                     prompt, *answers = fit
-                    builder.add_pair(
-                        *(builder.add_response(prompt, answer) for answer in answers),
-                        score_chosen=pair.score_chosen,
-                        score_rejected=pair.score_rejected,
+                    builder.add_item(
+                        [builder.add_response(prompt, answer) for answer in answers],
+                        scores=(pair.score_chosen, pair.score_rejected),
                         preference=pair.preference,
                     )
             shown.advance(len(some))

@@ -1,13 +1,12 @@
-"""What the data says of pairs beside their order: scores and the probability of the preference."""
+"""What the data says of items beside their order: scores, the probability of a preference, whether an answer is desirable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dpo_lab.tokens.store import COLUMNS, TokenStore
+from dpo_lab.tokens.store import TokenStore
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,31 @@ class PairLabels:
             *(torch.cat([getattr(part, name) for part in parts]) for name in ("preference", "score_chosen", "score_rejected"))
         )
 
-    def to(self, device: torch.device | str) -> "PairLabels":
+
+@dataclass(frozen=True)
+class ItemLabels:
+    """What the data says of some items; NaN where it does not say."""
+
+    scores: Tensor
+    """(entries,) score of each response in its item, item after item; higher is better."""
+    preference: Tensor
+    """(items,) probability that the first response of a pair is the better one."""
+    desirable: Tensor
+    """(items,) 1 for a labelled answer that is desirable, 0 for one that is not."""
+
+    @property
+    def of_pairs(self) -> PairLabels:
+        """The labels of items that are all pairs."""
+        sides = self.scores.view(-1, 2)
+        return PairLabels(self.preference, sides[:, 0], sides[:, 1])
+
+    def to(self, device: torch.device | str) -> "ItemLabels":
         """Return the labels on a device."""
-        return PairLabels(self.preference.to(device), self.score_chosen.to(device), self.score_rejected.to(device))
+        return ItemLabels(self.scores.to(device), self.preference.to(device), self.desirable.to(device))
 
 
-def labels_of(store: TokenStore, pairs: Tensor) -> PairLabels:
-    """Return what the data says of some pairs of a store."""
-    unknown = np.full(store.num_pairs, np.nan, dtype=np.float32)
-    columns = {name: torch.from_numpy(store.columns.get(name, unknown)[pairs.numpy()]) for name in COLUMNS}
-    return PairLabels(**columns)
+def labels_of(store: TokenStore, items: Sequence[int]) -> ItemLabels:
+    """Return what the data says of some items of a store."""
+    chosen = list(items)
+    labels = (store.scores[store.entries(chosen)], store.preference[chosen], store.desirable[chosen])
+    return ItemLabels(*map(torch.from_numpy, labels))

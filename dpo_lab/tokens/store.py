@@ -1,10 +1,10 @@
-"""The token store: each prompt once, each response once, pairs as indices. No text after this point."""
+"""The token store: each prompt once, each response once, items as lists of responses. No text after this point."""
 
 import hashlib
 import json
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.int32]
-ARRAYS = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "pairs")
-COLUMNS = ("score_chosen", "score_rejected", "preference")
+TOKENS = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "item_responses", "item_ends")
+LABELS = ("scores", "preference", "desirable")
+SIDES = {"score_chosen": 0, "score_rejected": 1}
+"""The scores of a pair by the names that a loss reads them under."""
 
 
 @dataclass(frozen=True)
 class TokenStore:
-    """Token ids of prompts, of responses to them, and preference pairs as indices of responses.
+    """Token ids of prompts, of responses to them, and items: what a loss takes one value of, a list of responses.
 
-    The response is the unit: one that stands in several pairs is stored, and scored by the reference, once.
+    A preference pair is an item of two responses, the chosen one first; a labelled answer is one of one; a ranked list is one of
+    as many as it ranks. The response is the unit: one that stands in several items is stored, and scored by the reference, once.
     """
 
     prompt_ids: Ids
@@ -34,10 +37,17 @@ class TokenStore:
     """(responses,) where each response ends in `response_ids`."""
     response_prompt: NDArray[np.int64]
     """(responses,) which prompt each response answers."""
-    pairs: NDArray[np.int64]
-    """(pairs, 2) chosen and rejected response of each pair."""
-    columns: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Per pair, NaN where unknown: scores and preference. Not part of the fingerprint: no forward pass reads them."""
+    item_responses: NDArray[np.int64]
+    """(entries,) the responses of item 0, then of item 1, ..."""
+    item_ends: NDArray[np.int64]
+    """(items,) where each item ends in `item_responses`."""
+    scores: NDArray[np.float32]
+    """(entries,) score of each response in its item, higher is better. Labels are NaN where unknown, and no part of the
+    fingerprint: no forward pass reads them."""
+    preference: NDArray[np.float32]
+    """(items,) probability that the first response of a pair is the better one."""
+    desirable: NDArray[np.float32]
+    """(items,) 1 for a labelled answer that is desirable, 0 for one that is not."""
 
     @property
     def num_prompts(self) -> int:
@@ -50,9 +60,62 @@ class TokenStore:
         return len(self.response_ends)
 
     @property
+    def num_items(self) -> int:
+        """How many items there are."""
+        return len(self.item_ends)
+
+    @property
     def num_pairs(self) -> int:
         """How many preference pairs there are."""
         return len(self.pairs)
+
+    @cached_property
+    def pairs(self) -> NDArray[np.int64]:
+        """(pairs, 2) chosen and rejected response of each pair.
+
+        Raises:
+            ValueError: if an item is not a pair.
+        """
+        if self.num_items and self._width != 2:
+            raise ValueError("some items of this store are no pairs: they have other than two responses")
+        return self.item_responses.reshape(-1, 2)
+
+    @cached_property
+    def _width(self) -> int | None:
+        """How many responses every item has; None where they differ."""
+        widths = np.unique(self.item_lengths)
+        return int(widths[0]) if len(widths) == 1 else None
+
+    @cached_property
+    def item_lengths(self) -> NDArray[np.int64]:
+        """(items,) number of responses of every item."""
+        return np.diff(self.item_ends, prepend=0)
+
+    @cached_property
+    def item_prompts(self) -> NDArray[np.int64]:
+        """(items,) which prompt each item answers."""
+        prompts: NDArray[np.int64] = self.response_prompt[self.item_responses[self.item_ends - self.item_lengths]]
+        return prompts
+
+    def entries(self, items: Sequence[int]) -> NDArray[np.int64]:
+        """Return where the responses of some items stand in `item_responses`, item after item.
+
+        >>> builder = StoreBuilder()
+        >>> for count in (2, 1, 3):
+        ...     builder.add_item([builder.add_response([1], [5 + number]) for number in range(count)])
+        >>> builder.build().entries([2, 0]).tolist()
+        [3, 4, 5, 0, 1]
+        """
+        chosen = np.asarray(items, dtype=np.int64)
+        if self._width is not None:  # of pairs: planning asks this for every item that it adds to a micro-batch
+            return (chosen[:, None] * self._width + np.arange(self._width)).ravel()
+        lengths = self.item_lengths[chosen]
+        before = np.cumsum(lengths) - lengths
+        return np.repeat(self.item_ends[chosen] - lengths - before, lengths) + np.arange(lengths.sum())
+
+    def responses_of(self, items: Sequence[int]) -> NDArray[np.int64]:
+        """Return the responses of some items, item after item; one that stands in several of them comes several times."""
+        return self.item_responses[self.entries(items)]
 
     def prompt(self, index: int) -> Ids:
         """Return the tokens of a prompt."""
@@ -84,24 +147,29 @@ class TokenStore:
         return self.prompt_lengths[self.response_prompt] + self.response_lengths
 
     def fingerprint(self) -> str:
-        """Return a digest of every token id, of which are response tokens, and of the pairs; of nothing else."""
-        digest = hashlib.sha256(b"token store 1")
-        for name, values in self._arrays().items():
+        """Return a digest of every token id, of which are response tokens, and of the items; of nothing else."""
+        digest = hashlib.sha256(b"token store 2")
+        for name in TOKENS:
+            values = getattr(self, name)
             digest.update(f"{name} {values.shape}".encode())
             digest.update(np.ascontiguousarray(values).ravel().data)
         return digest.hexdigest()
 
-    def label_digest(self, name: str) -> str:
-        """Return a digest of one column of labels."""
-        return hashlib.sha256(np.ascontiguousarray(self.columns[name]).tobytes()).hexdigest()
+    def label(self, name: str) -> NDArray[np.float32]:
+        """Return one of `LABELS`, or of the two scores of every pair."""
+        if name in SIDES:
+            return self.scores[self.entries(range(self.num_pairs))].reshape(-1, 2)[:, SIDES[name]]
+        values: NDArray[np.float32] = getattr(self, name)
+        return values
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        return {name: getattr(self, name) for name in ARRAYS}
+    def label_digest(self, name: str) -> str:
+        """Return a digest of one kind of label."""
+        return hashlib.sha256(np.ascontiguousarray(self.label(name)).tobytes()).hexdigest()
 
     def save(self, directory: Path) -> None:
         """Write one .npy file per array."""
-        for name, values in {**self._arrays(), **self.columns}.items():
-            np.save(directory / f"{name}.npy", values, allow_pickle=False)
+        for name in (*TOKENS, *LABELS):
+            np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
         (directory / "fingerprint.json").write_text(json.dumps({"fingerprint": self.fingerprint()}))
 
     @classmethod
@@ -116,12 +184,11 @@ class TokenStore:
                 array = np.load(path, allow_pickle=False)
             return array
 
-        columns = {name: mapped(name) for name in COLUMNS if (directory / f"{name}.npy").exists()}
-        return cls(**{name: mapped(name) for name in ARRAYS}, columns=columns)
+        return cls(**{name: mapped(name) for name in (*TOKENS, *LABELS)})
 
 
 class StoreBuilder:
-    """Collects prompts, responses and pairs into a TokenStore; equal ones are stored once.
+    """Collects prompts, responses and items into a TokenStore; equal prompts and responses are stored once.
 
     Keeps four bytes a token and a digest for each prompt and response: no text, no list of integers.
     """
@@ -129,8 +196,8 @@ class StoreBuilder:
     def __init__(self) -> None:
         self._prompts, self._responses = Sequences(), Sequences()
         self._owners = array("q")
-        self._pairs = array("q")
-        self._columns = {name: array("f") for name in COLUMNS}
+        self._items, self._item_ends = array("q"), array("q")
+        self._labels = {name: array("f") for name in LABELS}
 
     def add_response(self, prompt: Sequence[int], response: Sequence[int]) -> int:
         """Return the index of a response to a prompt, new or known.
@@ -146,12 +213,27 @@ class StoreBuilder:
             self._owners.append(owner)
         return index
 
-    def add_pair(self, chosen: int, rejected: int, **columns: float | None) -> None:
-        """Add a pair of response indices with its scores and preference (None: unknown)."""
-        self._pairs.extend((chosen, rejected))
-        for name, values in self._columns.items():
-            value = columns.get(name)
-            values.append(float("nan") if value is None else value)
+    def add_item(
+        self,
+        responses: Sequence[int],
+        *,
+        scores: Sequence[float | None] = (),
+        preference: float | None = None,
+        desirable: float | None = None,
+    ) -> None:
+        """Add an item of some responses, with what the data says of it (None: unknown).
+
+        Args:
+            responses: as `add_response` gave them; of a pair the chosen one first, of a ranked list the best one.
+            scores: one for each response, or none at all.
+        """
+        if not responses or len(scores) not in (0, len(responses)):
+            raise ValueError(f"an item of {len(responses)} responses and {len(scores)} scores")
+        self._items.extend(responses)
+        self._item_ends.append(len(self._items))
+        self._labels["scores"].extend(map(known, scores or [None] * len(responses)))
+        self._labels["preference"].append(known(preference))
+        self._labels["desirable"].append(known(desirable))
 
     def build(self) -> TokenStore:
         """Return the store."""
@@ -161,9 +243,15 @@ class StoreBuilder:
             response_ids=np.asarray(self._responses.ids, dtype=np.int32),
             response_ends=np.asarray(self._responses.ends, dtype=np.int64),
             response_prompt=np.asarray(self._owners, dtype=np.int64),
-            pairs=np.asarray(self._pairs, dtype=np.int64).reshape(-1, 2),
-            columns={name: np.asarray(values, dtype=np.float32) for name, values in self._columns.items()},
+            item_responses=np.asarray(self._items, dtype=np.int64),
+            item_ends=np.asarray(self._item_ends, dtype=np.int64),
+            **{name: np.asarray(values, dtype=np.float32) for name, values in self._labels.items()},
         )
+
+
+def known(value: float | None) -> float:
+    """Return a label as it is stored: NaN for None."""
+    return float("nan") if value is None else value
 
 
 class Sequences:

@@ -16,58 +16,58 @@ from dpo_lab.training.group import Group
 
 
 def steps_of_epoch(store: TokenStore, batch_size: int, order: Order, seed: int, epoch: int) -> list[list[int]]:
-    """Return the pairs of each optimizer step of an epoch, every pair once.
+    """Return the items of each optimizer step of an epoch, every item once.
 
-    Ordered by prompt, a step ends early rather than part the pairs of a prompt, unless they are more than a batch.
+    Ordered by prompt, a step ends early rather than part the items of a prompt, unless they are more than a batch.
     """
     if order == "as_given":
-        units = [[pair] for pair in range(store.num_pairs)]
+        units = [[item] for item in range(store.num_items)]
     else:
-        prompts = store.response_prompt[store.pairs[:, 0]].tolist()
+        prompts = store.item_prompts.tolist()
         together: dict[int, list[int]] = {}
-        for pair in range(store.num_pairs):
-            together.setdefault(prompts[pair] if order == "by_prompt" else pair, []).append(pair)
+        for item in range(store.num_items):
+            together.setdefault(prompts[item] if order == "by_prompt" else item, []).append(item)
         generator = torch.Generator().manual_seed(derive(seed, "shuffle", epoch))
         kept = list(together.values())
         units = [kept[index] for index in torch.randperm(len(kept), generator=generator).tolist()]
     return list(fill(units, len, batch_size))
 
 
-def by_length(pairs: Sequence[int], store: TokenStore) -> list[list[int]]:
-    """Return pairs by prompt, those with the shortest rows first."""
+def by_length(items: Sequence[int], store: TokenStore) -> list[list[int]]:
+    """Return items by prompt, those with the shortest rows first."""
     together: dict[int, list[int]] = {}
-    for pair in pairs:
-        together.setdefault(int(store.response_prompt[store.pairs[pair, 0]]), []).append(pair)
-    return sorted(together.values(), key=lambda unit: int(store.row_lengths[store.pairs[unit]].max()))
+    for item in items:
+        together.setdefault(int(store.item_prompts[item]), []).append(item)
+    return sorted(together.values(), key=lambda unit: int(store.row_lengths[store.responses_of(unit)].max()))
 
 
-def share_of(pairs: list[int], store: TokenStore, group: Group) -> list[int]:
-    """Return the pairs of a step that one process takes: about as many tokens as the others, maybe none.
+def share_of(items: list[int], store: TokenStore, group: Group) -> list[int]:
+    """Return the items of a step that one process takes: about as many tokens as the others, maybe none.
 
-    The pairs of a prompt stay together, so that a layout can share it.
+    The items of a prompt stay together, so that a layout can share it.
     """
     if group.size == 1:
-        return pairs
+        return items
     shares: list[list[int]] = [[] for _ in range(group.size)]
     tokens = [0] * group.size
-    for unit in reversed(by_length(pairs, store)):  # each to the process that has the least so far
+    for unit in reversed(by_length(items, store)):  # each to the process that has the least so far
         least = tokens.index(min(tokens))
         shares[least] += unit
-        tokens[least] += int(store.row_lengths[store.pairs[unit]].sum())
+        tokens[least] += int(store.row_lengths[store.responses_of(unit)].sum())
     return shares[group.rank]
 
 
-def micro_batches(pairs: Sequence[int], store: TokenStore, layout: Layout, budget: int) -> list[list[int]]:
-    """Return the pairs of a step in micro-batches of at most `budget` tokens through the model's body.
+def micro_batches(items: Sequence[int], store: TokenStore, layout: Layout, budget: int) -> list[list[int]]:
+    """Return the items of a step in micro-batches of at most `budget` tokens through the model's body.
 
-    Rows of like length stand together, so that little is padded, and the pairs of one prompt, so that a layout can share it.
-    A pair that is longer than the budget is a micro-batch of its own.
+    Rows of like length stand together, so that little is padded, and the items of one prompt, so that a layout can share it.
+    An item that is longer than the budget is a micro-batch of its own.
     """
 
     def num_tokens(some: list[int]) -> int:
-        return layout.num_tokens(store, list(dict.fromkeys(store.pairs[some].flatten().tolist())))
+        return layout.num_tokens(store, list(dict.fromkeys(store.responses_of(some).tolist())))
 
-    return list(fill(by_length(pairs, store), num_tokens, budget))
+    return list(fill(by_length(items, store), num_tokens, budget))
 
 
 class StepSampler(Sampler[list[list[int]]]):
@@ -171,7 +171,7 @@ class Batches(L.LightningDataModule):
         return StepLoader(self.dataset, self.sampler)
 
 
-def pair_batches(
+def item_batches(
     store: TokenStore,
     layout: Layout,
     *,
@@ -182,10 +182,10 @@ def pair_batches(
     order: Order = "shuffled",
     group: Group = Group(),  # noqa: B008
 ) -> Batches:
-    """Return the batches that train on every pair of a store.
+    """Return the batches that train on every item of a store.
 
     Args:
-        batch_size: pairs of an optimizer step, of all processes.
+        batch_size: items of an optimizer step, of all processes.
         token_budget: tokens of a forward pass, as the layout counts them.
         group: the processes that share every step.
     """
@@ -195,4 +195,4 @@ def pair_batches(
         epochs,
         lambda step: share_of(step, store, group),
     )
-    return Batches(sampler, lambda pairs: layout.pairs(store, pairs))
+    return Batches(sampler, lambda items: layout.items(store, items))

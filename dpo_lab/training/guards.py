@@ -11,50 +11,40 @@ from torch import nn
 
 from dpo_lab.artifacts import write_durably
 from dpo_lab.components import RunError
-from dpo_lab.layouts.base import PairBatch
 from dpo_lab.models.load import evaluating
-from dpo_lab.training.module import NonFiniteStepError, PreferenceModule, StepModule
+from dpo_lab.training.module import NonFiniteStepError, StepModule
 
-SIDES = ("chosen", "rejected")
 Describe = Callable[[Sequence[int]], list[dict[str, Any]]]
-"""From numbers of pairs to their ids and text."""
+"""From numbers of items to their ids and text."""
 
 
 def stopped(module: StepModule, error: NonFiniteStepError, step: int, directory: Path, describe: Describe | None) -> RunError:
-    """Return the error that ends the run; the step's pairs, with their log-probabilities, are written beside the metrics."""
-    pairs = pairs_of(module, error.batch, describe)
+    """Return the error that ends the run; the step's items, with their figures, are written beside the metrics."""
+    records = records_of(module, error.batch, describe)
     where = ""
-    if pairs:
+    if records:
         path = directory / f"not_finite_step_{step}.jsonl"
-        write_durably(path, "".join(json.dumps(readable(pair), ensure_ascii=False) + "\n" for pair in pairs))
-        where = f" Its {len(pairs)} pairs with their log-probabilities are in {path}."
-    why = cause(module, pairs, step)
+        write_durably(path, "".join(json.dumps(readable(record), ensure_ascii=False) + "\n" for record in records))
+        where = f" Its {len(records)} {module.item}s with their log-probabilities are in {path}."
+    why = cause(module, records, step)
     return RunError(
         f"step {step}: the gradient is not finite (its norm is {error.norm}); the weights were not changed.{where} {why}"
     )
 
 
-def pairs_of(module: StepModule, batch: Sequence[Any], describe: Describe | None) -> list[dict[str, Any]]:
-    """Return one record per pair of a step: who it is, its text, and what policy, reference and loss made of it."""
+def records_of(module: StepModule, batch: Sequence[Any], describe: Describe | None) -> list[dict[str, Any]]:
+    """Return one record per item of a step: its number, the figures that the module has of it, and its text."""
     records: list[dict[str, Any]] = []
-    if not isinstance(module, PreferenceModule):
-        return records
     with evaluating(module.policy):
         for micro_batch in batch:
-            assert isinstance(micro_batch, PairBatch)
-            policy, reference = module.pair_logps(micro_batch.to(module.device))
+            figures = {name: values.tolist() for name, values in module.item_figures(micro_batch.to(module.device)).items()}
+            if not figures:
+                continue
             numbers = micro_batch.ids.tolist()
             texts = describe(numbers) if describe else [{} for _ in numbers]
-            losses = module.loss(policy, reference).tolist()
-            columns = {
-                "policy": torch.stack([policy.chosen, policy.rejected], 1).tolist(),
-                "reference": torch.stack([reference.chosen, reference.rejected], 1).tolist(),
-            }
             for at, number in enumerate(numbers):
-                logps = {
-                    f"logps/{who}/{side}": both[at][index] for who, both in columns.items() for index, side in enumerate(SIDES)
-                }
-                records.append({"pair": number, "loss": losses[at], **logps, **texts[at]})
+                of_item = {name: values[at] for name, values in figures.items()}
+                records.append({module.item: number, **of_item, **texts[at]})
     return records
 
 
@@ -69,15 +59,15 @@ def readable(record: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cause(module: StepModule, pairs: Sequence[dict[str, Any]], step: int) -> str:
+def cause(module: StepModule, records: Sequence[dict[str, Any]], step: int) -> str:
     """Return what most likely happened and what to change."""
     if broken := first_not_finite(module.policy):
         return f"The weights are not finite already ({broken}): the model that training started from is damaged."
-    if any(not _finite(pair, "logps/reference") for pair in pairs):
+    if any(not _finite(record, "logps/reference") for record in records):
         return "The reference's log-probabilities are not finite: its weights overflow in this number format; try precision=fp32."
-    if any(not _finite(pair, "logps/policy") for pair in pairs):
+    if any(not _finite(record, "logps/policy") for record in records):
         return "The policy's log-probabilities are not finite: its activations overflow; try precision=fp32, or a lower optim.lr."
-    if any(not _finite(pair, "loss") for pair in pairs):
+    if any(not _finite(record, "loss") for record in records):
         return "The log-probabilities are finite and the loss is not: it overflows at such margins; use a smaller beta."
     rate = " or a lower optim.lr (the model may have drifted far)" if step > 1 else ""
     return f"Loss and log-probabilities are finite: the gradient overflowed on its way back; try precision=fp32{rate}."
@@ -88,5 +78,5 @@ def first_not_finite(model: nn.Module) -> str:
     return next((name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()), "")
 
 
-def _finite(pair: dict[str, Any], prefix: str) -> bool:
-    return all(math.isfinite(value) for name, value in pair.items() if name.startswith(prefix))
+def _finite(record: dict[str, Any], prefix: str) -> bool:
+    return all(math.isfinite(value) for name, value in record.items() if name.startswith(prefix))

@@ -1,7 +1,7 @@
 """The LightningModules: supervised fine-tuning and preference training, one optimizer step per batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import lightning as L
@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from dpo_lab.components import RunError
 from dpo_lab.evaluation.figures import pair_figures
-from dpo_lab.layouts.base import PairBatch, ResponseBatch
+from dpo_lab.layouts.base import ItemBatch, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
-from dpo_lab.metrics import MeanOverPairs
+from dpo_lab.metrics import MeanOverItems
 from dpo_lab.reference.base import ReferenceScorer
-from dpo_lab.scoring.logps import PairLogps, joined
+from dpo_lab.scoring.logps import PairLogps, ResponseLogps, joined
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.training.group import Group
@@ -38,40 +38,63 @@ class StepModule(L.LightningModule, ABC):
     Of several processes each has a batch of its own, and their losses add up to that of the step: gradients are added, not
     averaged, and every figure is that of the whole step.
 
-    A checkpoint holds the trainable tensors and the unfinished sums of figures. The seed of dropout is a function of seed,
-    step, micro-batch and rank: nothing to checkpoint, nothing that an evaluation in between could shift.
+    A checkpoint holds the trainable tensors, the unfinished sums of figures, and the reference if it moves. The seed of dropout
+    is a function of seed, step, micro-batch and rank: nothing to checkpoint, nothing that an evaluation in between could shift.
     """
 
-    def __init__(self, policy: nn.Module, optim: Optim, total_steps: int, seed: int) -> None:
+    item: ClassVar[str]
+    """What a batch is made of."""
+
+    def __init__(
+        self, policy: nn.Module, optim: Optim, total_steps: int, seed: int, reference: ReferenceScorer | None = None
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False  # a step is a list of micro-batches of uneven size
         self.strict_loading = False  # a checkpoint does not hold the frozen weights
         self.policy = policy.train()
-        self.optim, self.total_steps, self.seed = optim, total_steps, seed
+        self.optim, self.total_steps, self.seed, self.reference = optim, total_steps, seed, reference
         self.group = Group()
         self.taken = (0, 0)
         """Items and tokens of the newest step, of all processes."""
         self._rate, self._norm = 0.0, torch.zeros(())
-        self._own, self._means = MeanOverPairs(), MeanOverPairs()  # of this process's step so far; since the last `collect`
+        self._own, self._means = MeanOverItems(), MeanOverItems()  # of this process's step so far; since the last `collect`
 
     @abstractmethod
+    def logps(self, micro_batch: Any) -> tuple[Any, ...]:
+        """Return what the loss reads of a micro-batch, first the policy's log-probabilities (`per_token`), with their graph."""
+
+    @abstractmethod
+    def step_losses(self, parts: Sequence[tuple[Any, ...]]) -> Tensor:
+        """Return the loss of each term of some micro-batches that are taken together, and note their figures.
+
+        Args:
+            parts: what `logps` returned of each micro-batch.
+        """
+
+    @property
+    def couples_items(self) -> bool:
+        """True if the loss of one item depends on the other items of the optimizer step."""
+        return False
+
+    def num_terms(self, micro_batch: Any) -> int:
+        """Return over how many terms of a micro-batch the loss is a mean: its items, unless said otherwise."""
+        return len(micro_batch)
+
+    def item_figures(self, micro_batch: Any) -> dict[str, Tensor]:
+        """Return figures of each item of a micro-batch, (items,), for a step that fails; nothing where items have no numbers."""
+        return {}
+
+    def note(self, figures: Mapping[str, Tensor]) -> None:
+        """Add figures, one value per item and name, to those of the step."""
+        self._own.update(figures)
+
     def micro_batch_loss(self, micro_batch: Any, terms: int) -> Tensor:
         """Return this micro-batch's share of the step's loss, a mean over `terms` terms; the shares of a step add up to it."""
-
-    items: ClassVar[str]
-    """What a batch is made of."""
-
-    @abstractmethod
-    def sizes(self, micro_batch: Any) -> tuple[int, int]:
-        """Return how many items a micro-batch holds, and its tokens through the model's body, padding included."""
-
-    @abstractmethod
-    def num_terms(self, micro_batch: Any) -> int:
-        """Return over how many terms of a micro-batch the loss is a mean."""
+        return self.step_losses([self.logps(micro_batch)]).sum() / terms
 
     def collect(self) -> dict[str, float]:
         """Return the means of the figures since the last call; the only place that waits for the device."""
-        figures, self._means = self._means.compute(), MeanOverPairs()
+        figures, self._means = self._means.compute(), MeanOverItems()
         return figures
 
     def figures(self) -> dict[str, float]:
@@ -81,22 +104,43 @@ class StepModule(L.LightningModule, ABC):
     def accumulate(self, step: Sequence[Any]) -> None:
         """Add the gradient of a step's loss to the weights, micro-batch by micro-batch."""
         terms = self._measure(step)
-        for position, micro_batch in enumerate(step):
-            self.manual_backward(self._seeded(position, self.micro_batch_loss, micro_batch, terms))
+        if self.couples_items and (self.group.size > 1 or len(step) > 1):
+            self._accumulate_coupled(step)
+        else:
+            for position, micro_batch in enumerate(step):
+                self.manual_backward(self._seeded(position, self.micro_batch_loss, micro_batch, terms))
         self.share_figures()
+
+    def _accumulate_coupled(self, step: Sequence[Any]) -> None:
+        """Add the gradient of a loss that sees all items of a step at once: scores first, gradients second.
+
+        The step is scored without gradients, the loss gives the derivative by every response token's log-probability, and a
+        second pass multiplies it in: the same gradient for any split, at twice the forwards.
+        """
+        with torch.no_grad():
+            scored = [self._seeded(position, self.logps, micro_batch) for position, micro_batch in enumerate(step)]
+        shares = self.group.gathered(scored)
+        leaves = [policy.per_token.requires_grad_() for policy, *_ in shares[self.group.rank]]
+        losses = self.step_losses([part for share in shares for part in share])
+        if self.group.rank:
+            self._own = MeanOverItems()  # every process saw the whole step; its figures count once
+        by_token = torch.autograd.grad(losses.mean(), leaves) if leaves else ()
+        for position, (micro_batch, derivative) in enumerate(zip(step, by_token, strict=True)):
+            again, *_ = self._seeded(position, self.logps, micro_batch)
+            self.manual_backward((again.per_token * derivative).sum())
 
     def _measure(self, step: Sequence[Any]) -> int:
         """Return the terms of the step's loss, of all processes; note its items and tokens."""
-        items, tokens = (sum(each) for each in zip(*map(self.sizes, step), strict=True)) if step else (0, 0)
+        items, tokens = sum(map(len, step)), sum(micro_batch.num_tokens for micro_batch in step)
         *taken, terms = self.group.totals([items, tokens, sum(map(self.num_terms, step))], self.device)
         self.taken = (taken[0], taken[1])
         return terms
 
     def share_figures(self) -> None:
         """Add the figures of a whole step, of all processes, to those since the last `collect`."""
-        own, self._own = self._own, MeanOverPairs()
+        own, self._own = self._own, MeanOverItems()
         for state in self.group.gathered(own.state()):  # in the same order everywhere: all have the same figures to the bit
-            self._means.add(MeanOverPairs.from_state(state))
+            self._means.add(MeanOverItems.from_state(state))
 
     def _seeded(self, position: int, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function with the random numbers of one micro-batch of the current step."""
@@ -120,7 +164,9 @@ class StepModule(L.LightningModule, ABC):
         schedule.step()
 
     def after_step(self) -> None:
-        """Do what follows an update of the weights; before any callback, so that a checkpoint has it."""
+        """Let the reference follow an update of the weights, if it does; before any callback, so that a checkpoint has it."""
+        if self.reference:
+            self.reference.after_step(self.policy, self.global_step)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer of the trainable weights and its schedule over `total_steps`."""
@@ -133,11 +179,13 @@ class StepModule(L.LightningModule, ABC):
         return {name: weight.detach() for name, weight in self.named_parameters() if weight.requires_grad}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the sums since the last `collect`."""
+        """Add the sums since the last `collect`, and the reference if it moves."""
         checkpoint["window"] = self._means.state()
+        if self.reference:
+            checkpoint["reference"] = self.reference.state(self.policy)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the sums.
+        """Resume the sums and the reference.
 
         Raises:
             RunError: if the checkpoint holds other tensors than are trained, which Lightning would pass over in silence.
@@ -148,23 +196,25 @@ class StepModule(L.LightningModule, ABC):
                 f"the checkpoint has {len(there - here)} tensors that are not trained here and lacks {len(here - there)} "
                 f"that are, such as {min(here ^ there)}. Remove checkpoints/ beside metrics.jsonl to begin anew."
             )
-        self._means = MeanOverPairs.from_state(checkpoint["window"])
+        self._means = MeanOverItems.from_state(checkpoint["window"])
+        if self.reference:
+            self.reference.continue_from(checkpoint.get("reference", {}), self.policy)
 
 
 class SFTModule(StepModule):
     """Supervised fine-tuning on responses: the mean over response tokens of -log p."""
 
-    items = "examples"
+    item = "example"
 
-    def micro_batch_loss(self, micro_batch: ResponseBatch, terms: int) -> Tensor:
-        """Return minus the micro-batch's log-probabilities over the step's number of tokens."""
-        per_token = score(self.policy, micro_batch).per_token
-        self._own.update({"loss": -per_token})
-        return -per_token.sum() / terms
+    def logps(self, micro_batch: ResponseBatch) -> tuple[ResponseLogps]:
+        """Return the policy's log-probabilities."""
+        return (score(self.policy, micro_batch),)
 
-    def sizes(self, micro_batch: ResponseBatch) -> tuple[int, int]:
-        """Return responses and tokens, padding included."""
-        return len(micro_batch.counts), micro_batch.inputs["input_ids"].numel()
+    def step_losses(self, parts: Sequence[tuple[ResponseLogps]]) -> Tensor:
+        """Return minus the log-probability of each response token."""
+        losses = -torch.cat([policy.per_token for (policy,) in parts])
+        self.note({"loss": losses})
+        return losses
 
     def num_terms(self, micro_batch: ResponseBatch) -> int:
         """Return the response tokens."""
@@ -177,7 +227,8 @@ class PreferenceModule(StepModule):
     The loss of a step is the mean over all its pairs: splitting it into micro-batches does not change the result.
     """
 
-    items = "pairs"
+    item = "pair"
+    reference: ReferenceScorer
 
     def __init__(
         self,
@@ -190,70 +241,32 @@ class PreferenceModule(StepModule):
         seed: int,
         own_logits: bool = False,
     ) -> None:
-        super().__init__(policy, optim, total_steps, seed)
-        self.reference, self.loss, self.own_logits = reference, loss, own_logits
+        super().__init__(policy, optim, total_steps, seed, reference)
+        self.loss, self.own_logits = loss, own_logits
 
-    def pair_logps(self, batch: PairBatch) -> tuple[PairLogps, PairLogps]:
+    @property
+    def couples_items(self) -> bool:
+        """True if the loss couples pairs."""
+        return self.loss.couples_pairs
+
+    def logps(self, micro_batch: ItemBatch) -> tuple[PairLogps, PairLogps]:
         """Return what policy and reference say of a batch's pairs."""
-        policy = score(self.policy, batch.rows, own_logits=self.own_logits, full_softmax=self.loss.needs_full_softmax)
-        return PairLogps(policy, batch.pairs, batch.labels), PairLogps(self.reference(batch.rows), batch.pairs)
+        rows, pairs = micro_batch.rows, micro_batch.pairs
+        policy = score(self.policy, rows, own_logits=self.own_logits, full_softmax=self.loss.needs_full_softmax)
+        return PairLogps(policy, pairs, micro_batch.labels.of_pairs), PairLogps(self.reference(rows), pairs)
 
-    def step_losses(self, policy: PairLogps, reference: PairLogps) -> Tensor:
+    def step_losses(self, parts: Sequence[tuple[PairLogps, PairLogps]]) -> Tensor:
         """Return the loss of each pair, and note the figures."""
+        policy, reference = parts[0] if len(parts) == 1 else map(joined, zip(*parts, strict=True))
         with torch.autocast(self.device.type, enabled=False):
             losses = self.loss(policy, reference)
-        self._own.update(pair_figures(policy, reference, losses, self.loss.beta))
+        self.note(pair_figures(policy, reference, losses, self.loss.beta))
         return losses
 
-    def micro_batch_loss(self, micro_batch: PairBatch, terms: int) -> Tensor:
-        """Return the sum of the micro-batch's losses over the step's number of pairs."""
-        policy, reference = self.pair_logps(micro_batch)
-        return self.step_losses(policy, reference).sum() / terms
-
-    def accumulate(self, step: Sequence[PairBatch]) -> None:
-        """Add the gradient of a step's loss; a loss that couples pairs sees all of them at once.
-
-        Then the step is scored without gradients, the loss gives the derivative by every response token's
-        log-probability, and a second pass multiplies it in: the same gradient for any split, at twice the forwards.
-        """
-        if not self.loss.couples_pairs or (self.group.size == 1 and len(step) == 1):
-            super().accumulate(step)
-            return
-        self._measure(step)
-        with torch.no_grad():
-            scored = [self._seeded(position, self.pair_logps, batch) for position, batch in enumerate(step)]
-        shares = self.group.gathered(scored)
-        policy, reference = (joined([each[side] for share in shares for each in share]) for side in (0, 1))
-        leaf = policy.responses.per_token.requires_grad_()
-        losses = self.step_losses(policy, reference)
-        if self.group.rank:
-            self._own = MeanOverPairs()  # every process saw the whole step; its figures count once
-        (by_token,) = torch.autograd.grad(losses.mean(), leaf)
-        tokens = [[len(policy.responses.per_token) for policy, _ in share] for share in shares]
-        mine = by_token.split([sum(share) for share in tokens])[self.group.rank].split(tokens[self.group.rank])
-        for position, (batch, part) in enumerate(zip(step, mine, strict=True)):
-            again, _ = self._seeded(position, self.pair_logps, batch)
-            self.manual_backward((again.responses.per_token * part).sum())
-        self.share_figures()
-
-    def after_step(self) -> None:
-        """Let the reference follow, if it does."""
-        self.reference.after_step(self.policy, self.global_step)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the unfinished window, and the reference if it moves."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["reference"] = self.reference.state(self.policy)
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on with the window and the reference; RunError if other tensors are trained here."""
-        super().on_load_checkpoint(checkpoint)
-        self.reference.continue_from(checkpoint.get("reference", {}), self.policy)
-
-    def sizes(self, micro_batch: PairBatch) -> tuple[int, int]:
-        """Return pairs and tokens, padding included."""
-        return len(micro_batch), micro_batch.rows.inputs["input_ids"].numel()
-
-    def num_terms(self, micro_batch: PairBatch) -> int:
-        """Return the pairs."""
-        return len(micro_batch)
+    def item_figures(self, micro_batch: ItemBatch) -> dict[str, Tensor]:
+        """Return the loss of each pair and the four log-probabilities that it is made of."""
+        policy, reference = self.logps(micro_batch)
+        sides = {"policy": policy, "reference": reference}
+        logps = {f"logps/{name}": (pairs.chosen, pairs.rejected) for name, pairs in sides.items()}
+        named = {f"{name}/{side}": both[at] for name, both in logps.items() for at, side in enumerate(("chosen", "rejected"))}
+        return {"loss": self.loss(policy, reference), **named}

@@ -3,7 +3,7 @@
 import torch
 
 from dpo_lab.components import RunError
-from dpo_lab.layouts.base import PairBatch
+from dpo_lab.layouts.base import ItemBatch
 from dpo_lab.models.load import evaluating
 from dpo_lab.models.precision import Precision
 from dpo_lab.reference.base import Reference
@@ -12,7 +12,7 @@ from dpo_lab.training.module import PreferenceModule
 
 
 def check_step_0(
-    module: PreferenceModule, step: list[PairBatch], reference: Reference, precision: Precision, device: torch.device
+    module: PreferenceModule, step: list[ItemBatch], reference: Reference, precision: Precision, device: torch.device
 ) -> float:
     """Return the largest gap in nats between policy and reference before the first step; they are the same model.
 
@@ -24,7 +24,7 @@ def check_step_0(
     # in eval mode: an adapter from the round before differs under its own dropout, by design
     with evaluating(module.policy), precision.autocast(device):
         for batch in step:
-            policy, fixed = (each.responses for each in module.pair_logps(batch.to(device)))
+            policy, fixed = (each.responses for each in module.logps(batch.to(device)))
             gaps = (policy.sums - fixed.sums).abs()
             # a cached reference was scored in batches of other shapes
             allowed = torch.zeros_like(gaps) if reference.exact else rounding(module.policy, policy.counts)

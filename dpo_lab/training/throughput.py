@@ -40,7 +40,7 @@ class Counter(MoreFigures):
         took, self._since = max(now - self._since, 1e-9), now
         items, tokens, self._items, self._tokens = self._items, self._tokens, 0, 0
         return {
-            f"time/{module.items}_per_second": items / took,
+            f"time/{module.item}s_per_second": items / took,
             "time/tokens_per_second": tokens / took,
             "time/tflops_per_second": self._flops_per_token * tokens / took / 1e12,
             "memory/peak_mib": peak_bytes(module.device) / MIB,

@@ -96,7 +96,7 @@ def gradients(place: Place, layout: Layout, *, half: bool) -> dict[str, Tensor]:
     fit = fitted(model, layout, store)
     if fit.layout is not layout:
         raise RuntimeError("; ".join(fit.notes))
-    batch = layout.pairs(store, range(store.num_pairs)).to(place.device)
+    batch = layout.items(store, range(store.num_pairs)).to(place.device)
     with torch.autocast(place.device.type, HALF, enabled=half):
         logps = PairLogps(score(model, batch.rows), batch.pairs)
     (-nn.functional.logsigmoid(0.01 * logps.margin).mean()).backward()
@@ -159,7 +159,7 @@ def ours(place: Place, layout: str, kernel: Kernel, lengths: str, quant: str) ->
     reference_seconds = place.seconds(scored)
     policy = LoRA(rank=task.LORA_RANK, alpha=task.LORA_ALPHA).attach(model, seed=0)
     batches = [
-        rows.pairs(store, each).to(place.device) for each in micro_batches(range(store.num_pairs), store, rows, place.budget)
+        rows.items(store, each).to(place.device) for each in micro_batches(range(store.num_pairs), store, rows, place.budget)
     ]
     trained = [weight for weight in policy.parameters() if weight.requires_grad]
     optimizer, loss = AdamW(lr=1e-5).optimizer(trained), DPOLoss(beta=task.BETA)

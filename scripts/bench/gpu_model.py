@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpo_lab.layouts.base import PairBatch
+from dpo_lab.layouts.base import ItemBatch
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from scripts.bench import task
 
@@ -53,7 +53,7 @@ def token_store(some: list[task.Pair]) -> TokenStore:
     builder = StoreBuilder()
     for pair in some:
         chosen, rejected = (builder.add_response(pair.prompt, response) for response in (pair.chosen, pair.rejected))
-        builder.add_pair(chosen, rejected)
+        builder.add_item([chosen, rejected])
     return builder.build()
 
 
@@ -94,7 +94,7 @@ def in_4_bits(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def operations(model: nn.Module, batches: list[PairBatch]) -> float:
+def operations(model: nn.Module, batches: list[ItemBatch]) -> float:
     """Return the floating-point operations of training an adapter on batches: 2 x positions x weights, forward and by input.
 
     As scripts/bench/flops.py counts: the frozen base has no gradient by weight, the adapter has; attention is left out.

@@ -22,7 +22,7 @@ from dpo_lab.progress import Part
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.scoring.fitting import Fit, fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.training.batches import Batches, pair_batches
+from dpo_lab.training.batches import Batches, item_batches
 from dpo_lab.training.callbacks import RunCallback, Running
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
@@ -43,7 +43,7 @@ def token_store() -> TokenStore:
     builder = StoreBuilder()
     for pair in task.pairs():
         chosen, rejected = (builder.add_response(pair.prompt, response) for response in (pair.chosen, pair.rejected))
-        builder.add_pair(chosen, rejected)
+        builder.add_item([chosen, rejected])
     return builder.build()
 
 
@@ -128,7 +128,7 @@ def train(options: Options, layout: str, budget: int, loop: Literal["lightning",
     lora = options.adapter == "lora"
     policy = (LoRA(rank=task.LORA_RANK, alpha=task.LORA_ALPHA) if lora else NoAdapter()).attach(model, seed=0)
     task.set_adapter(policy)
-    batches = pair_batches(
+    batches = item_batches(
         *(store, how.layout),
         batch_size=task.PAIRS_PER_STEP,
         token_budget=budget,

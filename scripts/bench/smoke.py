@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from dpo_lab.layouts.base import Layout, PairBatch
+from dpo_lab.layouts.base import ItemBatch, Layout
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from scripts.bench import naive, task
 from scripts.bench.meter import Meter
 from scripts.bench.ours import LAYOUTS, token_store
@@ -24,9 +24,9 @@ EXPECTED = {
 WIDTH = 64  # of the model: the counts do not depend on it
 
 
-def micro_batches(store: TokenStore, layout: Layout) -> Iterator[PairBatch]:
+def micro_batches(store: TokenStore, layout: Layout) -> Iterator[ItemBatch]:
     """Yield the pairs as one micro-batch per optimizer step."""
-    made = pair_batches(store, layout, batch_size=task.PAIRS_PER_STEP, token_budget=10**6, epochs=1, seed=0, order="as_given")
+    made = item_batches(store, layout, batch_size=task.PAIRS_PER_STEP, token_budget=10**6, epochs=1, seed=0, order="as_given")
     for step in made.train_dataloader():
         yield from step
 

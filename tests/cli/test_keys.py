@@ -103,7 +103,8 @@ def test_a_policy_depends_on_the_labels_that_its_loss_reads_and_on_no_others(los
 
     def labelled(changed: str = "") -> TokenStore:
         values = {name: np.full(store.num_pairs, 0.5 + 0.25 * (name == changed), dtype=np.float32) for name in names}
-        return replace(store, columns=values)
+        scores = np.stack([values["score_chosen"], values["score_rejected"]], 1).ravel()
+        return replace(store, preference=values["preference"], scores=scores)
 
     changing = {name for name in names if key(labelled(name), loss=loss) != key(labelled(), loss=loss)}
     assert changing == set(loss.needs_labels)

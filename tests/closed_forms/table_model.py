@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dpo_lab.layouts.base import PairBatch
+from dpo_lab.layouts.base import ItemBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.reference.frozen import FrozenScorer
@@ -71,7 +71,7 @@ def all_ordered_pairs() -> TokenStore:
         for chosen in answers:
             for rejected in answers:
                 if chosen != rejected:
-                    builder.add_pair(chosen, rejected)
+                    builder.add_item([chosen, rejected])
     return builder.build()
 
 
@@ -91,9 +91,9 @@ class World:
         return cls(TableModel(random_table(seed)), rewards, all_ordered_pairs())
 
     @property
-    def batch(self) -> PairBatch:
+    def batch(self) -> ItemBatch:
         """Every pair at once."""
-        return PaddedLayout().pairs(self.store, range(self.store.num_pairs))
+        return PaddedLayout().items(self.store, range(self.store.num_pairs))
 
     def wins(self) -> Tensor:
         """Return P(a beats b) = sigmoid(r(a) - r(b)), shape (prompts, answers, answers)."""
@@ -125,7 +125,7 @@ class World:
 
         def expected_loss() -> float:
             optimizer.zero_grad()
-            expected: Tensor = (weights * loss(*module.pair_logps(batch))).sum() / weights.sum()
+            expected: Tensor = (weights * loss(*module.logps(batch))).sum() / weights.sum()
             expected.backward()
             return float(expected.detach())
 

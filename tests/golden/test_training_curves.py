@@ -33,7 +33,7 @@ from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.scoring.score import response_logits, score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW, Optim, RMSprop
@@ -127,7 +127,7 @@ def golden(shared_data: Path) -> Golden:
     builder = StoreBuilder()
     for pair in json.loads((directory / "train_pairs.json").read_text()):
         sides = [builder.add_response(pair["prompt_ids"], pair[f"{side}_ids"]) for side in ("chosen", "rejected")]
-        builder.add_pair(*sides)
+        builder.add_item(sides)
     return Golden(
         runs=json.loads((directory / "train_curves.json").read_text())["runs"],
         store=builder.build(),
@@ -176,7 +176,7 @@ def repeat(golden: Golden, tmp_path_factory: pytest.TempPathFactory) -> Repeats:
         size = config["batch_size"]
         budget = 1024 if name in SPLIT else 2**20
         epochs = math.ceil(config["steps"] * size / golden.store.num_pairs)  # "sequential, wrapping at 64"
-        batches = pair_batches(
+        batches = item_batches(
             golden.store, LAYOUT, batch_size=size, token_budget=budget, epochs=epochs, seed=0, order="as_given"
         )
         settings = TrainerSettings(

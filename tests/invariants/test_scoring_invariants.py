@@ -87,10 +87,10 @@ def test_a_one_token_prompt_predicts_the_first_response_token(model: Any) -> Non
 def test_swapping_chosen_and_rejected_flips_margins_and_accuracy(
     model: nn.Module, other_model: nn.Module, store: TokenStore
 ) -> None:
-    batch = LAYOUT.pairs(store, range(store.num_pairs))
+    batch = LAYOUT.items(store, range(store.num_pairs))
     scored = score(model, batch.rows)
     assert torch.equal(PairLogps(scored, batch.pairs).margin, -PairLogps(scored, batch.pairs.flip(1)).margin)
-    swapped = replace(store, pairs=store.pairs[:, ::-1].copy())
+    swapped = replace(store, item_responses=store.pairs[:, ::-1].ravel())
     figures = []
     with evaluating(model):
         for each in (store, swapped):

@@ -75,7 +75,7 @@ def layout_step(policy: nn.Module, layout: Layout, store: TokenStore, pairs: Seq
     """The same step through a layout, scoring and the loss."""
     policy.zero_grad()
     assert fitted(policy, layout, store).layout == layout
-    batch = layout.pairs(store, pairs)
+    batch = layout.items(store, pairs)
     scored = score(policy, batch.rows)
     assert torch.isfinite(scored.per_token).all()
     fixed = references(store, scored.per_token.dtype)[batch.rows.responses]

@@ -66,9 +66,9 @@ def hand_made() -> TokenStore:
         answers = [builder.add_response(prompt, ids(size)) for size in sizes]
         for position, chosen in enumerate(answers):
             for rejected in answers[:position]:
-                builder.add_pair(chosen, rejected)
+                builder.add_item([chosen, rejected])
     same = builder.add_response([5, 6], [7, 8])
-    builder.add_pair(same, same)
+    builder.add_item([same, same])
     return builder.build()
 
 
@@ -107,7 +107,7 @@ def test_four_answers_in_all_six_pairs_run_through_the_body_once() -> None:
     answers = [builder.add_response([5] * 40, [10 + length] * length) for length in (3, 5, 7, 9)]
     for position, chosen in enumerate(answers):
         for rejected in answers[:position]:
-            builder.add_pair(chosen, rejected)
+            builder.add_item([chosen, rejected])
     store = builder.build()
     policy = equality.policy_of(random_model("mistral"), NoAdapter(), torch.float32)
     seen: list[int] = []

@@ -18,7 +18,7 @@ def test_rows_predictors_and_targets_by_hand() -> None:
 
 
 def test_a_response_of_several_pairs_gets_one_row(store: TokenStore) -> None:
-    batch = PaddedLayout().pairs(store, [0, 1, 2])
+    batch = PaddedLayout().items(store, [0, 1, 2])
     assert len(batch) == 3
     assert batch.rows.inputs["input_ids"].shape[0] == 3
     assert batch.rows.responses[batch.pairs].tolist() == store.pairs[:3].tolist()

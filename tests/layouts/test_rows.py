@@ -50,13 +50,13 @@ def test_a_further_response_sees_its_prompt_and_itself_up_to_each_token() -> Non
 
 
 def test_a_batch_moves_with_what_is_no_tensor() -> None:
-    batch = PrefixLayout().pairs(two_pairs(), [0]).to("cpu", non_blocking=True)
+    batch = PrefixLayout().items(two_pairs(), [0]).to("cpu", non_blocking=True)
     assert batch.rows.inputs["segments"] == Segments(((2, (3, 2)),))
 
 
 def two_pairs() -> TokenStore:
     builder = StoreBuilder()
-    builder.add_pair(builder.add_response([1, 2], [7, 8, 9]), builder.add_response([1, 2], [5, 6]))
+    builder.add_item([builder.add_response([1, 2], [7, 8, 9]), builder.add_response([1, 2], [5, 6])])
     return builder.build()
 
 

@@ -39,11 +39,8 @@ def labelled(store: TokenStore) -> TokenStore:
     rising = np.linspace(0.1, 0.9, store.num_pairs).astype(np.float32)
     return replace(
         store,
-        columns={
-            "preference": rising,
-            "score_chosen": (rising + 1).astype(np.float32),
-            "score_rejected": (rising / 2).astype(np.float32),
-        },
+        preference=rising,
+        scores=np.stack([rising + 1, rising / 2], 1).astype(np.float32).ravel(),
     )
 
 
@@ -62,7 +59,7 @@ def gradients(
     monkeypatch.setattr(module, "manual_backward", lambda value: value.backward())  # there is no Trainer here
     monkeypatch.setattr(module, "_trainer", SimpleNamespace(global_step=0, global_rank=0, strategy=None))
     pairs = list(range(store.num_pairs))
-    module.accumulate([LAYOUT.pairs(store, pairs[start : start + size]) for start in range(0, len(pairs), size)])
+    module.accumulate([LAYOUT.items(store, pairs[start : start + size]) for start in range(0, len(pairs), size)])
     return [weight.grad for weight in policy.parameters() if weight.grad is not None], module.collect()
 
 
@@ -97,10 +94,10 @@ def test_every_option_has_the_same_value_and_gradient_through_chunks_of_the_head
     for layout, own_logits in ((LAYOUT, True), (prefix, False)):
         model.zero_grad()
         fitted(model, layout, labelled)
-        batch = layout.pairs(labelled, range(labelled.num_pairs))
+        batch = layout.items(labelled, range(labelled.num_pairs))
         fixed = reference(LAYOUT.rows(labelled, batch.rows.responses.tolist()))
         full = LOSSES[name].needs_full_softmax
-        policy = PairLogps(score(model, batch.rows, own_logits=own_logits, full_softmax=full), batch.pairs, batch.labels)
+        policy = PairLogps(score(model, batch.rows, own_logits=own_logits, full_softmax=full), batch.pairs, batch.labels.of_pairs)
         losses = LOSSES[name](policy, PairLogps(fixed, batch.pairs))
         losses.sum().backward()
         found.append([losses.detach(), *(weight.grad.clone() for weight in model.parameters() if weight.grad is not None)])
@@ -134,5 +131,5 @@ def test_the_full_softmax_is_taken_only_where_a_loss_reads_it(
 ) -> None:
     for name, wanted in (("dpo", False), ("wpo", True)):
         module = PreferenceModule(model, FrozenScorer(other_model), LOSSES[name], AdamW(), total_steps=1, seed=0)
-        policy, _ = module.pair_logps(LAYOUT.pairs(labelled, [0, 1]))
+        policy, _ = module.logps(LAYOUT.items(labelled, [0, 1]))
         assert (policy.responses.log_sum_squares is not None) is wanted

@@ -19,7 +19,7 @@ from dpo_lab.progress import Part
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -94,7 +94,7 @@ def test_in_bf16_true_weights_optimizer_and_forward_are_bf16_and_what_losses_rea
     # rotary frequencies are no weights: rounded, they would shift the positions of long rows
     assert {each.dtype for name, each in policy.named_buffers() if "inv_freq" in name} == {torch.float32}
     reference, _ = reference_pass(policy, store, FIT, CachedReference(), root=tmp_path, name="r")
-    batches = pair_batches(store, PaddedLayout(), batch_size=8, token_budget=100, epochs=2, seed=0)
+    batches = item_batches(store, PaddedLayout(), batch_size=8, token_budget=100, epochs=2, seed=0)
     module = PreferenceModule(policy, reference, DPOLoss(), AdamW(lr=1e-2), total_steps=batches.total_steps, seed=0)
     seen: list[torch.dtype] = []
     policy.get_submodule("model" if isinstance(adapter, NoAdapter) else "base_model.model.model").register_forward_hook(
@@ -108,7 +108,7 @@ def test_in_bf16_true_weights_optimizer_and_forward_are_bf16_and_what_losses_rea
     states = [state for state in kept[0].state.values() if state]
     assert {state[name].dtype for state in states for name in ("exp_avg", "exp_avg_sq")} == {torch.bfloat16}
     assert torch.equal(reference.per_token, per_token), "Lightning's own bf16-true rounds it"
-    ours, theirs = module.pair_logps(PaddedLayout().pairs(store, [0, 5]))
+    ours, theirs = module.logps(PaddedLayout().items(store, [0, 5]))
     assert ours.sums.dtype == theirs.sums.dtype == module.loss(ours, theirs).dtype == torch.float32
 
 
@@ -129,10 +129,10 @@ def test_the_same_model_in_bf16_true_differs_from_its_cached_reference_by_roundi
     policy = in_bf16(model, tokenizer, tmp_path, NoAdapter())
     cached, _ = reference_pass(policy, store, FIT, CachedReference(), root=tmp_path, name="r")
     module = PreferenceModule(policy, cached, DPOLoss(), AdamW(), total_steps=1, seed=0)
-    ours, theirs = module.pair_logps(PaddedLayout().pairs(store, [7, 1, 4]))
+    ours, theirs = module.logps(PaddedLayout().items(store, [7, 1, 4]))
     assert (ours.sums - theirs.sums).abs().max() <= 5e-2
     fp32 = copy.deepcopy(policy).float()
-    in_fp32, _ = PreferenceModule(fp32, cached, DPOLoss(), AdamW(), total_steps=1, seed=0).pair_logps(
-        PaddedLayout().pairs(store, [7, 1, 4])
+    in_fp32, _ = PreferenceModule(fp32, cached, DPOLoss(), AdamW(), total_steps=1, seed=0).logps(
+        PaddedLayout().items(store, [7, 1, 4])
     )
     assert (ours.sums - in_fp32.sums).abs().max() > 1e-3, "it is really computed in bf16"

@@ -9,7 +9,7 @@ import torch
 from bitsandbytes.functional import dequantize_4bit
 from torch import Tensor, nn
 
-from dpo_lab.layouts.base import PairBatch
+from dpo_lab.layouts.base import ItemBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import evaluating, load_model, save_model
@@ -61,20 +61,20 @@ def trained(policy: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in policy.parameters() if weight.requires_grad]
 
 
-def logps(policy: nn.Module, batch: PairBatch) -> Tensor:
+def logps(policy: nn.Module, batch: ItemBatch) -> Tensor:
     return PairLogps(score(policy, batch.rows), batch.pairs).margin
 
 
-def gradients(policy: nn.Module, batch: PairBatch) -> list[Tensor]:
+def gradients(policy: nn.Module, batch: ItemBatch) -> list[Tensor]:
     return list(torch.autograd.grad(-torch.nn.functional.logsigmoid(logps(policy, batch)).mean(), trained(policy)))
 
 
-def eval_forward(policy: nn.Module, batch: PairBatch) -> None:
+def eval_forward(policy: nn.Module, batch: ItemBatch) -> None:
     with evaluating(policy):
         logps(policy, batch)
 
 
-def generate(policy: Any, batch: PairBatch) -> None:
+def generate(policy: Any, batch: ItemBatch) -> None:
     with evaluating(policy):
         policy.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=3, do_sample=False, pad_token_id=0)
 
@@ -82,10 +82,10 @@ def generate(policy: Any, batch: PairBatch) -> None:
 @pytest.mark.parametrize("between", [eval_forward, generate])
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_the_same_after_a_forward_in_eval_mode_and_after_a_generation(
-    directory: Path, store: TokenStore, kind: str, between: Callable[[nn.Module, PairBatch], None]
+    directory: Path, store: TokenStore, kind: str, between: Callable[[nn.Module, ItemBatch], None]
 ) -> None:
     policy = policy_of(directory, KINDS[kind])
-    batch = PaddedLayout().pairs(store, range(store.num_pairs))
+    batch = PaddedLayout().items(store, range(store.num_pairs))
     before = gradients(policy, batch)
     between(policy, batch)
     after = gradients(policy, batch)
@@ -96,7 +96,7 @@ def test_gradients_are_the_same_after_a_forward_in_eval_mode_and_after_a_generat
 @pytest.mark.parametrize("kind", KINDS)
 def test_policy_and_reference_are_scored_by_the_same_kernel(directory: Path, store: TokenStore, kind: str) -> None:
     policy = policy_of(directory, KINDS[kind])
-    batch = PaddedLayout().pairs(store, range(store.num_pairs))
+    batch = PaddedLayout().items(store, range(store.num_pairs))
     with torch.no_grad():
         in_training = logps(policy.train(), batch)
     with evaluating(policy):
@@ -105,7 +105,7 @@ def test_policy_and_reference_are_scored_by_the_same_kernel(directory: Path, sto
 
 def test_nf4_with_products_in_fp32_is_the_dequantised_model(directory: Path, store: TokenStore) -> None:
     policy = policy_of(directory, FourBit())
-    batch = PaddedLayout().pairs(store, range(store.num_pairs))
+    batch = PaddedLayout().items(store, range(store.num_pairs))
     margins, by_weight = logps(policy, batch).detach(), gradients(policy, batch)
     plain: Any = load_model(str(directory), Storage(FourBit())).model
     other = LoRA(rank=4).attach(plain.dequantize(), seed=0)

@@ -97,7 +97,7 @@ def test_a_live_reference_has_no_dropout_while_the_policy_is_trained(
     assert torch.equal(frozen(batch).per_token, wanted)  # before any module has switched it
     scorer.follow(policy)
     module = PreferenceModule(policy, scorer, DPOLoss(), AdamW(), total_steps=1, seed=0).train()
-    ours, theirs = module.pair_logps(LAYOUT.pairs(store, [0, 1]))
+    ours, theirs = module.logps(LAYOUT.items(store, [0, 1]))
     assert torch.equal(scorer(batch).per_token, wanted)
     assert float((ours.sums - theirs.sums).abs().max()) > 1e-3  # the policy's own dropout is at work
     assert policy.training
@@ -137,7 +137,7 @@ def test_the_module_neither_trains_nor_keeps_such_a_reference(
     module = PreferenceModule(policy, scorer, DPOLoss(), AdamW(), total_steps=1, seed=0)
     assert len({id(weight) for weight in module.parameters()}) == len(list(module.parameters()))
     assert not [name for name in module.state_dict() if name.startswith("reference")]
-    ours, theirs = module.pair_logps(LAYOUT.pairs(store, [0, 1]))
+    ours, theirs = module.logps(LAYOUT.items(store, [0, 1]))
     assert float((ours.sums - theirs.sums).abs().max()) == 0.0  # B starts at 0: the same numbers on the same rows
     assert ours.sums.requires_grad
     assert not theirs.sums.requires_grad

@@ -23,7 +23,7 @@ FIT = Fit(LAYOUT, own_logits=False)
 
 def test_lookup_equals_scoring_online(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
     scorer, _ = reference_pass(model, store, FIT, CACHED, root=tmp_path, name="r")
-    batch = LAYOUT.pairs(store, [4, 2, 11]).rows
+    batch = LAYOUT.items(store, [4, 2, 11]).rows
     with evaluating(model):
         online = score(model, batch)
     assert torch.allclose(scorer(batch).per_token, online.per_token, atol=1e-4)

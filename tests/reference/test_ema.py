@@ -120,7 +120,7 @@ def test_in_training_it_follows_the_weights_after_the_step_before_any_callback(
         accelerator="cpu", max_steps=5, logger=False, callbacks=[weights], enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, default_root_dir=str(tmp_path),
     )  # fmt: skip
-    steps = [[LAYOUT.pairs(store, [number])] for number in range(5)]
+    steps = [[LAYOUT.items(store, [number])] for number in range(5)]
     trainer.fit(module, torch.utils.data.DataLoader(steps, batch_size=None))  # type: ignore[arg-type]
     assert len(weights.seen) == 5
     for step, (now, kept) in enumerate(weights.seen, start=1):
@@ -134,7 +134,7 @@ def test_in_training_it_follows_the_weights_after_the_step_before_any_callback(
 def test_at_step_0_it_is_the_policy_exactly(model: nn.Module, store: TokenStore, tmp_path: Path, adapter: Adapter) -> None:
     policy, scorer = beginning(model, adapter, store, tmp_path)
     module = PreferenceModule(policy, scorer, DPOLoss(), AdamW(), total_steps=1, seed=0)
-    step = [LAYOUT.pairs(store, [0, 1])]
+    step = [LAYOUT.items(store, [0, 1])]
     for precision in (Precision(mode="fp32"), Precision(mode="bf16-mixed")):
         assert check_step_0(module, step, EMAReference(), precision, torch.device("cpu")) == 0.0
 

@@ -267,7 +267,7 @@ def test_operations_are_those_counted_by_hand_also_of_packed_weights() -> None:
     shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 1, "num_attention_heads": 2}
     shape["num_key_value_heads"] = 1
     store = gpu_model.token_store(gpu_model.pairs(((3, 2, 4),)))
-    batch = PackedLayout().pairs(store, [0])  # 3 + 2 and 3 + 4 tokens, 6 of them answers
+    batch = PackedLayout().items(store, [0])  # 3 + 2 and 3 + 4 tokens, 6 of them answers
     plain = gpu_model.mistral(shape, CPU, torch.float32)
     packed = gpu_model.in_4_bits(gpu_model.mistral(shape, CPU, torch.float32), torch.float32)
     body = 64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128  # q, k and v, o, the three of the MLP

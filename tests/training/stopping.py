@@ -21,7 +21,7 @@ from dpo_lab.reference.base import Reference, ReferenceModel
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.callbacks import Checkpoint, Questions, RunCallback, Running
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
@@ -89,7 +89,7 @@ def some_pairs() -> TokenStore:
     builder = StoreBuilder()
     for _ in range(PAIRS):
         prompt, chosen, rejected = (torch.randint(5, 60, (count,), generator=generator).tolist() for count in (6, 5, 4))
-        builder.add_pair(builder.add_response(prompt, chosen), builder.add_response(prompt, rejected))
+        builder.add_item([builder.add_response(prompt, chosen), builder.add_response(prompt, rejected)])
     return builder.build()
 
 
@@ -164,7 +164,7 @@ def train(
     held_in(model, precision.weights)
     how = fitted(model, layout, store)
     scorer, _ = reference.scorer(ReferenceModel(directory, lambda: model), store, how, root=directory, name="r")
-    batches = pair_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=EPOCHS, seed=5)
+    batches = item_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=EPOCHS, seed=5)
     policy = adapter.attach(model, seed=1)
     scorer.follow(policy)
     held_in(policy, precision.weights)

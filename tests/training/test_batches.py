@@ -10,7 +10,7 @@ from dpo_lab.layouts.packed import PackedLayout
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.training.batches import micro_batches, pair_batches, steps_of_epoch
+from dpo_lab.training.batches import item_batches, micro_batches, steps_of_epoch
 
 LAYOUTS = (PaddedLayout(), PackedLayout(), PrefixLayout())
 
@@ -53,7 +53,7 @@ def test_micro_batches_hold_a_steps_pairs_once_within_the_budget(store: TokenSto
     made = micro_batches(range(12), store, layout, budget)
     assert sorted(pair for each in made for pair in each) == list(range(12))
     for each in made:
-        tokens = layout.pairs(store, each).rows.inputs["input_ids"].numel()
+        tokens = layout.items(store, each).rows.inputs["input_ids"].numel()
         assert tokens <= budget or len(each) == 1  # a pair that is longer has a pass of its own
     if budget == 1:
         assert len(made) == 12
@@ -69,7 +69,7 @@ def test_the_tokens_that_a_layout_counts_are_those_that_it_makes(store: TokenSto
 
 
 def test_total_steps_are_those_of_every_epoch(store: TokenStore) -> None:
-    batches = pair_batches(store, PrefixLayout(), batch_size=7, token_budget=60, epochs=3, seed=0)
+    batches = item_batches(store, PrefixLayout(), batch_size=7, token_budget=60, epochs=3, seed=0)
     assert batches.total_steps == 6
     seen = Counter[int]()
     for epoch in range(3):
@@ -81,13 +81,13 @@ def test_total_steps_are_those_of_every_epoch(store: TokenStore) -> None:
 
 
 def test_a_checkpoint_after_an_epochs_last_step_goes_on_with_the_next_epoch(store: TokenStore) -> None:
-    batches = pair_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0)
+    batches = item_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0)
     loader = batches.train_dataloader()
     batches.sampler.set_epoch(1)
     steps = iter(loader)
     states = [(next(steps), loader.state_dict())[1] for _ in range(3)]
     assert states == [{"epoch": 1, "done": 1}, {"epoch": 1, "done": 2}, {"epoch": 2, "done": 0}]
-    again = pair_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0).train_dataloader()
+    again = item_batches(store, PrefixLayout(), batch_size=5, token_budget=60, epochs=3, seed=0).train_dataloader()
     batches.sampler.set_epoch(2)
     following = [[each.ids.tolist() for each in step] for step in loader]
     again.load_state_dict(states[-1])
@@ -100,7 +100,7 @@ def test_pairs_of_one_prompt_share_a_pass_where_the_budget_lets_them() -> None:
         answers = [builder.add_response([prompt + 5] * 20, [9, 10 + number, 1]) for number in range(4)]
         for one in range(4):
             for other in range(one):
-                builder.add_pair(answers[one], answers[other])
+                builder.add_item([answers[one], answers[other]])
     store = builder.build()
     step = np.random.default_rng(0).permutation(store.num_pairs).tolist()
     # a prompt of 20 tokens with four answers of 3 is 32 tokens: two prompts fit 64

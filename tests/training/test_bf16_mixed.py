@@ -28,7 +28,7 @@ from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.seeding import random_for
 from dpo_lab.tokens.build import tokenise_pairs
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -91,7 +91,7 @@ def trained(world: World, precision: Precision, adapter: Adapter, lr: float, dir
     with precision.autocast(CPU):
         reference, _ = reference_pass(model, store, how, CachedReference(), root=directory, name="r")
     policy: nn.Module = adapter.attach(model, seed=0)
-    batches = pair_batches(store, how.layout, batch_size=BATCH, token_budget=1024, epochs=1, seed=0)
+    batches = item_batches(store, how.layout, batch_size=BATCH, token_budget=1024, epochs=1, seed=0)
     assert batches.total_steps == STEPS
     module = PreferenceModule(policy, reference, DPOLoss(beta=BETA), AdamW(lr=lr), total_steps=STEPS, seed=0)
     settings, rows = TrainerSettings(accelerator="cpu", batch_size=BATCH), list[dict[str, Any]]()

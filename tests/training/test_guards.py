@@ -21,7 +21,7 @@ from dpo_lab.reference.base import ReferenceScorer
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -40,7 +40,7 @@ def store() -> TokenStore:
     builder = StoreBuilder()
     for number in range(4):
         chosen, rejected = (builder.add_response([5, 6, 7 + number], [8 + number, last]) for last in (20, 30))
-        builder.add_pair(chosen, rejected)
+        builder.add_item([chosen, rejected])
     return builder.build()
 
 
@@ -80,7 +80,7 @@ def describe(pairs: Sequence[int]) -> list[dict[str, Any]]:
 
 def run(model: nn.Module, directory: Path, *, loss: DPOLoss, reference: ReferenceScorer) -> tuple[str, list[dict[str, Any]]]:
     """Train until it stops; return the message and what is written."""
-    batches = pair_batches(store(), PaddedLayout(), batch_size=2, token_budget=8, epochs=1, seed=0)
+    batches = item_batches(store(), PaddedLayout(), batch_size=2, token_budget=8, epochs=1, seed=0)
     module = PreferenceModule(model, reference, loss, AdamW(lr=1e-2), total_steps=2, seed=0)
     before: list[dict[str, Tensor]] = []
     whole = module.accumulate

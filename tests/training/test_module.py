@@ -26,7 +26,7 @@ from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import Fit, fitted
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.batches import pair_batches
+from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group
 from dpo_lab.training.module import PreferenceModule, SFTModule
@@ -54,7 +54,7 @@ def test_a_step_of_fine_tuning_counts_responses_tokens_and_the_terms_of_its_mean
     module = SFTModule(model, AdamW(), total_steps=1, seed=0)
     step = [LAYOUT.rows(store, responses) for responses in ([0, 1, 2], [3])]  # the first prompt has 1 token, the second 3
     lengths = [[1, 5, 10], [1]]
-    assert [module.sizes(each) for each in step] == [(3, 3 * (1 + 10)), (1, 3 + 1)]
+    assert [(len(each), each.num_tokens) for each in step] == [(3, 3 * (1 + 10)), (1, 3 + 1)]
     assert [module.num_terms(each) for each in step] == list(map(sum, lengths))
     assert (module._measure(step), module.taken) == (17, (4, 37))
 
@@ -74,15 +74,15 @@ def test_at_step_0_frozen_margins_are_0_and_the_loss_is_log_2_exactly(
 ) -> None:
     reference = frozen(model, store, tmp_path)
     module = module_of(adapter.attach(model, seed=0), reference)
-    batch = LAYOUT.pairs(store, range(store.num_pairs))
-    policy, fixed = module.pair_logps(batch)
+    batch = LAYOUT.items(store, range(store.num_pairs))
+    policy, fixed = module.logps(batch)
     assert torch.equal(policy.margin, fixed.margin)
     assert torch.equal(module.loss(policy, fixed), torch.full((store.num_pairs,), math.log(2)))
 
 
 def test_at_step_0_cached_margins_are_within_a_thousandth_of_a_nat(model: nn.Module, store: TokenStore, tmp_path: Path) -> None:
     module = module_of(model, cached(model, store, tmp_path))
-    policy, fixed = module.pair_logps(LAYOUT.pairs(store, [7, 1, 4]))
+    policy, fixed = module.logps(LAYOUT.items(store, [7, 1, 4]))
     assert (policy.margin - fixed.margin).abs().max() <= 1e-3
 
 
@@ -92,7 +92,7 @@ def test_a_perturbed_policy_has_margins(model: nn.Module, store: TokenStore, tmp
     with torch.no_grad():
         for weight in module.policy.parameters():
             weight.add_(0.02 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(1)))
-    policy, fixed = module.pair_logps(LAYOUT.pairs(store, range(store.num_pairs)))
+    policy, fixed = module.logps(LAYOUT.items(store, range(store.num_pairs)))
     assert (policy.margin - fixed.margin).abs().min() > 1e-3
 
 
@@ -108,7 +108,7 @@ def trained(
     precision: Precision = Precision(mode="fp32"),  # noqa: B008
 ) -> PreferenceModule:
     settings = TrainerSettings(batch_size=batch_size, token_budget=token_budget, epochs=2, accelerator="cpu")
-    batches = pair_batches(store, layout, batch_size=batch_size, token_budget=token_budget, epochs=2, seed=3)
+    batches = item_batches(store, layout, batch_size=batch_size, token_budget=token_budget, epochs=2, seed=3)
     reference = frozen(model, store, tmp_path)
     module = module_of((adapter or NoAdapter()).attach(model, seed=0), reference)
     module.total_steps = batches.total_steps
@@ -139,7 +139,7 @@ def test_prefix_rows_train_under_autocast_as_padded_ones_do(model: nn.Module, st
         module = trained(policy, store, tmp_path, layout=layout, precision=Precision(mode="bf16-mixed"))
         assert {weight.dtype for weight in module.parameters()} == {torch.float32}
         with evaluating(module.policy):
-            ours, theirs = module.pair_logps(layout.pairs(store, range(store.num_pairs)))
+            ours, theirs = module.logps(layout.items(store, range(store.num_pairs)))
         margins.append(ours.margin - theirs.margin)
     assert float(margins[0].abs().mean()) > 0.5
     assert float((margins[0] - margins[1]).abs().mean()) < 0.1 * float(margins[0].abs().mean())
@@ -153,7 +153,7 @@ def test_training_raises_the_margin_of_its_pairs_and_leaves_the_reference_alone(
     assert not module.reference.model.training
     assert not any(weight.requires_grad for weight in module.reference.parameters())
     assert not any(name.startswith("reference") for name in module.state_dict())
-    policy, fixed = module.pair_logps(LAYOUT.pairs(store, range(store.num_pairs)))
+    policy, fixed = module.logps(LAYOUT.items(store, range(store.num_pairs)))
     assert (policy.margin - fixed.margin).mean() > 0.5
 
 
@@ -196,7 +196,7 @@ def test_a_step_is_taken_with_the_gradients_of_every_process(model: nn.Module, s
     norms = []
     for number, group in enumerate((Group(), Twins())):
         module = module_of(copy.deepcopy(model), frozen(model, store, tmp_path))
-        batches = pair_batches(store, LAYOUT, batch_size=12, token_budget=10**6, epochs=1, seed=0)
+        batches = item_batches(store, LAYOUT, batch_size=12, token_budget=10**6, epochs=1, seed=0)
         rows: list[Row] = []
         settings, plain = TrainerSettings(accelerator="cpu"), Precision(mode="fp32")
         directory = tmp_path / str(number)

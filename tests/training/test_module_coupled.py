@@ -34,14 +34,14 @@ def test_with_dropout_the_gradient_is_that_of_the_scores_that_the_loss_saw(
     module = PreferenceModule(policy, FrozenScorer(other_model), loss, AdamW(), total_steps=1, seed=SEED)
     monkeypatch.setattr(module, "manual_backward", lambda value: value.backward())  # there is no Trainer here
     monkeypatch.setattr(module, "_trainer", SimpleNamespace(global_step=0, global_rank=0, strategy=None))
-    step = [PaddedLayout().pairs(store, range(start, start + 4)) for start in (0, 4, 8)]
+    step = [PaddedLayout().items(store, range(start, start + 4)) for start in (0, 4, 8)]
     module.accumulate(step)
     ours = [weight.grad for weight in trained]
 
     scored = []  # one pass that keeps the graph of the whole step: what the two passes stand for
     for position, batch in enumerate(step):
         torch.manual_seed(derive(SEED, "dropout", 0, position, 0))
-        scored.append(module.pair_logps(batch))
+        scored.append(module.logps(batch))
     whole, reference = (joined([each[side] for each in scored]) for side in (0, 1))
     theirs = torch.autograd.grad(loss(whole, reference).mean(), trained)
     assert max(float(each.abs().max()) for each in theirs) > 1e-3

@@ -31,7 +31,7 @@ def gap_after(change: float, model: nn.Module, store: TokenStore, reference: Ref
     with torch.no_grad():
         model.get_parameter("lm_head.weight").mul_(1 + change)
     module = PreferenceModule(model, fixed, DPOLoss(), AdamW(), total_steps=1, seed=0)
-    return check_step_0(module, [LAYOUT.pairs(store, range(store.num_pairs))], reference, Precision(mode=precision), CPU)
+    return check_step_0(module, [LAYOUT.items(store, range(store.num_pairs))], reference, Precision(mode=precision), CPU)
 
 
 def test_a_reference_of_the_same_kernel_has_to_be_equal_to_the_bit(model: nn.Module, store: TokenStore) -> None:

@@ -30,7 +30,7 @@ def test_a_frozen_weight_costs_four_and_its_adapter_six() -> None:
 class Module:
     """Stands in for a module; `taken` are pairs and tokens of the newest step."""
 
-    items, device, policy = "pairs", torch.device("cpu"), torch.nn.Linear(10, 5, bias=False)
+    item, device, policy = "pair", torch.device("cpu"), torch.nn.Linear(10, 5, bias=False)
     taken = (0, 0)
 
 

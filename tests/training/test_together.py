@@ -24,7 +24,7 @@ from dpo_lab.progress import Part
 from dpo_lab.reference.frozen import FrozenScorer
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.logps import PairLogps
-from dpo_lab.training.batches import Batches, pair_batches, share_of
+from dpo_lab.training.batches import Batches, item_batches, share_of
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, RunCallback
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group, buckets
@@ -62,7 +62,7 @@ def prepared(case: Case, group: Group) -> tuple[PreferenceModule, Batches]:
     fitted(model, layout, store)
     fitted(reference.model, layout, store)
     policy = case.adapter.attach(model, seed=1).double()
-    batches = pair_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=2, seed=5, group=group)
+    batches = item_batches(store, layout, batch_size=BATCH, token_budget=40, epochs=2, seed=5, group=group)
     return PreferenceModule(policy, reference, case.loss, AdamW(lr=1e-2), total_steps=batches.total_steps, seed=2), batches
 
 
