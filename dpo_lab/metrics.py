@@ -1,4 +1,4 @@
-"""Means over pairs that are exact for ragged batches."""
+"""Means over items that are exact for ragged batches."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any

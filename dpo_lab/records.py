@@ -1,4 +1,4 @@
-"""The nouns that stages exchange as JSON lines: Prompt, Candidates, PreferencePair."""
+"""The nouns that stages exchange as JSON lines: Prompt, and what answers it: PreferencePair, Label, Candidates."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, ClassVar, TypedDict
 
 
 class Message(TypedDict):
@@ -93,6 +93,9 @@ def _drawn_in(record: dict[str, Any]) -> tuple[Drawn, ...]:
 class PreferencePair:
     """One prompt and two responses, of which `chosen` is preferred."""
 
+    noun: ClassVar[str] = "pairs"
+    """Several of them, in messages."""
+
     prompt: Prompt
     chosen: str
     rejected: str
@@ -115,6 +118,16 @@ class PreferencePair:
         tokens = [each.ids.tolist() for each in self.drawn]
         text = json.dumps([self.prompt.id, self.chosen, self.rejected, *tokens], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def responses(self) -> tuple[str, str]:
+        """The chosen and the rejected response."""
+        return self.chosen, self.rejected
+
+    @property
+    def scores(self) -> tuple[float | None, float | None]:
+        """The scores of the chosen and of the rejected response."""
+        return self.score_chosen, self.score_rejected
 
     def to_record(self, split: str) -> dict[str, Any]:
         """Return the canonical record: TRL's conversational explicit layout plus scores and origin."""
@@ -153,8 +166,34 @@ class PreferencePair:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Label:
+    """One prompt and one response, which is desirable or not; no other response stands beside it."""
+
+    noun: ClassVar[str] = "labels"
+
+    prompt: Prompt
+    response: str
+    desirable: bool
+    finished: tuple[bool] = (True,)
+    """Whether the response ended by itself."""
+    drawn: tuple[Drawn, ...] = ()
+    """The tokens of the response that a model drew; empty: those of the text are trained."""
+    source: str = ""
+    """The file or part that the label comes from."""
+    row: int = 0
+    """Position in the source, counted from 1."""
+
+    @property
+    def responses(self) -> tuple[str]:
+        """The one response."""
+        return (self.response,)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Candidates:
-    """Several responses of one model to one prompt, and their scores once ranked (higher is better)."""
+    """Several responses to one prompt, and their scores once ranked (higher is better)."""
+
+    noun: ClassVar[str] = "ranked lists"
 
     prompt: Prompt
     responses: tuple[str, ...]
@@ -163,6 +202,20 @@ class Candidates:
     """Whether each response ended by itself; empty: all did."""
     drawn: tuple[Drawn, ...] = ()
     """The tokens of each response; empty where they are not kept."""
+    source: str = ""
+    """The file or part that they come from; empty where they were sampled here."""
+    row: int = 0
+    """Position in the source, counted from 1."""
+
+    @property
+    def best_and_worst(self) -> tuple[int, int]:
+        """The positions of the highest and of the lowest score, of equal ones the first.
+
+        >>> Candidates(prompt=Prompt.from_text("Why?"), responses=("a", "b", "c"), scores=(0.5, 1.0, 0.5)).best_and_worst
+        (1, 0)
+        """
+        order = range(len(self.scores))
+        return max(order, key=self.scores.__getitem__), min(order, key=self.scores.__getitem__)
 
     def has_ended(self, index: int) -> bool:
         """Return whether a response ended by itself."""
@@ -191,6 +244,10 @@ class Candidates:
             finished=tuple(record.get("finished", ())),
             drawn=_drawn_in(record),
         )
+
+
+Example = PreferencePair | Label | Candidates
+"""What a row of data says of the responses to a prompt."""
 
 
 def digest_of(*lists: Iterable[object]) -> str:

@@ -1,21 +1,25 @@
-"""Preference pairs of a file or a split: read, adapted, validated; or one message with all that stands in the way."""
+"""The examples of a file or a split: read, adapted, validated; or one message with all that stands in the way."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from dpo_lab.data.columns import Columns, refuse_absent
 from dpo_lab.data.files import Row, Rows
 from dpo_lab.data.hub import Split
 from dpo_lab.data.kinds import words_of
 from dpo_lab.data.mapping import explained_mapping, is_better, is_worse, mapping_for
+from dpo_lab.data.pairs import left_out, pair_of
 from dpo_lab.data.problems import CODES, DataError, Problem, Problems, Report, RowProblem
 from dpo_lab.data.reader import REFUSALS, RowReader, sample_of
 from dpo_lab.data.validation import validate
 from dpo_lab.progress import Part, part
-from dpo_lab.records import PreferencePair
+from dpo_lab.records import Example, PreferencePair
+
+Taken = TypeVar("Taken", bound=Example)
 
 SPELLED_OUT = 20
 """Error rows that one message spells out; the others are counted."""
@@ -27,10 +31,18 @@ RESPONSE_WORDS = ("response", "output", "completion", "answer", "label", "genera
 
 
 def load_pairs(path: Path, *, max_dropped: float, columns: Columns = KNOWN) -> tuple[list[PreferencePair], Report]:
-    """Return the usable pairs of a .jsonl or .json file in file order, and the report of all rows.
+    """Return the usable pairs of a .jsonl or .json file in file order; arguments and the rest as `load_examples`."""
+    return load_examples(path, pair_of, max_dropped=max_dropped, columns=columns)
+
+
+def load_examples(
+    path: Path, take: Callable[[Example], Taken], *, max_dropped: float, columns: Columns = KNOWN
+) -> tuple[list[Taken], Report]:
+    """Return the usable examples of a .jsonl or .json file in file order, and the report of all rows.
 
     Args:
         path: the file, in any format of `formats.FORMATS`.
+        take: makes what a loss takes of an example; RowProblem where it can take none.
         max_dropped: share of rows, 0 to 1, that may be left out.
         columns: which column holds what, where the user says so.
 
@@ -39,8 +51,8 @@ def load_pairs(path: Path, *, max_dropped: float, columns: Columns = KNOWN) -> t
             `max_dropped` of the rows, or all of them, would be left out.
     """
     rows = Rows(path)
-    adapted = Adapted(((path.name, *each) for each in rows), columns, sample=rows.again())
-    return usable_pairs(path.name, str(path), adapted, max_dropped, at_most=rows.at_most)
+    adapted = Adapted(((path.name, *each) for each in rows), take, columns, sample=rows.again())
+    return usable(path.name, str(path), adapted, max_dropped, at_most=rows.at_most)
 
 
 def load_split(split: Split, *, max_dropped: float, columns: Columns = KNOWN) -> tuple[list[PreferencePair], Report]:
@@ -57,14 +69,12 @@ def load_split(split: Split, *, max_dropped: float, columns: Columns = KNOWN) ->
             f"{explained_mapping(next(split.rows(wanted))[2])}.",
             code="unread_input",
         )
-    adapted = Adapted(split.rows(wanted), columns, sample=(row for _, _, row in split.rows(wanted)))
-    return usable_pairs(split.label, split.label, adapted, max_dropped, at_most=sum(count for _, count in split.files))
+    adapted = Adapted(split.rows(wanted), pair_of, columns, sample=(row for _, _, row in split.rows(wanted)))
+    return usable(split.label, split.label, adapted, max_dropped, at_most=sum(count for _, count in split.files))
 
 
-def usable_pairs(
-    name: str, place: str, adapted: "Adapted", max_dropped: float, *, at_most: int
-) -> tuple[list[PreferencePair], Report]:
-    """Return the pairs that can be trained on, and the report; DataError as `load_pairs`.
+def usable(name: str, place: str, adapted: "Adapted[Taken]", max_dropped: float, *, at_most: int) -> tuple[list[Taken], Report]:
+    """Return the examples that can be trained on, and the report; DataError as `load_examples`.
 
     Args:
         name: of all rows together, in the report.
@@ -76,38 +86,47 @@ def usable_pairs(
     adapted.refuse_format(place)
     with part(f"read {name}", at_most) as shown:
         adapted.shown = shown
-        pairs, found = validate(adapted)
+        kept, found = validate(adapted)
     adapted.problems.extend(found)
     report = Report(
         file=name,
         num_rows=adapted.num_rows,
-        num_pairs=len(pairs),
+        num_kept=len(kept),
+        noun=kept[0].noun if kept else "pairs",
         problems=adapted.problems,
         unread_columns=tuple(adapted.unread),
-        notes=tuple(adapted.reader.notes(pairs[0], report_place(pairs[0], name)) if adapted.reader and pairs else ()),
+        notes=tuple(adapted.reader.notes(kept[0], report_place(kept[0], name)) if adapted.reader and kept else ()),
     )
     refuse_error_rows(place, report)
     refuse_dropped_rows(place, report, max_dropped)
-    return pairs, report
+    return kept, report
 
 
-def report_place(pair: PreferencePair, name: str) -> str:
-    """Return where a pair stands, for a report of `name`."""
-    return f"row {pair.row}" if pair.source == name else f"{pair.source} row {pair.row}"
+def report_place(example: Example, name: str) -> str:
+    """Return where an example stands, for a report of `name`."""
+    return f"row {example.row}" if example.source == name else f"{example.source} row {example.row}"
 
 
-class Adapted:
-    """The pairs of (file, number, row), made as they pass; the first rows together decide how all are read."""
+class Adapted(Generic[Taken]):
+    """What a loss takes of (file, number, row), made as they pass; the first rows together decide how all are read."""
 
-    def __init__(self, rows: Iterable[tuple[str, int, Row]], columns: Columns = KNOWN, *, sample: Iterable[Row] = ()) -> None:
+    def __init__(
+        self,
+        rows: Iterable[tuple[str, int, Row]],
+        take: Callable[[Example], Taken],
+        columns: Columns = KNOWN,
+        *,
+        sample: Iterable[Row] = (),
+    ) -> None:
         """Take the first row.
 
         Args:
             rows: all rows.
+            take: makes what a loss takes of an example.
             columns: which column holds what, where the user says so.
             sample: the rows once more, of which none is held and the first are looked at; without them the first row decides.
         """
-        self._rows, self._columns = iter(rows), columns
+        self._rows, self._columns, self._take = iter(rows), columns, take
         self._first = next(self._rows, None)
         self.shown: Part | None = None
         self.num_rows = 0
@@ -122,7 +141,7 @@ class Adapted:
             self.refusal = problem
 
     def refuse_format(self, place: str) -> None:
-        """Raise DataError if the rows together, or the first one, show that the file cannot be read as pairs."""
+        """Raise DataError if the rows together, or the first one, show that nothing of the file can be taken."""
         if self._first is None:
             return
         _, number, row = self._first
@@ -131,7 +150,7 @@ class Adapted:
         self.sample, problem = {}, self.refusal
         try:
             if self.reader:
-                self.reader.read(row)
+                self._take(self.reader.read(row))
         except RowProblem as found:
             problem = found
         if problem and problem.code in REFUSALS:
@@ -148,8 +167,8 @@ class Adapted:
             del first
         yield from self._rows
 
-    def __iter__(self) -> Iterator[PreferencePair]:
-        """Yield the pair of each row, or add to the problems."""
+    def __iter__(self) -> Iterator[Taken]:
+        """Yield what is taken of each row, or add to the problems."""
         for file, number, row in self._taken():
             self.num_rows += 1
             if self.shown and self.num_rows % ROWS_AT_A_TIME == 0:
@@ -157,16 +176,16 @@ class Adapted:
             try:
                 reader = self.reader.joined(row) if self.reader else RowReader.for_rows(row, self._columns)
                 self.reader = self.reader and reader
-                pair = reader.read(row)
-                found = reader.left_out(row)
+                example = reader.read(row)
+                taken = self._take(example)
             except RowProblem as problem:
                 code, verdict = problem.code, problem.verdict
                 self.problems.append(Problem(file=file, row=number, code=code, verdict=verdict, found=problem.found))
                 continue
             self.unread.update(dict.fromkeys(reader.unread(row)))
-            if found:
+            if found := left_out(example, taken):
                 self.problems.append(Problem(file=file, row=number, code="answers_left_out", verdict="keep", found=found))
-            yield replace(pair, source=file, row=number)
+            yield replace(taken, source=file, row=number)
 
 
 def refuse_prompts_only(place: str, number: int, row: Row, columns: Columns) -> None:
@@ -201,11 +220,11 @@ def refuse_error_rows(place: str, report: Report) -> None:
 
 def refuse_dropped_rows(place: str, report: Report, max_dropped: float) -> None:
     """Raise DataError if no row is left, or a larger share than `max_dropped` was left out."""
-    dropped = report.num_rows - report.num_pairs
+    dropped = report.num_rows - report.num_kept
     share = dropped / report.num_rows
-    if report.num_pairs and share <= max_dropped:
+    if report.num_kept and share <= max_dropped:
         return
-    if report.num_pairs:
+    if report.num_kept:
         limit = f"more than the {max_dropped:.1%} that data.max_dropped={max_dropped} allows"
         remedy = f"Correct the rows, or raise the limit: data.max_dropped={math.ceil(share * 100) / 100}"
     else:

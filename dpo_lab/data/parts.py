@@ -12,7 +12,7 @@ from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.roles import KEPT, QUESTIONS, TURN_PROMPTS
 from dpo_lab.data.turns import turns_of
 
-TEXTS = ("prompt", "chosen", "rejected")
+TEXTS = ("prompt", "chosen", "rejected", "completion")
 
 
 def asks(sample: Row, roles: Mapping[str, str], columns: Columns) -> bool:

@@ -52,6 +52,11 @@ CODES: dict[str, Code] = {
     "answer_object": Code(
         "error", "an answer is an object, and which of its keys is the answer is not known", "Name the key that holds the answer."
     ),
+    "unpaired_labels": Code(
+        "error",
+        "the rows label single answers, and a pairwise loss needs pairs",
+        "Every loss so far is pairwise: write rows with two answers to the same prompt, chosen and rejected.",
+    ),
     "no_prompt": Code("error", "no column holds the prompt", "Otherwise add a column prompt that holds it."),
     "no_effect": Code("error", "a setting changes nothing", "Leave the setting out."),
     "mixed_formats": Code("error", "the row has another format than the rows before it", "Put one format in one file."),
@@ -185,7 +190,9 @@ class Report:
 
     file: str
     num_rows: int
-    num_pairs: int
+    num_kept: int
+    noun: str = "pairs"
+    """What the rows are kept as."""
     problems: Problems = field(default_factory=Problems)
     unread_columns: tuple[str, ...] = ()
     """Columns that hold something and are not read; named so that nothing is ignored in silence."""
@@ -219,7 +226,7 @@ class Report:
     def lines(self) -> list[str]:
         """Return a summary for people: what was kept, then per code the count, the first rows, and what to change."""
         dropped = self.number("drop")
-        lines = [f"{self.file}: {self.num_rows} rows, {self.num_pairs} pairs" + (f", {dropped} left out" if dropped else "")]
+        lines = [f"{self.file}: {self.num_rows} rows, {self.num_kept} {self.noun}" + (f", {dropped} left out" if dropped else "")]
         lines += [f"  {note}" for note in self.notes]
         verdicts: tuple[Verdict, ...] = ("error", "drop", "keep")
         for verdict in verdicts:

@@ -16,7 +16,7 @@ from dpo_lab.data.parts import TEXTS, asks, parts_of, with_mapping
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.roles import KEPT, roles_of
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
-from dpo_lab.records import PreferencePair
+from dpo_lab.records import Example
 
 SAMPLE = 1000
 """Rows whose values together decide how a file is read, so that a column may be empty in the first rows; see `joined`."""
@@ -24,19 +24,17 @@ SILENT = frozenset(("id", "prompt_id", "source", "row", "split", "finished"))
 """Columns of the canonical record that training does not need; nobody asks after them."""
 STANDARD = {"prompt": ("prompt", "instruction")}
 """Other columns than the role's own name that need no line on the screen."""
-ROLES = ("prompt", "input", "system", "history", "ranked", "chosen", "rejected", "score_chosen", "score_rejected")
+ROLES = (
+    *("prompt", "input", "system", "history", "ranked", "completion", "label"),
+    *("chosen", "rejected", "score_chosen", "score_rejected"),
+)
 REFUSALS = frozenset(
     (
         *("unknown_layout", "ambiguous_columns", "unread_input", "json_text", "several_values", "answer_object"),
-        *("no_prompt", "no_effect"),
+        *("no_prompt", "no_effect", "unpaired_labels"),
     )
 )
 """Codes that say how the whole file is written; the first row that has one speaks for all."""
-EFFECTS = {
-    "chat": ("instruction", "turns_and_texts", "conversation_and_text", "ranked_completions"),
-    "plain": ("trl_plain_explicit", "trl_plain_implicit", "ranked_completions"),
-}
-"""Formats in which data.columns.text says something."""
 
 
 def sample_of(rows: Iterable[Row], named: Collection[str] = ()) -> Row:
@@ -101,7 +99,7 @@ class RowReader:
         parts = parts_of(sample, roles, columns, named, is_question=is_question)
         found = format_of(parts)
         refuse_without_effect(columns, found)
-        used = [path for role, path in roles.items() if role in (*found.columns, "chosen", "rejected")]
+        used = [path for role, path in roles.items() if role in (*found.columns, *found.answers)]
         tops = {path if path in sample else path.partition(".")[0] for path in (*used, *named.values())}
         return cls(
             sample=sample,
@@ -143,11 +141,11 @@ class RowReader:
             raise self.with_words(RowProblem("mixed_formats", what + how), row)
         return more
 
-    def read(self, row: Row) -> PreferencePair:
-        """Return the pair of a row.
+    def read(self, row: Row) -> Example:
+        """Return the pair, label or ranked list of a row.
 
         Raises:
-            RowProblem: the row is no pair, is written in another way than the file, or has text that nobody reads.
+            RowProblem: the row is none, is written in another way than the file, or has text that nobody reads.
         """
         parts = parts_of(row, self.roles, self.columns, self.named, is_question=self.is_question)
         self.refuse_other_format(row, parts)
@@ -158,24 +156,24 @@ class RowReader:
             except RowProblem as problem:
                 raise self.with_words(problem, row) from None
         try:
-            pair = self.format.read(parts)
+            example = self.format.read(parts)
         except RowProblem:
             if rest and self.format.takes_beginning and self.unexplained(rest, None):
                 raise self.ambiguous(row, rest, None) from None
             raise
-        if rest and self.unexplained(rest, pair):
-            raise self.ambiguous(row, rest, pair)
-        return pair
+        if rest and self.unexplained(rest, example):
+            raise self.ambiguous(row, rest, example)
+        return example
 
-    def unexplained(self, rest: Row, pair: PreferencePair | None) -> list[str]:
+    def unexplained(self, rest: Row, example: Example | None) -> list[str]:
         """Return the columns that may hold a part of the prompt."""
-        turns = pair.prompt.messages if pair else ()
-        texts = ReadTexts(tuple(turn["content"] for turn in turns), (pair.chosen, pair.rejected) if pair else ())
+        turns = example.prompt.messages if example else ()
+        texts = ReadTexts(tuple(turn["content"] for turn in turns), example.responses if example else ())
         return unexplained(rest, texts, strict=self.format.takes_beginning)
 
-    def ambiguous(self, row: Row, rest: Row, pair: PreferencePair | None) -> RowProblem:
+    def ambiguous(self, row: Row, rest: Row, example: Example | None) -> RowProblem:
         """Return the problem of a row with columns that may hold a part of the prompt."""
-        shown = ", ".join(f"{name} ({excerpt(row[name], 40)})" for name in self.unexplained(rest, pair))
+        shown = ", ".join(f"{name} ({excerpt(row[name], 40)})" for name in self.unexplained(rest, example))
         found = f"columns found: {', '.join(row)}; nobody reads {shown}, and it may belong to the prompt"
         return self.with_words(RowProblem("ambiguous_columns", found), row)
 
@@ -192,13 +190,12 @@ class RowReader:
 
     def refuse_other_format(self, row: Row, parts: Parts) -> None:
         """Raise RowProblem if a row is written in another way than the rows that decided."""
-        if "ranked" not in self.roles:
-            absent = [role for role in ("chosen", "rejected") if value_at(row, self.roles[role]) is ABSENT]
-            if len(absent) == 2:
-                problem = RowProblem("unknown_layout", f"columns found: {', '.join(row) or '(none)'}")
-                raise with_mapping(problem, row, self.columns)
-            if absent:
-                raise RowProblem("missing_field", f"no {self.roles[absent[0]]!r} among the columns {', '.join(row)}")
+        absent = [role for role in self.format.answers if value_at(row, self.roles[role]) is ABSENT]
+        if len(absent) == len(self.format.answers):
+            problem = RowProblem("unknown_layout", f"columns found: {', '.join(row) or '(none)'}")
+            raise with_mapping(problem, row, self.columns)
+        if absent:
+            raise RowProblem("missing_field", f"no {self.roles[absent[0]]!r} among the columns {', '.join(row)}")
         kinds = {role: parts.kind(role) for role in TEXTS}
         if kinds == self.kinds:
             return
@@ -216,21 +213,16 @@ class RowReader:
         """Return the columns of a row that hold something and are not read."""
         return [name for name, value in row.items() if name not in self.read_columns | SILENT and not is_empty(value)]
 
-    def left_out(self, row: Row) -> str:
-        """Return which answers of a ranked row make no pair; "" for none."""
-        count = len(row[self.roles["ranked"]]) if "ranked" in self.roles else 0
-        return f"{self.roles['ranked']} ranks {count} answers, of which {count - 2} are not used" if count > 2 else ""
-
-    def notes(self, pair: PreferencePair, place: str) -> list[str]:
+    def notes(self, example: Example, place: str) -> list[str]:
         """Return what people should know of how the file is read: columns by other names, and a prompt that no column says.
 
         Args:
-            pair: one pair, as an example.
+            example: one of the file.
             place: where it stands.
         """
         notes = []
         if self.columns.text or any(path not in (role, *STANDARD.get(role, ())) for role, path in self.roles.items()):
-            used = {role: path for role, path in self.roles.items() if role in (*self.format.columns, "chosen", "rejected")}
+            used = {role: path for role, path in self.roles.items() if role in (*self.format.columns, *self.format.answers)}
             used = {**used, **self.named}
             said = ", ".join(f"{role}={used[role]}" for role in ROLES if role in used)
             notes.append(f"read: {said}" + (f", text={self.columns.text}" if self.columns.text else ""))
@@ -238,14 +230,14 @@ class RowReader:
             what = "the prompt is the turns before the answer"
             if self.format.takes_beginning:
                 what = "no column holds the prompt: it is the beginning that both answers share"
-            notes.append(f"{what}, for instance {excerpt(pair.prompt.text, 120)} ({place})")
+            notes.append(f"{what}, for instance {excerpt(example.prompt.text, 120)} ({place})")
         return notes
 
 
 def refuse_without_effect(columns: Columns, found: RowFormat) -> None:
     """Raise RowProblem if a setting of data.columns changes nothing in rows of this format."""
     said = {role: path for role, path in columns.named.items() if role in ("prompt", "system") and role not in found.columns}
-    if columns.text and found.name not in EFFECTS[columns.text]:
+    if columns.text and columns.text not in found.texts:
         said["text"] = columns.text
     for role, value in said.items():
         words = f"data.columns.{role}={value} has no effect on rows in the format {found.name}"

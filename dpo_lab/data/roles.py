@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
-from dpo_lab.data.formats.ranked import is_ranked
+from dpo_lab.data.formats import FORMATS
 from dpo_lab.data.formats.scores import SCORE_COLUMNS
 from dpo_lab.data.json_text import is_turns, unwrapped
 from dpo_lab.data.kinds import is_empty
@@ -53,14 +53,15 @@ def roles_of(row: Row, columns: Columns) -> dict[str, str]:
 
 
 def answer_roles(row: Row, lower: Mapping[str, str], named: Mapping[str, str]) -> dict[str, str]:
-    """Return the columns of the two answers, or of answers with ranks; of both, where the user names one, the other."""
+    """Return the columns of the answers: of a better and a worse one, of which the user may name one, or those of a format."""
     if named.keys() >= {"chosen", "rejected"}:
         return {}
     for chosen, rejected in (ANSWER_PAIRS[0], *pairs_by_name(row, lower), *ANSWER_PAIRS[1:]):
         if all(role in named or name in lower for role, name in (("chosen", chosen), ("rejected", rejected))):
             return {"chosen": named.get("chosen") or lower[chosen], "rejected": named.get("rejected") or lower[rejected]}
-    if not named and is_ranked(row.get(lower.get("completions", ""))):
-        return {"ranked": lower["completions"]}
+    for each in FORMATS if not named else ():
+        if each.answers_of and (roles := each.answers_of(row, lower)):
+            return roles
     absent = [name for name in ("chosen", "rejected") if name not in lower and name not in named]
     if len(absent) == 1:
         raise RowProblem("missing_field", f"no {absent[0]!r} among the columns {', '.join(row)}")
@@ -89,7 +90,7 @@ def prompt_roles(row: Row, lower: Mapping[str, str], roles: Mapping[str, str]) -
     free = {name: column for name, column in lower.items() if column not in roles.values()}
     if "prompt" in free:
         return {"prompt": free["prompt"]}
-    if "ranked" not in roles and holds_conversation(value_at(row, roles["chosen"])):
+    if "chosen" in roles and holds_conversation(value_at(row, roles["chosen"])):
         return {}
     for name in TURN_PROMPTS:
         if name in free and is_turns(unwrapped_or_none(row[free[name]], free[name])):

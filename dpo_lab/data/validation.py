@@ -1,13 +1,16 @@
-"""Validation of pairs: what is left out, what stops the run, what is only noted; texts are stripped for the chat template."""
+"""Validation of examples: what is left out, what stops the run, what is only noted; texts are stripped for chat templates."""
 
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any, TypeVar
 
 from dpo_lab.data.problems import CODES, Problem, Problems, RowProblem, excerpt
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import Candidates, Example, Label, PreferencePair, Prompt
+
+Taken = TypeVar("Taken", bound=Example)
 
 CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 """C0 and C1 controls without those that are whitespace (tab, line ends, form feed, U+0085)."""
@@ -16,85 +19,111 @@ MARKUP = re.compile(r"</?s>|<(?:unk|pad|bos|eos|start_of_turn|end_of_turn)>|\[/?
 """Special tokens and chat markup of the Mistral, Llama, ChatML, Zephyr, Phi and Gemma families."""
 
 
-def validate(pairs: Iterable[PreferencePair]) -> tuple[list[PreferencePair], Problems]:
-    """Return the pairs that can be used, in order, and all that was found.
+def validate(examples: Iterable[Taken]) -> tuple[list[Taken], Problems]:
+    """Return the examples that can be used, in order, and all that was found.
 
-    Conversational pairs come back with outer whitespace stripped; rendered ones keep it, because there the leading
+    Conversational ones come back with outer whitespace stripped; rendered ones keep it, because there the leading
     space is part of the response. Nothing else about a text is changed. A row stops at its first fault; notes are all
     counted.
     """
-    kept: list[PreferencePair] = []
+    kept: list[Taken] = []
     problems, earlier = Problems(), Earlier(kept)
-    for given in pairs:
-        pair = given if given.prompt.rendered else stripped(given)
+    for given in examples:
+        example = given if given.prompt.rendered else stripped(given)
         try:
-            refuse_faults(pair)
+            refuse_faults(example)
         except RowProblem as problem:
-            problems.append(_problem(pair, problem.code, problem.found))
+            problems.append(_problem(example, problem.code, problem.found))
             continue
-        found = [*notes(pair), *repetitions(pair, earlier)]
-        if pair != given:
+        found = [*notes(example), *repetitions(example, earlier)]
+        if example != given:
             found.append(("outer_whitespace", "a text begins or ends with whitespace"))
         for code, text in found:
-            problems.append(_problem(pair, code, text))
-        kept.append(pair)
+            problems.append(_problem(example, code, text))
+        kept.append(example)
         earlier.add_last()
     return kept, problems
 
 
-class Earlier:
-    """Finds the first of the kept pairs with the same texts; holds no text itself, only a number for each pair.
+Key = tuple[object, ...]
 
-    Two different pairs share a number once in 2^64; the second of them is then not found again.
+
+def says(example: Example) -> Key:
+    """Return what tells an example from others: prompt, responses in order, and the label of a labelled one."""
+    label = (example.desirable,) if isinstance(example, Label) else ()
+    return (example.prompt.id, *example.responses, *label)
+
+
+def opposite(example: Example) -> Key | None:
+    """Return what an example would say that contradicts this one; a ranked list has no single one."""
+    if isinstance(example, Candidates):
+        return None
+    if isinstance(example, Label):
+        return says(replace(example, desirable=not example.desirable))
+    return (example.prompt.id, example.rejected, example.chosen)
+
+
+class Earlier:
+    """Finds the first of the kept examples that says the same; holds no text itself, only a number for each example.
+
+    Two different examples share a number once in 2^64; the second of them is then not found again.
     """
 
-    def __init__(self, kept: Sequence[PreferencePair]) -> None:
+    def __init__(self, kept: Sequence[Example]) -> None:
         self._kept = kept
         self._first: dict[int, int] = {}
 
     def add_last(self) -> None:
-        """Take in the pair that was kept last."""
-        last = self._kept[-1]
-        self._first.setdefault(hash((last.prompt.id, last.chosen, last.rejected)), len(self._kept) - 1)
+        """Take in the example that was kept last."""
+        self._first.setdefault(hash(says(self._kept[-1])), len(self._kept) - 1)
 
-    def find(self, prompt: Prompt, chosen: str, rejected: str) -> PreferencePair | None:
-        """Return the first pair with these texts."""
-        at = self._first.get(hash((prompt.id, chosen, rejected)))
+    def find(self, key: Key | None) -> Example | None:
+        """Return the first example that says this."""
+        at = self._first.get(hash(key))
         found = None if at is None else self._kept[at]
-        return found if found and (found.prompt.id, found.chosen, found.rejected) == (prompt.id, chosen, rejected) else None
+        return found if found and says(found) == key else None
 
 
-def _problem(pair: PreferencePair, code: str, found: str) -> Problem:
-    return Problem(file=pair.source, row=pair.row, code=code, verdict=CODES[code].verdict, found=found)
+def _problem(example: Example, code: str, found: str) -> Problem:
+    return Problem(file=example.source, row=example.row, code=code, verdict=CODES[code].verdict, found=found)
 
 
-def stripped(pair: PreferencePair) -> PreferencePair:
-    """Return the pair without outer whitespace in its turns and responses."""
-    if all(text == text.strip() for _, text in texts(pair)):
-        return pair
-    turns = [{**turn, "content": turn["content"].strip()} for turn in pair.prompt.messages]
+def stripped(example: Taken) -> Taken:
+    """Return the example without outer whitespace in its turns and responses."""
+    if all(text == text.strip() for _, text in texts(example)):
+        return example
+    turns = [{**turn, "content": turn["content"].strip()} for turn in example.prompt.messages]
     prompt = Prompt.of(turns)  # type: ignore[arg-type]  # a dict display with ** loses the TypedDict
-    return replace(pair, prompt=prompt, chosen=pair.chosen.strip(), rejected=pair.rejected.strip())
+    answers = tuple(text.strip() for text in example.responses)
+    if isinstance(example, Candidates):
+        return replace(example, prompt=prompt, responses=answers)
+    names = ("response",) if isinstance(example, Label) else ("chosen", "rejected")
+    return replace(example, prompt=prompt, **dict[str, Any](zip(names, answers, strict=True)))
 
 
-def refuse_faults(pair: PreferencePair) -> None:
-    """Raise RowProblem at the first thing that makes the pair unusable."""
-    for place, text in texts(pair):
+def refuse_faults(example: Example) -> None:
+    """Raise RowProblem at the first thing that makes the example unusable."""
+    for place, text in texts(example):
         if match := SURROGATE.search(text):
             raise RowProblem("bad_unicode", f"{place} holds U+{ord(match[0]):04X}")
         if match := CONTROL.search(text):
             raise RowProblem("control_character", f"{place} holds U+{ord(match[0]):04X}")
-    if not any(turn["role"] == "user" for turn in pair.prompt.messages):
+    if not any(turn["role"] == "user" for turn in example.prompt.messages):
         raise RowProblem("empty_prompt", "the prompt has no user turn")
-    for number, turn in enumerate(pair.prompt.messages, 1):
+    for number, turn in enumerate(example.prompt.messages, 1):
         if not visible(turn["content"]):
             raise RowProblem("empty_prompt", f"turn {number} of the prompt ({turn['role']}) is {excerpt(turn['content'])}")
-    for name, text in (("chosen", pair.chosen), ("rejected", pair.rejected)):
+    named = named_responses(example)
+    for name, text in named:
         if not visible(text):
             raise RowProblem("empty_response", f"{name} is {excerpt(text)}")
-    if pair.chosen.strip() == pair.rejected.strip():
-        raise RowProblem("chosen_equals_rejected", f"chosen and rejected are both {excerpt(pair.chosen)}")
-    refuse_scores(pair)
+    if len(named) > 1 and len({text.strip() for _, text in named}) == 1:
+        all_of_them = "all answers are" if isinstance(example, Candidates) else "chosen and rejected are both"
+        raise RowProblem("chosen_equals_rejected", f"{all_of_them} {excerpt(named[0][1])}")
+    if isinstance(example, PreferencePair):
+        refuse_scores(example)
+    if isinstance(example, Candidates) and len(set(example.scores)) == 1:
+        raise RowProblem("tie", f"all scores are {example.scores[0]}")
 
 
 def refuse_scores(pair: PreferencePair) -> None:
@@ -109,44 +138,52 @@ def refuse_scores(pair: PreferencePair) -> None:
         )
 
 
-def notes(pair: PreferencePair) -> Iterator[tuple[str, str]]:
+def notes(example: Example) -> Iterator[tuple[str, str]]:
     """Yield (code, what was found) for what is kept as it is but probably a mistake."""
-    roles = [turn["role"] for turn in pair.prompt.messages if turn["role"] != "system"] + ["assistant"]
+    roles = [turn["role"] for turn in example.prompt.messages if turn["role"] != "system"] + ["assistant"]
     if roles[0] == "assistant":
         yield "consecutive_roles", "the conversation opens with an assistant turn"
     elif any(role == following for role, following in pairwise(roles)):
         yield "consecutive_roles", f"the roles are {', '.join(roles)}"
-    if (pair.score_chosen is None) != (pair.score_rejected is None):
-        yield "missing_score", f"the scores are {pair.score_chosen} and {pair.score_rejected}"
-    for place, text in texts(pair):
+    if isinstance(example, PreferencePair) and (example.score_chosen is None) != (example.score_rejected is None):
+        yield "missing_score", f"the scores are {example.score_chosen} and {example.score_rejected}"
+    for place, text in texts(example):
         if match := MARKUP.search(text):
             yield "special_token_in_text", f"{place} holds {match[0]}"
             break
-    if visible(pair.chosen) == visible(pair.rejected):
-        yield "near_duplicate_responses", f"chosen and rejected both read {excerpt(visible(pair.chosen))}"
+    if isinstance(example, PreferencePair) and visible(example.chosen) == visible(example.rejected):
+        yield "near_duplicate_responses", f"chosen and rejected both read {excerpt(visible(example.chosen))}"
 
 
-def repetitions(pair: PreferencePair, earlier: Earlier) -> Iterator[tuple[str, str]]:
-    """Yield a note if an earlier row holds the same pair, or the same pair with the labels exchanged."""
-    same = earlier.find(pair.prompt, pair.chosen, pair.rejected)
-    exchanged = earlier.find(pair.prompt, pair.rejected, pair.chosen)
-    if same is not None:
-        yield "duplicate_row", f"the same pair as {_spot(same, pair)}"
-    if exchanged is not None:
-        yield "contradiction", f"{_spot(exchanged, pair)} has the same two responses with the labels exchanged"
+def repetitions(example: Example, earlier: Earlier) -> Iterator[tuple[str, str]]:
+    """Yield a note if an earlier row holds the same example, or the same with the labels exchanged."""
+    what, responses = ("label", "response") if isinstance(example, Label) else ("pair", "two responses")
+    what = "ranked list" if isinstance(example, Candidates) else what
+    if same := earlier.find(says(example)):
+        yield "duplicate_row", f"the same {what} as {_spot(same, example)}"
+    if exchanged := earlier.find(opposite(example)):
+        yield "contradiction", f"{_spot(exchanged, example)} has the same {responses} with the labels exchanged"
 
 
-def _spot(other: PreferencePair, pair: PreferencePair) -> str:
+def _spot(other: Example, example: Example) -> str:
     """Return where another row stands, seen from this one."""
-    return f"row {other.row}" if other.source == pair.source else f"{other.source} row {other.row}"
+    return f"row {other.row}" if other.source == example.source else f"{other.source} row {other.row}"
 
 
-def texts(pair: PreferencePair) -> Iterator[tuple[str, str]]:
-    """Yield (place, text) for all texts of a pair."""
-    for number, turn in enumerate(pair.prompt.messages, 1):
+def named_responses(example: Example) -> list[tuple[str, str]]:
+    """Return (name, text) of each response."""
+    if isinstance(example, PreferencePair):
+        return [("chosen", example.chosen), ("rejected", example.rejected)]
+    if isinstance(example, Label):
+        return [("completion", example.response)]
+    return [(f"answer {number}", text) for number, text in enumerate(example.responses, 1)]
+
+
+def texts(example: Example) -> Iterator[tuple[str, str]]:
+    """Yield (place, text) for all texts of an example."""
+    for number, turn in enumerate(example.prompt.messages, 1):
         yield f"turn {number} of the prompt", turn["content"]
-    yield "chosen", pair.chosen
-    yield "rejected", pair.rejected
+    yield from named_responses(example)
 
 
 def visible(text: str) -> str:

@@ -26,7 +26,7 @@ from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
 from dpo_lab.scoring.randomness import without_randomness
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, item_batches
 from dpo_lab.training.callbacks import Questions, content_of
@@ -65,7 +65,7 @@ def token_store(
 
     def produce(directory: Path) -> dict[str, Any]:
         tokenizer = load_tokenizer(base.path, base.storage.revision)
-        made = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation, model=base.path)
+        made = tokenise_items(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation, model=base.path)
         made.store.save(directory)
         return {"pairs": made.store.num_pairs, "notes": made.notes(data.max_length, base.path), **made.counts}
 

@@ -30,8 +30,7 @@ class BestVsWorst(Pairing):
         """Return at most one pair per prompt; equal texts and gaps of 0 or below `min_gap` are left out."""
         pairs = []
         for row, each in enumerate(candidates, start=1):
-            best = max(range(len(each.scores)), key=each.scores.__getitem__)
-            worst = min(range(len(each.scores)), key=each.scores.__getitem__)
+            best, worst = each.best_and_worst
             gap = each.scores[best] - each.scores[worst]
             if gap <= 0 or gap < self.min_gap or each.responses[best] == each.responses[worst]:
                 continue

@@ -1,4 +1,4 @@
-"""Preference pairs -> TokenStore, with truncation; everything that is cut or dropped is counted."""
+"""Pairs, labels or ranked lists -> TokenStore, with truncation; everything that is cut or dropped is counted."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -8,32 +8,32 @@ from typing import Any
 from dpo_lab.data.base import Truncation
 from dpo_lab.data.problems import DataError
 from dpo_lab.progress import part
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import Example, Label, PreferencePair, Prompt
 from dpo_lab.tokens.rendering import Treatment
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.tokens.template import ChatEncoder, Encoded
 
-PAIRS_AT_A_TIME = 1000  # their text and ids are held as Python objects, those of the others are not
+ITEMS_AT_A_TIME = 1000  # their text and ids are held as Python objects, those of the others are not
 
 LENGTH = "(data.max_length, data.truncation)"
 MEANINGS = {
-    "retokenised": "pairs whose prompt and response share a token: the response was tokenised alone",
-    "prompt_too_long": f"pairs whose prompt was cut at its beginning to fit {{max_length}} tokens {LENGTH}",
-    "response_too_long": f"pairs with a response cut at its end, so without end token {LENGTH}",
-    "dropped": f"pairs longer than {{max_length}} tokens left out {LENGTH}",
-    "same_tokens": f"pairs left out because both responses are the same after cutting {LENGTH}",
-    "template_refused": "pairs left out because the model's chat template refuses the order of their turns ({model}): "
+    "retokenised": "{items} whose prompt and response share a token: the response was tokenised alone",
+    "prompt_too_long": f"{{items}} whose prompt was cut at its beginning to fit {{max_length}} tokens {LENGTH}",
+    "response_too_long": f"{{items}} with a response cut at its end, so without end token {LENGTH}",
+    "dropped": f"{{items}} longer than {{max_length}} tokens left out {LENGTH}",
+    "same_tokens": f"{{items}} left out because their responses are the same after cutting {LENGTH}",
+    "template_refused": "{items} left out because the model's chat template refuses the order of their turns ({model}): "
     "let user and assistant alternate, the user first",
-    "template_adds": "pairs with an answer before which the chat template of {model} writes {template_text}: "
+    "template_adds": "{items} with an answer before which the chat template of {model} writes {template_text}: "
     "it is trained as part of the answer",
-    "template_adds_behind": "pairs with an answer behind which the chat template of {model} writes {template_text} before the "
+    "template_adds_behind": "{items} with an answer behind which the chat template of {model} writes {template_text} before the "
     "end token: it is trained as part of the answer",
-    "template_rewrites": "pairs with an answer that the chat template of {model} would change: it is trained as it is written, "
-    "directly after the generation prompt",
-    "unanswered_opening": "pairs left out because the generation prompt of {model} opens {template_text} and an answer does not "
-    "continue it: write the answers with what belongs there, or use a model whose template opens nothing",
+    "template_rewrites": "{items} with an answer that the chat template of {model} would change: it is trained as it is "
+    "written, directly after the generation prompt",
+    "unanswered_opening": "{items} left out because the generation prompt of {model} opens {template_text} and an answer does "
+    "not continue it: write the answers with what belongs there, or use a model whose template opens nothing",
 }
-"""What happened to pairs, by name of the count; what to change stands in the same line."""
+"""What happened to items, by name of the count; what to change stands in the same line."""
 TREATMENTS: tuple[Treatment, ...] = ("template_adds", "template_rewrites")
 """What a chat template does with answers that can be trained."""
 MORE_ROOM = ("dropped", "same_tokens")
@@ -41,7 +41,7 @@ MORE_ROOM = ("dropped", "same_tokens")
 
 
 class TooLongError(DataError):
-    """A pair does not fit and the policy is `error`, or no pair is left."""
+    """An item does not fit and the policy is `error`, or none is left."""
 
     def __init__(self, message: str, code: str = "too_long") -> None:
         super().__init__(message, code=code)
@@ -53,6 +53,8 @@ class Tokenised:
 
     store: TokenStore
     counts: dict[str, int] = field(default_factory=dict)
+    noun: str = "pairs"
+    """What the items are, for people."""
     template_texts: dict[str, str] = field(default_factory=dict)
     """What the chat template adds or opens, the first of each kind."""
 
@@ -64,76 +66,83 @@ class Tokenised:
         """
         return [
             f"{count} "
-            + MEANINGS[name].format(max_length=max_length, model=model, template_text=repr(self.template_texts.get(name, "")))
+            + MEANINGS[name].format(
+                items=self.noun, max_length=max_length, model=model, template_text=repr(self.template_texts.get(name, ""))
+            )
             for name, count in self.counts.items()
         ]
 
 
-def tokenise_pairs(
-    pairs: Sequence[PreferencePair], tokenizer: Any, *, max_length: int, truncation: Truncation, model: str = "the model"
+def tokenise_items(
+    examples: Sequence[Example], tokenizer: Any, *, max_length: int, truncation: Truncation, model: str = "the model"
 ) -> Tokenised:
-    """Return the token store of some pairs; responses that a model drew keep the tokens it drew.
+    """Return the token store whose items are some pairs, labels or ranked lists; drawn responses keep the tokens drawn.
 
     Args:
+        examples: all of one kind.
         max_length: tokens of prompt and response together.
         truncation: `keep_end_prompt` cuts the prompt at its beginning (never below half of `max_length`), then the
-            responses at their end; `drop` leaves the pair out; `error` stops.
+            responses at their end; `drop` leaves the item out; `error` stops.
         model: the name of the chat template's model, for messages.
 
     Raises:
-        TooLongError: under `error`, or when no pair is left.
+        TooLongError: under `error`, or when no item is left.
     """
     encoder, builder, counts, texts = ChatEncoder(tokenizer), StoreBuilder(), Counter[str](), dict[str, str]()
-    with part("tokenise", len(pairs)) as shown:
-        for start in range(0, len(pairs), PAIRS_AT_A_TIME):
-            some = pairs[start : start + PAIRS_AT_A_TIME]
-            taken = [pair for pair in some if encoder.takes(pair.prompt)]
+    with part("tokenise", len(examples)) as shown:
+        for start in range(0, len(examples), ITEMS_AT_A_TIME):
+            some = examples[start : start + ITEMS_AT_A_TIME]
+            taken = [example for example in some if encoder.takes(example.prompt)]
             counts["template_refused"] += len(some) - len(taken)
-            for pair, sides in zip(taken, encoded_pairs(taken, encoder), strict=True):
-                if not _treated(sides, counts, texts):
+            for example, answers in zip(taken, encoded(taken, encoder), strict=True):
+                if not _treated(answers, counts, texts):
                     continue
-                fit = fitted(pair, *sides, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
+                fit = fitted(example, answers, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
                 if fit:
-                    prompt, *answers = fit
-                    builder.add_item(
-                        [builder.add_response(prompt, answer) for answer in answers],
-                        scores=(pair.score_chosen, pair.score_rejected),
-                        preference=pair.preference,
-                    )
+                    prompt, responses = fit
+                    builder.add_item([builder.add_response(prompt, each) for each in responses], **labels_in(example))
             shown.advance(len(some))
-    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, texts)
-    if pairs and not made.store.num_pairs:
+    noun = examples[0].noun if examples else "pairs"
+    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
+    if examples and not made.store.num_items:
         advice = " Raise data.max_length." if counts.keys() & MORE_ROOM and any(counts[name] for name in MORE_ROOM) else ""
         code = "too_long" if advice else max(("template_refused", "unanswered_opening"), key=lambda name: counts[name])
-        raise TooLongError(f"none of {len(pairs)} pairs is left: {'; '.join(made.notes(max_length, model))}.{advice}", code)
+        raise TooLongError(f"none of {len(examples)} {noun} is left: {'; '.join(made.notes(max_length, model))}.{advice}", code)
     return made
 
 
-def encoded_pairs(pairs: Sequence[PreferencePair], encoder: ChatEncoder) -> list[tuple[Encoded, Encoded]]:
-    """Return the tokens of the chosen and the rejected response of each pair: those that were drawn, else those of the text."""
-    texts = [(pair.prompt, text) for pair in pairs if not pair.drawn for text in (pair.chosen, pair.rejected)]
+def labels_in(example: Example) -> dict[str, Any]:
+    """Return what an example says of its responses, as `StoreBuilder.add_item` takes it."""
+    if isinstance(example, Label):
+        return {"desirable": example.desirable}
+    preference = {"preference": example.preference} if isinstance(example, PreferencePair) else {}
+    return {"scores": example.scores, **preference}
+
+
+def encoded(examples: Sequence[Example], encoder: ChatEncoder) -> list[list[Encoded]]:
+    """Return the tokens of each example's responses: those that were drawn, else those of the text."""
+    texts = [(example.prompt, text) for example in examples if not example.drawn for text in example.responses]
     of_text = iter(encoder.encode(texts))
-    of_drawn = iter(encoder.prompt_ids([pair.prompt for pair in pairs if pair.drawn]))
+    of_drawn = iter(encoder.prompt_ids([example.prompt for example in examples if example.drawn]))
     made = []
-    for pair in pairs:
-        if pair.drawn:
+    for example in examples:
+        if example.drawn:
             prompt = next(of_drawn)
-            chosen, rejected = (Encoded(prompt, each.ids.tolist(), retokenised=False) for each in pair.drawn)
+            made.append([Encoded(prompt, each.ids.tolist(), retokenised=False) for each in example.drawn])
         else:
-            chosen, rejected = next(of_text), next(of_text)
-        made.append((chosen, rejected))
+            made.append([next(of_text) for _ in example.responses])
     return made
 
 
-def _treated(sides: tuple[Encoded, Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:
-    """Count what the chat template does with a pair's answers; return whether the pair can be trained."""
-    by_treatment = {each.treatment: each.template_text for each in sides}
+def _treated(answers: Sequence[Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:
+    """Count what the chat template does with an item's answers; return whether the item can be trained."""
+    by_treatment = {each.treatment: each.template_text for each in answers}
     kept = "unanswered_opening" not in by_treatment
     for treatment in TREATMENTS if kept else ("unanswered_opening",):
         if treatment in by_treatment:
             counts[treatment] += 1
             texts.setdefault(treatment, by_treatment[treatment])
-    behind = next((each.text_behind for each in sides if each.text_behind), "")
+    behind = next((each.text_behind for each in answers if each.text_behind), "")
     if kept and behind:
         counts["template_adds_behind"] += 1
         texts.setdefault("template_adds_behind", behind)
@@ -141,16 +150,15 @@ def _treated(sides: tuple[Encoded, Encoded], counts: Counter[str], texts: dict[s
 
 
 def fitted(
-    pair: PreferencePair,
-    chosen: Encoded,
-    rejected: Encoded,
+    example: Example,
+    answers: Sequence[Encoded],
     tokenizer: Any,
     *,
     max_length: int,
     truncation: Truncation,
     counts: Counter[str],
-) -> tuple[list[int], list[int], list[int]] | None:
-    """Return the token ids of prompt, chosen and rejected response as they are stored; None if the pair is left out.
+) -> tuple[list[int], list[list[int]]] | None:
+    """Return the token ids of the prompt and of each response as they are stored; None if the example is left out.
 
     Args:
         counts: what had to be done is counted there, under the keys of `MEANINGS`.
@@ -158,29 +166,30 @@ def fitted(
     Raises:
         TooLongError: under `error`.
     """
-    prompt = chosen.prompt
-    answers = [
-        each.response if ended or pair.drawn else without_end(each.response, tokenizer)
-        for each, ended in zip((chosen, rejected), pair.finished, strict=True)
+    prompt = answers[0].prompt
+    whole = [
+        each.response if ended or example.drawn else without_end(each.response, tokenizer)
+        for each, ended in zip(answers, example.finished or (True,) * len(answers), strict=True)
     ]
-    too_long = len(prompt) + max(map(len, answers)) > max_length
+    longest = max(map(len, whole))
+    too_long = len(prompt) + longest > max_length
     if too_long and truncation == "error":
         raise TooLongError(
-            f"{pair.source} row {pair.row}: {len(prompt) + max(map(len, answers))} tokens, data.max_length={max_length}. "
+            f"{example.source} row {example.row}: {len(prompt) + longest} tokens, data.max_length={max_length}. "
             "Raise it, or choose data.truncation=keep_end_prompt or drop."
         )
     if too_long and truncation == "drop":
         counts["dropped"] += 1
         return None
-    short = cut_prompt(prompt, max(map(len, answers)), max_length, tokenizer.bos_token_id)
-    cut = [answer[: max_length - len(short)] for answer in answers]
-    if cut[0] == cut[1]:
+    short = cut_prompt(prompt, longest, max_length, tokenizer.bos_token_id)
+    cut = [answer[: max_length - len(short)] for answer in whole]
+    if len(cut) > 1 and all(answer == cut[0] for answer in cut):
         counts["same_tokens"] += 1
         return None
-    counts["retokenised"] += chosen.retokenised or rejected.retokenised
+    counts["retokenised"] += any(each.retokenised for each in answers)
     counts["prompt_too_long"] += len(short) < len(prompt)
-    counts["response_too_long"] += cut != answers
-    return short, cut[0], cut[1]
+    counts["response_too_long"] += cut != whole
+    return short, cut
 
 
 def without_end(response: list[int], tokenizer: Any) -> list[int]:

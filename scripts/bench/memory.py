@@ -158,7 +158,7 @@ def main() -> None:
     load_libraries()
     from dpo_lab.memory.plan import memory_plan
     from dpo_lab.models.load import load_tokenizer
-    from dpo_lab.tokens.build import tokenise_pairs
+    from dpo_lab.tokens.build import tokenise_items
 
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
@@ -172,7 +172,7 @@ def main() -> None:
         data, tokenizer = train.data, load_tokenizer(str(directory))
         assert isinstance(data, Given)
         pairs = data.load(1)[0].train
-        store = tokenise_pairs(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation).store
+        store = tokenise_items(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation).store
         plan = memory_plan(train, store)
     result = {"planned": plan.peak, "measured": max(found.values()), "parts": plan.parts, "grown": found, "rows": plan.rows}
     print(MARK + json.dumps(result), flush=True)

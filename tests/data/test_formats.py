@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 
 from dpo_lab.data.columns import Columns
+from dpo_lab.data.pairs import left_out, pair_of
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.reader import RowReader
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import Candidates, PreferencePair, Prompt
 from tests.data.conversations import (
     CHOSEN,
     CONVERSATIONS,
@@ -31,7 +32,7 @@ def detect(row: Row) -> str:
 
 
 def adapted(row: Row) -> PreferencePair:
-    return reader(row).read(row)
+    return pair_of(reader(row).read(row))
 
 
 def refused(row: Row) -> RowProblem:
@@ -220,7 +221,10 @@ def test_of_more_than_two_ranked_answers_the_best_and_the_worst_make_the_pair_an
     row = {"context": PROMPT, "completions": answers}
     pair = adapted(row)
     assert (pair.chosen, pair.rejected, pair.score_chosen, pair.score_rejected) == ("answer 0", "answer 3", 0.0, -3.0)
-    assert reader(row).left_out(row) == "completions ranks 3 answers, of which 1 are not used"
+    ranked = reader(row).read(row)
+    assert isinstance(ranked, Candidates)
+    assert (ranked.responses, ranked.scores) == (("answer 0", "answer 1", "answer 3"), (0.0, -1.0, -3.0))
+    assert left_out(ranked, pair) == "the row ranks 3 answers, of which 1 are not used"
     assert refused({"context": PROMPT, "completions": answers[:1]}).code == "empty_response"
     assert refused({"context": PROMPT, "completions": [{**answers[0], "rank": None}, answers[1]]}).code == "bad_score"
 

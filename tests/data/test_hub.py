@@ -11,7 +11,8 @@ import pytest
 
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import GivenPairs
-from dpo_lab.data.load import Adapted, load_pairs, usable_pairs
+from dpo_lab.data.load import Adapted, load_pairs, usable
+from dpo_lab.data.pairs import pair_of
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.records import PreferencePair
@@ -163,7 +164,7 @@ def test_rows_are_not_held_while_they_become_pairs() -> None:
             most = max(most, len(alive))
             yield "file", number, made
 
-    pairs, _ = usable_pairs("file", "file", Adapted(stream()), 0.0, at_most=50)
+    pairs, _ = usable("file", "file", Adapted(stream(), pair_of), 0.0, at_most=50)
     assert (len(pairs), most) == (50, 2), "the row at hand and the one that comes"
 
 

@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dpo_lab.data.columns import Columns, setting
 from dpo_lab.data.load import Adapted, load_pairs
+from dpo_lab.data.pairs import pair_of
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.reader import RowReader
 from dpo_lab.records import PreferencePair
@@ -21,7 +22,7 @@ SHARED = {"chosen": "I think: air.", "rejected": "I think: the sea."}
 
 
 def read(row: Row, columns: Columns | None = None) -> PreferencePair:
-    return RowReader.for_rows(row, columns or Columns()).read(row)
+    return pair_of(RowReader.for_rows(row, columns or Columns()).read(row))
 
 
 def refused(row: Row) -> RowProblem:
@@ -94,7 +95,7 @@ def test_metadata_of_public_data_sets_is_no_reason_to_refuse_them(more: Row) -> 
 
 
 def test_the_first_rows_decide_and_a_source_is_not_reported() -> None:
-    adapted = Adapted([("a", 1, {**PAIR, "source": "a book of the sky"})])
+    adapted = Adapted([("a", 1, {**PAIR, "source": "a book of the sky"})], pair_of)
     assert [pair.chosen for pair in adapted] == [GOOD["content"]]
     assert not adapted.unread
 

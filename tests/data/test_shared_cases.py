@@ -92,7 +92,7 @@ def test_every_file_of_the_cases_has_its_outcome(shared_data: Path) -> None:
     assert files == {*READ, *REFUSED, "F12-minimind/pairs.jsonl"}
     for name, (kind, texts, before) in READ.items():
         pairs, report = load_pairs(root / name, max_dropped=0.0)
-        assert report.num_pairs == report.num_rows >= 6, name
+        assert report.num_kept == report.num_rows >= 6, name
         check(pairs[0], texts, before, rendered=kind == PLAIN)
         assert (pairs[0].score_chosen, pairs[0].score_rejected) == SCORES.get(name, (None, None)), name
 

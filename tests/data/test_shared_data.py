@@ -8,6 +8,7 @@ import pytest
 
 from dpo_lab.data.files import Rows
 from dpo_lab.data.load import Adapted, load_pairs
+from dpo_lab.data.pairs import pair_of
 from dpo_lab.data.problems import DataError, Problem
 from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.data.validation import validate
@@ -30,14 +31,13 @@ MAPPED = {
     "tool_calls.jsonl": "prompt=prompt chosen=chosen rejected=rejected",
     "shp.jsonl": "prompt=history chosen=human_ref_A rejected=human_ref_B",
     "summarize_from_feedback.jsonl": "prompt=info.post chosen=summaries.0.text rejected=summaries.1.text",
-    "kto_plain.jsonl": "prompt=prompt chosen=NAME rejected=NAME",
 }
 """What the refusal of a file says to type."""
 
 
 def examined(*rows: dict[str, Any]) -> tuple[int, list[Problem]]:
     """Return how many of the rows, read as one file, are kept, and what was found."""
-    adapted = Adapted((("rows.jsonl", number, row) for number, row in enumerate(rows, 1)), sample=rows)
+    adapted = Adapted((("rows.jsonl", number, row) for number, row in enumerate(rows, 1)), pair_of, sample=rows)
     kept, found = validate(adapted)
     return len(kept), [*adapted.problems, *found]
 
@@ -201,6 +201,10 @@ def test_other_formats_are_read_rightly_or_refused_by_their_columns(shared_data:
             continue
         with pytest.raises(DataError) as caught:
             load_pairs(path, max_dropped=1.0)
-        codes = {"prompt_chosen_rejected.csv": "unknown_suffix", "tool_calls.jsonl": "unread_input"}
+        codes = {
+            "prompt_chosen_rejected.csv": "unknown_suffix",
+            "tool_calls.jsonl": "unread_input",
+            "kto_plain.jsonl": "unpaired_labels",
+        }
         assert caught.value.code == codes.get(name, "unknown_layout"), name
         assert name not in MAPPED or f"data.columns.{' data.columns.'.join(MAPPED[name].split())}" in str(caught.value), name

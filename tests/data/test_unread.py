@@ -122,9 +122,9 @@ def test_a_prompt_under_an_unknown_name_is_never_replaced_by_words_that_the_answ
 
 def test_one_word_may_be_the_prompt_where_no_column_holds_it(tmp_path: Path) -> None:
     assert refused(tmp_path, {**IMPLICIT, "thing": "kettle"}).code == "ambiguous_columns"
-    assert loaded(tmp_path, {**IMPLICIT, "source": "kettle"})[1].num_pairs == 1
+    assert loaded(tmp_path, {**IMPLICIT, "source": "kettle"})[1].num_kept == 1
     assert (
-        loaded(tmp_path, {**IMPLICIT, "thing": "kettle"}, columns=Columns(chosen="chosen", rejected="rejected"))[1].num_pairs == 1
+        loaded(tmp_path, {**IMPLICIT, "thing": "kettle"}, columns=Columns(chosen="chosen", rejected="rejected"))[1].num_kept == 1
     )
 
 

@@ -22,7 +22,7 @@ from dpo_lab.layouts.segments import Segments
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from tests.layouts import equality
 
@@ -77,7 +77,7 @@ def hh_rows(shared_data: Path, tokenizer: Any) -> TokenStore:
     """Six real rows of HH, long dialogues among them."""
     pairs, _ = load_pairs(shared_data / "hh" / "harmless_benign.jsonl", max_dropped=1.0)
     by_length = sorted(pairs, key=lambda pair: len(json.dumps(pair.prompt.messages)))
-    return tokenise_pairs(by_length[:: len(by_length) // 5], tokenizer, max_length=700, truncation="keep_end_prompt").store
+    return tokenise_items(by_length[:: len(by_length) // 5], tokenizer, max_length=700, truncation="keep_end_prompt").store
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

@@ -29,7 +29,7 @@ from dpo_lab.reference.none import NoReference
 from dpo_lab.scoring.score import body_and_head, score
 from dpo_lab.stages.doctor import longest_rows
 from dpo_lab.stages.train import Train
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim_8bit import AdamW8bit
 from scripts.bench import memory
@@ -65,7 +65,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Train, TokenSt
     train = memory.training(tmp_path / "model", tmp_path / "pairs.jsonl", "adapter=none data.held_out=0 recipe.max_length=512")
     pairs, _ = load_pairs(tmp_path / "pairs.jsonl", max_dropped=0.0)
     tokenizer = load_tokenizer(str(tmp_path / "model"))
-    return train, tokenise_pairs(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
+    return train, tokenise_items(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
 
 
 def test_weights_are_counted_from_the_configuration_alone() -> None:

@@ -15,7 +15,7 @@ from dpo_lab.models.tokenizer import completed, readable_by_version_4
 from dpo_lab.records import Message, PreferencePair, Prompt
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.template import ChatEncoder
 from tests.models.directories import byte_fallback, byte_level, model_directory, tokenizer_of
 
@@ -87,7 +87,7 @@ def test_a_model_without_a_padding_token_is_scored_alike_padded_and_not(tmp_path
         PreferencePair(prompt=ASKED, chosen="a quick brown fox jumps", rejected="dog", source="test", row=1),
         PreferencePair(prompt=ASKED, chosen="lazy", rejected="the answer is the fox", source="test", row=2),
     ]
-    store = tokenise_pairs(pairs, loaded.tokenizer, max_length=128, truncation="error").store
+    store = tokenise_items(pairs, loaded.tokenizer, max_length=128, truncation="error").store
     fit = fitted(loaded.model, PrefixLayout(), store)
     assert fit.layout == PrefixLayout()
     with torch.no_grad():

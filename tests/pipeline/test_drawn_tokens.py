@@ -17,7 +17,7 @@ from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
 from dpo_lab.sampling.answers import candidates_of
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.scoring.score import score
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from tests.models.directories import CHATML, GEMMA, MISTRAL
 from tests.small_stage import ShareOfVowels, request
 from tests.tokens.test_rendering import ASKED, DROPS, INSERTS, OPENS, PHI, THOUGHT, encoder_of
@@ -36,11 +36,11 @@ def test_ids_drawn_are_ids_stored_whatever_the_template_renders(template: str, t
     drawn = tuple(Drawn.of(ids, [-1.0] * len(ids)) for ids in ([*letters, *ends], [*letters[:3], *ends]))
     texts = [tokenizer.decode(each.ids.tolist(), skip_special_tokens=True).strip() for each in drawn]
     pair = PreferencePair(prompt=ASKED, chosen=texts[0], rejected=texts[1], finished=(ended, ended), drawn=drawn)
-    made = tokenise_pairs([pair], tokenizer, max_length=512, truncation="error")
+    made = tokenise_items([pair], tokenizer, max_length=512, truncation="error")
     assert made.counts == {}
     assert made.store.prompt(0).tolist() == encoder.prompt_ids([ASKED])[0]
     assert [made.store.response(side).tolist() for side in (0, 1)] == [each.ids.tolist() for each in drawn]
-    cut = tokenise_pairs([pair], tokenizer, max_length=made.store.row_lengths.max() - 1, truncation="keep_end_prompt")
+    cut = tokenise_items([pair], tokenizer, max_length=made.store.row_lengths.max() - 1, truncation="keep_end_prompt")
     assert cut.counts
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from dpo_lab.models.tokenizer import completed, end_of_turn
 from dpo_lab.records import PreferencePair, Prompt
-from dpo_lab.tokens.build import TooLongError, tokenise_pairs
+from dpo_lab.tokens.build import TooLongError, tokenise_items
 from dpo_lab.tokens.template import ChatEncoder, Encoded
 from tests.models.directories import CHATML, GEMMA, LLAMA_3, MISTRAL, byte_level
 
@@ -157,7 +157,7 @@ def test_an_ordinary_word_that_a_model_ends_at_stays_in_an_answer() -> None:
 def test_what_a_template_writes_between_answer_and_end_is_trained_and_named(template: str, trained: str, behind: str) -> None:
     encoder, made = encoded(template, "Yes.")
     assert (encoder.tokenizer.decode(made.response), made.treatment, made.text_behind) == (trained, "as_written", behind)
-    of_pair = tokenise_pairs([pair("Yes.", "No.")], encoder.tokenizer, max_length=512, truncation="error")
+    of_pair = tokenise_items([pair("Yes.", "No.")], encoder.tokenizer, max_length=512, truncation="error")
     said = f"1 pairs with an answer behind which the chat template of m writes {behind!r} before the end token: it is trained"
     assert [note.startswith(said) for note in of_pair.notes(512, "m")] == [True] * bool(behind)
 
@@ -168,14 +168,14 @@ def pair(chosen: str, rejected: str) -> PreferencePair:
 
 def test_what_a_template_does_is_counted_and_named_and_never_called_cut() -> None:
     pairs = [pair(THOUGHT, TIGHT), pair(THOUGHT, "No."), pair("Yes.", "No.")]
-    made = tokenise_pairs(pairs, encoder_of(OPENS).tokenizer, max_length=512, truncation="error")
+    made = tokenise_items(pairs, encoder_of(OPENS).tokenizer, max_length=512, truncation="error")
     assert (made.store.num_pairs, made.counts) == (1, {"template_rewrites": 1, "unanswered_opening": 2})
     rewritten, refused = made.notes(512, "models/r")
     assert rewritten.startswith("1 pairs with an answer that the chat template of models/r would change: it is trained as")
     assert refused.startswith(
         "2 pairs left out because the generation prompt of models/r opens '<think>\\n' and an answer does not"
     )
-    added = tokenise_pairs([pair("Yes.", "No.")], encoder_of(INSERTS).tokenizer, max_length=512, truncation="error")
+    added = tokenise_items([pair("Yes.", "No.")], encoder_of(INSERTS).tokenizer, max_length=512, truncation="error")
     assert added.notes(512, "q")[0].startswith(
         r"1 pairs with an answer before which the chat template of q writes '<think>\n\n</thi"
     )
@@ -184,7 +184,7 @@ def test_what_a_template_does_is_counted_and_named_and_never_called_cut() -> Non
 
 def test_a_template_that_refuses_every_row_is_no_matter_of_length() -> None:
     with pytest.raises(TooLongError, match="none of 1 pairs is left: 1 pairs left out because the generation prompt") as refused:
-        tokenise_pairs([pair("Yes.", "No.")], encoder_of(OPENS).tokenizer, max_length=512, truncation="keep_end_prompt")
+        tokenise_items([pair("Yes.", "No.")], encoder_of(OPENS).tokenizer, max_length=512, truncation="keep_end_prompt")
     assert "max_length" not in str(refused.value)
     assert refused.value.code == "unanswered_opening"
 

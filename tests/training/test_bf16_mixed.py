@@ -26,7 +26,7 @@ from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.seeding import random_for
-from dpo_lab.tokens.build import tokenise_pairs
+from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import item_batches
 from dpo_lab.training.fit import fit
@@ -69,7 +69,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     make_tiny(spec, FilmPrompts().examples(spec.sft_examples, 0), [], 0, directory, lambda parameters: None)
     model = ModelOnDisk(str(directory), "tiny")
     words = model.loaded(CPU).tokenizer
-    store = tokenise_pairs(film_pairs(STEPS * BATCH), words, max_length=512, truncation="error").store
+    store = tokenise_items(film_pairs(STEPS * BATCH), words, max_length=512, truncation="error").store
     model.release()
     return World(model, store)
 

@@ -5,12 +5,13 @@ Formats keep texts as they stand; `validation` strips them where a chat template
 
 from dpo_lab.data.formats.base import Parts, RowFormat
 from dpo_lab.data.formats.conversations import CONVERSATIONS
+from dpo_lab.data.formats.labelled import LABELLED
 from dpo_lab.data.formats.ranked import RANKED
 from dpo_lab.data.formats.texts import TEXTS
 from dpo_lab.data.formats.transcripts import TRANSCRIPTS
 from dpo_lab.data.problems import RowProblem
 
-FORMATS: tuple[RowFormat, ...] = (*RANKED, *CONVERSATIONS, *TRANSCRIPTS, *TEXTS)
+FORMATS: tuple[RowFormat, ...] = (*RANKED, *LABELLED, *CONVERSATIONS, *TRANSCRIPTS, *TEXTS)
 """All formats; the first that recognises a row reads it, so narrower ones stand first."""
 
 
@@ -26,7 +27,7 @@ def format_of(row: Parts) -> RowFormat:
         RowProblem: both answers are empty, or one is text and the other is turns.
     """
     kinds = {row.kind("chosen"), row.kind("rejected")} - {""}
-    if not kinds and "ranked" not in row.values:
+    if not kinds and not {"chosen", "rejected"}.isdisjoint(row.values):
         raise RowProblem("empty_response", f"{row.name('chosen')} and {row.name('rejected')} are both empty")
     found = next((each for each in FORMATS if each.recognises(row)), None)
     if found is None:

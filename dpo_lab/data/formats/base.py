@@ -1,15 +1,16 @@
 """What a row format is, and the parts of a row that formats read."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dpo_lab.data.formats.scores import scores_of
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.turns import number_of, same_turns, turns_of
-from dpo_lab.records import Message, PreferencePair, Prompt
+from dpo_lab.records import Example, Message, PreferencePair, Prompt
 
 Kind = Literal["text", "turns", ""]
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,17 @@ class Parts:
         if preference is not None and not 0 <= preference <= 1:
             raise RowProblem("bad_score", f"preference is {preference}, not a probability from 0 to 1")
         return PreferencePair(
-            prompt=Prompt.of(prompt if rendered else self.before(prompt) + prompt, rendered=rendered),
+            prompt=self.asked(prompt, rendered=rendered),
             chosen=chosen,
             rejected=rejected,
             score_chosen=score_chosen,
             score_rejected=score_rejected,
             preference=preference,
         )
+
+    def asked(self, prompt: list[Message], *, rendered: bool = False) -> Prompt:
+        """Return the prompt of some turns, with the row's system turn and the turns before them."""
+        return Prompt.of(prompt if rendered else self.before(prompt) + prompt, rendered=rendered)
 
     def before(self, prompt: list[Message]) -> list[Message]:
         """Return the turns of the columns system and history, without what the prompt's turns repeat."""
@@ -98,14 +103,21 @@ def history_of(value: Any, name: str) -> list[Message]:
 
 @dataclass(frozen=True, kw_only=True)
 class RowFormat:
-    """One way to write a preference in a row."""
+    """One way to write pairs, labels or ranked lists in rows; all that is known of it stands here."""
 
     name: str
     columns: tuple[str, ...]
-    """Roles that it reads, beside chosen, rejected, scores and preference."""
+    """Roles that it reads, beside those of its answers, scores and preference."""
     recognises: Callable[[Parts], bool]
-    """Whether a row whose chosen and rejected hold something is written so; the first format that says yes reads it."""
-    read: Callable[[Parts], PreferencePair]
-    """Return the pair of a row; RowProblem if it is none."""
+    """Whether a row that has its answers is written so; the first format that says yes reads it."""
+    read: Callable[[Parts], Example]
+    """Return the pair, label or ranked list of a row; RowProblem if it is none."""
+    answers: tuple[str, ...] = ("chosen", "rejected")
+    """Roles that hold the answers; a row of the format has all of them."""
+    answers_of: Callable[[Row, Mapping[str, str]], dict[str, str]] | None = None
+    """Return the column of each of `answers` in a row, nothing where it has none; the mapping leads from names in lower case to
+    columns. None: a better and a worse answer, by the names that data/roles.py knows."""
+    texts: tuple[Literal["chat", "plain"], ...] = ()
+    """Values of data.columns.text that may say what the text of a row is; each is how the rows are read then."""
     takes_beginning: bool = False
     """The prompt is what chosen and rejected have in common at their start; no column says so."""

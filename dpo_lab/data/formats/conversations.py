@@ -112,6 +112,7 @@ CONVERSATIONS = (
     RowFormat(
         name="turns_and_texts",
         columns=("prompt", "system", "history"),
+        texts=("chat",),
         recognises=lambda row: has_turns(row) and both(row, "text"),
         read=from_turns_and_texts,
     ),
@@ -124,6 +125,7 @@ CONVERSATIONS = (
     RowFormat(
         name="conversation_and_text",
         columns=("system",),
+        texts=("chat",),
         recognises=lambda row: not row.kind("prompt") and (row.kind("chosen"), row.kind("rejected")) == ("turns", "text"),
         read=from_conversation_and_text,
     ),

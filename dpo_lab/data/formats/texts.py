@@ -57,18 +57,21 @@ TEXTS = (
     RowFormat(
         name="instruction",
         columns=("prompt", "input", "system", "history"),
+        texts=("chat",),
         recognises=lambda row: "prompt" in row.values and row.is_question and both(row, "text"),
         read=from_instruction,
     ),
     RowFormat(
         name="trl_plain_explicit",
         columns=("prompt",),
+        texts=("plain",),
         recognises=lambda row: "prompt" in row.values and both(row, "text"),
         read=from_plain_explicit,
     ),
     RowFormat(
         name="trl_plain_implicit",
         columns=(),
+        texts=("plain",),
         recognises=lambda row: both(row, "text"),
         read=from_plain_implicit,
         takes_beginning=True,
