@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import Field as DataclassField
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -51,6 +51,13 @@ class Component:
         `mode=max`; a reader sees them where they stand, `callbacks.budget.mode=max`.
         """
 
+    def idle(self) -> Mapping[str, str]:
+        """Return the fields (dotted: of parts below) that make no difference as the others are set, and why.
+
+        A command line that names one is refused; the part's own are no content.
+        """
+        return {}
+
     def content(self) -> dict[str, Any]:
         """Return what determines this part's results, as plain data for a content id.
 
@@ -60,7 +67,9 @@ class Component:
         """
         kind = type(self)
         source = {} if kind.__module__.startswith("dpo_lab.") else {"source": source_digest(kind)}
-        return {"class": f"{kind.__module__}.{kind.__qualname__}", **source, **plain_fields(self)}
+        idle = self.idle()
+        read = {name: value for name, value in plain_fields(self).items() if name not in idle}
+        return {"class": f"{kind.__module__}.{kind.__qualname__}", **source, **read}
 
     def bytes_needed(self, device: str) -> float:
         """Return the bytes of the models of its own that this part loads for its part of a round; the policy is released before.

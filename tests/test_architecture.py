@@ -234,3 +234,25 @@ def test_a_function_has_at_most_60_lines(file: str) -> None:
 
 def test_no_file_is_a_drawer_for_leftovers() -> None:
     assert [file for file in FILES if Path(file).name in CATCH_ALL] == []
+
+
+OF_MODELS = ("models/spec.py", "models/quant.py", "models/adapter.py")
+KINDS = ("data/", "evaluation/", "ranking/", "sampling/", "pipeline/on_policy.py", *OF_MODELS)
+"""Where the classes stand of which a stage, a rule or a pipeline asks the role, and not which one it is."""
+
+
+def classes_of(module: str) -> set[str]:
+    """Return the names of the classes that a file of the package defines."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef)
+    }
+
+
+@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith(("pipeline/", "rules/", "stages/"))])
+def test_what_a_part_is_stands_on_its_role_and_is_not_asked_of_its_class(module: str) -> None:
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"]
+    asked = {name.id for call in calls for name in ast.walk(call.args[1]) if isinstance(name, ast.Name)}
+    assert not asked & set().union(*(classes_of(each) for each in MODULES if each.startswith(KINDS)))

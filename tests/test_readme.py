@@ -1,6 +1,7 @@
 """What the README promises: its commands compose, its tables are those of conf/, its Python runs."""
 
 import ast
+import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from dpo_lab.cli.arguments import FIRST, TOOLS, key_of
 from dpo_lab.cli.build import build
 from dpo_lab.cli.conf import groups, options, stages
 from dpo_lab.cli.main import main, train
+from dpo_lab.components import Component
 from dpo_lab.conf_files import CONF
 from dpo_lab.figures import TRAINING
 
@@ -104,7 +106,8 @@ def test_the_list_of_what_is_not_built_is_that_of_the_classes() -> None:
     missing = set()
     for path in CONF.glob("*/*.yaml"):
         targets = re.findall(r"_target_: (\S+)", path.read_text(encoding="utf-8"))
-        if any(getattr(get_class(target), "missing", "") for target in targets):
+        checks = [getattr(get_class(target), "check", Component.check) for target in targets]
+        if any("not implemented yet" in inspect.getsource(check) for check in checks):
             missing.add(f"{path.parent.name}={path.stem}")
     assert set(re.findall(r"`(\w+=\w+)`", sentence)) == missing
 

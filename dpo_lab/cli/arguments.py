@@ -11,7 +11,8 @@ from dpo_lab.cli.conf import groups, nearest, optional_groups, options, stages
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
-BESIDE_RERUN = ("paths", "logger", "force", "trust")  # what does not change a run's figures
+NEUTRAL = ("paths", "logger", "force", "tags", "notes", "group", "optimized_metric")
+"""What changes no figure of a run: where it goes, and the fields that Train adds to Alignment (tests/cli compare them)."""
 EDGE = ("rerun", "trust")  # read by the command line itself, part of no configuration
 WITH_VALUE = {"-c": "--cfg", "-p": "--package", "-cd": "--config-dir"}
 FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolve", "--hydra-help": "--hydra-help"}
@@ -231,11 +232,11 @@ def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[st
         raise UsageError(f"{asked[0]}: only runs of train can be repeated. Write dpo-lab train {asked[0]}.")
     if not asked[0].partition("=")[2].strip("'\""):
         raise UsageError("rerun needs the directory of a run, for instance rerun=outputs/train/tiny-dpo-films-3f9c2a10.")
-    neutral = (*asked, *(override for override in overrides if key_of(override).split(".")[0] in BESIDE_RERUN))
+    neutral = (*asked, *(override for override in overrides if key_of(override).split(".")[0] in (*NEUTRAL, "trust")))
     if others := [*given, *(override for override in overrides if override not in neutral)]:
         raise UsageError(
             f"{' '.join(others)} cannot stand beside rerun: the run is repeated as it was, so that its figures can be compared. "
-            "Leave it out; only paths.outputs, logger, force and trust go with rerun."
+            f"Leave it out; only {', '.join(NEUTRAL)} and trust go with rerun."
         )
 
 

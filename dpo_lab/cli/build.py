@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
 from dpo_lab.cli.conf import few, nearest, nearest_key, takers
+from dpo_lab.cli.idle import refuse_idle
 from dpo_lab.cli.keys import at, has_no_effect, leaves, origin, references_below
 from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
 from dpo_lab.cli.wording import in_words
@@ -44,7 +45,10 @@ def build(config: DictConfig) -> Stage:
     if missing := sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"}):
         have = "has no value" if len(missing) == 1 else "have no value"
         raise ConfigError(f"{', '.join(missing)} {have}. Add {' '.join(f'{key}=...' for key in missing)}")
-    return made(of_stage, raw)
+    stage = made(of_stage, raw)
+    if not choices.get("debug"):  # the same run made short, whose settings may wait for more rounds
+        refuse_idle(cast(Component, stage), of_stage, raw, named)
+    return stage
 
 
 def build_again(recorded: Mapping[str, Any]) -> Stage:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from dpo_lab import __version__
-from dpo_lab.cli.arguments import CommandLine, UnknownOptionError, UsageError, escaped, key_of, read, unknown_stage
+from dpo_lab.cli.arguments import NEUTRAL, CommandLine, UnknownOptionError, UsageError, escaped, key_of, read, unknown_stage
 from dpo_lab.cli.choices import refuse_choices
 from dpo_lab.cli.completion import script
 from dpo_lab.cli.conf import stages
@@ -26,7 +26,7 @@ from dpo_lab.conf_files import CONF
 from dpo_lab.own_files import make_own
 from dpo_lab.signals import let_go_of_terminal, to_answer
 
-NOT_IN_NAME = ("force", "logger", "paths", "tags", "notes", "group")  # what a sweep's directory does not depend on
+NOT_IN_NAME = tuple(name for name in NEUTRAL if name != "optimized_metric")  # of a search, the figure decides what is kept
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from dpo_lab import __version__
 from dpo_lab.artifacts import MANIFEST, SCHEMA, Artifact
-from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.arguments import NEUTRAL, CommandLine, key_of
 from dpo_lab.cli.build import build_again, resolved, shown
 from dpo_lab.cli.conf import nearest
 from dpo_lab.cli.keys import at, leaves
@@ -59,7 +59,9 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
     asked = resolved(config)
     root = Path(asked["outputs"]).absolute()
     outputs = str(root / "rerun" / run.directory.name)
-    again = {**run.call.config, "outputs": outputs, "logger": asked["logger"], "force": asked["force"]}
+    named = {key_of(word).split(".")[0] for word in line.overrides}
+    chosen = {name: asked[name] for name in NEUTRAL if name in {"logger", "force", *named} and name in asked}
+    again = {**run.call.config, **chosen, "outputs": outputs}
     refuse_foreign(run, again, line.trusted, asked["_target_"])
     again = without_places(again)
     absolute = {"rerun": f"rerun={run.directory}", "paths.outputs": f"paths.outputs={root}"}

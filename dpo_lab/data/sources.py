@@ -1,6 +1,6 @@
 """Given pairs: of a file or directory, and of a data set on the Hub."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -57,6 +57,10 @@ class FilePairs(Given):
     def holds_out(self) -> bool:
         """Unless none are asked for."""
         return self.held_out != 0
+
+    def idle(self) -> Mapping[str, str]:
+        """Return which prompts are held out, if none are."""
+        return {} if self.holds_out else {"split_seed": "no prompts are held out (data.held_out=0)"}
 
     def content(self) -> dict[str, Any]:
         """Return the fields with the content's digest in place of the path; how many rows may be unusable is no content."""
@@ -131,6 +135,10 @@ class HubPairs(Given):
     def holds_out(self) -> bool:
         """Unless none are asked for."""
         return self.held_out != 0
+
+    def idle(self) -> Mapping[str, str]:
+        """Return which prompts are held out, if none are."""
+        return {} if self.holds_out else {"split_seed": "no prompts are held out (data.held_out=0)"}
 
     @property
     def max_rounds(self) -> int:

@@ -56,6 +56,13 @@ class GenerationEvaluation(Measure):
         """The prompts."""
         return self.prompts
 
+    def idle(self) -> Mapping[str, str]:
+        """Return how many prompts and answers a round of training draws."""
+        return {
+            "prompts.num_prompts": "evaluation answers the held-out prompts (evaluation.max_prompts)",
+            "sampler.num_samples": "evaluation draws evaluation.num_samples answers",
+        }
+
     def check(self) -> None:
         """Raise ConfigError if the judge cannot judge answers to such prompts."""
         if why := self.judge.cannot_judge(self.prompts):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from dpo_lab.components import Component, ConfigError, refused_parts
 from dpo_lab.rules import callbacks, data, devices, figures, models, precision, references
@@ -34,12 +35,14 @@ def refuse_slowly(stage: Component) -> None:
 
 def broken(stage: Component, rules: Sequence[Rule]) -> list[str]:
     """Return the messages of the rules that a stage breaks; a rule about fields that the stage lacks does not apply."""
-    messages = []
-    for rule in rules:
-        names = inspect.signature(rule).parameters
-        if all(hasattr(stage, name) for name in names):
-            messages.append(rule(**{name: getattr(stage, name) for name in names}))
-    return [message for message in messages if message]
+    applied = [(rule, fields) for rule in rules if (fields := fields_of(stage, rule)) is not None]
+    return [message for rule, fields in applied if (message := rule(**fields))]
+
+
+def fields_of(stage: Component, rule: Callable[..., Any]) -> dict[str, Any] | None:
+    """Return the fields of a stage that a rule names as its parameters, None if the stage lacks one."""
+    names = inspect.signature(rule).parameters
+    return {name: getattr(stage, name) for name in names} if all(hasattr(stage, name) for name in names) else None
 
 
 def refuse(messages: Sequence[str]) -> None:

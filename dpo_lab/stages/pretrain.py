@@ -1,5 +1,6 @@
 """The stage `pretrain`: make the model that training starts from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dpo_lab.components import Component, ConfigError, component
@@ -23,6 +24,12 @@ class Pretrain(Component):
     """Make it again even if it is there."""
     checkpoint: Checkpoint = Checkpoint()
     """How often the model is saved while it is made."""
+
+    def idle(self) -> Mapping[str, str]:
+        """Return what making the model does not read of its parts: that is for training on."""
+        of_model = dict.fromkeys(("model.quant", "model.adapter"), "every weight is made as it is; train quantises and adapts")
+        names = ("max_length", "truncation", "order", "sampler", "ranker", "pairing", "prompts.num_prompts")
+        return {**of_model, **{f"data.{name}": "the model is made from the data's text alone" for name in names}}
 
     def check(self) -> None:
         """Raise ConfigError if the model is pretrained already."""

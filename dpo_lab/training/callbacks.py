@@ -136,6 +136,10 @@ class Checkpoint(RunCallback):
     mode: Literal["max", "min"] = "max"
     """Whether the highest or the lowest value of `best` is the best."""
 
+    def idle(self) -> Mapping[str, str]:
+        """Return the direction of a figure that is not looked at."""
+        return {} if self.best else {"mode": "no best checkpoint is kept (best is empty)"}
+
     def check(self) -> None:
         """Raise ConfigError if the worst step would be kept as the best."""
         better = BETTER.get(self.best, self.mode)
@@ -183,6 +187,10 @@ class EarlyStopping(RunCallback):
     """By how much a mean has to be better than the best so far to count."""
     threshold: float | None = None
     """Mean at which training ends at once: that or more with mode=max, that or less with mode=min. null: none."""
+
+    def idle(self) -> Mapping[str, str]:
+        """Return what an improvement is, if none is waited for."""
+        return {"min_delta": "no improvement is waited for (patience=null)"} if self.patience is None else {}
 
     def check(self) -> None:
         """Raise ConfigError if it could never end training, or would end it for getting better."""

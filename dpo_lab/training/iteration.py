@@ -1,5 +1,6 @@
 """Rounds of getting pairs and training on them."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -19,3 +20,8 @@ class Iteration(Component):
     """Which policy is a round's frozen reference; `first` is a brake: less reward at less KL."""
     prompts: Literal["disjoint", "same"] = "disjoint"
     """Whether each round samples new prompts."""
+
+    def idle(self) -> Mapping[str, str]:
+        """Return what says how a round follows the one before, if there is one round."""
+        why = "there is no round before it (iteration.rounds=1)"
+        return dict.fromkeys(("start", "reference", "prompts"), why) if self.rounds == 1 else {}

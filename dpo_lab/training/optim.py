@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
@@ -45,6 +45,11 @@ class Optim(Component, ABC):
     def needs_gpu(self) -> bool:
         """Whether it works on a GPU only."""
         return False
+
+    def idle(self) -> Mapping[str, str]:
+        """Return the end of a schedule that does not fall, and the beginning of a warm-up that does not happen."""
+        end = {"final": "the rate does not fall (optim.schedule=constant)"} if self.schedule == "constant" else {}
+        return end if self.warmup else {**end, "warmup_from": "there is no warm-up (optim.warmup=0)"}
 
     def check(self) -> None:
         """Raise ConfigError without the library of an optimizer that has one."""

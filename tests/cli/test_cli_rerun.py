@@ -238,7 +238,7 @@ def test_what_would_make_it_another_run_is_refused(beside: list[str], capsys: py
     assert train(["rerun=somewhere", *beside]) == 2
     shown = capsys.readouterr().err
     assert shown.startswith(f"error: {' '.join(word for word in beside if word != 'logger=wandb')} cannot stand beside rerun: ")
-    assert "only paths.outputs, logger, force and trust go with rerun" in shown
+    assert "only paths, logger, force, tags, notes, group, optimized_metric and trust go with rerun" in shown
 
 
 def test_rerun_needs_a_directory_and_the_stage_train(capsys: pytest.CaptureFixture[str]) -> None:
