@@ -21,12 +21,6 @@ from dpo_lab.training.settings import TrainerSettings
 
 YAMLS = sorted(str(path.relative_to(CONF)) for path in CONF.rglob("*.yaml"))
 OPTIONS = [name for name in YAMLS if name.count("/") == 1]
-NEEDED = {
-    "data=jsonl": ["data.path=pairs.jsonl"],
-    "prompts=jsonl": ["prompts.path=prompts.jsonl"],
-    "model=local": ["model.path=somewhere"],
-    "export": ["policy=somewhere"],
-}
 MISSING = {
     "ranker/pairrm.yaml",
 }
@@ -40,13 +34,20 @@ def _hydra() -> Iterator[None]:
         yield
 
 
+def first_command(name: str) -> list[str]:
+    """Return the words behind the program of the command that a yaml's head shows, of a sweep those of its first job."""
+    text = (CONF / name).read_text()
+    command = re.search(r"^# .*: python (?:train\.py|scripts/\w+\.py)(.*)$", text, re.M)
+    words = command[1].split() if command else []
+    return [re.sub(r"=([^\[,]*),.*", r"=\1", word) for word in words if not word.startswith("-")]
+
+
 def composed(name: str) -> DictConfig:
-    """Return the stage `train` with one option chosen, or another stage."""
-    if "/" not in name:
-        stage = name.removesuffix(".yaml")
-        return compose(stage, NEEDED.get(stage, []), return_hydra_config=True)
-    override = name.removesuffix(".yaml").replace("/", "=")
-    return compose("train", [override, *NEEDED.get(override, [])], return_hydra_config=True)
+    """Return the stage `train` with one option chosen, or another stage, with what its own command sets beside it."""
+    folder, _, option = name.removesuffix(".yaml").rpartition("/")
+    words = first_command(name)
+    chosen = [f"{folder}={option}"] if folder and f"{folder}={option}" not in words else []
+    return compose("train" if folder else option, [*chosen, *words], return_hydra_config=True)
 
 
 def nodes(raw: Any) -> Iterator[dict[str, Any]]:
@@ -88,8 +89,7 @@ def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(name: str, m
     named = command[2].split()
     assert folder in ("", "iteration", "paths", "debug/model", "debug/evaluation") or f"{folder}={option}" in named
     if command[1] == "train.py" and "--help" not in named:
-        words = [re.sub(r"=([^\[,]*),.*", r"=\1", word) for word in named if word != "-m"]  # the first job of a sweep
-        stage: Any = build(compose("train", words, return_hydra_config=True))
+        stage: Any = build(compose("train", first_command(name), return_hydra_config=True))
         monkeypatch.setattr(TrainerSettings, "check", Component.check)  # a GPU may be asked for
         assert refused_parts(stage) == broken(stage, [rule for rule in RULES if rule not in devices.RULES]) == []
 
@@ -125,7 +125,7 @@ def test_what_only_one_model_or_evaluation_has_is_asked_of_it_alone_by_debug() -
 @pytest.mark.parametrize("model", options("model"))
 @pytest.mark.parametrize(("debug", "steps", "epochs"), [("fast", 3, None), ("overfit", None, 100), ("profile", 6, 6)])
 def test_debug_shortens_every_model(model: str, debug: str, steps: int | None, epochs: int | None) -> None:
-    words = [f"debug={debug}", f"model={model}", *NEEDED.get(f"model={model}", [])]
+    words = [f"debug={debug}", *first_command(f"model/{model}.yaml")]
     config = compose("train", words, return_hydra_config=True)
     assert isinstance(build(config), Component)
     assert config.trainer.max_steps == steps

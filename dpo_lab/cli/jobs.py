@@ -21,7 +21,7 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
         sys.stdout.write(f"\njob {len(session.jobs)}: {job.overrides}\n")
         sys.stdout.flush()
     try:
-        session.outputs = str(config.outputs)
+        session.outputs = str(config.get("outputs", session.outputs))  # a stage that writes nothing has none
         if line.rerun:
             from dpo_lab.cli.rerun import repeat
 

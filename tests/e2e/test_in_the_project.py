@@ -70,3 +70,22 @@ def test_a_loss_is_one_class_and_one_yaml(checkout: Path) -> None:
     tests += ["tests/test_contributing.py", "tests/test_architecture.py", "tests/cli/test_cli_help.py", "dpo_lab/losses"]
     passed = said(checkout, "-m", "pytest", "-x", "-v", *tests)
     assert len(re.findall(r"exponential.* PASSED", passed)) > 15  # found by walking conf/ and the package
+
+
+def test_a_stage_is_a_class_a_yaml_and_a_script(checkout: Path) -> None:
+    files = re.findall(r"\*\*`(\S+)`\*\*", section("A stage"))
+    assert [name.partition("/")[0] for name in files] == ["dpo_lab", "conf", "scripts"]
+    for name in files:
+        written(checkout, name)
+    shown = said(checkout, "scripts/lengths.py", "data=jsonl", "data.path=docs/example_pairs.jsonl")
+    assert re.findall(r"(?:chosen|rejected) +\d+\.\d words", shown) == shown.splitlines()[-2:]
+    assert "lengths" in said(checkout, "-m", "dpo_lab.cli.main", "--help")
+    tests = [
+        "tests/test_conf.py",
+        "tests/test_start.py",
+        "tests/test_architecture.py",
+        "tests/test_readme.py",
+        "tests/test_docs.py",
+    ]
+    tests += ["tests/cli/test_cli_help.py", "tests/cli/test_cli_completion.py", "dpo_lab/stages", "dpo_lab/cli"]
+    said(checkout, "-m", "pytest", "-x", *tests)

@@ -26,7 +26,7 @@ EVERY = set(compared_losses(DPOLoss(), has_reference=True))
 
 
 @component
-class Exponential(PreferenceLoss):
+class PowerLoss(PreferenceLoss):
     """A loss that no option has: the power to a multiple of DPO's logit."""
 
     beta: Annotated[float, Field(gt=0)] = 0.1
@@ -78,13 +78,13 @@ def test_a_run_with_an_option_adds_no_figure(loss: PreferenceLoss) -> None:
 
 
 def test_a_loss_beside_the_project_is_compared_in_its_own_runs_with_the_defaults_of_its_class() -> None:
-    found = figures(loss=Exponential(beta=7.0, base=2.0))
-    assert set(found) == {*EVERY, "exponential"}
-    assert found["exponential"] == pytest.approx(2 ** (-0.1 * 1.5))  # beta has a default, base has none
+    found = figures(loss=PowerLoss(beta=7.0, base=2.0))
+    assert set(found) == {*EVERY, "power"}
+    assert found["power"] == pytest.approx(2 ** (-0.1 * 1.5))  # beta has a default, base has none
 
 
 def test_a_loss_that_says_so_is_not_compared() -> None:
-    class Slow(Exponential):
+    class Slow(PowerLoss):
         compared: ClassVar[bool] = False
 
     assert set(compared_losses(Slow(base=2.0), has_reference=True)) == EVERY
