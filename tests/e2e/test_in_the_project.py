@@ -89,3 +89,17 @@ def test_a_stage_is_a_class_a_yaml_and_a_script(checkout: Path) -> None:
     ]
     tests += ["tests/cli/test_cli_help.py", "tests/cli/test_cli_completion.py", "dpo_lab/stages", "dpo_lab/cli"]
     said(checkout, "-m", "pytest", "-x", *tests)
+
+
+def test_a_row_format_is_one_object(checkout: Path) -> None:
+    (name,) = re.findall(r"\*\*`(\S+)`\*\*", section("A row format"))
+    written(checkout, name)
+    table = checkout / name.replace("duels.py", "__init__.py")
+    text = table.read_text(encoding="utf-8").replace("] = (*", "] = (*DUELS, *", 1)
+    table.write_text(text.replace("\nfrom", "\nfrom dpo_lab.data.formats.duels import DUELS\nfrom", 1), encoding="utf-8")
+    row = '{"question": "Is fire cold?", "answer_a": "Very.", "answer_b": "No, it is hot.", "winner": "b"}'
+    (checkout / "duels.jsonl").write_text(row, encoding="utf-8")
+    read = "from dpo_lab.data.sources import FilePairs; from pathlib import Path"
+    read += "; (pair,) = FilePairs(path=Path('duels.jsonl'), held_out=0).load()[0].train; print(pair.chosen, '|', pair.rejected)"
+    assert said(checkout, "-c", read) == "No, it is hot. | Very.\n"
+    said(checkout, "-m", "pytest", "-x", name, "dpo_lab/data", "tests/data/test_formats.py")
