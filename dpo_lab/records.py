@@ -202,6 +202,8 @@ class Candidates:
     """Whether each response ended by itself; empty: all did."""
     drawn: tuple[Drawn, ...] = ()
     """The tokens of each response; empty where they are not kept."""
+    pairwise: tuple[tuple[float, ...], ...] = ()
+    """Entry (i, j): log-odds that response i is better than j when i is shown first; empty where pairs were not compared."""
     source: str = ""
     """The file or part that they come from; empty where they were sampled here."""
     row: int = 0
@@ -228,6 +230,7 @@ class Candidates:
             "prompt": list(self.prompt.messages),
             "responses": list(self.responses),
             "scores": list(self.scores),
+            **({"pairwise": [rounded(row) for row in self.pairwise]} if self.pairwise else {}),
             "finished": list(self.finished),
             "rendered": self.prompt.rendered,
             **_tokens_of(self.drawn),
@@ -243,6 +246,7 @@ class Candidates:
             scores=tuple(record["scores"]),
             finished=tuple(record.get("finished", ())),
             drawn=_drawn_in(record),
+            pairwise=tuple(map(tuple, record.get("pairwise", ()))),
         )
 
 

@@ -70,9 +70,9 @@ HOMES = {
     "peft": ("models/adapter.py", "models/lora_linear.py", "export/merged.py"),
     "pyarrow": ("data/",),
     "rich": ("progress.py",),
-    "safetensors": ("models/", "export/", "reference/"),
+    "safetensors": ("models/", "export/", "ranking/", "reference/"),
     "tensorboard": ("loggers/tensorboard_files.py",),
-    "tokenizers": ("models/",),
+    "tokenizers": ("models/", "ranking/"),
     "torch": (
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
         *("loggers/", "training/", "memory/", "pipeline/", "rules/", "export/", "stages/"),

@@ -162,7 +162,7 @@ def test_the_command_line_beats_what_a_group_sets() -> None:
 
 
 def test_the_stage_pretrain_takes_model_and_data_alone() -> None:
-    stage = build(composed("data.max_length=64", "pretrain"))
+    stage = build(composed("model.hidden_size=64", "pretrain"))
     assert isinstance(stage, Pretrain)
     assert isinstance(stage.model, TinyModel)
     with pytest.raises(ConfigError, match=r"`loss=ipo` has no effect: this stage takes only model, data"):
@@ -212,8 +212,9 @@ REFUSED = {
         "`ranker=pairrm` has no effect: with data=snorkel and evaluation=preference nothing takes ranker. "
         "Use data=on_policy or evaluation=generation."
     ),
-    "model=mistral7b ranker.batch_size=4": (
-        "`ranker.batch_size=4` has no effect: with data=snorkel and evaluation=preference nothing takes ranker.batch_size. "
+    "model=mistral7b ranker.tokens_per_batch=4": (
+        "`ranker.tokens_per_batch=4` has no effect: with data=snorkel and evaluation=preference nothing takes "
+        "ranker.tokens_per_batch. "
         "Use data=on_policy or evaluation=generation."
     ),
     "model=mistral7b judge=gold": (

@@ -1,7 +1,6 @@
 """What the README promises: its commands compose, its tables are those of conf/, its Python runs."""
 
 import ast
-import inspect
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.utils import get_class
 
 from dpo_lab import __version__
 from dpo_lab.cli.arguments import FIRST, TOOLS, key_of
 from dpo_lab.cli.build import build
 from dpo_lab.cli.conf import groups, options, stages
 from dpo_lab.cli.main import main, train
-from dpo_lab.components import Component
 from dpo_lab.conf_files import CONF
 from dpo_lab.figures import TRAINING
 
@@ -94,22 +91,6 @@ def test_the_tables_name_every_group_with_every_option() -> None:
     first, rest = table_of("model"), table_of("adapter")
     assert tuple(first) == FIRST
     assert {group: sorted(named) for group, (named, _) in {**first, **rest}.items()} == {name: options(name) for name in groups()}
-
-
-def test_what_the_readme_calls_not_built_refuses_before_anything_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(["model=mistral7b", "data=on_policy"]) == 2
-    assert "not implemented yet" in capsys.readouterr().err
-
-
-def test_the_list_of_what_is_not_built_is_that_of_the_classes() -> None:
-    sentence = README[README.index("not implemented yet") : README.index("**Your own prompts.**")]
-    missing = set()
-    for path in CONF.glob("*/*.yaml"):
-        targets = re.findall(r"_target_: (\S+)", path.read_text(encoding="utf-8"))
-        checks = [getattr(get_class(target), "check", Component.check) for target in targets]
-        if any("not implemented yet" in inspect.getsource(check) for check in checks):
-            missing.add(f"{path.parent.name}={path.stem}")
-    assert set(re.findall(r"`(\w+=\w+)`", sentence)) == missing
 
 
 def test_every_file_that_the_readme_links_to_exists() -> None:

@@ -36,10 +36,6 @@ def test_a_file_of_prompts_leads_to_a_run_on_its_prompts(
     assert main(["train", *model, "data=jsonl", f"data.path={path}"]) == 1
     first = proposed(capsys.readouterr().err)
     assert first == ["data=on_policy", "prompts=jsonl", f"prompts.path={path}"]
-    assert main(["train", *model, *first]) == 2
-    said = capsys.readouterr().err
-    assert "PairRM is not implemented yet" in said
-    assert proposed(said)[-1].rstrip(".") == "ranker=length"
     assert main(["train", *model, *first, "ranker=length"]) == 1
     assert capsys.readouterr().err == "error: reached\n"
     assert main(["train", *model, *first, "ranker=gold"]) == 2

@@ -45,7 +45,7 @@ def summary(path: Path) -> str:
 def takers(key: str) -> list[str]:
     """Return the options whose yaml reads a key, a part of it or the whole that it belongs to by ${...}.
 
-    >>> takers("ranker.batch_size")
+    >>> takers("ranker.tokens_per_batch")
     ['data=on_policy', 'judge=same']
     """
     files = ((path, references(path.read_text(encoding="utf-8"))) for path in CONF.glob("*/*.yaml"))

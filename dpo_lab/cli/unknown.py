@@ -106,7 +106,7 @@ def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
 
     >>> raw = {"judge": "${ranker}", "ranker": {"batch_size": 8}}
     >>> on_shelf("evaluation.judge.batch_size", "evaluation.judge", "judge", raw)
-    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.batch_size=...'
+    'evaluation.judge.batch_size cannot be set there: evaluation.judge is taken from ranker. Write ranker.tokens_per_batch=...'
     """
     place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
     there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"

@@ -114,7 +114,7 @@ class GenerationEvaluation(Measure):
     def figures(self, setting: Setting) -> list[Figure]:
         """Return the judge's score, win rate and KL, and what else the judge says of an answer."""
         judge, ranker = self.judge, setting.ranker
-        also = ", which also ranked the training pairs" if ranker and ranker.content() == judge.content() else ""
+        also = ", which also ranked the training pairs" if ranker == judge else ""
         score = Figure(
             name=judge.label,
             title=f"{judge.label} {judge.score}",

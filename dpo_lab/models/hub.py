@@ -32,7 +32,7 @@ def checked(path: str, revision: str | None = None, *, gated: bool | None = None
         refuse_unusable(Path(path), LOCAL_AGAIN)
         return Path(path)
     entry = entry_of(path, revision)
-    directory = _snapshot(entry, SMALL, gated=gated)
+    directory = snapshot(entry, SMALL, gated=gated)
     try:
         refuse_unusable(directory, entry.again())
     except ConfigError:
@@ -47,11 +47,11 @@ def fetched(path: str, revision: str | None = None, *, small: bool = False) -> P
     if Path(path).is_dir():
         return Path(path)
     entry = entry_of(path, revision)
-    directory = _snapshot(entry, SMALL)
+    directory = snapshot(entry, SMALL)
     if small or not _lacks_weights(directory):
         return directory
     console.print(f"  fetching {path}{_size_of(directory)}", markup=False)
-    directory = _snapshot(entry, (*SMALL, WEIGHTS), bars=is_live())
+    directory = snapshot(entry, (*SMALL, WEIGHTS), bars=is_live())
     refuse_unusable(directory, entry.again())
     return directory
 
@@ -72,10 +72,10 @@ def _size_of(directory: Path) -> str:
 
 def commit_of(path: str, revision: str | None = None) -> str | None:
     """Return the commit of a Hub model that the cache holds, None for a directory."""
-    return None if Path(path).is_dir() else _snapshot(entry_of(path, revision), ("config.json",)).name
+    return None if Path(path).is_dir() else snapshot(entry_of(path, revision), ("config.json",)).name
 
 
-def _snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None = None, bars: bool = False) -> Path:
+def snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None = None, bars: bool = False) -> Path:
     """Return the directory of a model's files in the cache; the Hub is asked, unless HF_HUB_OFFLINE forbids it.
 
     Args:
@@ -126,14 +126,14 @@ def explanation(entry: HubEntry, error: Exception, *, gated: bool | None = None)
     if "RepositoryNotFoundError" in kinds:
         return entry.absent()
     if kinds & {"LocalEntryNotFoundError", "OfflineModeIsEnabled", "ConnectionError", "TransportError"}:
-        other = " model.revision=null takes the newest that the cache holds, if any." if entry.revision else ""
+        other = f" {entry.key}.revision=null takes the newest that the cache holds, if any." if entry.revision else ""
         return entry.unreachable() + other + (f" {entry.gated()}" if gated else "")
     if getattr(error, "errno", None) in (13, 28, 30):  # no permission, disk full, read-only file system
         return (
-            f"model.path={entry.path} cannot be fetched ({innermost(error)}). "
+            f"{entry.key}.path={entry.path} cannot be fetched ({innermost(error)}). "
             "Point HF_HOME to a directory with space that you may write to."
         )
-    return f"model.path={entry.path} cannot be fetched ({innermost(error)}). {entry.again()}"
+    return f"{entry.key}.path={entry.path} cannot be fetched ({innermost(error)}). {entry.again()}"
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:

@@ -58,7 +58,7 @@ class OnPolicy(Data):
     def labels(self) -> tuple[str, ...]:
         """Both scores, and how sure the ranker is if it knows."""
         scores = ("score_chosen", "score_rejected")
-        return scores if self.ranker.win_probability(1.0, 0.0) is None else (*scores, "preference")
+        return (*scores, "preference") if self.ranker.gives_preferences else scores
 
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:

@@ -1,6 +1,5 @@
 """The artifact `pairs`: candidates with the scores of a ranker, and the preference pairs that follow from them."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.continuing import remove_kept
 from dpo_lab.memory.host import give_back
 from dpo_lab.pipeline.answers import CANDIDATES, read_candidates
-from dpo_lab.ranking.base import Ranker, verdicts_of
+from dpo_lab.ranking.base import Ranker, verdicts_of, with_verdict
 from dpo_lab.ranking.pairing import Pairing
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
 
@@ -32,7 +31,7 @@ def ranked(
         sets = read_candidates(candidates)
         verdicts = verdicts_of(ranker, sets, device, name="rank", directory=directory)
         give_back()
-        scored = [replace(each, scores=verdict.scores) for each, verdict in zip(sets, verdicts, strict=True)]
+        scored = [with_verdict(each, verdict) for each, verdict in zip(sets, verdicts, strict=True)]
         pairs = pairing.pairs(scored, ranker)
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))

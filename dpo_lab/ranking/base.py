@@ -3,7 +3,7 @@
 from abc import ABC
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -27,6 +27,8 @@ class Verdict:
     """One per candidate, higher is better; comparable within the prompt."""
     details: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Parts that the score is made of, per candidate, where the ranker has any."""
+    pairwise: tuple[tuple[float, ...], ...] = ()
+    """Entry (i, j): log-odds that candidate i is better than j when i is shown first; empty if the ranker compares no pairs."""
 
 
 class OpenRanker(Protocol):
@@ -79,6 +81,20 @@ class Ranker(Component, ABC):
         """Return the probability that a candidate with `score` beats one with `other`; None if the ranker does not know."""
         return None
 
+    @property
+    def gives_preferences(self) -> bool:
+        """Whether `preference` is known."""
+        return self.win_probability(1.0, 0.0) is not None
+
+    def preference(self, candidates: Candidates, one: int, other: int) -> float | None:
+        """Return the probability that a ranked candidate beats another of its set; None if the ranker does not know."""
+        return self.win_probability(candidates.scores[one], candidates.scores[other])
+
+
+def with_verdict(candidates: Candidates, verdict: Verdict) -> Candidates:
+    """Return candidates with what a ranker says of them."""
+    return replace(candidates, scores=verdict.scores, pairwise=verdict.pairwise)
+
 
 def rank_kept(ranker: OpenRanker, candidates: Sequence[Candidates], keep: Keep = make_now) -> list[Verdict]:
     """Return an open ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows."""
@@ -108,4 +124,4 @@ def _plain_verdicts(ranker: OpenRanker, candidates: Sequence[Candidates]) -> lis
 
 def _verdict(plain: dict[str, Any]) -> Verdict:
     details = {name: tuple(values) for name, values in plain["details"].items()}
-    return Verdict(scores=tuple(plain["scores"]), details=details)
+    return Verdict(scores=tuple(plain["scores"]), details=details, pairwise=tuple(map(tuple, plain["pairwise"])))

@@ -43,7 +43,7 @@ class BestVsWorst(Pairing):
                     score_rejected=each.scores[worst],
                     finished=(each.has_ended(best), each.has_ended(worst)),
                     drawn=(each.drawn[best], each.drawn[worst]) if each.drawn else (),
-                    preference=ranker.win_probability(each.scores[best], each.scores[worst]),
+                    preference=ranker.preference(each, best, worst),
                     source=ranker.label,
                     row=row,
                 )

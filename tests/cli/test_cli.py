@@ -25,7 +25,12 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the program sets it too; this puts it back afterwards
     RAN.clear()
-    monkeypatch.setattr(Train, "run", lambda stage: RAN.append(stage))
+
+    def run(stage: Train) -> dict[str, float]:
+        RAN.append(stage)
+        return {}
+
+    monkeypatch.setattr(Train, "run", run)
 
 
 def run_with(monkeypatch: pytest.MonkeyPatch, does: Any) -> None:
@@ -211,13 +216,14 @@ def test_bad_data_is_one_message_and_exit_code_1(monkeypatch: pytest.MonkeyPatch
     assert capsys.readouterr().err == "error: pairs.jsonl: there is no such file. Check data.path.\n"
 
 
-def test_a_part_that_is_not_built_yet_is_refused_by_the_stage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_directory_that_is_no_pairrm_is_refused_by_the_stage_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.undo()
-    assert main(["train", "model=mistral7b", "data=on_policy"]) == 2
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert main(["train", "data=on_policy", "prompts=films", f"ranker.path={tmp_path}", f"paths.outputs={tmp_path}"]) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: data.ranker: PairRM is not implemented yet. Use data=films")
+    assert shown.startswith(f"error: ranker.path={tmp_path} holds no PairRM: config.json is of 'llama'.")
     assert shown.count("\n") == 1
 
 

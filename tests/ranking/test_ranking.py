@@ -1,10 +1,15 @@
 """Gold ranks as the grammar's reward; pairing takes best against worst."""
 
+import json
+import math
+from dataclasses import replace
+
 import pytest
 
+from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
-from dpo_lab.ranking.pairrm import PairRM
+from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.records import Candidates, Prompt
 
 PROMPT = Prompt.from_text("Please review The Silent Mirror.")
@@ -49,5 +54,18 @@ def test_a_pair_carries_the_rankers_win_probability() -> None:
 
 
 def test_a_ranker_without_probabilities_leaves_the_preference_unknown() -> None:
-    (pair,) = BestVsWorst().pairs([ranked(0.2, 0.5)], PairRM())
+    (pair,) = BestVsWorst().pairs([ranked(0.2, 0.5)], LengthRanker())
     assert pair.preference is None
+
+
+def test_the_preference_of_pairrm_is_that_of_the_pair_and_not_of_the_difference_of_scores() -> None:
+    both = replace(ranked(2.0, -2.0), pairwise=((0.0, 3.0), (-1.0, 0.0)))  # log-odds (3 + 1) / 2, scores differ by 4
+    (pair,) = BestVsWorst().pairs([both], PairRM())
+    assert pair.preference == pytest.approx(1 / (1 + math.exp(-2)))
+    (sharper,) = BestVsWorst().pairs([both], PairRM(temperature=0.5))
+    assert sharper.preference == pytest.approx(1 / (1 + math.exp(-4)))
+
+
+def test_candidates_keep_the_comparisons_of_their_pairs() -> None:
+    both = replace(ranked(2.0, -2.0), pairwise=((0.0, 3.25), (-1.5, 0.0)))
+    assert Candidates.from_record(json.loads(json.dumps(both.to_record()))) == both

@@ -15,7 +15,7 @@ from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.quant import FourBit
 from dpo_lab.models.spec import ModelSpec, TinyModel
 from dpo_lab.ranking.controls import LengthRanker
-from dpo_lab.ranking.pairrm import PairRM
+from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.reference.base import Reference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.rules.check import RULES, SLOW_RULES, broken, refuse_illegal
@@ -105,10 +105,10 @@ def test_a_message_that_names_no_setting_begins_with_the_key_of_its_part() -> No
 
 
 def test_a_part_that_stands_in_two_places_is_refused_once() -> None:
-    data = replace(FILM_DATA, ranker=PairRM())
-    evaluation = replace(FILM_EVALUATION, judge=PairRM())
+    nowhere = PairRM(path="no id")
+    data, evaluation = replace(FILM_DATA, ranker=nowhere), replace(FILM_EVALUATION, judge=nowhere)
     stage = replace(LEGAL, data=data, evaluation=evaluation)
-    assert sum("PairRM is not implemented yet" in message for message in refused_parts(stage)) == 1
+    assert sum("no id is no directory" in message for message in refused_parts(stage)) == 1
 
 
 def test_the_stage_itself_is_asked_first() -> None:

@@ -1,0 +1,176 @@
+"""PairRM's network (Jiang et al. 2023, arXiv:2306.02561) and its loading from both public directory layouts."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dpo_lab.components import ConfigError
+from dpo_lab.ranking.pairrm.encoder import Encoder, Shape
+from dpo_lab.ranking.pairrm.texts import Comparison, PairTexts, load_tokenizer, refuse_without_tokenizer
+
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+SOURCE_LENGTH, CANDIDATE_LENGTH = 1224, 412
+"""Tokens of a prompt and of an answer at most, where a directory does not say them."""
+PUBLISHED: dict[int, dict[str, Any]] = {
+    384: {"hidden_size": 384, "intermediate_size": 1536, "num_attention_heads": 6, "num_hidden_layers": 12},
+    768: {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12},
+    1024: {},
+}
+"""Sizes of DeBERTa-v3 xsmall, base and large by width: a directory of llm-blender names its encoder and does not describe it."""
+EMBEDDINGS = "pretrained_model.embeddings.word_embeddings.weight"
+
+
+class PairNetwork(nn.Module):
+    """An encoder and a head that scores an answer from the states of its prefix and of the prompt's."""
+
+    def __init__(self, shape: Shape, num_tasks: int = 1) -> None:
+        super().__init__()
+        self.pretrained_model = Encoder(shape)
+        size = shape.hidden_size
+        self.head_layer = nn.Sequential(
+            nn.Identity(),  # where the published network has dropout: names of weights count from it
+            nn.Linear(2 * size, size),
+            nn.Tanh(),
+            nn.Identity(),
+            nn.Linear(size, num_tasks),
+        )
+
+    def forward(self, ids: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
+        """Return the log-odds that the first answer is better, shape (rows,).
+
+        Args:
+            ids: token ids, (rows, time), padded at the end.
+            mask: 1 for tokens and 0 for padding, (rows, time).
+            anchors: where the prefixes of prompt, first and second answer stand, (rows, 3).
+        """
+        prompt, first, second = self.pretrained_model(ids, mask, anchors).unbind(1)
+        score_first, score_second = (self.head_layer(torch.cat([prompt, answer], -1)) for answer in (first, second))
+        return (score_first - score_second).mean(-1)  # type: ignore[no-any-return]  # over tasks
+
+    def logits(self, rows: Sequence[Comparison]) -> Tensor:
+        """Return the log-odds of rows, padded to the longest, shape (rows,)."""
+        device, time = next(self.parameters()).device, max(len(row.ids) for row in rows)
+        ids, mask = torch.zeros(len(rows), time, dtype=torch.long), torch.zeros(len(rows), time, dtype=torch.long)
+        for number, row in enumerate(rows):
+            ids[number, : len(row.ids)] = torch.tensor(row.ids)
+            mask[number, : len(row.ids)] = 1
+        anchors = torch.tensor([row.anchors for row in rows], device=device)
+        found: Tensor = self(ids.to(device), mask.to(device), anchors)
+        return found
+
+
+def load_network(
+    directory: Path, device: torch.device, dtype: torch.dtype = torch.float32, backbone: Path | None = None
+) -> tuple[PairNetwork, PairTexts]:
+    """Return the network of a directory, in eval mode, and what turns texts into its rows.
+
+    `llm-blender/PairRM`, whose config.json describes the ranker and says nothing of the encoder, which is DeBERTa-v3-large unless
+    its sizes stand beside it; or `llm-blender/PairRM-hf`, whose config.json is the encoder's.
+
+    Args:
+        backbone: directory whose config.json describes the encoder, for one that is not DeBERTa-v3's.
+
+    Raises:
+        ConfigError: if the directory holds no PairRM, or not a whole one.
+    """
+    from safetensors.torch import load_file
+
+    refuse_unusable(directory)
+    config, tokenizer = _config(directory), load_tokenizer(directory)
+    try:
+        state = load_file(directory / WEIGHTS)
+    except Exception as error:  # the library has an exception of its own beside OSError
+        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} cannot be read ({error}). Copy it again.") from error
+    network = _built(directory, config, state, backbone)
+    if (known := tokenizer.get_vocab_size()) > (rows := state[EMBEDDINGS].shape[0]):
+        raise ConfigError(
+            f"ranker.path={directory}: its tokenizer has {known} tokens and its network {rows}, so they are not of one model."
+        )
+    lengths = (config.get("source_maxlength", SOURCE_LENGTH), config.get("candidate_maxlength", CANDIDATE_LENGTH))
+    return network.to(device=device, dtype=dtype).eval(), PairTexts(tokenizer, *lengths)
+
+
+def refuse_unusable(directory: Path) -> None:
+    """Raise ConfigError if a directory lacks a file of PairRM, or holds another model; no weight is read."""
+    _config(directory)
+    if not (directory / WEIGHTS).is_file():
+        pickled = next((each.name for each in sorted(directory.glob("*.bin"))), None)
+        found = f"{pickled} is a pickle, which can run code when it is read, and is not opened" if pickled else "it is not there"
+        raise ConfigError(f"ranker.path={directory} has no {WEIGHTS}: {found}. Copy the weights in safetensors.")
+    refuse_without_tokenizer(directory)
+
+
+def num_parameters(directory: Path) -> int:
+    """Return how many weights the network of a directory has, from the header of its file alone."""
+    from safetensors import safe_open
+
+    with safe_open(directory / WEIGHTS, framework="pt") as weights:
+        return sum(torch.Size(weights.get_slice(name).get_shape()).numel() for name in weights.keys())  # noqa: SIM118  # no mapping
+
+
+def width_of(directory: Path) -> int:
+    """Return the width of the encoder of a directory, from the header of its weights alone."""
+    from safetensors import safe_open
+
+    with safe_open(directory / WEIGHTS, framework="pt") as weights:
+        return int(weights.get_slice(EMBEDDINGS).get_shape()[1])
+
+
+def read_config(directory: Path, key: str) -> dict[str, Any]:
+    """Return a directory's config.json; `key` names the directory in messages."""
+    try:
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{key}={directory}: its {CONFIG} cannot be read ({error}).") from error
+    if not isinstance(config, dict):
+        raise ConfigError(f"{key}={directory}: its {CONFIG} is not an object.")
+    return config
+
+
+def _config(directory: Path) -> dict[str, Any]:
+    config = read_config(directory, "ranker.path")
+    kind = config.get("ranker_type", config.get("model_type"))
+    if kind not in ("pairranker", "deberta-v2"):
+        raise ConfigError(
+            f"ranker.path={directory} holds no PairRM: {CONFIG} is of {kind!r}. "
+            "A model that scores one answer at a time is ranker=reward_model."
+        )
+    return config
+
+
+def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor], backbone: Path | None) -> PairNetwork:
+    """Return the network with a state's weights; ConfigError if they are not its own."""
+    if EMBEDDINGS not in state:
+        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} has no {EMBEDDINGS}, so it is not PairRM's.")
+    shape = _shape(directory, config, state, backbone)
+    with torch.device("meta"):
+        network = PairNetwork(shape, config.get("n_tasks", 1))
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    held = {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith("position_ids")}
+    if wrong := sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name)):
+        name = wrong[0]
+        raise ConfigError(
+            f"ranker.path={directory}: {len(wrong)} of the weights are not those of its {CONFIG}, {name} for instance "
+            f"({held.get(name, 'absent')} in place of {expected.get(name, 'none')}). Copy both files from one model."
+        )
+    network.load_state_dict({name: state[name].float() for name in expected}, assign=True)
+    return network
+
+
+def _shape(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], backbone: Path | None) -> Shape:
+    """Return the encoder's sizes: as a configuration says, or DeBERTa-v3's own where none says anything of the encoder."""
+    rows, size = state[EMBEDDINGS].shape
+    if backbone is not None:
+        config = read_config(backbone, "ranker.backbone")
+    if "hidden_size" in config:
+        return Shape.of({**config, "vocab_size": rows}, f"{backbone or directory}: {CONFIG}")
+    if size not in PUBLISHED:
+        raise ConfigError(
+            f"ranker.path={directory}: its encoder has width {size}, none of DeBERTa-v3 ({', '.join(map(str, PUBLISHED))}), and "
+            f"{CONFIG} does not describe it. Name a directory with the encoder's {CONFIG}: ranker.backbone=DIR"
+        )
+    return Shape(vocab_size=rows, **PUBLISHED[size])
