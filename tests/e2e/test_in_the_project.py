@@ -68,7 +68,7 @@ def test_a_loss_is_one_class_and_one_yaml(checkout: Path) -> None:
     assert said(checkout, "scripts/tables.py").count("written") == 2
     tests = ["tests/losses", "tests/evaluation", "tests/test_conf.py", "tests/test_docs.py", "tests/test_readme.py"]
     tests += ["tests/test_contributing.py", "tests/test_architecture.py", "tests/cli/test_cli_help.py", "dpo_lab/losses"]
-    passed = said(checkout, "-m", "pytest", "-x", "-v", *tests)
+    passed = said(checkout, "-m", "pytest", "-x", "-vv", *tests)
     assert len(re.findall(r"exponential.* PASSED", passed)) > 15  # found by walking conf/ and the package
 
 
