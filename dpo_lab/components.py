@@ -80,8 +80,8 @@ class Component:
         return 0.0
 
 
-def source_digest(kind: type) -> str | None:
-    """Return a digest of the file that defines a class, None where there is no file (an interactive session)."""
+def source_digest(kind: Any) -> str | None:
+    """Return a digest of the file that defines a class or function, None where there is no file (an interactive session)."""
     try:
         return hashlib.sha256(Path(inspect.getfile(kind)).read_bytes()).hexdigest()
     except (OSError, TypeError):

@@ -60,7 +60,11 @@ def own_classes(name: str) -> list[type]:
 
 
 @pytest.mark.parametrize("name", YAMLS)
-def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "my_scores.py").write_text("def score(prompt, answers):\n    return [len(answer) for answer in answers]\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
     lines = (CONF / name).read_text().splitlines()
     header = [
         line for line in lines[: next(at for at, line in enumerate(lines) if not line.startswith("#"))] if "@package" not in line

@@ -133,7 +133,9 @@ def below(key: str, name: Any) -> str:
 def foreign_code(node: Any, trusted: Sequence[str], key: str = "") -> Iterator[tuple[str, str]]:
     """Yield (key, dotted path) of all code outside dpo_lab that a recorded configuration names.
 
-    Code is named by a `_target_`, and by the fields that a class lists in `names_code`. Only trusted code is imported.
+    Code is named by a `_target_`, and by the fields that a class lists in `names_code`: a function there is called with texts of
+    the run, which those of dpo_lab are not made for (`records.write_jsonl` writes where its first argument says), and a path of
+    dpo_lab may lead to other modules (`dpo_lab.hub.os.system`). So it is foreign wherever it is. Only trusted code is imported.
     """
     if isinstance(node, list | tuple):
         for at, item in enumerate(node):
@@ -142,8 +144,10 @@ def foreign_code(node: Any, trusted: Sequence[str], key: str = "") -> Iterator[t
         return
     if TARGET in node:
         target = str(node[TARGET])
-        named = {TARGET: target, **(code_of(node) if is_below(target, [*OWN, *trusted]) else {})}
-        yield from ((below(key, name), code) for name, code in named.items() if not is_below(code, OWN))
+        if not is_below(target, OWN):
+            yield below(key, TARGET), target
+        if is_below(target, [*OWN, *trusted]):
+            yield from ((below(key, name), code) for name, code in code_of(node).items())
     for name, value in node.items():
         yield from foreign_code(value, trusted, below(key, name))
 

@@ -17,7 +17,8 @@ from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.win_rate import win_rate
 from dpo_lab.figures import KL, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.ranking.base import Ranker, Verdict, verdicts_of
+from dpo_lab.progress import console
+from dpo_lab.ranking.base import Ranker, Verdict, failed, refuse_if_all_failed, verdicts_of, without_failed
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.answers import answers_to
 from dpo_lab.sampling.base import Sampler
@@ -107,7 +108,14 @@ class GenerationEvaluation(Measure):
         drawn = [[answer.ids.tolist() for answer in each.drawn] for each in made.candidates]
         candidates = [replace(each, drawn=()) for each in made.candidates]
         verdicts = verdicts_of(self.judge, candidates, device, name=f"judge {name}", directory=directory)
-        scored = [replace(each, scores=verdict.scores) for each, verdict in zip(candidates, verdicts, strict=True)]
+        refuse_if_all_failed(f"judge={self.judge.label}", candidates, without_failed(candidates, verdicts))
+        scored = [
+            each if failed(verdict) else replace(each, scores=verdict.scores)
+            for each, verdict in zip(candidates, verdicts, strict=True)
+        ]
+        if lost := sum(map(failed, verdicts)):
+            said = f"  judge={self.judge.label} failed for {lost} of {len(verdicts)} held-out prompts ({name}): they do not count"
+            console.print(said, markup=False)
         store, index = tokenise_answers(made.prompt_ids, drawn)
         return Answers(scored, verdicts, store, [response for each in index for response in each])
 
@@ -145,7 +153,8 @@ class GenerationEvaluation(Measure):
 
     def scores(self, verdicts: Sequence[Verdict]) -> dict[str, float]:
         """Return the judge's mean score, and the means of its details, over all answers."""
-        means = {self.judge.label: fmean(score for verdict in verdicts for score in verdict.scores)}
+        said = [verdict for verdict in verdicts if not failed(verdict)]
+        means = {self.judge.label: fmean(score for verdict in said for score in verdict.scores)}
         for detail in self.judge.details:
-            means[detail.name] = fmean(value for verdict in verdicts for value in verdict.details[detail.name])
+            means[detail.name] = fmean(value for verdict in said for value in verdict.details[detail.name])
         return means

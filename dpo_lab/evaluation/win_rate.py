@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from dpo_lab.components import RunError
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.records import Candidates
 
 
 def win_rate(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> dict[str, float]:
-    """Return the share of wins, with its Wilson 95 % interval over all answers."""
-    share = share_of_wins(ours, theirs)
-    low, high = wilson(share, sum(len(each.scores) for each in ours))
+    """Return the share of wins, with its Wilson 95 % interval over all answers; prompts where the judge failed do not count."""
+    judged = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine.scores and other.scores]
+    if not judged:
+        raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
+    share = share_of_wins([mine for mine, _ in judged], [other for _, other in judged])
+    low, high = wilson(share, sum(len(mine.scores) for mine, _ in judged))
     return {"win_rate": share, "win_rate/low": low, "win_rate/high": high}
 
 

@@ -9,7 +9,7 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.continuing import remove_kept
 from dpo_lab.memory.host import give_back
 from dpo_lab.pipeline.answers import CANDIDATES, read_candidates
-from dpo_lab.ranking.base import Ranker, verdicts_of, with_verdict
+from dpo_lab.ranking.base import Ranker, refuse_if_all_failed, verdicts_of, without_failed
 from dpo_lab.ranking.pairing import Pairing
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
 
@@ -31,12 +31,13 @@ def ranked(
         sets = read_candidates(candidates)
         verdicts = verdicts_of(ranker, sets, device, name="rank", directory=directory)
         give_back()
-        scored = [with_verdict(each, verdict) for each, verdict in zip(sets, verdicts, strict=True)]
+        scored = without_failed(sets, verdicts)
+        refuse_if_all_failed(f"ranker={ranker.label}", sets, scored)
         pairs = pairing.pairs(scored, ranker)
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
         remove_kept(directory)
-        return {"prompts": len(sets), "pairs": len(pairs)}
+        return {"prompts": len(sets), "failed": len(sets) - len(scored), "pairs": len(pairs)}
 
     return plan.make(produce, force=force, resume=True)
 

@@ -101,6 +101,7 @@ def samples_of(before: Sequence[Candidates], after: Sequence[Candidates]) -> lis
             "score_after": other.scores[0],
         }
         for one, other in zip(before[:MAX_SAMPLES], after, strict=False)
+        if one.scores and other.scores  # a judge may have failed
     ]
 
 

@@ -1,5 +1,6 @@
 """The contract of a ranker, and of what it is while it is open."""
 
+import math
 from abc import ABC
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,11 +11,11 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
-from dpo_lab.components import Component
+from dpo_lab.components import Component, RunError
 from dpo_lab.continuing import Keep, kept_part, make_now
 from dpo_lab.data.base import Prompts
 from dpo_lab.figures import Figure
-from dpo_lab.records import Candidates
+from dpo_lab.records import Candidates, Prompt
 
 PROMPTS_AT_A_TIME = 16  # a pairwise ranker needs minutes for them on a CPU: what a kill may cost
 
@@ -24,7 +25,7 @@ class Verdict:
     """What a ranker says of the candidates of one prompt."""
 
     scores: tuple[float, ...]
-    """One per candidate, higher is better; comparable within the prompt."""
+    """One per candidate, higher is better; comparable within the prompt. One that is not finite says that the ranker failed."""
     details: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Parts that the score is made of, per candidate, where the ranker has any."""
     pairwise: tuple[tuple[float, ...], ...] = ()
@@ -96,12 +97,21 @@ def with_verdict(candidates: Candidates, verdict: Verdict) -> Candidates:
     return replace(candidates, scores=verdict.scores, pairwise=verdict.pairwise)
 
 
-def rank_kept(ranker: OpenRanker, candidates: Sequence[Candidates], keep: Keep = make_now) -> list[Verdict]:
-    """Return an open ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows."""
+def rank_kept(
+    ranker: OpenRanker, candidates: Sequence[Candidates], keep: Keep = make_now, *, label: str = "the ranker"
+) -> list[Verdict]:
+    """Return an open ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows.
+
+    Args:
+        label: the ranker's name in messages.
+
+    Raises:
+        RunError: if it returns another number of verdicts, or of scores of a prompt; failed verdicts are returned (`failed`).
+    """
     verdicts: list[Verdict] = []
     for start in range(0, len(candidates), PROMPTS_AT_A_TIME):
         some = candidates[start : start + PROMPTS_AT_A_TIME]
-        verdicts += map(_verdict, keep(range(start, start + len(some)), partial(_plain_verdicts, ranker, some)))
+        verdicts += map(_verdict, keep(range(start, start + len(some)), partial(_plain_verdicts, ranker, some, label)))
     return verdicts
 
 
@@ -115,11 +125,63 @@ def verdicts_of(
         directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
     """
     with ranker.open(device) as opened, kept_part(name, len(candidates), directory) as keep:
-        return rank_kept(opened, candidates, keep)
+        return rank_kept(opened, candidates, keep, label=f"ranker={ranker.label}")
 
 
-def _plain_verdicts(ranker: OpenRanker, candidates: Sequence[Candidates]) -> list[dict[str, Any]]:
-    return [asdict(verdict) for verdict in ranker.rank(candidates)]
+def failed(verdict: Verdict) -> bool:
+    """Return whether a verdict says nothing, because a number in it is none.
+
+    >>> failed(Verdict(scores=(0.5, float("nan")))), failed(Verdict(scores=(0.5, 0.5)))
+    (True, False)
+    """
+    return not all(map(math.isfinite, (*verdict.scores, *(odds for row in verdict.pairwise for odds in row))))
+
+
+def without_failed(candidates: Sequence[Candidates], verdicts: Sequence[Verdict]) -> list[Candidates]:
+    """Return candidates with what a ranker says of them, those without about which it says nothing."""
+    return [with_verdict(each, verdict) for each, verdict in zip(candidates, verdicts, strict=True) if not failed(verdict)]
+
+
+def refuse_if_all_failed(label: str, candidates: Sequence[Candidates], ranked: Sequence[Candidates]) -> None:
+    """Raise RunError if a ranker was asked and said nothing of any set."""
+    if candidates and not ranked:
+        raise RunError(
+            f"{label} failed for all {len(candidates)} prompts (its scores are nan or infinite), the first of them "
+            f"{excerpt_of(candidates[0].prompt)}. Answers are kept: correct or change the ranker and run again."
+        )
+
+
+def refuse_incomplete(verdicts: Sequence[Verdict], candidates: Sequence[Candidates], label: str) -> None:
+    """Raise RunError if the number of verdicts, or of scores in one, is not that of the sets that were asked about."""
+    if len(verdicts) != len(candidates):
+        raise RunError(
+            f"{label} returned {len(verdicts)} verdicts for {len(candidates)} prompts, the first of them "
+            f"{excerpt_of(candidates[0].prompt)}. Return one for each, in their order."
+        )
+    for verdict, each in zip(verdicts, candidates, strict=True):
+        answers, compared = len(each.responses), [len(row) for row in verdict.pairwise]
+        if len(verdict.scores) != answers or compared not in ([], [answers] * answers):
+            found = f"{len(verdict.scores)} scores" + (f" and comparisons of {len(compared)} answers" if compared else "")
+            raise RunError(
+                f"{label} returned {found} for {answers} answers to the prompt {excerpt_of(each.prompt)}. "
+                "Return one number per answer, in their order; nan where it cannot be told."
+            )
+
+
+def excerpt_of(prompt: Prompt) -> str:
+    """Return the beginning of a prompt in quotes, for messages.
+
+    >>> excerpt_of(Prompt.from_text("Is it " + "very " * 20 + "good?"))
+    "'Is it very very very very very very very very very very v ...'"
+    """
+    text = " ".join(prompt.text.split())
+    return repr(text if len(text) <= 60 else f"{text[:57]} ...")
+
+
+def _plain_verdicts(ranker: OpenRanker, candidates: Sequence[Candidates], label: str) -> list[dict[str, Any]]:
+    verdicts = ranker.rank(candidates)
+    refuse_incomplete(verdicts, candidates, label)
+    return [asdict(verdict) for verdict in verdicts]
 
 
 def _verdict(plain: dict[str, Any]) -> Verdict:

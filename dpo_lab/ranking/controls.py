@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from dpo_lab.components import component
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.records import Candidates
+from dpo_lab.seeding import random_for
 
 
 @component
@@ -27,3 +28,18 @@ class LengthRanker(Ranker):
         """Return one verdict per prompt, one score per answer."""
         sign = -1.0 if self.prefers == "shorter" else 1.0
         return [Verdict(scores=tuple(sign * len(text.split()) for text in answers.responses)) for answers in candidates]
+
+
+@component
+class RandomRanker(Ranker):
+    """A draw for each answer, from the prompt's id and the seed alone: what stands beside a prompt changes nothing."""
+
+    label: ClassVar[str] = "random"
+
+    seed: int = 0
+    """Another seed is another ranker."""
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        """Return one verdict per prompt, each score from 0 to 1."""
+        draws = ((random_for(self.seed, "rank", each.prompt.id), each.responses) for each in candidates)
+        return [Verdict(scores=tuple(draw.random() for _ in answers)) for draw, answers in draws]

@@ -74,7 +74,8 @@ def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
     """Return how the pairs of a round were made."""
     answers = sampled["answers"] // sampled["prompts"]
     pairs = count_of(ranked["pairs"], "pair")
-    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked | {pairs}"
+    failed = f", the ranker failed for {count_of(ranked['failed'], 'prompt')}" if ranked.get("failed") else ""
+    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked{failed} | {pairs}"
 
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:

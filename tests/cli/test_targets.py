@@ -190,13 +190,14 @@ def test_foreign_code_is_found_without_importing_it_wherever_it_is_named() -> No
         "loss": {"_target_": "dpo_lab.losses.dpo.DPOLoss", "beta": [{"_target_": "nowhere.losses.Mine"}]},
         "optim": {"_target_": "torch.optim.SGD", "_partial_": True},
         "ranker": {"_target_": f"{__name__}.Scorer", "path": "nowhere.scores:score"},
-        "judge": {"_target_": f"{__name__}.Scorer", "path": "dpo_lab.scores:score"},
+        "judge": {"_target_": f"{__name__}.Scorer", "path": "dpo_lab.hub.os:system"},
         "sampler": {"_target_": "dpo_lab_evil.Sampler"},
     }
     of_tests = [("ranker._target_", f"{__name__}.Scorer"), ("judge._target_", f"{__name__}.Scorer")]
     others = [("loss.beta.0._target_", "nowhere.losses.Mine"), ("sampler._target_", "dpo_lab_evil.Sampler")]
     assert sorted(foreign_code(node, [])) == sorted([*of_tests, *others])
-    assert sorted(foreign_code(node, [__name__])) == sorted([*of_tests, *others, ("ranker.path", "nowhere.scores.score")])
+    named = [("ranker.path", "nowhere.scores.score"), ("judge.path", "dpo_lab.hub.os.system")]
+    assert sorted(foreign_code(node, [__name__])) == sorted([*of_tests, *others, *named])
 
 
 def test_a_part_in_a_list_writes_into_no_directory_of_its_own_choice_either() -> None:

@@ -1,0 +1,73 @@
+"""The ranker `function`: a plain Python function of the user's own scores the answers."""
+
+import inspect
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, ClassVar, SupportsFloat
+
+from dpo_lab.components import ConfigError, RunError, component, source_digest
+from dpo_lab.hub import innermost
+from dpo_lab.ranking.base import Ranker, Verdict, excerpt_of
+from dpo_lab.ranking.pairrm.ranker import source_of
+from dpo_lab.records import Candidates
+
+Score = Callable[[str, list[str]], Any]
+
+
+@component
+class FunctionRanker(Ranker):
+    """Calls `score(prompt, answers)`, which returns one number per answer."""
+
+    label: ClassVar[str] = "function"
+    names_code: ClassVar[tuple[str, ...]] = ("path",)
+
+    path: str
+    """MODULE:FUNCTION. A conversation is given as one text, `USER: ...` and `ASSISTANT: ...` line by line."""
+
+    def check(self) -> None:
+        """Raise ConfigError if Python finds no such function."""
+        self.function()
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the scores: the source of the function's file too."""
+        return {**super().content(), "function_source": source_digest(self.function())}
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        """Return one verdict per prompt."""
+        function = self.function()
+        return [Verdict(scores=self._scores(function, each)) for each in candidates]
+
+    def function(self) -> Score:
+        """Return the function; its module is imported.
+
+        Only a module and one name in it are read, so that a path never leads through one module into another.
+        """
+        module, _, name = self.path.partition(":")
+        if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+            raise ConfigError(f"path={self.path} is not MODULE:FUNCTION, for instance my_scores:score.")
+        try:
+            found = import_module(module)
+        except Exception as error:  # whatever the module does when it is imported
+            raise ConfigError(
+                f"path={self.path}: the module {module} cannot be imported ({innermost(error)}). "
+                "If its file is in this directory, put PYTHONPATH=. in front of the command."
+            ) from error
+        function = vars(found).get(name)
+        if not inspect.isroutine(function):
+            what = "holds no function of that name" if function is None else f"has a {type(function).__name__} of that name"
+            raise ConfigError(
+                f"path={self.path}: {module} {what}. Write one: def {name}(prompt, answers), one number per answer."
+            )
+        return function
+
+    def _scores(self, function: Score, candidates: Candidates) -> tuple[float, ...]:
+        """Return what the function says of one prompt; RunError if it is not a list of numbers."""
+        asked = excerpt_of(candidates.prompt)
+        try:
+            scores = list(function(source_of(candidates.prompt), list(candidates.responses)))
+        except Exception as error:
+            raise RunError(f"ranker.path={self.path} failed for the prompt {asked}: {innermost(error)}.") from error
+        for score in scores:
+            if not isinstance(score, SupportsFloat) or getattr(score, "ndim", 0) != 0:
+                raise RunError(f"ranker.path={self.path} returned {score!r:.60} for the prompt {asked}, which is not a number.")
+        return tuple(map(float, scores))
