@@ -48,7 +48,7 @@ class Component:
         """Raise ConfigError if this part, looked at alone, cannot work: why, and what to use instead; load nothing.
 
         Called for a stage and every part below it before anything heavy loads. A message names the part's own fields as
-        `mode=max`; a reader sees them where they stand, `callbacks.budget.mode=max`.
+        `mode=max`; a reader sees their whole keys.
         """
 
     def idle(self) -> Mapping[str, str]:
