@@ -55,7 +55,7 @@ def test_every_setting_that_a_message_names_is_a_key_of_its_group() -> None:
     for path in (ROOT / "conf").glob("*/*.yaml"):
         below = "" if "@package _global_" in path.read_text() else f"{path.parent.name}."
         known |= set(keys_below(OmegaConf.to_container(OmegaConf.load(path), resolve=False), below))
-    named = re.compile(rf"(?<![\w./{{-])((?:{'|'.join(groups())})\.[a-z_0-9.]*[a-z_0-9])(?==)")
+    named = re.compile(rf"(?<![\w./{{@-])((?:{'|'.join(groups())})\.[a-z_0-9.]*[a-z_0-9])(?==)")
     found = [
         (path.name, node.lineno, match[1])
         for path in sorted((ROOT / "dpo_lab").rglob("*.py"))

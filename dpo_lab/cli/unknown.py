@@ -104,9 +104,9 @@ def listed(what: str, names: Sequence[str]) -> str:
 def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
     """Return where a key is set whose part is taken from a shelf, or which keys that shelf has instead.
 
-    >>> raw = {"judge": "${ranker}", "ranker": {"tokens_per_batch": 8}}
-    >>> on_shelf("evaluation.judge.tokens_per_batch", "evaluation.judge", "judge", raw)
-    'evaluation.judge.tokens_per_batch cannot be set there: evaluation.judge is taken from ranker. Write ranker.tokens_per_batch=...'
+    >>> raw = {"judge": "${ranker}", "ranker": {"dtype": 8}}
+    >>> on_shelf("evaluation.judge.dtype", "evaluation.judge", "judge", raw)
+    'evaluation.judge.dtype cannot be set there: evaluation.judge is taken from ranker. Write ranker.dtype=...'
     """
     place, _, last = origin(raw, key[key.rindex(f"{shelf}.") :]).rpartition(".")
     there, taken = at(raw, place), f"{key} cannot be set there: {above} is taken from {origin(raw, shelf)}"

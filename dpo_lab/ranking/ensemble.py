@@ -35,7 +35,7 @@ class EnsembleRanker(Ranker):
         if len(self.members) < 2:
             raise ConfigError(
                 f"members={{{','.join(self.members)}}}: an ensemble has at least two members. Add one, for instance "
-                "+ranker@ranker.members.mine=reward_model"
+                "+ranker@ranker.members.mine=random"
             )
 
     def bytes_needed(self, device: str) -> float:
