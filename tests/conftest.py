@@ -1,5 +1,6 @@
 """Fixtures that several test directories use."""
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,17 @@ from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _libraries_left_out_of_collections() -> None:
+    """Let collections pass over what lives already, mostly the modules of libraries.
+
+    A run collects garbage several times (memory/host.py), and each time over torch, transformers and Lightning took 0.3 s:
+    a third of a small run. What a test makes is collected as ever.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,7 @@ def test_the_loss_beside_the_project_is_that_of_a_pair_worked_by_hand(beside: Pa
     assert loss(pair_logps(-1.0, -2.0), pair_logps(-3.0, -2.5)).item() == pytest.approx(math.exp(-0.75))
 
 
+@pytest.mark.slow
 def test_the_loss_beside_the_project_trains_from_one_at_the_first_step(beside: Path) -> None:
     data = ["data=jsonl", f"data.path={ROOT / 'docs' / 'example_pairs.jsonl'}", "trainer.max_steps=1", "trainer=cpu"]
     assert main(["train", "--config-dir", "my_conf", "loss=mine", *data]) == 0
@@ -104,6 +105,7 @@ def test_the_ranker_that_loads_a_model_scores_by_its_log_probabilities(beside: P
     assert ranker.bytes_needed("cpu") == 4 * sum(weight.numel() for weight in my_model.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("my_model")
 def test_the_ranker_that_loads_a_model_runs_as_told(beside: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("prompts.jsonl").write_text("".join(f'{{"prompt": "a {word}?"}}\n' for word in "abcdefgh"))
@@ -117,6 +119,7 @@ def test_the_ranker_that_loads_a_model_runs_as_told(beside: Path, capsys: pytest
     assert "fluency" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("my_model")
 def test_self_play_lets_the_policy_draw_the_rejected_answers_and_holds_out_the_datas_own(
     beside: Path, capsys: pytest.CaptureFixture[str]

@@ -8,9 +8,10 @@ import pytest
 from dpo_lab.cli.main import train
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
 GIVEN = ["data=jsonl", f"data.path={ROOT}/docs/example_pairs.jsonl"]
 SMALL = ["model.hidden_size=32", "model.intermediate_size=48", "model.num_heads=2", "trainer=cpu"]
-films_too = pytest.mark.parametrize("data", [GIVEN, pytest.param([], marks=pytest.mark.slow)], ids=["pairs", "films"])
+films_too = pytest.mark.parametrize("data", [GIVEN, []], ids=["pairs", "films"])
 
 
 def screen(outputs: Path, *words: str) -> list[str]:

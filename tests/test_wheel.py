@@ -13,6 +13,7 @@ import pytest
 from dpo_lab import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,7 @@ def test_of_equally_near_tests_the_one_that_is_named_after_the_file_and_its_dire
     assert nearest_tests(tree, "dpo_lab/part/low.py") == ["tests/part/test_part_low.py", "tests/part/test_a.py"]
 
 
+@pytest.mark.slow
 def test_a_fault_is_seen_by_a_test_that_fails_or_survives_and_the_source_is_put_back(tree: Path) -> None:
     path = tree / "dpo_lab/low.py"
     source = path.read_bytes()
