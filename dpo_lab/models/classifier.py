@@ -1,0 +1,38 @@
+"""Sequence classifiers: a network with its tokenizer, from a directory in Hugging Face layout."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dpo_lab.components import ConfigError
+from dpo_lab.hub import innermost
+
+
+def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return a sequence classifier in eval mode and its tokenizer.
+
+    Raises:
+        ConfigError: if the directory holds none, or not all of its weights in safetensors.
+    """
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    library: Any = AutoModelForSequenceClassification  # its types do not know output_loading_info
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
+        model, found = library.from_pretrained(
+            str(directory), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
+        raise ConfigError(
+            f"ranker.path={directory}: no reward model could be loaded from it ({innermost(error)}). Give a sequence classifier "
+            "that transformers knows, with config.json, tokenizer and safetensors."
+        ) from error
+    if lacking := sorted(found["missing_keys"]):  # the library would only warn, and start them random
+        raise ConfigError(
+            f"ranker.path={directory} is not a whole sequence classifier: {lacking[0]} is in none of its files and would start "
+            "random. Use a reward model, for instance ranker.path=Skywork/Skywork-Reward-V2-Qwen3-0.6B"
+        )
+    if not tokenizer.chat_template:
+        raise ConfigError(f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown.")
+    return model.to(device).eval(), tokenizer

@@ -1,0 +1,124 @@
+"""The ranker `reward_model`: a sequence classifier scores each answer by its logit."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from dpo_lab.components import ConfigError, component
+from dpo_lab.hub import HUB_ID, HubEntry
+from dpo_lab.layouts.budget import fill
+from dpo_lab.models.classifier import load_classifier
+from dpo_lab.models.directory import parameters_in, refuse_unusable
+from dpo_lab.models.given import digests_of
+from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
+from dpo_lab.progress import console
+from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
+from dpo_lab.records import Candidates
+from dpo_lab.tokens.template import ChatEncoder
+
+
+@component
+class RewardModel(Ranker):
+    """The logit of a sequence classifier, read through its own chat template; fp32 on a CPU, bf16 on a GPU."""
+
+    label: ClassVar[str] = "reward_model"
+    on_hub: ClassVar[tuple[str, ...]] = ("path",)
+
+    path: str
+    """Directory or Hub id; weights in safetensors, no code of its own."""
+    revision: str | None = None
+    """Commit, tag or branch on the Hub; null: the newest."""
+    tokens_per_batch: PositiveInt = 4096
+    """Padding included. Changes speed and memory, never a score by more than rounding."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the scores: a directory's files or a commit, and not how many rows are scored at once."""
+        fields = {name: value for name, value in super().content().items() if name != "tokens_per_batch"}
+        local = Path(self.path).is_dir()
+        return {**fields, "weights": digests_of(Path(self.path)) if local else snapshot(self._entry(), ("config.json",)).name}
+
+    def check(self) -> None:
+        """Raise ConfigError if a directory holds no model; a Hub id is asked for when its files are needed."""
+        if Path(self.path).is_dir():
+            refuse_unusable(Path(self.path), "Copy or download it again.")
+        elif not HUB_ID.fullmatch(self.path):
+            raise ConfigError(self._entry().no_id())
+
+    def bytes_needed(self, device: str) -> float:
+        """Return what the weights take; 0 for a Hub id, whose size is unknown before its files are here."""
+        local = Path(self.path).is_dir()
+        return (2.0 if device == "cuda" else 4.0) * parameters_in(Path(self.path)) if local else 0.0
+
+    def _entry(self) -> HubEntry:
+        return HubEntry(self.path, self.revision, "model", "ranker")
+
+    @contextmanager
+    def open(self, device: torch.device) -> Iterator[OpenRanker]:
+        """Load the classifier for the block."""
+        local = Path(self.path)
+        directory = local if local.is_dir() else snapshot(self._entry(), (*SMALL, WEIGHTS))
+        model, tokenizer = load_classifier(directory, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
+        if (labels := int(model.config.num_labels)) not in (1, 2):
+            raise ConfigError(f"path={self.path} has {labels} labels; a reward model has one, or two: worse and better.")
+        if labels == 2:
+            console.print(
+                "  reward_model has two labels: a score is the logit of the second less that of the first", markup=False
+            )
+        yield OpenRewardModel(model, tokenizer, self.tokens_per_batch)
+
+
+@dataclass(frozen=True)
+class OpenRewardModel:
+    """A classifier that is loaded."""
+
+    model: Any
+    tokenizer: Any
+    tokens: int
+
+    @torch.no_grad()
+    def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
+        """Return one verdict per set; rows of similar length go through the network together."""
+        rows = [self.ids(each, text) for each in candidates for text in each.responses]
+        order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
+        scores = [0.0] * len(rows)
+
+        def padded(batch: list[int]) -> int:
+            return len(batch) * max(len(rows[row]) for row in batch)
+
+        for batch in fill(([row] for row in order), padded, self.tokens):
+            for row, score in zip(batch, self._scores([rows[row] for row in batch]), strict=True):
+                scores[row] = score
+        each_score = iter(scores)
+        return [Verdict(scores=tuple(next(each_score) for _ in each.responses)) for each in candidates]
+
+    def ids(self, candidates: Candidates, answer: str) -> list[int]:
+        """Return a row: the conversation as the template writes it, its start token once."""
+        turns = [*ChatEncoder(self.tokenizer).turns(candidates.prompt), {"role": "assistant", "content": answer}]
+        text: str = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    def _scores(self, rows: Sequence[list[int]]) -> list[float]:
+        """Return the scores of a batch, each read at the last token of its row, whatever the model takes for padding."""
+        alone = len({len(row) for row in rows}) == 1
+        padding = self.model.config.pad_token_id
+        if padding is None or any(padding in row for row in rows):  # the model finds the end of a row by its padding
+            return [float(self._logits(torch.tensor([row]))[0]) for row in rows]
+        width = max(map(len, rows))
+        ids = torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+        mask = None if alone else torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+        found: list[float] = self._logits(ids, mask).tolist()
+        return found
+
+    def _logits(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
+        device = self.model.device
+        mask = torch.ones_like(ids) if mask is None else mask
+        logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float()
+        difference: Tensor = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+        return difference

@@ -1,0 +1,65 @@
+"""A sequence classifier scores answers as plain transformers does, one row at a time."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+from dpo_lab.components import ConfigError
+from dpo_lab.ranking.reward_model import RewardModel
+from dpo_lab.records import Candidates, Prompt
+
+CPU = torch.device("cpu")
+TEMPLATE = "{{ bos_token }}{% for turn in messages %}{{ turn['role'][0] }}: {{ turn['content'] }} {% endfor %}"
+SETS = [
+    Candidates(prompt=Prompt.from_text("why so?"), responses=("no", "because it is a long answer", "yes.")),
+    Candidates(prompt=Prompt.from_text("is it?"), responses=("it is", "no")),
+]
+
+
+def write(directory: Path, labels: int) -> Path:
+    made = Tokenizer(models.WordLevel({char: at for at, char in enumerate(["<pad>", "<s>", *"abcdefghijklmnopqrstuvwxyz:?. "])}))
+    made.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, bos_token="<s>", pad_token="<pad>", unk_token=".")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(str(directory))
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {
+        "num_labels": labels,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
+    config = LlamaConfig(**shape, vocab_size=32, pad_token_id=0, initializer_range=0.5)
+    LlamaForSequenceClassification(config).save_pretrained(str(directory))
+    return directory
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+@pytest.mark.parametrize("tokens", [1, 100, 4096])
+def test_scores_are_those_of_one_row_at_a_time(labels: int, tokens: int, tmp_path: Path) -> None:
+    directory = write(tmp_path, labels)
+    ranker = RewardModel(path=str(directory), tokens_per_batch=tokens)
+    ranker.check()
+    with ranker.open(CPU) as opened:
+        verdicts = opened.rank(SETS)
+    model = LlamaForSequenceClassification.from_pretrained(str(directory)).eval()
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(directory))
+    for each, verdict in zip(SETS, verdicts, strict=True):
+        for text, score in zip(each.responses, verdict.scores, strict=True):
+            row = tokenizer(f"<s>u: {each.prompt.text} a: {text} ", add_special_tokens=False, return_tensors="pt").input_ids
+            with torch.no_grad():
+                logits = model(row).logits[0]
+            assert score == pytest.approx(float(logits[-1] - logits[0] if labels == 2 else logits[0]), abs=1e-5)
+
+
+def test_more_labels_are_refused(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match="has 3 labels; a reward model has one"),
+        RewardModel(path=str(write(tmp_path, 3))).open(CPU),
+    ):
+        pass
