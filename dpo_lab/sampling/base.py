@@ -1,5 +1,6 @@
 """The contract of a sampler, and of what it is while it is open: a model that answers prompts."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -19,7 +20,9 @@ class OpenSampler(ABC):
     tokenizer: Any
     """Of the model."""
     ends: Sequence[int]
-    """Ids of the tokens that end an answer; an answer whose last token is none of them was cut."""
+    """Ids of the tokens that end an answer."""
+    readable: int = sys.maxsize
+    """Most tokens that the model reads: a longer prompt cannot be answered."""
 
     @abstractmethod
     def draw(
@@ -34,6 +37,10 @@ class OpenSampler(ABC):
             keep: every batch is drawn through it, with the positions of its prompts as rows; a batch's answers depend on
                 its prompts and the seed, not on the batches before, so that kept batches need not be drawn again.
         """
+
+    def has_ended(self, answer: Sequence[int]) -> bool:
+        """Return whether an answer ended by itself, not because it was cut."""
+        return len(answer) > 0 and answer[-1] in self.ends
 
     def texts(self, answers: Sequence[Sequence[int]]) -> list[str]:
         """Return token ids of answers as text, without end token, special tokens and outer white space."""

@@ -148,11 +148,18 @@ def attention_of(model: nn.Module) -> str:
 
 def reason_against(model: nn.Module, layout: Layout, store: TokenStore) -> str:
     """Return what in a model's configuration speaks against rows of several sequences, or an empty text."""
-    if not layout.one_row:
-        return ""
+    return unlike_plain_attention(model, int(store.row_lengths.max())) if layout.one_row else ""
+
+
+def unlike_plain_attention(model: nn.Module, longest: int) -> str:
+    """Return what in a model's configuration is not plain attention over all tokens before, or an empty text.
+
+    Args:
+        longest: tokens of the longest row that the model will read.
+    """
     config = language_model(model).config
     kinds = set(getattr(config, "layer_types", None) or ())
-    window, longest = getattr(config, "sliding_window", None), int(store.row_lengths.max())
+    window = getattr(config, "sliding_window", None)
     if window and window < longest and ("sliding_attention" in kinds or not kinds):
         return f"its sliding window of {window} tokens is shorter than the longest row, {longest}"
     if getattr(config, "attn_logit_softcapping", None) is not None:

@@ -13,6 +13,7 @@ from torch import nn
 
 from dpo_lab.components import component
 from dpo_lab.continuing import Keep, make_now
+from dpo_lab.data.problems import DataError
 from dpo_lab.models.load import ModelOnDisk, load_tokenizer, save_model
 from dpo_lab.records import Drawn, Prompt
 from dpo_lab.sampling.answers import answers_to, candidates_of
@@ -88,3 +89,30 @@ def test_a_sampler_without_a_module_answers_too(policy: ModelOnDisk) -> None:
         assert each.responses == (" ".join("a" * len(ids)),) * 2
         assert each.finished == (True, True)
         assert len(each.drawn) == 2
+
+
+def answered(prompts: list[Prompt], policy: ModelOnDisk) -> list[str]:
+    """Return the prompts that get answers."""
+    made = answers_to(prompts, policy, HFSampler(max_new_tokens=2), CPU, 0, name="sample", directory=None, num_samples=2)
+    assert all(len(each.responses) == 2 for each in made.candidates)
+    return [each.prompt.text for each in made.candidates]
+
+
+def test_an_unusable_prompt_is_left_out_with_one_line_and_no_other_is_lost(
+    model: Any, tokenizer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.config.max_position_embeddings = 40
+    save_model(model, tokenizer, tmp_path / "policy", base_path="")
+    policy = ModelOnDisk(str(tmp_path / "policy"), "policy")
+    long, again = Prompt.from_text("z q " * 40), Prompt.from_text("?")
+    assert answered([*QUESTIONS, long, again], policy) == [each.text for each in QUESTIONS]
+    said = capsys.readouterr().out
+    assert "1 of 4 prompts are equal to an earlier one: each is answered once" in said
+    assert f"1 of 3 prompts left out: they are longer than the 40 tokens that {policy.path} reads" in said
+    with pytest.raises(DataError, match="1 of 1 prompts left out: they are longer"):
+        answered([long], policy)
+
+
+def test_nothing_is_said_of_prompts_that_are_all_usable(policy: ModelOnDisk, capsys: pytest.CaptureFixture[str]) -> None:
+    answered(QUESTIONS, policy)
+    assert capsys.readouterr().out == ""
