@@ -18,7 +18,7 @@ from dpo_lab.damage import BEGUN, BESIDE, SUSPECT, Examined, ancestors, examine,
 from dpo_lab.durable_files import durable_file, file_digest, flush_to_disk, write_durably
 from dpo_lab.manifests import MANIFEST, digest_of, id_digest, sealed
 from dpo_lab.own_files import make_own_below
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 
 __all__ = ["MANIFEST", "Artifact", "Plan", "content_id", "durable_file", "file_digest", "write_durably"]
 
@@ -170,7 +170,7 @@ class Plan:
             ) from error
         lock = FileLock(self.path.parent / f".{self.path.name}.lock")
         if not _acquired(lock, self.path):
-            console.print(f"  another process is making {self.path}; waiting for it", markup=False)
+            say(f"  another process is making {self.path}; waiting for it")
             lock.acquire()
         _roots[self.root.absolute()] = None
         try:
@@ -191,7 +191,7 @@ class Plan:
         made = suspect(self.path, self.id, _roots)
         _mended.add(self.id)
         others = f", and so is what was made from it ({len(made)} artifact{'s' if len(made) > 1 else ''})" if made else ""
-        console.print(f"  {self.path} is damaged: {damage}. It is made again{others}.", markup=False)
+        say(f"  {self.path} is damaged: {damage}. It is made again{others}.")
 
     def _made(self, produce: Callable[[Path], dict[str, Any]], *, resume: bool) -> Artifact:
         if not resume:

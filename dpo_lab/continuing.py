@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.own_files import make_own
-from dpo_lab.progress import console, part
+from dpo_lab.progress import part, say
 
 KEPT = "kept"  # a directory of the unfinished artifact
 
@@ -43,7 +43,7 @@ def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompt
     path = directory and directory / KEPT / f"{name.replace(' ', '_')}.jsonl"
     found = _read(path) if path else {}
     if found:
-        console.print(f"  {name} goes on: {sum(map(len, found))} of {total} {rows} are there", markup=False)
+        say(f"  {name} goes on: {sum(map(len, found))} of {total} {rows} are there")
 
     with part(name, total) as shown:
 
@@ -91,7 +91,7 @@ def _read(path: Path) -> dict[tuple[int, ...], Any]:
             text = line[17:-1]
             if line != _sealed(text):
                 if line.endswith(b"\n"):  # a kill cuts the end of a line
-                    console.print(f"  {path} is damaged from line {number} on; what stood there is made again", markup=False)
+                    say(f"  {path} is damaged from line {number} on; what stood there is made again")
                 break
             batch, result = json.loads(text)
             found[tuple(batch)] = result

@@ -262,15 +262,6 @@ def listed(texts: list[str]) -> str:
     return ", ".join(texts[:NAMED]) + more
 
 
-def size_text(count: int) -> str:
-    """Return a number of bytes for people.
-
-    >>> size_text(14_500_000_000), size_text(2_340_000), size_text(700)
-    ('14.5 GB', '2.34 MB', '0.0007 MB')
-    """
-    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
-
-
 def forget() -> None:
     """Forget what this process has compared; a new process knows nothing."""
     _known.clear()

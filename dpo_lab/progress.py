@@ -24,6 +24,12 @@ console = _Output(highlight=False)
 console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
 
 
+def say(*lines: str) -> None:
+    """Print lines as they are: square brackets in them are text, and not the library's markup."""
+    for line in lines:
+        console.print(line, markup=False)
+
+
 def is_live() -> bool:
     """Return whether the output is a terminal that can rewrite a line; TERM=dumb cannot."""
     return console.is_terminal and not console.is_dumb_terminal
@@ -48,7 +54,7 @@ class Part:
         self.figures = figures
         if not self._live and time.monotonic() >= self._next_line:
             self._next_line = time.monotonic() + EVERY_SECONDS
-            console.print(f"  {GAP.join(piece for piece in (self.name, self._counts(), figures) if piece)}", markup=False)
+            say(f"  {GAP.join(piece for piece in (self.name, self._counts(), figures) if piece)}")
 
     def line(self, width: int, *, ascii_only: bool = False) -> str:
         """Return the part in at most `width` characters: name, count and time left always, then figures, then a bar.

@@ -15,6 +15,8 @@ FILES = sorted(
 )
 
 BASE = (
+    "amounts",
+    "spelling",
     "components",
     "conf_files",
     "records",

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import groups, nearest, optional_groups, options, stages
+from dpo_lab.cli.conf import groups, optional_groups, options, stages
+from dpo_lab.spelling import nearest
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged

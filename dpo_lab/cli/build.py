@@ -9,12 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from dpo_lab.cli.conf import few, nearest, nearest_key, takers
+from dpo_lab.cli.conf import few, nearest_key, takers
 from dpo_lab.cli.idle import refuse_idle
 from dpo_lab.cli.keys import at, has_no_effect, leaves, origin, references_below
 from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
 from dpo_lab.cli.wording import in_words
 from dpo_lab.components import Component, ConfigError, plain
+from dpo_lab.spelling import nearest
 
 
 class Stage(Protocol):

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
-from dpo_lab.cli.conf import groups, nearest, options
+from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.conf_files import CONF
+from dpo_lab.spelling import nearest
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")

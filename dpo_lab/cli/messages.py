@@ -9,9 +9,11 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
+from dpo_lab.amounts import bytes_text
 from dpo_lab.cli.arguments import CommandLine, is_path_problem
-from dpo_lab.cli.conf import groups, nearest, options
+from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.unknown import unknown_key
+from dpo_lab.spelling import nearest
 
 UNWRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -143,7 +145,7 @@ def too_large_message(outputs: str) -> str:
     if limit is None:
         return f"the file system of {outputs} takes no files as large as this run writes. Choose another with paths.outputs=DIR."
     return (
-        f"a file below {outputs} would be larger than {limit / 1e6:.4g} MB, the most that this shell lets a program write. "
+        f"a file below {outputs} would be larger than {bytes_text(limit)}, the most that this shell lets a program write. "
         f"Raise the limit (ulimit -f unlimited) and run the same command again to continue. "
         f"Kept there: {kept_parts(outputs) or 'nothing yet'}."
     )

@@ -12,13 +12,13 @@ from dpo_lab import __version__
 from dpo_lab.artifacts import MANIFEST, SCHEMA, Artifact
 from dpo_lab.cli.arguments import NEUTRAL, CommandLine, key_of
 from dpo_lab.cli.build import build_again, resolved, shown
-from dpo_lab.cli.conf import nearest
 from dpo_lab.cli.keys import at, leaves
 from dpo_lab.cli.session import Session
 from dpo_lab.cli.targets import foreign_code, is_below, without_places
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.damage import examine
 from dpo_lab.environment import Call, answering
+from dpo_lab.spelling import nearest
 
 CALL, RUN, SUMMARY = "call.json", "run.json", "summary.json"
 NO_FIGURE = ("seconds/", "time/")  # how long it took

@@ -13,8 +13,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
-from dpo_lab.cli.conf import nearest
 from dpo_lab.components import Component, ConfigError
+from dpo_lab.spelling import nearest
 
 TARGET, PARTIAL = "_target_", "_partial_"
 OWN = ("dpo_lab", "torch.optim")  # modules that need no trust

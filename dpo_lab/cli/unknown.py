@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
-from dpo_lab.cli.conf import few, groups, homes, near_keys, nearest, nearest_key, question
+from dpo_lab.cli.conf import few, groups, homes, near_keys, nearest_key, question
 from dpo_lab.cli.keys import at, origin, settable
 from dpo_lab.cli.other_names import name_here
 from dpo_lab.cli.proposals import Mistake, having, in_shell, of_another_tool, with_option
+from dpo_lab.spelling import nearest
 
 MOST = 6
 """Keys of one name that are tried; each takes a tenth of a second."""

@@ -120,7 +120,7 @@ def _beside(damaged: Path, whole: Mapping[Path, dict[str, Any]]) -> dict[Path, d
 
 def report(found: Found, made: dict[Path, str], seconds: float) -> None:
     """Print what was found and what to do."""
-    from dpo_lab.damage import size_text
+    from dpo_lab.amounts import bytes_text
 
     for path, damage in found.damaged.items():
         sys.stdout.write(f"damaged   {path}: {damage}\n")
@@ -129,7 +129,7 @@ def report(found: Found, made: dict[Path, str], seconds: float) -> None:
     for path in found.unfinished:
         sys.stdout.write(f"unfinished {path}\n")
     checked = len(found.whole) + len(found.damaged)
-    sys.stdout.write(f"{checked} checked, {size_text(found.bytes)} in {seconds:.1f} s: {len(found.damaged)} damaged\n")
+    sys.stdout.write(f"{checked} checked, {bytes_text(found.bytes)} in {seconds:.1f} s: {len(found.damaged)} damaged\n")
     if found.damaged:
         paths = [str(path) for path in (*found.damaged, *made)]
         sys.stdout.write(f"delete what is damaged and what was made from it:\n  rm -r {shlex.join(paths)}\n")

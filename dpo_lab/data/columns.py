@@ -4,12 +4,12 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, Literal
 
 from dpo_lab.components import Component, component
 from dpo_lab.data.json_text import is_turns, parsed
 from dpo_lab.data.problems import DataError
+from dpo_lab.spelling import alike
 
 Row = dict[str, Any]
 
@@ -132,6 +132,6 @@ def column_meant(role: str, path: str, known: Sequence[str]) -> str:
     >>> [column_meant("prompt", path, known) for path in ("beter", "better.text", "frage")], column_meant("chosen", "x", known)
     (['better', 'better', 'prompt'], '')
     """
-    near = get_close_matches(path, known, n=1, cutoff=NEAR)
+    near = alike(path, known, cutoff=NEAR)
     holders = [name for name in known if path.startswith(f"{name}.")]
-    return next(iter([*near, *holders[-1:], *(name for name in known if name == role)]), "")
+    return near or next(iter([*holders[-1:], *(name for name in known if name == role)]), "")

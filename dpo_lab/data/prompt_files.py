@@ -19,7 +19,7 @@ from dpo_lab.data.prompts import MAX_FAULTY, usable_prompt
 from dpo_lab.data.split import default_held_out
 from dpo_lab.data.turns import Row, text_of
 from dpo_lab.data.unread import refuse_inputs
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import Prompt
 from dpo_lab.seeding import random_for
 
@@ -121,7 +121,7 @@ def read_prompts(path: Path, column: str | None, digest: str | None) -> tuple[Pr
             code="too_many_dropped",
         )
     if faulty:
-        console.print(f"  {path}: {len(faulty)} prompts left out ({first_of(faulty, 3)})", markup=False)
+        say(f"  {path}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
     return tuple(found.values())
 
 

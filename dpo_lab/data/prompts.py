@@ -13,7 +13,7 @@ from dpo_lab.data.json_text import unwrapped
 from dpo_lab.data.problems import DataError, RowProblem, first_of
 from dpo_lab.data.turns import turns_of
 from dpo_lab.data.validation import refuse_faults, stripped
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.seeding import random_for
 from dpo_lab.world.corpus import sft_corpus
@@ -130,7 +130,7 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
             code="too_many_dropped",
         )
     if faulty:
-        console.print(f"  {rows.label}: {len(faulty)} prompts left out ({first_of(faulty, 3)})", markup=False)
+        say(f"  {rows.label}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
     return tuple(found.values())
 
 

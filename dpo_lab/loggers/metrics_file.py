@@ -8,7 +8,7 @@ from typing import Any
 
 from dpo_lab.durable_files import durable_file
 from dpo_lab.own_files import make_own
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 
 METRICS = "metrics.jsonl"
 SAMPLES = "samples.jsonl"
@@ -48,10 +48,9 @@ class MetricsFile:
             if not line.endswith(b"\n"):
                 break
             if not is_row(line):
-                console.print(
+                say(
                     f"  {self.path} is damaged: line {number} of {len(lines)} is not a row. It is cut there, and the rows are "
-                    "written again.",
-                    markup=False,
+                    "written again."
                 )
                 break
             whole += len(line)

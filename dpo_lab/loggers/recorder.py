@@ -20,7 +20,7 @@ from dpo_lab.loggers.base import Follower, LocalLogger, Mark, Row, RunIdentity, 
 from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
 from dpo_lab.manifests import digest_of
 from dpo_lab.own_files import make_own_below
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 
 LOGGERS = "loggers"
 """Directory of a run that its followers keep their files in, each below its own key."""
@@ -89,10 +89,9 @@ class Recorder:
         except Exception as error:
             self._lines.pop(key, None)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            console.print(
+            say(
                 f"  logger.{key} stopped ({reason}), and this run goes on without it. "
-                f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later.",
-                markup=False,
+                f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later."
             )
 
 
@@ -170,7 +169,7 @@ def read_state(run: RunIdentity, key: str, logger: RunLogger) -> State:
     except FileNotFoundError:
         return State(destination, secrets.token_hex(4))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        console.print(f"  {run.directory / LOGGERS / key / STATE} is damaged: logger.{key} gets every row again", markup=False)
+        say(f"  {run.directory / LOGGERS / key / STATE} is damaged: logger.{key} gets every row again")
         return State(destination, secrets.token_hex(4))
     return state if state.destination == destination else State(destination, state.token)
 

@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 from dpo_lab.components import ConfigError, component
 from dpo_lab.figures import BETTER
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 
 if TYPE_CHECKING:
     import wandb
@@ -78,7 +78,7 @@ class WandbLogger(RunLogger):
             settings=quiet_settings(wandb, self.flush_seconds),
         )
         later = f"offline; to send this run later: wandb sync {shlex.quote(str(mark.directory / 'wandb'))}/offline-run-*"
-        console.print(f"  W&B: {wandb_run.url if mode == 'online' else later}", markup=False)
+        say(f"  W&B: {wandb_run.url if mode == 'online' else later}")
         return WandbRun(wandb_run, self, mark.directory)
 
     def _mode(self) -> Literal["online", "offline"]:

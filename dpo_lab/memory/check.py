@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import torch
 
 from dpo_lab.alignment import Alignment
+from dpo_lab.amounts import bytes_text, weights_text
 from dpo_lab.components import ConfigError
 from dpo_lab.memory.host import host_memory
 from dpo_lab.memory.plan import MemoryPlan, memory_plan
@@ -14,12 +15,11 @@ from dpo_lab.memory.weights import architecture_of
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, without_bitsandbytes
 from dpo_lab.models.spec import PretrainedModel, TinyModel
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.optim_8bit import AdamW8bit
 
-GB = 1e9
 CLEARLY = 1.1
 """How far above what a device has a plan must be before a run is refused: plans are right within 15 %."""
 LARGE = 1_000_000_000  # weights from which training without a GPU is a matter of hours
@@ -76,7 +76,7 @@ def refusal(alignment: Alignment, store: TokenStore | None, plan: MemoryPlan, ha
     where = "the GPU" if alignment.trainer.device().type == "cuda" else "this machine"
     least = "" if store else " at least"
     return (
-        f"model={alignment.model.label} needs{least} {plan.needed / GB:.1f} GB for {part}, and {where} has {has / GB:.1f} GB. "
+        f"model={alignment.model.label} needs{least} {bytes_text(plan.needed)} for {part}, and {where} has {bytes_text(has)}. "
         f"Use {smallest_change(alignment, store, has)}; `dpo-lab doctor` shows the plan."
     )
 
@@ -101,16 +101,14 @@ def check_fits(alignment: Alignment, store: TokenStore | None) -> None:
     except Exception as error:  # an architecture that cannot be followed: nothing is refused
         if store:
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
-            console.print(
-                f"  memory is not estimated: this model cannot be followed without its weights ({reason})", markup=False
-            )
+            say(f"  memory is not estimated: this model cannot be followed without its weights ({reason})")
         return
     if message := refusal(alignment, store, plan, has):
         raise ConfigError(message)
     if store and device.type == "cpu" and plan.held.parameters >= LARGE:
         hours = hours_of_1000_pairs(alignment, store, plan)
-        size = f"{plan.held.parameters / 1e9:.1f} B weights and no GPU"
-        console.print(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {SMALLER}", markup=False)
+        size = f"{weights_text(plan.held.parameters)} weights and no GPU"
+        say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {SMALLER}")
 
 
 def crude(alignment: Alignment, store: TokenStore) -> float:

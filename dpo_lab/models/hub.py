@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from dpo_lab.amounts import bytes_text
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import HUB_ID, HubEntry, innermost
 from dpo_lab.hub_connection import cache_alone_if_unreachable, is_reachable
 from dpo_lab.models.directory import INDEX, SINGLE, read_json, refuse_unusable
-from dpo_lab.progress import console, is_live
+from dpo_lab.progress import is_live, say
 
 SMALL = ("*.json", "*.txt", "*.jinja", "*.model")
 WEIGHTS = "model*.safetensors"
@@ -50,7 +51,7 @@ def fetched(path: str, revision: str | None = None, *, small: bool = False) -> P
     directory = snapshot(entry, SMALL)
     if small or not _lacks_weights(directory):
         return directory
-    console.print(f"  fetching {path}{_size_of(directory)}", markup=False)
+    say(f"  fetching {path}{_size_of(directory)}")
     directory = snapshot(entry, (*SMALL, WEIGHTS), bars=is_live())
     refuse_unusable(directory, entry.again())
     return directory
@@ -67,7 +68,7 @@ def _lacks_weights(directory: Path) -> bool:
 def _size_of(directory: Path) -> str:
     """Return the size of the weights as their index gives it, for the screen; empty where there is no index."""
     size = read_json(directory, INDEX, "").get("metadata", {}).get("total_size", 0) if (directory / INDEX).is_file() else 0
-    return f", {size / 1e9:.1f} GB" if size else ""
+    return f", {bytes_text(size)}" if size else ""
 
 
 def commit_of(path: str, revision: str | None = None) -> str | None:

@@ -18,7 +18,7 @@ from dpo_lab.models.spec import ModelSpec, TinyModel
 from dpo_lab.models.storage import Storage, id_of
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.pipeline.real_model import parameters_of
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import PreferencePair, Prompt, digest_of
 from dpo_lab.seeding import derive
 from dpo_lab.training.callbacks import Checkpoint
@@ -79,10 +79,7 @@ def base_model(
 def tell_of_changes(path: str) -> None:
     """Say that a given model's directory, which this project wrote, is not as it was written: edited, or damaged."""
     if damage := examine(Path(path)).damage:
-        console.print(
-            f"  model.path={path} is not as it was written: {damage}. It is used as it is; if nobody changed it, it is damaged.",
-            markup=False,
-        )
+        say(f"  model.path={path} is not as it was written: {damage}. It is used as it is; if nobody changed it, it is damaged.")
 
 
 def make_tiny(

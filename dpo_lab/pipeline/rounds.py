@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from dpo_lab.alignment import Alignment
+from dpo_lab.amounts import count_of
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
@@ -154,10 +155,10 @@ def play_rounds(state: Progress) -> None:
         made = round_pairs(state, this, start)
         pairs = made.train[: alignment.trainer.max_pairs]
         if left_out := len(made.train) - len(pairs):
-            state.screen.say(f"  trainer.max_pairs={len(pairs)}: {text.count_of(left_out, 'pair')} left out")
+            state.screen.say(f"  trainer.max_pairs={len(pairs)}: {count_of(left_out, 'pair')} left out")
         store = store_of(state, pairs, this.name)
         kept = store_of(state, made.held_out, f"{this.name}-held-out") if made.held_out else None
-        how = made.origin or f"{text.count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
+        how = made.origin or f"{count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
         if store.num_pairs < alignment.trainer.batch_size:
             state.screen.say(
                 f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={alignment.trainer.batch_size}: an epoch is one step"

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_lab.artifacts import write_durably
 from dpo_lab.pipeline.run_record import SCREEN, SUMMARY
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 
 
 class Screen:
@@ -19,9 +19,8 @@ class Screen:
 
     def say(self, *lines: str) -> None:
         """Print lines and keep them."""
-        for line in lines:
-            self.lines.append(line)
-            console.print(line, markup=False)
+        self.lines += lines
+        say(*lines)
 
     def elapsed(self) -> float:
         """Return the seconds since the run began."""

@@ -14,7 +14,7 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import RunError, component
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
-from dpo_lab.progress import console, part
+from dpo_lab.progress import part, say
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
@@ -109,7 +109,7 @@ def reference_pass(
 def _score(model: nn.Module, store: TokenStore, fit: Fit, directory: Path) -> dict[str, Any]:
     parts = Parts(directory / PARTS, store)
     if message := parts.missing():
-        console.print(f"  {message}", markup=False)
+        say(f"  {message}")
     device = next(model.parameters()).device
     forwards = 0
     with evaluating(model), part("reference", store.num_responses) as shown:

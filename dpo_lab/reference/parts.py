@@ -8,7 +8,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from dpo_lab.durable_files import read_sealed, sealed_file
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.scoring.passes import token_positions
 from dpo_lab.tokens.store import TokenStore
 
@@ -26,7 +26,7 @@ class Parts:
         directory.mkdir(exist_ok=True)
         for path in sorted(directory.glob("*.safetensors")):
             if (content := read_sealed(path)) is None:
-                console.print(f"  {path} is damaged and is removed: its responses are scored again", markup=False)
+                say(f"  {path} is damaged and is removed: its responses are scored again")
                 path.unlink()
                 continue
             part = load(content)

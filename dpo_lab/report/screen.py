@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpo_lab.amounts import count_of, weights_text
 from dpo_lab.figures import Figure
 
 Facts = Mapping[str, Any]
@@ -29,29 +30,11 @@ def seconds(value: float) -> str:
     return f"{whole} s" if whole < 120 else f"{whole // 60} min {whole % 60} s"
 
 
-def size(parameters: int) -> str:
-    """Return a number of parameters: `0.51 M`, `7.2 B`.
-
-    >>> size(509_952), size(7_241_732_096)
-    ('0.51 M', '7.2 B')
-    """
-    return f"{parameters / 1e6:.2f} M" if parameters < 1e9 else f"{parameters / 1e9:.1f} B"
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number of things.
-
-    >>> count_of(1, "pair"), count_of(2, "pair")
-    ('1 pair', '2 pairs')
-    """
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def header(name: str, choices: Sequence[tuple[str, str]], parameters: int | None, threads: int) -> str:
     """Return the first line: the run's name and what it is made of, the model first, with its size if that is known."""
     shown = [f"{kind} {choice}" for kind, choice in choices]
     if parameters is not None:
-        shown[0] += f" ({size(parameters)})"
+        shown[0] += f" ({weights_text(parameters)})"
     return "  ".join([f"dpo-lab train  {name}   ", *shown, f"{threads} threads" if threads > 1 else "1 thread"])
 
 

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dpo_lab.alignment import Alignment
+from dpo_lab.amounts import bytes_text, weights_text
 from dpo_lab.components import RunError, component
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.stages.train import refuse_unlabelled
 from dpo_lab.training.callbacks import checkpoint_of
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dpo_lab.models.load import ModelOnDisk
     from dpo_lab.tokens.store import TokenStore
 
-GB, MB = 1e9, 1e6
 ALWAYS = ("optimizer", "activations", "logits and products", "reference")
 """Rows of the memory plan that stand there though they are nothing: the optimizer's state comes with the first update."""
 TESTED = 8  # pairs of the self-test
@@ -58,16 +58,16 @@ class Doctor(Alignment):
         say(f"reference  {name_of(self.reference)}: {cost_of_reference(self, plan, store, share)}")
         say(*memory_lines(plan, has, device.type), *length_lines(store, self.data.max_length, known=given is not None))
         disk, free = disk_of(self, plan, store, share), free_disk(self.outputs)
-        parts = ", ".join(f"{name} {in_bytes(value)}" for name, value in disk.items())
-        say(f"disk       about {in_bytes(sum(disk.values()))} of {in_bytes(free)} free: {parts}")
+        parts = ", ".join(f"{name} {bytes_text(value)}" for name, value in disk.items())
+        say(f"disk       about {bytes_text(sum(disk.values()))} of {bytes_text(free)} free: {parts}")
         hours = fits.hours_of_1000_pairs(self, store, plan)
         say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
         takes = sum(disk.values())
         if plan.needed > has:
             change = fits.smallest_change(self, store, has)
-            raise RunError(f"does not fit: {in_bytes(plan.needed)} of memory, {in_bytes(has)} available. Use {change}.")
+            raise RunError(f"does not fit: {bytes_text(plan.needed)} of memory, {bytes_text(has)} available. Use {change}.")
         if takes > free:
-            raise RunError(f"does not fit: {in_bytes(takes)} of disk, {in_bytes(free)} free. Use paths.outputs=DIR.")
+            raise RunError(f"does not fit: {bytes_text(takes)} of disk, {bytes_text(free)} free. Use paths.outputs=DIR.")
         gap = self._step_0(given, base) if given and base else None
         agree = (
             "made in the run: the pairs are not there yet" if gap is None else f"policy and reference agree within {gap:.2g} nats"
@@ -108,23 +108,6 @@ class Doctor(Alignment):
             return step_0_gap(looked_at, Round(1, "doctor", base, base, base), store)
 
 
-def say(*lines: str) -> None:
-    """Print lines."""
-    for line in lines:
-        console.print(line, markup=False)
-
-
-def in_bytes(count: float) -> str:
-    """Return a number of bytes as people read it.
-
-    >>> in_bytes(1.234e9), in_bytes(3.7e6), in_bytes(0.0)
-    ('1.23 GB', '3.7 MB', '0 MB')
-    """
-    if count >= GB:
-        return f"{count / GB:.2f} GB"
-    return f"{count / MB:.1f} MB" if count else "0 MB"
-
-
 def name_of(reference: Any) -> str:
     """Return a reference as `reference=` names it.
 
@@ -148,22 +131,23 @@ def cost_of_reference(alignment: Alignment, plan: "MemoryPlan", store: "TokenSto
     if not alignment.reference.compares:
         return "none is kept, none is scored"
     if not alignment.reference.scores_live:
-        responses, stored = round(share * store.num_responses), in_bytes(share * 4 * len(store.response_ids))
+        responses, stored = round(share * store.num_responses), bytes_text(share * 4 * len(store.response_ids))
         every = " in each round" if alignment.iteration.rounds > 1 else ""
         most = "at most " if alignment.data.makes_pairs else ""
         return f"one pass over {most}{responses} responses before training{every}, {most}{stored} on disk"
-    second = f"{in_bytes(plan.reference)} beside the policy" if plan.reference else "no second model"
+    second = f"{bytes_text(plan.reference)} beside the policy" if plan.reference else "no second model"
     return f"{second}, one forward more for every micro-batch"
 
 
 def memory_lines(plan: "MemoryPlan", has: float, device: str) -> list[str]:
     """Return the table of the memory plan."""
-    rows = [f"  {name:20} {in_bytes(value):>10}" for name, value in plan.rows.items() if value or name in ALWAYS]
-    peaks = ", ".join(f"{name} {in_bytes(value)}" for name, value in plan.parts.items())
+    rows = [f"  {name:20} {bytes_text(value):>10}" for name, value in plan.rows.items() if value or name in ALWAYS]
+    peaks = ", ".join(f"{name} {bytes_text(value)}" for name, value in plan.parts.items())
+    weights, trained = weights_text(plan.held.parameters), weights_text(plan.held.trained)
     return [
-        f"memory     {plan.held.parameters / 1e6:.1f} M weights, {plan.held.trained / 1e6:.2f} M trained; training at its most:",
+        f"memory     {weights} weights, {trained} trained; training at its most:",
         *rows,
-        f"  estimated peak {in_bytes(plan.peak)} ({peaks}); {device} has {in_bytes(has)}",
+        f"  estimated peak {bytes_text(plan.peak)} ({peaks}); {device} has {bytes_text(has)}",
     ]
 
 

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from dpo_lab.amounts import bytes_text
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import Component, ConfigError, RunError, component
 from dpo_lab.export.float32 import computing_in_float32
@@ -20,7 +21,7 @@ from dpo_lab.models.given import recorded_below
 from dpo_lab.models.load import evaluating, load_model, load_tokenizer
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.write import write_beside
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
@@ -69,7 +70,7 @@ class Export(Component):
         name = f"{source.name}-{self.export.base}-{dtype}" if source.has_adapter else f"{source.name}-{dtype}"
         plan = Plan(self.outputs, "export", name, content, parents=parents)
         made = plan.make(lambda directory: produce(self.export, source, directory, dtype, device), force=self.force)
-        say(made)
+        tell(made)
         return made.facts
 
 
@@ -172,17 +173,17 @@ def empty(directory: Path) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def say(made: Artifact) -> None:
+def tell(made: Artifact) -> None:
     """Print where the model is and how far it is from the policy."""
     facts = made.facts
     what = "written" if made.made_now else "was written before; force=true writes it again"
-    size = f"{facts['dtype']}, {facts['files']} files, {facts['bytes'] / 1e9:.3g} GB"
-    console.print(f"export {made.path}  {size}, {what}", markup=False)
-    console.print(f"  policy {facts['policy']}", markup=False)
+    size = f"{facts['dtype']}, {facts['files']} files, {bytes_text(facts['bytes'])}"
+    say(f"export {made.path}  {size}, {what}")
+    say(f"  policy {facts['policy']}")
     gap = f"  gap to the policy {facts['gap']:.2g} nats per sequence, largest of {facts['rows']}"
     if facts["quantisation_error"]:
         gap += ": quantisation error, for the adapter was trained on the quantised base and is merged into the original weights"
     else:
         gap += f" (at most {facts['tolerance']:g})"
-    console.print(gap, markup=False)
-    console.print(f"  next: vllm serve {made.path}   |   python convert_hf_to_gguf.py {made.path}", markup=False)
+    say(gap)
+    say(f"  next: vllm serve {made.path}   |   python convert_hf_to_gguf.py {made.path}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.base import Data
 from dpo_lab.models.spec import ModelSpec
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.training.callbacks import Checkpoint
 
@@ -50,6 +50,4 @@ class Pretrain(Component):
             self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force, checkpoint=self.checkpoint
         )
         assert made is not None
-        console.print(
-            f"{made.path}/  {made.facts['parameters'] / 1e6:.2f} M parameters, made in {made.seconds:.0f} s", markup=False
-        )
+        say(f"{made.path}/  {made.facts['parameters'] / 1e6:.2f} M parameters, made in {made.seconds:.0f} s")

@@ -17,7 +17,7 @@ from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model
 from dpo_lab.pipeline.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
 from dpo_lab.pipeline.screen import Screen
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import PreferencePair
 from dpo_lab.report.page import REPORT
 from dpo_lab.rules import data as rules_of_data
@@ -158,9 +158,9 @@ def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, Ru
     sent = send_recorded(identity, loggers, summary, read_samples(run.path))
     shown = (run.path / SCREEN).read_text(encoding="utf-8").rstrip()
     recorded = json.loads((run.path / CONFIG).read_text(encoding="utf-8"))["outputs"]
-    console.print(moved(shown, recorded, str(run.path.parent.parent)), markup=False)
+    say(moved(shown, recorded, str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
-    console.print(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.", markup=False)
+    say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.")
     return summary
 
 

@@ -10,7 +10,7 @@ from jinja2.exceptions import TemplateError
 from dpo_lab.data.problems import DataError
 from dpo_lab.models.ends import ends_known
 from dpo_lab.models.tokenizer import MARK
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import Message, Prompt
 from dpo_lab.tokens.rendering import Rendering, Template, Treatment
 
@@ -89,7 +89,7 @@ class ChatEncoder:
             what = f"{refused} of {len(prompts)} prompts left out: the chat template of {model} refuses the order of their turns"
             if not taken:
                 raise DataError(f"{what}. Let user and assistant alternate, the user first and last.", code="template_refused")
-            console.print(f"  {what}", markup=False)
+            say(f"  {what}")
         return taken
 
     def rendering(self, prompt: Prompt, prompt_text: str, response: str) -> Rendering:

@@ -11,7 +11,7 @@ from lightning.fabric.plugins import TorchCheckpointIO
 
 from dpo_lab.durable_files import flush_to_disk, seal_holds, sealed_file
 from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, cut, digest_of_rows
-from dpo_lab.progress import console, part
+from dpo_lab.progress import part, say
 
 DIRECTORY = "checkpoints"
 RECORDED = (METRICS, SAMPLES)
@@ -60,7 +60,7 @@ def newest(directory: Path) -> Path | None:
     for _, path in sorted(checkpoints(directory).items(), reverse=True):
         if not (fault := fault_of(path)):
             return path
-        console.print(f"  {path} cannot be read ({fault}) and is removed", markup=False)
+        say(f"  {path} cannot be read ({fault}) and is removed")
         path.unlink()
     return None
 

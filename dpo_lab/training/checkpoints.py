@@ -12,7 +12,7 @@ from typing import Any, Literal
 import lightning as L
 
 from dpo_lab.components import ConfigError
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.signals import let_go_of_terminal, to_answer
 from dpo_lab.training.checkpoint_files import DIRECTORY, checkpoints, path_of
 from dpo_lab.training.steps import step_figures
@@ -107,7 +107,7 @@ class Checkpoints(L.Callback):
             self._saved_at = time.monotonic()
             self._remove_old(self.keep)
         if stopping:
-            console.print(f"  saved after step {trainer.global_step}", markup=False)
+            say(f"  saved after step {trainer.global_step}")
             self.signals.deliver()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

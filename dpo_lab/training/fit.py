@@ -8,7 +8,7 @@ from pathlib import Path
 import lightning as L
 
 from dpo_lab.models.precision import Precision
-from dpo_lab.progress import Part, console
+from dpo_lab.progress import Part, say
 from dpo_lab.training.batches import Batches
 from dpo_lab.training.callbacks import Questions, RunCallback, Running
 from dpo_lab.training.checkpoint_files import DIRECTORY, DurableFiles, newest
@@ -70,7 +70,7 @@ def fit(
         )
         kept = group.gathered(newest(directory / DIRECTORY) if group.rank == 0 else None)[0]
         if kept and group.rank == 0:
-            console.print(f"  {part.name} goes on after step {int(kept.stem.partition('_')[2])} of {part.total}", markup=False)
+            say(f"  {part.name} goes on after step {int(kept.stem.partition('_')[2])} of {part.total}")
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=kept, weights_only=True)
         except NonFiniteStepError as error:

@@ -7,7 +7,7 @@ from typing import Any
 import lightning as L
 
 from dpo_lab.loggers.metrics_file import SAMPLES, MetricsFile
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
@@ -62,4 +62,4 @@ class AskPolicy(L.Callback):
         asked = [{"prompt": prompt, "answer": answer} for prompt, answer in zip(prompts, answers, strict=True)]
         self.file.write({"step": step, "samples": asked})
         prompt, answer = (textwrap.shorten(text, LINE, placeholder=" ...") for text in (prompts[0], answers[0]))
-        console.print(f'  after step {step}  "{prompt}": {answer}', markup=False)
+        say(f'  after step {step}  "{prompt}": {answer}')

@@ -1,0 +1,30 @@
+"""Numbers with their units, as people read them: bytes, weights, things that are counted."""
+
+GB, MB = 1e9, 1e6
+
+
+def bytes_text(count: float) -> str:
+    """Return a number of bytes.
+
+    >>> bytes_text(14_500_000_000), bytes_text(2_340_000), bytes_text(700), bytes_text(0)
+    ('14.5 GB', '2.34 MB', '0.0007 MB', '0 MB')
+    """
+    return f"{count / GB:.3g} GB" if count >= GB else f"{count / MB:.3g} MB"
+
+
+def weights_text(count: int) -> str:
+    """Return a number of weights.
+
+    >>> weights_text(509_952), weights_text(7_241_732_096)
+    ('0.51 M', '7.2 B')
+    """
+    return f"{count / 1e6:.2f} M" if count < 1e9 else f"{count / 1e9:.1f} B"
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> count_of(1, "pair"), count_of(2, "pair")
+    ('1 pair', '2 pairs')
+    """
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
