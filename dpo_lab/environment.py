@@ -1,14 +1,10 @@
-"""What a run was made by: the call that asked for it, and the machine, code and packages that did it."""
+"""What a run was made by: machine, code and packages."""
 
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,52 +26,6 @@ CODE = ("dpo_lab", "conf")  # what of the checkout decides what a run does
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
-# ---------------------------------------------------------------- the call
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """What the command line asked for."""
-
-    command: str
-    """The command, quoted for a shell; of a job of a multirun the command that does this job alone."""
-    cwd: str
-    """Where it was given; relative paths in the configuration start here."""
-    overrides: tuple[str, ...]
-    """group=option and key=value."""
-    differences: tuple[dict[str, Any], ...]
-    """{key, default, value} of each value that is not the stage's default; a default is null where there is none."""
-    config: dict[str, Any]
-    """The resolved configuration with each part's `_target_`: plain data from which the stage can be built again."""
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the call as plain data."""
-        return {**asdict(self), "overrides": list(self.overrides), "differences": list(self.differences)}
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Call":
-        """Return the call that a record describes; TypeError or KeyError if it is none."""
-        lists = {name: tuple(record[name]) for name in ("overrides", "differences")}
-        return cls(**{**record, **lists})
-
-
-_CALL: ContextVar[Call | None] = ContextVar("call", default=None)
-
-
-def current_call() -> Call | None:
-    """Return the call that the running stage answers; None for a stage that Python code runs by itself."""
-    return _CALL.get()
-
-
-@contextmanager
-def answering(call: Call) -> Iterator[None]:
-    """Make this the current call while the block runs."""
-    token = _CALL.set(call)
-    try:
-        yield
-    finally:
-        _CALL.reset(token)
-
-
-# ---------------------------------------------------------------- the environment
 def environment() -> dict[str, Any]:
     """Return machine, code and packages as plain data, without any secret; loads no package and never fails."""
     return {

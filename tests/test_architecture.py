@@ -31,6 +31,8 @@ BASE = (
     "metrics",
     "figures",
     "environment",
+    "call",
+    "run_directory",
     "hub",
     "hub_connection",
     "signals",

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from dpo_lab.environment import Call, answering, current_call, environment, git_state
+from dpo_lab.call import Call
+from dpo_lab.environment import environment, git_state
 
 CALL = Call(
     command="python train.py loss=ipo",
@@ -88,16 +88,6 @@ def test_without_git_or_a_commit_there_is_no_revision(tmp_path: Path, monkeypatc
     assert git_state(tmp_path) is None
     monkeypatch.setenv("PATH", "")
     assert git_state(tmp_path) is None
-
-
-def test_a_call_is_known_while_it_is_answered_and_not_after() -> None:
-    assert current_call() is None
-    with answering(CALL):
-        assert current_call() is CALL
-        with answering(replace(CALL, command="another")):
-            assert current_call() != CALL
-        assert current_call() is CALL
-    assert current_call() is None
 
 
 def test_a_call_survives_json() -> None:

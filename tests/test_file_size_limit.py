@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from dpo_lab.cli import messages as cli_messages
 from dpo_lab.cli.messages import system_message
 from dpo_lab.durable_files import sealed_file, write_durably
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
+from dpo_lab.run_directory import METRICS
 
 LIMIT = 20_000  # bytes
 LARGE = torch.zeros(LIMIT)

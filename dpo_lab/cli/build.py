@@ -1,7 +1,7 @@
 """From a composed configuration to the stage that it describes; refuses what cannot be or has no effect."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, Protocol, cast
 
@@ -21,8 +21,8 @@ from dpo_lab.spelling import nearest
 class Stage(Protocol):
     """A component that does something."""
 
-    def run(self) -> Any:
-        """Run the stage; return its figures if it has any."""
+    run: Callable[..., Any]
+    """Runs the stage and returns its figures if it has any; one that records what asked for it takes a `call`."""
 
 
 def build(config: DictConfig) -> Stage:

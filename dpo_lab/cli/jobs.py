@@ -1,6 +1,7 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
 import sys
+from inspect import signature
 from pathlib import Path
 from typing import Any, cast
 
@@ -44,13 +45,13 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
 def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:
     """Run the stage of a configuration; return the figure by which runs are compared, with its name."""
     from dpo_lab.cli.build import build
-    from dpo_lab.environment import answering
 
     if is_one_of_many(config) and "group" in config and config.group is None:
         config.group = Path(config.hydra.sweep.dir).name
     stage = build(config)
-    with answering(call_of(config, line)):
-        return figure_of(stage, stage.run())
+    if "call" in signature(stage.run).parameters:
+        return figure_of(stage, stage.run(call_of(config, line)))
+    return figure_of(stage, stage.run())
 
 
 def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:
@@ -65,8 +66,8 @@ def call_of(config: Any, line: CommandLine) -> Any:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.types import RunMode
 
+    from dpo_lab.call import Call
     from dpo_lab.cli.build import differences, resolved
-    from dpo_lab.environment import Call
 
     loader = GlobalHydra.instance().config_loader()
     default = loader.load_configuration(config_name=line.stage, overrides=[], run_mode=RunMode.RUN)

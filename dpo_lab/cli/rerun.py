@@ -10,6 +10,7 @@ from typing import Any
 
 from dpo_lab import __version__
 from dpo_lab.artifacts import MANIFEST, SCHEMA, Artifact
+from dpo_lab.call import Call
 from dpo_lab.cli.arguments import NEUTRAL, CommandLine, key_of
 from dpo_lab.cli.build import build_again, resolved, shown
 from dpo_lab.cli.keys import at, leaves
@@ -17,10 +18,9 @@ from dpo_lab.cli.session import Session
 from dpo_lab.cli.targets import foreign_code, is_below, without_places
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.damage import examine
-from dpo_lab.environment import Call, answering
+from dpo_lab.run_directory import CALL, RUN, SUMMARY, RunDirectory, runs_below
 from dpo_lab.spelling import nearest
 
-CALL, RUN, SUMMARY = "call.json", "run.json", "summary.json"
 NO_FIGURE = ("seconds/", "time/")  # how long it took
 NO_REASON = ("started", "cwd", "memory", "variables.OMP_NUM_THREADS")  # of an environment; threads are told by `threads`
 MOST_ROWS, LONGEST = 20, 24
@@ -68,13 +68,14 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
     words = [absolute.get(key_of(word), word) for word in line.words]
     session.outputs = outputs
     sys.path[:] = [str(Path(entry).absolute()) for entry in sys.path]  # "" would become the directory of the recorded run
-    with chdir(run.start), answering(replace(run.call, command=line.command(words), cwd=str(run.start), config=again)):
+    call = replace(run.call, command=line.command(words), cwd=str(run.start), config=again)
+    with chdir(run.start):
         try:
             stage: Any = build_again(again)
         except ConfigError as error:
             made_by = f"It was made by version {run.manifest['code']}; this is {__version__}"
             raise ConfigError(f"{run.directory} cannot be repeated by this version: {error} {made_by}.") from error
-        summary = stage.run()
+        summary = stage.run(call)
         compare(run, json.loads(json.dumps(summary)), json.loads(json.dumps(stage.content())), environment_of(stage.outputs))
 
 
@@ -89,7 +90,8 @@ def recorded_run(directory: Path) -> Recorded:
         raise ConfigError(
             f"rerun={directory}: this run is damaged ({damage}). Repeat its own command, which makes it again where it stands."
         )
-    call, run = read(directory / CALL), read(directory / RUN)
+    files = RunDirectory(directory)
+    call, run = files.read_if_whole(CALL), files.read_if_whole(RUN)
     done = Artifact.open(directory)
     if done is None:
         command = f" Finish it by its own command: {call['command']}" if "command" in call else ""
@@ -109,7 +111,7 @@ def recorded_run(directory: Path) -> Recorded:
             f"rerun={directory}: this run was recorded by another version (schema {schema}, this one has {SCHEMA}), whose parts "
             f"have other names here. Run its command anew: {recorded.command}"
         )
-    return Recorded(directory, done.manifest, recorded, read(directory / SUMMARY), run.get("environment", {}))
+    return Recorded(directory, done.manifest, recorded, files.read_if_whole(SUMMARY), run.get("environment", {}))
 
 
 def refuse_foreign(run: Recorded, config: Mapping[str, Any], trusted: Sequence[str], stage: str) -> None:
@@ -129,19 +131,10 @@ def refuse_foreign(run: Recorded, config: Mapping[str, Any], trusted: Sequence[s
         raise ConfigError(f"trust={','.join(unused)} has no effect: the run names no code of it. Leave it out.")
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Return a JSON object from a file, empty if there is none."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def environment_of(outputs: Path) -> dict[str, Any]:
     """Return the environment of the newest run below an outputs directory, which may be older than this process."""
-    runs = sorted((outputs / "train").glob(f"*/{RUN}"), key=lambda path: path.stat().st_mtime)
-    found: dict[str, Any] = read(runs[-1]).get("environment", {}) if runs else {}
+    newest = next(iter(runs_below(outputs)), None)
+    found: dict[str, Any] = newest.read_if_whole(RUN).get("environment", {}) if newest else {}
     return found
 
 

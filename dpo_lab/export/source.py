@@ -15,7 +15,7 @@ from dpo_lab.models.directory import ADAPTER_CONFIG, base_of, refuse_missing_bas
 from dpo_lab.models.load import load_tokenizer
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.models.storage import Storage, storage_from
-from dpo_lab.pipeline.run_record import RUN
+from dpo_lab.run_directory import RunDirectory
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 MAX_ROWS = 32
@@ -60,12 +60,12 @@ def source_of(policy: str, base_path: str | None = None) -> Source:
         ConfigError: if there is none.
     """
     directory = Path(policy)
-    if not (directory / RUN).is_file():
+    if not RunDirectory(directory).is_run:
         return _of_directory(directory, None, base_path)
     _refuse_damaged(policy, directory)
     if Artifact.open(directory) is None:
         raise ConfigError(f"policy={policy} is an unfinished run: it has no manifest.json. Run it to its end first.")
-    lineage = json.loads((directory / RUN).read_text(encoding="utf-8"))["lineage"]
+    lineage = RunDirectory(directory).run()["lineage"]
     policies = [each for each in lineage if each["kind"] == "policy"]
     held_out = [each for each in lineage if each["kind"] == "tokens" and each["name"].rpartition("-")[0].endswith("-held-out")]
     rows = _place(directory, held_out[-1]) if held_out else None

@@ -10,10 +10,6 @@ from dpo_lab.durable_files import durable_file
 from dpo_lab.own_files import make_own
 from dpo_lab.progress import say
 
-METRICS = "metrics.jsonl"
-SAMPLES = "samples.jsonl"
-"""Answers of the policy while it is trained: per time `step`, and `samples` with a prompt and an answer each."""
-
 
 class MetricsFile:
     """The rows of a training or of a run; a continued process adds only steps that are not there yet."""

@@ -17,13 +17,12 @@ from filelock import FileLock
 
 from dpo_lab.durable_files import write_durably
 from dpo_lab.loggers.base import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.manifests import digest_of
 from dpo_lab.own_files import make_own_below
 from dpo_lab.progress import say
+from dpo_lab.run_directory import LOGGERS, METRICS
 
-LOGGERS = "loggers"
-"""Directory of a run that its followers keep their files in, each below its own key."""
 STATE = "state.json"
 EVERY_SECONDS = 1.0  # between two writings of a follower's state
 

@@ -12,7 +12,7 @@ from torch import nn
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.base import Data
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.memory.check import check_fits
 from dpo_lab.memory.host import give_back
 from dpo_lab.models.adapted import held_in
@@ -22,6 +22,7 @@ from dpo_lab.models.storage import record_of
 from dpo_lab.progress import Part, part
 from dpo_lab.records import PreferencePair, digest_of
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
+from dpo_lab.run_directory import METRICS
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
 from dpo_lab.scoring.randomness import without_randomness
 from dpo_lab.scoring.score import score

@@ -11,13 +11,14 @@ import torch
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import count_of
 from dpo_lab.artifacts import Artifact
-from dpo_lab.components import RunError
+from dpo_lab.call import Call
+from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
 from dpo_lab.evaluation.base import Setting
 from dpo_lab.evaluation.context import Context, HeldOut
 from dpo_lab.figures import summary_of
 from dpo_lab.loggers.base import RunIdentity, RunLogger
-from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder
 from dpo_lab.memory.check import check_fits
 from dpo_lab.models.load import ModelOnDisk
@@ -32,7 +33,8 @@ from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.next_steps import next_commands
-from dpo_lab.report.page import REPORT, write_report
+from dpo_lab.report.page import write_report
+from dpo_lab.run_directory import METRICS, REPORT, SAMPLES, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
 
@@ -74,12 +76,14 @@ def run_rounds(
     screen: Screen,
     run: RunIdentity,
     loggers: Mapping[str, RunLogger],
+    call: Call | None,
     *,
     force: bool = False,
 ) -> dict[str, Any]:
     """Run all rounds; write the run's files into its directory; return the summary."""
     check_fits(alignment, None)
-    about = run_record.begin(alignment, run)
+    about = run_record.about_run(run, call, alignment.precision.explained(alignment.trainer.device()))
+    RunDirectory(run.directory).begin(call=call.to_record() if call else None, config=plain_fields(alignment), run=about)
     (run.directory / METRICS).unlink(missing_ok=True)  # of a process before: the policies have the rows, with digests
     with Recorder(run, loggers, MetricsFile(run.directory / METRICS)) as recorder:
         state = opened(alignment, given, screen, recorder, force=force)
@@ -265,9 +269,8 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
     )
     screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
-    screen.save(directory, summary)
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
     about["figures"] = [figure.record() for figure in figures if figure.headline]
     about |= {"answers": state.answers} if state.answers else {}
-    run_record.write(directory / run_record.RUN, about)
+    RunDirectory(directory).finish(screen=screen.lines, summary=summary, run=about)
     write_report(directory)

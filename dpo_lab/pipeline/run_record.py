@@ -1,6 +1,5 @@
 """What a run writes about itself: who it is, the call that asked for it, what it was made by and from, samples and lengths."""
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,23 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from dpo_lab.alignment import Alignment
-from dpo_lab.artifacts import Artifact, Plan, write_durably
-from dpo_lab.components import plain_fields
-from dpo_lab.environment import current_call, environment
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.call import Call
+from dpo_lab.environment import environment
 from dpo_lab.loggers.base import RunIdentity
 from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.tokens.store import TokenStore
 
-RUN, CALL, CONFIG, SUMMARY, SCREEN = "run.json", "call.json", "config.json", "summary.json", "screen.txt"
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
 
 
 def identity_of(
-    config: dict[str, Any], plan: Plan, *, tags: tuple[str, ...] = (), notes: str = "", group: str | None = None
+    config: dict[str, Any],
+    plan: Plan,
+    call: Call | None,
+    *,
+    tags: tuple[str, ...] = (),
+    notes: str = "",
+    group: str | None = None,
 ) -> RunIdentity:
     """Return what loggers are told of a run; `config` is that of a run from Python, which no call has."""
-    call = current_call()
     return RunIdentity(
         name=plan.path.name,
         id=plan.id,
@@ -36,31 +38,24 @@ def identity_of(
     )
 
 
-def begin(alignment: Alignment, identity: RunIdentity) -> dict[str, Any]:
-    """Write down, before anything is trained, what is asked for and what it will be made by; return what run.json holds."""
-    directory, call = identity.directory, current_call()
-    if call:
-        write(directory / CALL, call.to_record())
-    about = {
+def about_run(identity: RunIdentity, call: Call | None, precision: str) -> dict[str, Any]:
+    """Return what run.json says before anything is trained: what is asked for, and what it will be made by.
+
+    Args:
+        precision: in words.
+    """
+    return {
         "name": identity.name,
         "id": identity.id,
         "tags": list(identity.tags),
         "notes": identity.notes,
         "group": identity.group,
         "command": call.command if call else None,
-        "repeat": shlex.join(["python", "train.py", f"rerun={directory}"]) if call else None,
+        "repeat": shlex.join(["python", "train.py", f"rerun={identity.directory}"]) if call else None,
         "differences": list(call.differences) if call else None,  # not known of a run from Python
-        "precision": alignment.precision.explained(alignment.trainer.device()),
+        "precision": precision,
         "environment": environment(),
     }
-    write(directory / CONFIG, plain_fields(alignment))
-    write(directory / RUN, about)
-    return about
-
-
-def write(path: Path, content: Any) -> None:
-    """Write plain data durably."""
-    write_durably(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
 def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
@@ -103,12 +98,6 @@ def samples_of(before: Sequence[Candidates], after: Sequence[Candidates]) -> lis
         for one, other in zip(before[:MAX_SAMPLES], after, strict=False)
         if one.scores and other.scores  # a judge may have failed
     ]
-
-
-def read_samples(directory: Path) -> list[dict[str, Any]]:
-    """Return the samples of a finished run."""
-    run: dict[str, Any] = json.loads((directory / RUN).read_text(encoding="utf-8"))
-    return list(run.get("samples", ()))
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,7 @@
 """The lines that a run prints, kept for the next call."""
 
-import json
 import time
-from pathlib import Path
-from typing import Any
 
-from dpo_lab.artifacts import write_durably
-from dpo_lab.pipeline.run_record import SCREEN, SUMMARY
 from dpo_lab.progress import say
 
 
@@ -25,8 +20,3 @@ class Screen:
     def elapsed(self) -> float:
         """Return the seconds since the run began."""
         return time.monotonic() - self.started
-
-    def save(self, directory: Path, summary: dict[str, Any]) -> None:
-        """Write the end screen and the figures."""
-        write_durably(directory / SCREEN, "\n".join(self.lines) + "\n")
-        write_durably(directory / SUMMARY, json.dumps(summary, indent=1) + "\n")

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_lab import __version__
-from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
 from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
 from dpo_lab.report.record import RunRecord, read_record
+from dpo_lab.run_directory import RunDirectory
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-REPORT = "report.html"
 MAX_SAMPLES, MAX_CHARACTERS = 40, 4000
 """How many samples a page shows, and how much of each text: it stays small enough to send."""
 MAX_TIMES = 12  # at which the policy was asked while it was trained
@@ -29,10 +28,8 @@ def write_report(directory: Path) -> Path:
     Raises:
         OSError: if the directory cannot be written.
     """
-    path = directory / REPORT
     page = _environment().get_template("page.html").render(_content(read_record(directory)))
-    write_durably(path, page.encode("utf-8", "replace").decode("utf-8"))  # a lone half of a surrogate pair becomes "?"
-    return path
+    return RunDirectory(directory).write_report(page)
 
 
 def _content(record: RunRecord) -> dict[str, Any]:

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dpo_lab.run_directory import CONFIG, METRICS, RUN, SCREEN, SUMMARY, RunDirectory
+
 WITHOUT = {
-    "summary.json": "no figures: the run has not finished, or was told to keep none",
-    "run.json": "no command, differences from the defaults, samples, lengths, lineage or environment",
-    "config.json": "no configuration",
-    "metrics.jsonl": "no curves",
-    "screen.txt": "no end screen",
+    SUMMARY: "no figures: the run has not finished, or was told to keep none",
+    RUN: "no command, differences from the defaults, samples, lengths, lineage or environment",
+    CONFIG: "no configuration",
+    METRICS: "no curves",
+    SCREEN: "no end screen",
 }
 """The files a report is made from, and what it lacks without each."""
 
@@ -34,25 +36,26 @@ class RunRecord:
 def read_record(directory: Path) -> RunRecord:
     """Return what a run's directory holds; a file that is absent or cut off is noted, never an error."""
     absent: list[str] = []
-    texts = {name: _text(directory / name, lacking, absent) for name, lacking in WITHOUT.items()}
-    objects = {name: _object(name, texts[name], absent) for name in ("summary.json", "run.json", "config.json")}
+    run = RunDirectory(directory)
+    texts = {name: _text(run, name, absent) for name in WITHOUT}
+    objects = {name: _object(name, texts[name], absent) for name in (SUMMARY, RUN, CONFIG)}
     return RunRecord(
-        name=str(objects["run.json"].get("name") or directory.resolve().name),
-        summary=objects["summary.json"],
-        run=objects["run.json"],
-        config=objects["config.json"],
-        rows=_rows(texts["metrics.jsonl"], absent),
-        screen=texts["screen.txt"],
+        name=str(objects[RUN].get("name") or directory.resolve().name),
+        summary=objects[SUMMARY],
+        run=objects[RUN],
+        config=objects[CONFIG],
+        rows=_rows(texts[METRICS], absent),
+        screen=texts[SCREEN],
         absent=tuple(absent),
     )
 
 
-def _text(path: Path, lacking: str, absent: list[str]) -> str:
+def _text(run: RunDirectory, name: str, absent: list[str]) -> str:
     try:
-        return path.read_text(encoding="utf-8", errors="replace")
+        return run.text(name)
     except OSError as error:
         reason = "is absent" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        absent.append(f"{path.name} {reason}: {lacking}")
+        absent.append(f"{name} {reason}: {WITHOUT[name]}")
         return ""
 
 
@@ -77,5 +80,5 @@ def _rows(text: str, absent: list[str]) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError):
             unreadable += 1
     if unreadable:
-        absent.append(f"metrics.jsonl has {unreadable} of {len(rows) + unreadable} lines that are no row of a step; left out")
+        absent.append(f"{METRICS} has {unreadable} of {len(rows) + unreadable} lines that are no row of a step; left out")
     return rows

@@ -1,13 +1,12 @@
 """Which figures the summary of a run will have, known before it runs."""
 
-import difflib
-
 from dpo_lab.data.base import Data
 from dpo_lab.evaluation.agreement import LOSSES
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.figures import summary_keys
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.reference.base import Reference
+from dpo_lab.spelling import nearest
 from dpo_lab.training.iteration import Iteration
 
 
@@ -29,8 +28,7 @@ def figure_that_the_summary_will_not_have(
         return None
     if not figures:
         return f"optimized_metric={optimized_metric}: nothing is held out, so the run will have no figures; use data.held_out=N."
-    near = difflib.get_close_matches(optimized_metric, figures, n=1)
-    meant = f" Did you mean {near[0]!r}?" if near else ""
+    meant = nearest(optimized_metric, figures)
     listed = [name for name in figures if not name.startswith(LOSSES)]
     losses = f", {LOSSES}NAME of a loss" if len(listed) < len(figures) else ""
     return f"optimized_metric={optimized_metric}: this run's summary will not have it.{meant} Valid: {', '.join(listed)}{losses}."

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from dpo_lab.amounts import weights_text
 from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.base import Data
 from dpo_lab.models.spec import ModelSpec
@@ -50,4 +51,4 @@ class Pretrain(Component):
             self.model, self.data, given, root=self.outputs, seed=self.seed, force=self.force, checkpoint=self.checkpoint
         )
         assert made is not None
-        say(f"{made.path}/  {made.facts['parameters'] / 1e6:.2f} M parameters, made in {made.seconds:.0f} s")
+        say(f"{made.path}/  {weights_text(made.facts['parameters'])} parameters, made in {made.seconds:.0f} s")

@@ -8,21 +8,22 @@ from typing import Any
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.call import Call
 from dpo_lab.components import ConfigError, RunError, component, plain_fields
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.data.problems import DataError
 from dpo_lab.loggers.base import LocalLogger, RunIdentity, RunLogger
-from dpo_lab.loggers.recorder import LOGGERS, send_recorded
+from dpo_lab.loggers.recorder import send_recorded
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model
-from dpo_lab.pipeline.run_record import CONFIG, SCREEN, SUMMARY, identity_of, read_samples
+from dpo_lab.pipeline.run_record import identity_of
 from dpo_lab.pipeline.screen import Screen
 from dpo_lab.progress import say
 from dpo_lab.records import PreferencePair
-from dpo_lab.report.page import REPORT
 from dpo_lab.rules import data as rules_of_data
 from dpo_lab.rules.check import broken, refuse, refuse_illegal, refuse_slowly
 from dpo_lab.rules.figures import summary_figures
+from dpo_lab.run_directory import CHANGING, RunDirectory
 
 NOT_READ = ("max_length", "truncation", "order", "sampler", "ranker", "pairing")
 """Fields of data that change nothing of what is read."""
@@ -89,7 +90,7 @@ class Train(Alignment):
 
     def _plan(self) -> Plan:
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
-        return Plan(self.outputs, "train", name, self.content(), apart=(LOGGERS, REPORT))
+        return Plan(self.outputs, "train", name, self.content(), apart=CHANGING)
 
     def _given(self) -> list[GivenPairs] | None:
         given = self._read()
@@ -117,8 +118,11 @@ class Train(Alignment):
             f"labels that it needs, or none are held out. It has: {found}."
         )
 
-    def run(self) -> dict[str, Any]:
+    def run(self, call: Call | None = None) -> dict[str, Any]:
         """Run the stage, or return the figures of a finished run at once.
+
+        Args:
+            call: what the command line asked for, which the run records; None from Python.
 
         Returns:
             The summary: the end screen's figures as flat keys.
@@ -129,7 +133,7 @@ class Train(Alignment):
         ask_hub_early(self)
         refuse_illegal(self)
         plan = self._plan()
-        run = identity_of(plain_fields(self), plan, tags=self.tags, notes=self.notes, group=self.group)
+        run = identity_of(plain_fields(self), plan, call, tags=self.tags, notes=self.notes, group=self.group)
         if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)
         refuse_unusable_model(self)
@@ -139,9 +143,11 @@ class Train(Alignment):
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
         made = plan.make(
-            lambda directory: run_rounds(self, given, screen, run, self.logger, force=self.force), force=self.force, resume=True
+            lambda directory: run_rounds(self, given, screen, run, self.logger, call, force=self.force),
+            force=self.force,
+            resume=True,
         )
-        return read_summary(made) if made.made_now else show_finished(made, run, self.logger)
+        return RunDirectory(made.path).summary() if made.made_now else show_finished(made, run, self.logger)
 
 
 def refuse_unlabelled(loss: PreferenceLoss, pairs: Sequence[PreferencePair], source: str) -> None:
@@ -154,11 +160,10 @@ def refuse_unlabelled(loss: PreferenceLoss, pairs: Sequence[PreferencePair], sou
 
 def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, RunLogger]) -> dict[str, Any]:
     """Print the end screen of a finished run, send its figures to loggers that have not got them, and say what was done."""
-    summary = read_summary(run)
-    sent = send_recorded(identity, loggers, summary, read_samples(run.path))
-    shown = (run.path / SCREEN).read_text(encoding="utf-8").rstrip()
-    recorded = json.loads((run.path / CONFIG).read_text(encoding="utf-8"))["outputs"]
-    say(moved(shown, recorded, str(run.path.parent.parent)))
+    recorded = RunDirectory(run.path)
+    summary = recorded.summary()
+    sent = send_recorded(identity, loggers, summary, recorded.run().get("samples", ()))
+    say(moved(recorded.screen(), recorded.config()["outputs"], str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
     say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.")
     return summary
@@ -174,9 +179,3 @@ def moved(screen: str, before: str, now: str) -> str:
     place = re.compile(rf"(?<![\w/.-]){re.escape(before)}/(?=(?:model|policy|train)/)")
     lines = (place.sub(f"{now}/", line) if line.startswith(PLACES) else line for line in screen.splitlines())
     return "\n".join(lines)
-
-
-def read_summary(run: Artifact) -> dict[str, Any]:
-    """Return the figures of a finished run."""
-    summary: dict[str, Any] = json.loads((run.path / SUMMARY).read_text(encoding="utf-8"))
-    return summary

@@ -10,8 +10,9 @@ import torch
 from lightning.fabric.plugins import TorchCheckpointIO
 
 from dpo_lab.durable_files import flush_to_disk, seal_holds, sealed_file
-from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, cut, digest_of_rows
+from dpo_lab.loggers.metrics_file import cut, digest_of_rows
 from dpo_lab.progress import part, say
+from dpo_lab.run_directory import METRICS, SAMPLES
 
 DIRECTORY = "checkpoints"
 RECORDED = (METRICS, SAMPLES)

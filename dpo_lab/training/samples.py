@@ -6,8 +6,9 @@ from typing import Any
 
 import lightning as L
 
-from dpo_lab.loggers.metrics_file import SAMPLES, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.progress import say
+from dpo_lab.run_directory import SAMPLES
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore

@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 
+from dpo_lab.call import Call
 from dpo_lab.cli.main import main, train
-from dpo_lab.environment import Call, current_call
 from dpo_lab.stages.train import Train
 
 CALLS: list[Call] = []
 RAN: list[Train] = []
 
 
-def run(stage: Train) -> dict[str, Any]:
+def run(stage: Train, call: Call | None = None) -> dict[str, Any]:
     """Note stage and call; return made-up figures."""
-    call = current_call()
     assert call is not None
     CALLS.append(call)
     RAN.append(stage)
@@ -44,7 +43,12 @@ def test_a_call_holds_the_command_as_it_was_written(monkeypatch: pytest.MonkeyPa
     assert shlex.split(CALLS[1].command) == ["dpo-lab", "train", *words, "force=true"]
     assert CALLS[0].overrides == ("loss=ipo", "notes='it works'", "tags=[a,b]")
     assert CALLS[0].cwd == str(Path.cwd())
-    assert current_call() is None
+
+
+def test_a_stage_that_records_no_call_is_not_handed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Train, "run", lambda stage: RAN.append(stage))
+    assert train([]) == 0
+    assert len(RAN) == 1
 
 
 def test_differences_are_the_values_that_are_not_the_stage_s_own() -> None:

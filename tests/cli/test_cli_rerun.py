@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from dpo_lab.artifacts import MANIFEST, Plan, file_digest
+from dpo_lab.call import Call
 from dpo_lab.cli.main import main, train
 from dpo_lab.cli.rerun import short
-from dpo_lab.environment import Call, current_call, environment
+from dpo_lab.environment import environment
 from dpo_lab.manifests import DIGEST, sealed
 from dpo_lab.stages.train import Train
 
@@ -22,9 +23,8 @@ RECORDED: dict[str, Any] = {}
 """What the directory of the run says of its configuration beside the truth."""
 
 
-def run(stage: Train) -> dict[str, Any]:
+def run(stage: Train, call: Call | None = None) -> dict[str, Any]:
     """Write what a run leaves in its directory, its figures made up; like the real one, return a finished run."""
-    call = current_call()
     assert call is not None
     CALLS.append(call)
 

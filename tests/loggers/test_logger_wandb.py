@@ -12,9 +12,10 @@ import pytest
 
 from dpo_lab.components import ConfigError
 from dpo_lab.loggers.base import RunIdentity
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder, send_recorded
 from dpo_lab.loggers.wandb_run import WandbLogger, WandbRun, quiet_settings
+from dpo_lab.run_directory import METRICS
 
 SUMMARY = {"gold/after": 0.75, "eval/pairs": 40}
 SAMPLES = [{"prompt": "Write a review of The Silent Mirror.", "after": "It left me speechless."}]

@@ -10,8 +10,9 @@ import pytest
 
 from dpo_lab.components import component
 from dpo_lab.loggers.base import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
-from dpo_lab.loggers.recorder import EVERY_SECONDS, LOGGERS, STATE, Recorder, read_state, send_recorded
+from dpo_lab.loggers.metrics_file import MetricsFile
+from dpo_lab.loggers.recorder import EVERY_SECONDS, STATE, Recorder, read_state, send_recorded
+from dpo_lab.run_directory import LOGGERS, METRICS
 
 
 @dataclass

@@ -56,7 +56,7 @@ def test_a_check_fetches_the_small_files_and_loading_the_weights(
     assert capsys.readouterr().out == ""
     whole = fetched(NAME)
     assert whole == directory
-    assert capsys.readouterr().out == "  fetching owner/pairs, 0.0 GB\n"
+    assert capsys.readouterr().out == "  fetching owner/pairs, 0.0523 MB\n"
     fetched(NAME)
     assert capsys.readouterr() == ("", "")
     wanted = {path.name for path in served.iterdir() if path.is_file()} - {"pytorch_model.bin"}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dpo_lab.loggers.metrics_file import METRICS
+from dpo_lab.run_directory import METRICS
 from dpo_lab.stages.train import Train
 from dpo_lab.training.callbacks import Checkpoint
 from tests.small_stage import given, pairs_file

@@ -15,7 +15,7 @@ from dpo_lab.components import RunError
 from dpo_lab.damage import SUSPECT, examine
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline import rounds
-from dpo_lab.report.page import REPORT
+from dpo_lab.run_directory import REPORT
 from dpo_lab.stages.train import Train
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import MODEL, stage

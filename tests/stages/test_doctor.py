@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from dpo_lab.amounts import bytes_text
 from dpo_lab.cli.main import main
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.memory import check as fits
@@ -50,7 +51,7 @@ def test_a_disk_that_is_full_ends_with_1(
 ) -> None:
     monkeypatch.setattr(doctor, "free_disk", lambda outputs: 1e6)
     assert examined(tmp_path) == 1
-    assert "MB of disk, 1.0 MB free. Use paths.outputs=DIR." in capsys.readouterr().err
+    assert "MB of disk, 1 MB free. Use paths.outputs=DIR." in capsys.readouterr().err
 
 
 def test_a_policy_that_is_not_its_reference_ends_with_1(
@@ -101,7 +102,7 @@ def test_a_round_of_made_pairs_is_planned_whole(tmp_path: Path, capsys: pytest.C
     lines = capsys.readouterr().out.splitlines()
     (reference,) = (line for line in lines if line.startswith("reference "))
     tokens = 500 * 2 * (64 - 64 // 3)
-    assert f"one pass over at most 1000 responses before training in each round, at most {tokens * 4 / 1e6:.1f} MB" in reference
+    assert f"one pass over at most 1000 responses before training in each round, at most {bytes_text(tokens * 4)}" in reference
     trained = float(next(line for line in lines if line.startswith("memory ")).split()[4])
     (optimizer,) = (line for line in lines if line.startswith("  optimizer "))
     assert float(optimizer.split()[1]) == pytest.approx(8 * trained, rel=0.01), "two numbers in fp32 for each weight, in MB"

@@ -10,7 +10,7 @@ import pytest
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import component
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
-from dpo_lab.loggers.metrics_file import SAMPLES
+from dpo_lab.run_directory import SAMPLES
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import EarlyStopping, Samples
 from dpo_lab.training.optim import AdamW

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dpo_lab.components import component
 from dpo_lab.layouts.prefix import PrefixLayout
-from dpo_lab.loggers.metrics_file import METRICS, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import Adapter, NoAdapter
@@ -19,6 +19,7 @@ from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part
 from dpo_lab.reference.base import Reference, ReferenceModel
 from dpo_lab.reference.frozen import FrozenReference
+from dpo_lab.run_directory import METRICS
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import item_batches

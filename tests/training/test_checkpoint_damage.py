@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dpo_lab.durable_files import SEAL_LENGTH, flush_to_disk, read_sealed, seal_holds, sealed_file
-from dpo_lab.loggers.metrics_file import METRICS, SAMPLES, MetricsFile
+from dpo_lab.loggers.metrics_file import MetricsFile
+from dpo_lab.run_directory import METRICS, SAMPLES
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training import checkpoint_files
 from dpo_lab.training.callbacks import Checkpoint

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from dpo_lab.loggers.metrics_file import SAMPLES
 from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
+from dpo_lab.run_directory import SAMPLES
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Samples
 from tests.training import stopping

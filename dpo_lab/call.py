@@ -1,0 +1,31 @@
+"""The call that asked for a run: what stood on the command line. It is handed to the stage, which records it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """What the command line asked for."""
+
+    command: str
+    """The command, quoted for a shell; of a job of a multirun the command that does this job alone."""
+    cwd: str
+    """Where it was given; relative paths in the configuration start here."""
+    overrides: tuple[str, ...]
+    """group=option and key=value."""
+    differences: tuple[dict[str, Any], ...]
+    """{key, default, value} of each value that is not the stage's default; a default is null where there is none."""
+    config: dict[str, Any]
+    """The resolved configuration with each part's `_target_`: plain data from which the stage can be built again."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the call as plain data."""
+        return {**asdict(self), "overrides": list(self.overrides), "differences": list(self.differences)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Call":
+        """Return the call that a record describes; TypeError or KeyError if it is none."""
+        lists = {name: tuple(record[name]) for name in ("overrides", "differences")}
+        return cls(**{**record, **lists})
