@@ -58,7 +58,7 @@ def test_the_run_that_was_written_last_comes_first(tmp_path: Path) -> None:
 def test_no_other_file_spells_the_names_of_a_run_s_files() -> None:
     spelt = {
         str(path.relative_to(PACKAGE)): sorted(
-            {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)} & NAMES
+            {str(node.value) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)} & NAMES
         )
         for path in PACKAGE.rglob("*.py")
         if path != Path(run_directory.__file__)

@@ -32,7 +32,6 @@ class Measurements:
     before: Artifact | None = None
     """None unless a figure is measured of that model too."""
     after: Artifact | None = None
-    seconds: float = 0.0
 
     def of_base(self) -> None:
         """Measure the model before training, if a figure needs it."""
@@ -57,7 +56,6 @@ class Measurements:
     def _made(self, context: Context, before: Artifact | None = None) -> Artifact:
         made = evaluate(self.measure, self.figures, context, before, force=self.force)
         self.lineage.append(made)
-        self.seconds += made.seconds
         return made
 
 

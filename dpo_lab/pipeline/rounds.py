@@ -1,6 +1,5 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import count_of
-from dpo_lab.artifacts import Artifact
+from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.call import Call
 from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
@@ -21,30 +20,29 @@ from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder
 from dpo_lab.memory.check import check_fits
+from dpo_lab.memory.host import give_back
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.evaluation import Measurements
-from dpo_lab.pipeline.policy import Round, token_store, train_round
+from dpo_lab.pipeline.policy import Round, Training, policy_content, train_policy
 from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
-from dpo_lab.pipeline.screen import Screen
+from dpo_lab.pipeline.screen import Screen, choices_of
+from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.next_steps import next_commands
 from dpo_lab.report.page import write_report
-from dpo_lab.run_directory import METRICS, REPORT, SAMPLES, RunDirectory
+from dpo_lab.run_directory import METRICS, REPORT, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
 
-PARTS = {"candidates": "sample", "pairs": "rank"}
-"""What the seconds of an artifact are called, by its kind."""
-
 
 @dataclass
-class Progress:
-    """What a run has found so far."""
+class RunState:
+    """A run: what it works with, and what it has found so far."""
 
     alignment: Alignment
     screen: Screen
@@ -54,20 +52,13 @@ class Progress:
     given: list[GivenPairs] | None
     """Of each round."""
     lineage: list[Artifact]
-    """Every artifact that the run is made from."""
+    """Every artifact that the run is made from, in the order in which they were made."""
     measurements: Measurements
     force: bool = False
     """Make everything again but the base model."""
-    summary: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    steps: int = 0
-    """Of the rounds before this one."""
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each round."""
-    answers: list[dict[str, Any]] = field(default_factory=list)
-    """Of the policies while they were trained, where they were asked."""
-    lengths: dict[str, list[int]] = field(default_factory=dict)
-    """Tokens of the first round's pairs."""
+    summary: dict[str, Any] = field(default_factory=dict)
 
 
 def run_rounds(
@@ -93,17 +84,11 @@ def run_rounds(
     return state.summary
 
 
-def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen, recorder: Recorder, *, force: bool) -> Progress:
+def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen, recorder: Recorder, *, force: bool) -> RunState:
     """Return the state of a run whose base model is there and evaluated."""
-    data = alignment.data
-    choices = [("model", alignment.model.label), ("data", data.label), *data.choices]
-    if alignment.model.quant.bits:
-        choices.append(("quant", f"{alignment.model.quant.bits}bit"))
-    choices.append(("adapter", alignment.model.adapter.label))
-    if alignment.trainer.devices > 1:
-        choices.append(("processes", str(alignment.trainer.devices)))
 
     def announce(parameters: int | None) -> None:
+        choices = choices_of(alignment.model, alignment.data, alignment.trainer.devices)
         screen.say(text.header(recorder.run.name, choices, parameters, torch.get_num_threads()))
         if alignment.precision.mode == "auto":
             screen.say(f"  {alignment.precision.explained(alignment.trainer.device())}")
@@ -113,7 +98,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
     storage = storage_of(alignment.model, alignment.precision, alignment.trainer.device())
     base, made = base_model(
         alignment.model,
-        data,
+        alignment.data,
         first,
         root=alignment.outputs,
         seed=alignment.seed,
@@ -121,7 +106,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
         announce=announce,
         checkpoint=checkpoint_of(alignment.callbacks),
     )
-    name, lineage = f"{alignment.model.label}-{data.label}", list[Artifact]()
+    name, lineage = f"{alignment.model.label}-{alignment.data.label}", [made] if made else []
     context = Context(
         policy=base,
         before=base,
@@ -132,75 +117,106 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
         outputs=alignment.outputs,
         name=f"{name}-before",
     )
-    figures = alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, data))
+    figures = alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, alignment.data))
     measurements = Measurements(alignment.evaluation, figures, context, lineage, force)
-    state = Progress(alignment, screen, recorder, name, base, given, lineage, measurements, force)
+    state = RunState(alignment, screen, recorder, name, base, given, lineage, measurements, force)
     if made:
-        state.lineage.append(made)
-        state.seconds["pretrain"] = made.seconds
         screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
     else:
         notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
         screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
     if not alignment.evaluation.on_pairs:
         measurements.of_base()
-        state.seconds["evaluate"] = measurements.seconds
     return state
 
 
-def play_rounds(state: Progress) -> None:
+def play_rounds(state: RunState) -> None:
     """Run each round from where the one before ended."""
-    alignment, base = state.alignment, state.base
-    start = base
-    for number in range(1, alignment.iteration.rounds + 1):
-        beginning = start if alignment.iteration.start == "previous" else base
-        reference = start if alignment.iteration.reference == "previous" else base
-        this = Round(number, f"{state.name}-round{number}", base, beginning, reference)
-        made = round_pairs(state, this, start)
-        pairs = made.train[: alignment.trainer.max_pairs]
-        if left_out := len(made.train) - len(pairs):
-            state.screen.say(f"  trainer.max_pairs={len(pairs)}: {count_of(left_out, 'pair')} left out")
+    policy = state.base
+    for number in range(1, state.alignment.iteration.rounds + 1):
+        this = round_of(state, number, policy)
+        found = round_pairs(state, this, policy)
+        pairs = at_most(state, found.train)
         store = store_of(state, pairs, this.name)
-        kept = store_of(state, made.held_out, f"{this.name}-held-out") if made.held_out else None
-        how = made.origin or f"{count_of(store.num_pairs, 'pair')}, {kept.num_pairs if kept else 0} held out"
-        if store.num_pairs < alignment.trainer.batch_size:
-            state.screen.say(
-                f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={alignment.trainer.batch_size}: an epoch is one step"
-            )
-        state.lengths = state.lengths or run_record.lengths_of(store)
-        policy = trained(state, this, store)
-        for name in ("reference", "dpo"):
-            state.seconds[name] += policy.facts[f"seconds/{name}"]
-        state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
-        if number == 1 and alignment.model.pretrained:
-            state.screen.say(f"  attention {policy.facts['attention']}, {base.storage}")
-        state.screen.say(text.round_line(number, alignment.iteration.rounds, how, policy.facts))
-        if start is not base:
-            start.release()
-        start = base.trained(str(policy.path), policy.id)
-        figures = evaluate_round(state, this, start, kept)
-        facts = {name: policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        held_out = store_of(state, found.held_out, f"{this.name}-held-out") if found.held_out else None
+        how = found.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
+        made = trained(state, this, store)
+        tell_of_round(state, this, made, how)
+        if policy is not state.base:
+            policy.release()
+        policy = state.base.trained(str(made.path), made.id)
+        facts = {name: made.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        left_out = len(found.train) - len(pairs)
         facts |= {"pairs/left_out": left_out} if left_out else {}
-        state.rounds.append({"number": number, **facts, **figures})
+        state.rounds.append({"number": number, **facts, **evaluate_round(state, this, policy, held_out)})
 
 
-def trained(state: Progress, this: Round, store: TokenStore) -> Artifact:
+def round_of(state: RunState, number: int, policy: ModelOnDisk) -> Round:
+    """Return a round with its models; `policy` is the newest."""
+    iteration, base = state.alignment.iteration, state.base
+    start = policy if iteration.start == "previous" else base
+    reference = policy if iteration.reference == "previous" else base
+    return Round(number, f"{state.name}-round{number}", base, start, reference)
+
+
+def at_most(state: RunState, available: list[PreferencePair]) -> list[PreferencePair]:
+    """Return the pairs that a round trains on, trainer.max_pairs at most, and say how many are left out."""
+    pairs = available[: state.alignment.trainer.max_pairs]
+    if left_out := len(available) - len(pairs):
+        state.screen.say(f"  trainer.max_pairs={len(pairs)}: {count_of(left_out, 'pair')} left out")
+    return pairs
+
+
+def training_of(alignment: Alignment) -> Training:
+    """Return how each round of a run trains its policy."""
+    return Training(
+        adapter=alignment.model.adapter,
+        loss=alignment.loss,
+        reference=alignment.reference,
+        optim=alignment.optim,
+        layout=alignment.layout,
+        precision=alignment.precision,
+        trainer=alignment.trainer,
+        callbacks=alignment.callbacks,
+        order=alignment.data.order,
+        seed=alignment.seed,
+        root=alignment.outputs,
+    )
+
+
+def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
     """Return the policy of a round; its rows go to the run's record as they are made, or all at once if it was there."""
-    before = state.steps
+    alignment, training = state.alignment, training_of(state.alignment)
+    before = sum(round_["steps"] for round_ in state.rounds)
+    if store.num_pairs < (size := alignment.trainer.batch_size):
+        state.screen.say(f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={size}: an epoch is one step")
 
     def tell(row: Mapping[str, Any]) -> None:
         state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
 
-    policy = train_round(state.alignment, this, store, tell, force=state.force)
+    def produce(directory: Path) -> dict[str, Any]:
+        check_fits(alignment, store)
+        return train_policy(training, this, store, directory, tell)
+
+    name = f"{alignment.model.label}-{alignment.loss.label}-{alignment.data.label}-seed{alignment.seed}-round{this.number}"
+    plan = Plan(alignment.outputs, "policy", name, policy_content(training, this, store), parents=this.parents)
+    policy = plan.make(produce, force=state.force, resume=True)
+    give_back()  # else an evaluation stands on top of gradients and optimizer
     for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
         tell(row)
-    state.answers += ({"round": this.number, **row} for row in run_record.rows_of(policy.path / SAMPLES))
-    state.steps += policy.facts["steps"]
     state.lineage.append(policy)
     return policy
 
 
-def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenStore:
+def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str) -> None:
+    """Say what was noted while a round's policy was trained, and how it went; `how` says where its pairs came from."""
+    state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
+    if this.number == 1 and state.base.given:
+        state.screen.say(f"  attention {policy.facts['attention']}, {state.base.storage}")
+    state.screen.say(text.round_line(this.number, state.alignment.iteration.rounds, how, policy.facts))
+
+
+def store_of(state: RunState, pairs: list[PreferencePair], name: str) -> TokenStore:
     """Return the token store of some pairs and say what was cut or left out."""
     store, made = token_store(pairs, state.alignment.data, state.base, root=state.alignment.outputs, name=name, force=state.force)
     state.lineage.append(made)
@@ -209,7 +225,7 @@ def store_of(state: Progress, pairs: list[PreferencePair], name: str) -> TokenSt
     return store
 
 
-def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> RoundPairs:
+def round_pairs(state: RunState, this: Round, policy: ModelOnDisk) -> RoundPairs:
     """Return a round's pairs, for training and held out, and note what they were made from."""
     alignment = state.alignment
     asked = PairRequest(
@@ -227,13 +243,10 @@ def round_pairs(state: Progress, this: Round, policy: ModelOnDisk) -> RoundPairs
     if not pairs.train:
         raise RunError(f"round {this.number}: data={alignment.data.label} has no pairs to train on.")
     state.lineage += pairs.artifacts
-    for artifact in pairs.artifacts:
-        kind = artifact.manifest["kind"]
-        state.seconds[PARTS.get(kind, kind)] += artifact.seconds
     return pairs
 
 
-def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, store: TokenStore | None) -> dict[str, Any]:
+def evaluate_round(state: RunState, this: Round, policy: ModelOnDisk, store: TokenStore | None) -> dict[str, Any]:
     """Measure the policy of a round, note the figures of every round in the summary, and return those for its report."""
     alignment, measurements, held_out = state.alignment, state.measurements, None
     if alignment.evaluation.on_pairs:
@@ -241,13 +254,12 @@ def evaluate_round(state: Progress, this: Round, policy: ModelOnDisk, store: Tok
             return {}
         held_out = HeldOut(store=store, loss=alignment.loss, reference=alignment.reference, reference_model=this.reference)
     facts = measurements.of_round(policy, this.name, held_out)
-    state.seconds["evaluate"] = measurements.seconds
     shown = [figure for figure in measurements.figures if figure.headline and figure.name in facts]
     state.summary |= {f"{figure.name}/round_{this.number}": facts[figure.name] for figure in shown if figure.each_round}
     return {figure.name: facts[figure.name] for figure in shown}
 
 
-def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
+def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
     """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
     alignment, screen, summary, evaluation = state.alignment, state.screen, state.summary, state.alignment.evaluation
     figures, samples = state.measurements.figures, list[dict[str, Any]]()
@@ -262,15 +274,16 @@ def finish(state: Progress, directory: Path, about: dict[str, Any]) -> None:
             screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
     else:
         summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
-    summary |= {f"seconds/{name}": round(value, 3) for name, value in state.seconds.items()}
+    summary |= {f"seconds/{name}": round(value, 3) for name, value in run_record.seconds_of(state.lineage).items()}
     summary["seconds/total"] = round(screen.elapsed(), 3)
     about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
     about["next"] = next_commands(
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
     )
     screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
-    about |= {"lineage": run_record.ancestry(state.lineage), "lengths": state.lengths, "rounds": state.rounds, "samples": samples}
+    about |= {"lineage": run_record.ancestry(state.lineage), "lengths": run_record.lengths_of(state.lineage)}
+    about |= {"rounds": state.rounds, "samples": samples}
     about["figures"] = [figure.record() for figure in figures if figure.headline]
-    about |= {"answers": state.answers} if state.answers else {}
+    about |= {"answers": answers} if (answers := run_record.answers_of(state.lineage)) else {}
     RunDirectory(directory).finish(screen=screen.lines, summary=summary, run=about)
     write_report(directory)

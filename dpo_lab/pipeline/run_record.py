@@ -1,6 +1,7 @@
 """What a run writes about itself: who it is, the call that asked for it, what it was made by and from, samples and lengths."""
 
 import shlex
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,12 @@ from dpo_lab.call import Call
 from dpo_lab.environment import environment
 from dpo_lab.loggers.base import RunIdentity
 from dpo_lab.records import Candidates, read_jsonl
+from dpo_lab.run_directory import SAMPLES
 from dpo_lab.tokens.store import TokenStore
 
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
+PARTS = {"model": "pretrain", "candidates": "sample", "pairs": "rank", "evaluation": "evaluate"}
+"""Kinds of artifacts by what making one is called in the summary; one that a user's data made by its own name."""
 
 
 def identity_of(
@@ -74,8 +78,28 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     ]
 
 
-def lengths_of(store: TokenStore) -> dict[str, list[int]]:
-    """Return tokens of prompts and of the chosen and rejected responses, of at most 2000 pairs evenly spread."""
+def seconds_of(lineage: Sequence[Artifact]) -> dict[str, float]:
+    """Return how long each part of a run took when it was made, all rounds together."""
+    seconds: dict[str, float] = defaultdict(float)
+    for artifact in lineage:
+        kind = artifact.manifest["kind"]
+        if kind == "policy":  # its own seconds are those of all of this
+            for name in ("reference", "dpo"):
+                seconds[name] += artifact.facts[f"seconds/{name}"]
+        elif kind != "tokens":
+            seconds[PARTS.get(kind, kind)] += artifact.seconds
+    return dict(seconds)
+
+
+def answers_of(lineage: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Return the answers of each round's policy while it was trained, where it was asked."""
+    policies = [artifact for artifact in lineage if artifact.manifest["kind"] == "policy"]
+    return [{"round": number, **row} for number, policy in enumerate(policies, start=1) for row in rows_of(policy.path / SAMPLES)]
+
+
+def lengths_of(lineage: Sequence[Artifact]) -> dict[str, list[int]]:
+    """Return tokens of prompts, chosen and rejected responses of the first round, of at most 2000 pairs evenly spread."""
+    store = TokenStore.open(next(artifact.path for artifact in lineage if artifact.manifest["kind"] == "tokens"))
     spread = np.linspace(0, store.num_pairs - 1, min(store.num_pairs, MAX_LENGTHS)).astype(int)
     chosen, rejected = store.pairs[spread].T
     return {

@@ -2,6 +2,8 @@
 
 import time
 
+from dpo_lab.data.base import Data
+from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import say
 
 
@@ -20,3 +22,12 @@ class Screen:
     def elapsed(self) -> float:
         """Return the seconds since the run began."""
         return time.monotonic() - self.started
+
+
+def choices_of(model: ModelSpec, data: Data, devices: int) -> list[tuple[str, str]]:
+    """Return what the first line says that a run is made of."""
+    choices = [("model", model.label), ("data", data.label), *data.choices]
+    if model.quant.bits:
+        choices.append(("quant", f"{model.quant.bits}bit"))
+    choices.append(("adapter", model.adapter.label))
+    return [*choices, ("processes", str(devices))] if devices > 1 else choices

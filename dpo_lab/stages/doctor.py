@@ -81,7 +81,7 @@ class Doctor(Alignment):
         """Return the model and the token store of the first round; of pairs to be made, one with rows as long as they may be."""
         from dpo_lab.models.storage import storage_of
         from dpo_lab.pipeline.base_model import base_model
-        from dpo_lab.pipeline.policy import token_store
+        from dpo_lab.pipeline.tokens import token_store
 
         if given is None:
             return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
@@ -99,13 +99,15 @@ class Doctor(Alignment):
 
     def _step_0(self, given: GivenPairs, base: "ModelOnDisk") -> float:
         """Return by how many nats policy and reference differ on a few pairs before the first step."""
-        from dpo_lab.pipeline.policy import Round, step_0_gap, token_store
+        from dpo_lab.pipeline.policy import Round, step_0_gap
+        from dpo_lab.pipeline.rounds import training_of
+        from dpo_lab.pipeline.tokens import token_store
 
         with tempfile.TemporaryDirectory() as directory:
             looked_at = replace(self, outputs=Path(directory))
             some = given.train[:TESTED]
             store, _ = token_store(some, self.data, base, root=looked_at.outputs, name="doctor", force=False)
-            return step_0_gap(looked_at, Round(1, "doctor", base, base, base), store)
+            return step_0_gap(training_of(looked_at), Round(1, "doctor", base, base, base), store)
 
 
 def name_of(reference: Any) -> str:

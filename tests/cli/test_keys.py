@@ -16,7 +16,9 @@ from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
-from dpo_lab.pipeline.policy import Round, policy_content, token_store
+from dpo_lab.pipeline.policy import Round, policy_content
+from dpo_lab.pipeline.rounds import training_of
+from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.tokens.store import TokenStore
@@ -71,7 +73,7 @@ def test_whatever_changes_token_ids_or_labels_makes_another_token_store(
 
 def key(store: TokenStore, this: Round = ROUND, **fields: Any) -> str:
     run = given(Path("outputs"), Path("pairs.jsonl"), **fields)
-    return content_id("policy", policy_content(run, this, store))
+    return content_id("policy", policy_content(training_of(run), this, store))
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from dpo_lab.models import given
 from dpo_lab.models.given import RECORD, digests_of, forget, recorded_below
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.pipeline.base_model import base_model
-from dpo_lab.pipeline.policy import token_store
+from dpo_lab.pipeline.tokens import token_store
 from tests.models.directories import model_directory
 
 

@@ -11,7 +11,7 @@ from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import ModelOnDisk, evaluating, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.on_policy import OnPolicy
-from dpo_lab.pipeline.policy import token_store
+from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
 from dpo_lab.sampling.answers import candidates_of
