@@ -61,7 +61,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 
 HOMES = {
-    "bitsandbytes": ("models/quant.py", "training/optim_8bit.py"),
+    "bitsandbytes": ("models/quant.py", "training/optim.py"),
     "datasets": ("data/",),
     "filelock": ("artifacts.py", "loggers/recorder.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py"),

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,15 +12,24 @@ from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import bytes_text, weights_text
 from dpo_lab.components import ConfigError
 from dpo_lab.memory.host import host_memory
-from dpo_lab.memory.plan import MemoryPlan, memory_plan
-from dpo_lab.memory.weights import architecture_of
-from dpo_lab.models.adapter import LoRA, NoAdapter
-from dpo_lab.models.quant import EightBit, FourBit, NoQuant, without_bitsandbytes
-from dpo_lab.models.spec import PretrainedModel, TinyModel
+from dpo_lab.memory.plan import (
+    FRAGMENTS,
+    KERNELS,
+    NOTHING,
+    ON_A_GPU,
+    MemoryPlan,
+    Moment,
+    beside,
+    followed,
+    kept_models,
+    largest,
+    most,
+)
+from dpo_lab.memory.weights import architecture_of, bytes_in_file, held, outline
+from dpo_lab.models.directory import ADAPTER_CONFIG
+from dpo_lab.models.storage import storage_of
 from dpo_lab.progress import say
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.optim_8bit import AdamW8bit
 
 CLEARLY = 1.1
 """How far above what a device has a plan must be before a run is refused: plans are right within 15 %."""
@@ -34,30 +45,60 @@ def available(device: torch.device) -> float:
     return host_memory()
 
 
+def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
+    """Return the memory plan of a training on a store's pairs; without one, of weights, gradients and optimizer alone."""
+    model, reference, optim, device = alignment.model, alignment.reference, alignment.optim, alignment.trainer.device()
+    on_cpu = device.type == "cpu"
+    storage = storage_of(model, alignment.precision, device)
+    config = architecture_of(model)
+    whole = held(config, outline(config, model, storage), storage)
+    # weights that are neither quantised nor converted are the file's own pages, and keep all of it mapped
+    as_in_file = getattr(config, "dtype", None) == storage.dtype
+    # torch's state has the format of the weights, bitsandbytes' has its own
+    state = float(optim.bytes_per_weight * (whole.trained if optim.needs_bitsandbytes else whole.trained_bytes / 4))
+    passes, moment = NOTHING, Moment(accumulates=False, updated=False)
+    mixed = alignment.precision.resolved(device)
+    if store:
+        moments = largest(store, alignment.layout, alignment.trainer, alignment.data.order, alignment.seed)
+        compares, half = reference.scores_live, mixed == "bf16-mixed"
+        passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares)
+        passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
+    adapted = not model.adapter.trains_all
+    earlier = alignment.iteration.rounds > 1 or (Path(getattr(model, "path", "")) / ADAPTER_CONFIG).exists()
+    own, evaluated, loaded = beside(reference, alignment.evaluation, whole, adapted=adapted, earlier=earlier)
+    return MemoryPlan(
+        held=whole,
+        optimizer=state,
+        at_once=float(optim.bytes_at_once * whole.largest) if on_cpu else 0.0,
+        passes=passes,
+        accumulated=float(whole.trained_bytes * moment.accumulates),
+        updated=moment.updated,
+        reference=own,
+        kept=float(whole.weights * kept_models(alignment.iteration, reference)),
+        mapped=float(whole.quantised) if on_cpu and as_in_file else 0.0,
+        read=float(whole.parameters * bytes_in_file(config)) if on_cpu and not as_in_file else 0.0,
+        beside_evaluated=evaluated,
+        loads_evaluated=1 + loaded,
+        kernels=KERNELS if store and on_cpu and mixed != "32-true" else 0.0,
+        fragments=FRAGMENTS["quantised" if whole.quantised else "as they are"] if on_cpu else ON_A_GPU,
+        ranking=max(part.bytes_needed(device.type) for part in (alignment.data, alignment.evaluation)),
+        processes=alignment.trainer.devices if on_cpu else 1,
+    )
+
+
 def changes(alignment: Alignment) -> Iterator[tuple[str, Alignment]]:
-    """Yield what could be changed, the smallest change first: as it is written on the command line, and the changed training."""
-    settings, model = alignment.trainer, alignment.model
-    assert isinstance(model, PretrainedModel | TinyModel)
-    budget = settings.token_budget // 2
-    while budget >= 256:
-        yield f"recipe.token_budget={budget}", replace(alignment, trainer=replace(settings, token_budget=budget))
-        budget //= 2
-    text, adapter = "", model.adapter
-    if isinstance(adapter, NoAdapter):
-        text, adapter = "adapter=lora ", LoRA()
-        yield text.strip(), replace(alignment, model=replace(model, adapter=adapter))
-    if without_bitsandbytes():
-        return
-    if type(alignment.optim) is AdamW:
-        own = {each.name: getattr(alignment.optim, each.name) for each in fields(AdamW)}
-        yield "optim=adamw_8bit", replace(alignment, optim=AdamW8bit(**own))
-    for name, quant in (("8bit", EightBit()), ("4bit", FourBit())):
-        if isinstance(model, PretrainedModel) and (isinstance(model.quant, NoQuant) or model.quant.bits > quant.bits):
-            smaller = replace(alignment, model=replace(model, adapter=adapter, quant=quant))
-            yield f"{text}quant={name}", smaller
-    if isinstance(model, PretrainedModel) and not isinstance(model.quant, FourBit):
-        least = replace(settings, token_budget=256)
-        yield f"{text}quant=4bit recipe.token_budget=256", replace(smaller, trainer=least)
+    """Yield what could be changed, the smallest change first: as it is written on the command line, and the changed training.
+
+    Each part proposes its own smaller versions; the model and the portions that it trains in are at last both at their least.
+    """
+    least: dict[str, tuple[str, Any]] = {}
+    for name in ("trainer", "optim", "model"):
+        for text, smaller in getattr(alignment, name).smaller():
+            yield text, replace(alignment, **{name: smaller})
+            least[name] = text, smaller
+    both = {name: least[name] for name in ("model", "trainer") if name in least}
+    if len(both) > 1:
+        yield " ".join(text for text, _ in both.values()), replace(alignment, **{name: part for name, (_, part) in both.items()})
 
 
 def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float) -> str:

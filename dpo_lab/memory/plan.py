@@ -1,19 +1,19 @@
 """The memory plan of a training: what each part takes, and the peak, before any weight is loaded."""
 
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
-from typing import Any
 
 import torch
 
-from dpo_lab.alignment import Alignment
+from dpo_lab.data.base import Order
+from dpo_lab.evaluation.base import Measure
+from dpo_lab.layouts.base import Layout
 from dpo_lab.memory.tracing import Pass, extrapolated, follow
-from dpo_lab.memory.weights import Held, architecture_of, bytes_in_file, held, outline, with_layers
-from dpo_lab.models.adapter import NoAdapter
-from dpo_lab.models.directory import ADAPTER_CONFIG
-from dpo_lab.models.storage import Storage, storage_of
+from dpo_lab.memory.weights import Held, architecture_of, outline, with_layers
+from dpo_lab.models.spec import ModelSpec
+from dpo_lab.models.storage import Storage
 from dpo_lab.reference.base import Reference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.passes import batches_of
@@ -21,6 +21,7 @@ from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import item_batches
 from dpo_lab.training.iteration import Iteration
+from dpo_lab.training.settings import TrainerSettings
 
 FRAGMENTS = {"as they are": 0.4, "quantised": 0.85}
 """Share of what passes take that the heap holds beside it, in holes, by weights: the one thing here that is fitted, not derived.
@@ -35,6 +36,9 @@ In the heap 80 to 160 MB were seen after two steps, half of it gone with ONEDNN_
 a long run may have more."""
 ON_A_GPU = 0.1
 """The same of torch's own allocator; taken, not measured."""
+
+NOTHING = Pass(0, 0, 0, 0)
+"""Of a training whose pairs are not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,51 +125,19 @@ class MemoryPlan:
         return self.processes * max(self._parts(0.0).values())
 
 
-def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
-    """Return the memory plan of a training on a store's pairs; without one, of weights, gradients and optimizer alone."""
-    device = alignment.trainer.device()
-    on_cpu = device.type == "cpu"
-    storage = storage_of(alignment.model, alignment.precision, device)
-    config = architecture_of(alignment.model)
-    whole = held(config, outline(config, alignment.model, storage), storage)
-    # weights that are neither quantised nor converted are the file's own pages, and keep all of it mapped
-    as_in_file = getattr(config, "dtype", None) == storage.dtype
-    # torch's state has the format of the weights, bitsandbytes' has its own
-    state = alignment.optim.bytes_per_weight * (whole.trained if alignment.optim.needs_bitsandbytes else whole.trained_bytes / 4)
-    passes, moment = Pass(0, 0, 0, 0), Moment(accumulates=False, updated=False)
-    if store:
-        passes, moment = most(alignment, config, store, storage, device, whole.trained_bytes, state)
-    reference, evaluated, loaded = beside(alignment, whole)
-    return MemoryPlan(
-        held=whole,
-        optimizer=float(state),
-        at_once=float(alignment.optim.bytes_at_once * whole.largest) if on_cpu else 0.0,
-        passes=passes,
-        accumulated=float(whole.trained_bytes * moment.accumulates),
-        updated=moment.updated,
-        reference=reference,
-        kept=float(whole.weights * kept_models(alignment.iteration, alignment.reference)),
-        mapped=float(whole.quantised) if on_cpu and as_in_file else 0.0,
-        read=float(whole.parameters * bytes_in_file(config)) if on_cpu and not as_in_file else 0.0,
-        beside_evaluated=evaluated,
-        loads_evaluated=1 + loaded,
-        kernels=KERNELS if store and on_cpu and alignment.precision.resolved(device) != "32-true" else 0.0,
-        fragments=FRAGMENTS["quantised" if whole.quantised else "as they are"] if on_cpu else ON_A_GPU,
-        ranking=max(part.bytes_needed(device.type) for part in (alignment.data, alignment.evaluation)),
-        processes=alignment.trainer.devices if on_cpu else 1,
-    )
+def beside(reference: Reference, evaluation: Measure, whole: Held, *, adapted: bool, earlier: bool) -> tuple[float, float, int]:
+    """Return what stands beside the policy in training and in evaluation, and how many models the latter loads.
 
-
-def beside(alignment: Alignment, whole: Held) -> tuple[float, float, int]:
-    """Return what stands beside the policy in training and in evaluation, and how many models the latter loads."""
-    reference, weights = alignment.reference, float(whole.weights)
-    adapted = not isinstance(alignment.model.adapter, NoAdapter)
-    earlier = alignment.iteration.rounds > 1 or (Path(getattr(alignment.model, "path", "")) / ADAPTER_CONFIG).exists()
+    Args:
+        adapted: whether the policy is a base with an adapter.
+        earlier: whether an adapter was trained on that base before.
+    """
+    weights = float(whole.weights)
     if isinstance(reference, FrozenReference) or (reference.moves and not adapted):
         own = weights
     else:
         own = float(whole.trained_bytes) if reference.moves or (reference.keeps_adapter and earlier) else 0.0
-    if not alignment.evaluation.on_pairs:
+    if not evaluation.on_pairs:
         return own, weights, 1  # answers are compared with those of the model before
     loaded = int(reference.compares and not reference.needs_adapter and not (reference.moves and adapted))
     return own, own + loaded * weights, loaded
@@ -191,46 +163,67 @@ class Moment:
 
 
 def most(
-    alignment: Alignment, config: Any, store: TokenStore, storage: Storage, device: torch.device, gradients: float, state: float
+    moments: Sequence[tuple[list[int], Moment]], passes_of: Callable[[list[int], bool], Pass], *, gradients: float, state: float
 ) -> tuple[Pass, Moment]:
-    """Return what the passes take that come to the most with what is there at their time, and when that is."""
-    batches = batches_of(store, alignment.layout)
-    scored = max(batches, key=lambda responses: alignment.layout.num_tokens(store, responses))
+    """Return the passes that come to the most with what is there at their time, and when that is.
+
+    Args:
+        moments: responses of micro-batches, and when they have their passes.
+        passes_of: what the passes over responses take; told whether gradients are there.
+        gradients: bytes of all gradients.
+        state: bytes of the optimizer's state.
+    """
+
+    def total(found: tuple[Pass, Moment]) -> float:
+        passes, moment = found
+        return passes.peak + gradients * moment.accumulates + state * moment.updated
+
+    return max(((passes_of(responses, moment.accumulates), moment) for responses, moment in moments), key=total)
+
+
+def followed(
+    spec: ModelSpec, storage: Storage, store: TokenStore, layout: Layout, device: torch.device, *, half: bool, compares: bool
+) -> Callable[[list[int], bool], Pass]:
+    """Return what tells the passes of a policy over responses of a store; told whether gradients are there when they begin.
+
+    Args:
+        half: whether products are computed in bf16.
+        compares: whether a reference is scored between the passes.
+    """
+    config = architecture_of(spec)
+    scored = max(batches_of(store, layout), key=lambda responses: layout.num_tokens(store, responses))
 
     def traced(responses: list[int], accumulates: bool, layers: int) -> Pass:
         return follow(
-            outline(with_layers(config, layers), alignment.model, storage),
-            alignment.layout,
+            outline(with_layers(config, layers), spec, storage),
+            layout,
             store,
             responses,
             scored=scored,
             device=device.type,
-            half=alignment.precision.resolved(device) == "bf16-mixed",
+            half=half,
             accumulates=accumulates,
-            compares=alignment.reference.scores_live,
+            compares=compares,
         )
 
-    found = list[tuple[float, Pass, Moment]]()
-    for responses, moment in largest(alignment, store):
-        passes = extrapolated(partial(traced, responses, moment.accumulates), config.num_hidden_layers)
-        found.append((passes.peak + gradients * moment.accumulates + state * moment.updated, passes, moment))
-    return max(found, key=lambda each: each[0])[1:]
+    return lambda responses, accumulates: extrapolated(partial(traced, responses, accumulates), config.num_hidden_layers)
 
 
-def largest(alignment: Alignment, store: TokenStore) -> list[tuple[list[int], Moment]]:
+def largest(
+    store: TokenStore, layout: Layout, settings: TrainerSettings, order: Order, seed: int
+) -> list[tuple[list[int], Moment]]:
     """Return the responses of the micro-batches with the most tokens in the body and in the head, and when they come.
 
     Of those that begin a step and of the others, each in the order of the first epoch; of the first step where they are larger.
     """
-    settings = alignment.trainer
     batches = item_batches(
         store,
-        alignment.layout,
+        layout,
         batch_size=settings.batch_size,
         token_budget=settings.token_budget,
         epochs=1,
-        seed=derive(alignment.seed, "round", 1),
-        order=alignment.data.order,
+        seed=derive(seed, "round", 1),
+        order=order,
     )
     again = settings.epochs > 1 and settings.max_steps != 1  # the first step's pairs come once more, after an update
     found: dict[Moment, list[list[int]]] = defaultdict(list)
@@ -241,7 +234,7 @@ def largest(alignment: Alignment, store: TokenStore) -> list[tuple[list[int], Mo
                 found[Moment(accumulates=position > 0, updated=updated)].append(responses)
 
     def in_body(responses: list[int]) -> int:
-        return alignment.layout.num_tokens(store, responses)
+        return layout.num_tokens(store, responses)
 
     def in_head(responses: list[int]) -> int:
         return int(store.response_lengths[responses].sum())

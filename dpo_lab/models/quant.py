@@ -1,4 +1,4 @@
-"""Quantisation of the base weights. With training/optim_8bit.py the only place that imports bitsandbytes."""
+"""Quantisation of the base weights. With training/optim.py the only place that imports bitsandbytes."""
 
 import logging
 from importlib.util import find_spec

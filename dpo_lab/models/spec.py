@@ -1,15 +1,17 @@
 """What a model is: a recipe for a tiny one, or the name of pretrained weights."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from dpo_lab.components import Component, ConfigError, component
-from dpo_lab.models.adapter import Adapter, NoAdapter
+from dpo_lab.models.adapter import Adapter, LoRA, NoAdapter
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import digests_of
-from dpo_lab.models.quant import NoQuant, Quant
+from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant, without_bitsandbytes
 
 
 class ModelSpec(Component):
@@ -39,6 +41,11 @@ class ModelSpec(Component):
             raise ConfigError(
                 "quant=8bit with adapter=dora: the lengths of 8-bit weights cannot be read; use quant=4bit, or adapter=lora."
             )
+
+    def smaller(self) -> "Iterator[tuple[str, ModelSpec]]":
+        """Yield how to take less memory, the smallest change first: what to type, and the model so changed."""
+        if self.adapter.trains_all:
+            yield "adapter=lora", replace(self, adapter=LoRA())  # type: ignore[type-var]  # every kind is a dataclass
 
 
 @component
@@ -81,6 +88,17 @@ class PretrainedModel(ModelSpec):
         base = base_of(self.path)
         adapts = {"base": digests_of(Path(base))} if Path(base).resolve() != Path(self.path).resolve() else {}
         return {**fields, "files": digests_of(Path(self.path)), **adapts}
+
+    def smaller(self) -> Iterator[tuple[str, ModelSpec]]:
+        """Yield it with an adapter, and then with fewer bits, which only an adapter can train."""
+        yield from super().smaller()
+        if without_bitsandbytes():
+            return
+        text, adapter = ("adapter=lora ", LoRA()) if self.adapter.trains_all else ("", self.adapter)
+        for name, quant in (("8bit", EightBit()), ("4bit", FourBit())):
+            fewer = not self.quant.bits or quant.bits < self.quant.bits
+            if fewer and not (quant.bits == 8 and adapter.dora):  # lengths of 8-bit weights cannot be read
+                yield f"{text}quant={name}", replace(self, adapter=adapter, quant=quant)
 
     def birth(self) -> dict[str, Any]:
         """Return the part of the content that determines the weights on disk: not how they are held, nor the adapter."""

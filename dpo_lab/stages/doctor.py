@@ -45,7 +45,7 @@ class Doctor(Alignment):
         refuse_unusable_model(self)
         refuse_slowly(self)
         from dpo_lab.memory import check as fits
-        from dpo_lab.memory.plan import memory_plan
+        from dpo_lab.memory.check import memory_plan
 
         given = next(iter(self.data.load(self.iteration.rounds)), None)
         if given:

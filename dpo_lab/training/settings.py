@@ -1,11 +1,16 @@
 """How long and in which portions a run trains."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from pydantic import PositiveInt
 
 from dpo_lab.components import Component, ConfigError, component
+
+SMALLEST_BUDGET = 256
+"""Tokens of a pass below which memory is that of the weights alone."""
 
 
 @component
@@ -42,6 +47,13 @@ class TrainerSettings(Component):
         """Return the device that models work on."""
         on_gpu = self.accelerator == "gpu" or (self.accelerator == "auto" and torch.cuda.is_available())
         return torch.device("cuda" if on_gpu else "cpu")
+
+    def smaller(self) -> Iterator[tuple[str, "TrainerSettings"]]:
+        """Yield how to take less memory, the smallest change first: what to type, and these settings so changed."""
+        budget = self.token_budget // 2
+        while budget >= SMALLEST_BUDGET:
+            yield f"trainer.token_budget={budget}", replace(self, token_budget=budget)
+            budget //= 2
 
     def content(self) -> dict[str, Any]:
         """Return what determines the result: how often figures are logged does not; the device does, by its rounding."""

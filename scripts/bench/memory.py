@@ -156,7 +156,7 @@ def main() -> None:
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
     load_libraries()
-    from dpo_lab.memory.plan import memory_plan
+    from dpo_lab.memory.check import memory_plan
     from dpo_lab.models.load import load_tokenizer
     from dpo_lab.tokens.build import tokenise_items
 

@@ -11,7 +11,8 @@ from dpo_lab.data.load import load_pairs
 from dpo_lab.layouts.base import Kernel
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.memory import check as fits
-from dpo_lab.memory.plan import MemoryPlan, memory_plan
+from dpo_lab.memory.check import memory_plan
+from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.memory.tracing import Live, Pass, extrapolated, follow
 from dpo_lab.memory.weights import NF4_CONSTANTS, held, outline
 from dpo_lab.models.adapter import LoRA
@@ -31,7 +32,7 @@ from dpo_lab.stages.doctor import longest_rows
 from dpo_lab.stages.train import Train
 from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.optim_8bit import AdamW8bit
+from dpo_lab.training.optim import AdamW8bit
 from scripts.bench import memory
 from scripts.bench_memory import measured
 from tests.small_stage import stage
@@ -149,7 +150,7 @@ def test_a_training_that_does_not_fit_is_refused_with_a_change_that_does(
     least = memory_plan(smaller, store).needed
     assert least < memory_plan(train, store).needed / fits.CLEARLY
     monkeypatch.setattr(fits, "available", lambda device: least)
-    with pytest.raises(ConfigError, match=r"Use recipe.token_budget=512; `dpo-lab doctor` shows the plan."):
+    with pytest.raises(ConfigError, match=r"Use trainer.token_budget=512; `dpo-lab doctor` shows the plan."):
         fits.check_fits(train, store)
     monkeypatch.setattr(fits, "available", lambda device: memory_plan(train, store).needed / fits.CLEARLY + 1)
     fits.check_fits(train, store)  # within what plans may be off

@@ -20,7 +20,7 @@ from dpo_lab.models.tiny import untrained
 from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
-from dpo_lab.training.optim_8bit import AdamW8bit
+from dpo_lab.training.optim import AdamW8bit
 
 KINDS = {"4bit": FourBit(), "8bit": EightBit()}
 

@@ -31,8 +31,7 @@ from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.train import Train
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.optim_8bit import AdamW8bit
+from dpo_lab.training.optim import AdamW, AdamW8bit
 from dpo_lab.training.settings import TrainerSettings
 
 FILM_DATA = OnPolicy(prompts=FilmPrompts(), sampler=HFSampler(), ranker=GoldRanker(), pairing=BestVsWorst())

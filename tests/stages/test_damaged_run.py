@@ -57,7 +57,7 @@ def files_of(outputs: Path) -> list[Path]:
 def test_a_bit_of_any_file_is_noticed_and_nothing_is_shown_of_the_finished_run(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def reached(*arguments: Any) -> dict[str, Any]:
+    def reached(*arguments: Any, **settings: Any) -> dict[str, Any]:
         raise ReachedError
 
     monkeypatch.setattr(rounds, "run_rounds", reached)

@@ -43,7 +43,7 @@ def test_a_training_that_does_not_fit_ends_with_1_and_the_change(
 ) -> None:
     monkeypatch.setattr(fits, "available", lambda device: 50e6)  # weights, gradients and optimizer fit, passes do not
     assert examined(tmp_path) == 1
-    assert "Use recipe.token_budget=" in capsys.readouterr().err
+    assert "Use trainer.token_budget=" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_ends_with_1(
@@ -93,8 +93,7 @@ def test_rows_of_the_longest_store_are_as_long_as_they_may_be() -> None:
 def test_the_optimizer_is_planned_where_an_epoch_is_one_step(epochs: int, steps: int | None, updated: set[bool]) -> None:
     store = doctor.longest_rows(30, 4)
     settings = TrainerSettings(batch_size=4, token_budget=64, epochs=epochs, max_steps=steps)
-    train: Any = SimpleNamespace(trainer=settings, layout=PaddedLayout(), data=SimpleNamespace(order="shuffled"), seed=0)
-    assert {moment.updated for _, moment in largest(train, store)} == updated
+    assert {moment.updated for _, moment in largest(store, PaddedLayout(), settings, "shuffled", 0)} == updated
 
 
 def test_a_round_of_made_pairs_is_planned_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,8 +18,7 @@ from dpo_lab.reference.base import Reference
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.training.iteration import Iteration
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.optim_8bit import AdamW8bit
+from dpo_lab.training.optim import AdamW, AdamW8bit
 from tests.small_stage import directories, given, pairs_file, stage, with_lora
 
 KINDS = {"4bit": FourBit(), "8bit": EightBit()}

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dpo_lab.training.optim import AdamW
-from dpo_lab.training.optim_8bit import AdamW8bit
+from dpo_lab.training.optim import AdamW, AdamW8bit
 
 
 def factors(total: int, **fields: object) -> list[float]:
