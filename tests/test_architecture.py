@@ -86,7 +86,7 @@ HOMES = {
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 
-MAX_FILE, MAX_FUNCTION = 300, 60
+MAX_FILE, MAX_FUNCTION, MAX_STAGE = 300, 60, 100
 CATCH_ALL = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 
 
@@ -226,6 +226,13 @@ def test_an_import_for_type_checkers_alone_is_exempt() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_has_at_most_300_lines(file: str) -> None:
     assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+
+
+def test_stages_holds_stages_only_each_in_100_lines() -> None:
+    """A stage is one component with run(); what it needs beside that stands below stages/."""
+    files = sorted((PACKAGE / "stages").glob("*.py"))
+    assert {path.stem for path in files} - {"__init__"} <= {path.stem for path in (ROOT / "conf").glob("*.yaml")}
+    assert {path.name: count for path in files if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_STAGE} == {}
 
 
 @pytest.mark.parametrize("file", FILES)

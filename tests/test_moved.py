@@ -13,12 +13,13 @@ import pytest
 from dpo_lab.artifacts import Plan
 from dpo_lab.components import ConfigError
 from dpo_lab.continuing import kept_part
+from dpo_lab.export.settings import ExportSettings
 from dpo_lab.export.source import source_of
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.load import load_model
 from dpo_lab.own_files import make_own
-from dpo_lab.stages.export import Export, ExportSettings
+from dpo_lab.stages.export import Export
 from dpo_lab.training.iteration import Iteration
 from tests.small_stage import directories, stage, with_lora
 

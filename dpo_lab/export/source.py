@@ -141,6 +141,11 @@ def _rows(policy: Path, held_out: Path | None, fingerprint: str | None) -> tuple
     return builder.build(), "fixed texts"
 
 
+def revision_of(source: Source) -> str | None:
+    """Return the commit or tag of the base, if it was recorded."""
+    return source.storage.revision if source.storage else None
+
+
 def some_of(store: TokenStore) -> list[int]:
     """Return at most 32 responses of a store, evenly spread."""
     count = len(store.response_ends)

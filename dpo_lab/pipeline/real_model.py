@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpo_lab.alignment import Alignment
-from dpo_lab.components import ConfigError, parts_of
+from dpo_lab.components import Component, ConfigError, parts_of
 from dpo_lab.hub_connection import ask_hub
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
@@ -23,9 +22,9 @@ from dpo_lab.models.tokenizer import has_own_template, refuse_unembedded
 from dpo_lab.records import PreferencePair
 
 
-def refuse_unusable_model(alignment: Alignment) -> None:
+def refuse_unusable_model(spec: ModelSpec, max_length: int) -> None:
     """Raise ConfigError if the pretrained model is missing, gated, not whole, or shorter than the rows asked for."""
-    model = alignment.model.pretrained
+    model = spec.pretrained
     if model is None:
         return
     if adapts := (Path(model.path) / ADAPTER_CONFIG).exists():
@@ -43,16 +42,16 @@ def refuse_unusable_model(alignment: Alignment) -> None:
     tokenizer = load_tokenizer(model.path, model.revision)
     if rows:
         refuse_unembedded(tokenizer, rows, model.path)
-    if positions and alignment.data.max_length > positions:
+    if positions and max_length > positions:
         raise ConfigError(
-            f"data.max_length={alignment.data.max_length}: {model.label} was made for rows of at most {positions} tokens. "
+            f"data.max_length={max_length}: {model.label} was made for rows of at most {positions} tokens. "
             f"Use recipe.max_length={positions}."
         )
 
 
-def ask_hub_early(alignment: Alignment) -> None:
+def ask_hub_early(*parts: Component) -> None:
     """Ask the Hub in the background whether it answers, if a model or data set is read from it: what follows takes seconds."""
-    origins = [getattr(part, name) for _, part in parts_of(alignment) for name in part.on_hub]
+    origins = [getattr(below, name) for part in parts for _, below in parts_of(part) for name in below.on_hub]
     if any(not Path(path).is_dir() for path in origins):
         ask_hub()
 

@@ -1,5 +1,9 @@
 """Which figures the summary of a run will have, known before it runs."""
 
+from collections.abc import Mapping
+from typing import Any
+
+from dpo_lab.components import RunError
 from dpo_lab.data.base import Data
 from dpo_lab.evaluation.agreement import LOSSES
 from dpo_lab.evaluation.base import Measure, Setting
@@ -17,6 +21,28 @@ def summary_figures(
     if evaluation.on_pairs and not data.holds_out:
         return []
     return summary_keys(evaluation.figures(Setting.of(loss, reference, data)), iteration.rounds)
+
+
+def compared_figure(asked: str, figures: list[str], summary: Mapping[str, Any]) -> tuple[str, float] | None:
+    """Return name and value of the figure by which a finished run is compared with others, None without one.
+
+    Args:
+        asked: the figure that was asked for; empty: the main one.
+        figures: that the summary was to have.
+
+    Raises:
+        RunError: if the summary lacks the one that was asked for.
+    """
+    name = asked or next(iter(figures), "")
+    if name in summary:
+        return name, float(summary[name])
+    if not asked:
+        return None
+    found = ", ".join(key for key in summary if not key.startswith("seconds/"))
+    raise RunError(
+        f"optimized_metric={name}: the run is finished and kept, but its summary has no such figure: its pairs lack the "
+        f"labels that it needs, or none are held out. It has: {found}."
+    )
 
 
 def figure_that_the_summary_will_not_have(

@@ -14,6 +14,7 @@ from dpo_lab.memory import check as fits
 from dpo_lab.memory.check import memory_plan
 from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.memory.tracing import Live, Pass, extrapolated, follow
+from dpo_lab.memory.unmade import longest_rows
 from dpo_lab.memory.weights import NF4_CONSTANTS, held, outline
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import load_tokenizer
@@ -28,7 +29,6 @@ from dpo_lab.reference.ema import EMAReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.scoring.score import body_and_head, score
-from dpo_lab.stages.doctor import longest_rows
 from dpo_lab.stages.train import Train
 from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore

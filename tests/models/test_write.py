@@ -26,14 +26,15 @@ from transformers import (
     PreTrainedConfig,
 )
 
+from dpo_lab.export.settings import ExportSettings
 from dpo_lab.export.source import Source, source_of
+from dpo_lab.export.write import produce
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import load_model, save_model
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.write import takes, with_older_names
 from dpo_lab.sampling.hf import HFSampler
-from dpo_lab.stages.export import ExportSettings, produce
 from tests.models.directories import model_directory
 
 CASES = Path(__file__).resolve().parents[3] / "shared" / "data" / "cases" / "models.py"

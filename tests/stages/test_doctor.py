@@ -10,9 +10,11 @@ from dpo_lab.amounts import bytes_text
 from dpo_lab.cli.main import main
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.memory import check as fits
+from dpo_lab.memory import disk
 from dpo_lab.memory.plan import largest
+from dpo_lab.memory.unmade import longest_rows
+from dpo_lab.reference.none import NoReference
 from dpo_lab.scoring import rounding
-from dpo_lab.stages import doctor
 from dpo_lab.training.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +51,7 @@ def test_a_training_that_does_not_fit_ends_with_1_and_the_change(
 def test_a_disk_that_is_full_ends_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(doctor, "free_disk", lambda outputs: 1e6)
+    monkeypatch.setattr(disk, "free_disk", lambda outputs: 1e6)
     assert examined(tmp_path) == 1
     assert "MB of disk, 1 MB free. Use paths.outputs=DIR." in capsys.readouterr().err
 
@@ -74,24 +76,19 @@ def test_a_run_that_cannot_fit_is_refused_before_its_weights_are_loaded(
 @pytest.mark.parametrize(("keep", "bytes_written"), [(0, 0), (1, 2 * 300), (3, 4 * 300)])
 def test_checkpoints_hold_the_optimizer_and_one_more_is_there_while_it_is_written(keep: int, bytes_written: int) -> None:
     plan: Any = SimpleNamespace(held=SimpleNamespace(trained_bytes=100), optimizer=200.0)
-    train: Any = SimpleNamespace(
-        iteration=SimpleNamespace(rounds=2),
-        callbacks={"progress": object(), "checkpoint": SimpleNamespace(keep=keep)},
-        reference=SimpleNamespace(compares=False),
-    )
-    disk = doctor.disk_of(train, plan, doctor.longest_rows(30, 1), share=1.0)
-    assert (disk["checkpoints"], disk["policies"]) == (bytes_written, 2 * 100)
+    written = disk.disk_of(plan, longest_rows(30, 1), 1.0, reference=NoReference(), rounds=2, checkpoints=keep)
+    assert (written["checkpoints"], written["policies"]) == (bytes_written, 2 * 100)
 
 
 def test_rows_of_the_longest_store_are_as_long_as_they_may_be() -> None:
-    store = doctor.longest_rows(30, 4)
+    store = longest_rows(30, 4)
     assert store.row_lengths.tolist() == [30] * 8
     assert store.num_pairs == 4
 
 
 @pytest.mark.parametrize(("epochs", "steps", "updated"), [(1, None, {False}), (2, None, {True}), (2, 1, {False})])
 def test_the_optimizer_is_planned_where_an_epoch_is_one_step(epochs: int, steps: int | None, updated: set[bool]) -> None:
-    store = doctor.longest_rows(30, 4)
+    store = longest_rows(30, 4)
     settings = TrainerSettings(batch_size=4, token_budget=64, epochs=epochs, max_steps=steps)
     assert {moment.updated for _, moment in largest(store, PaddedLayout(), settings, "shuffled", 0)} == updated
 

@@ -14,14 +14,15 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError, RunError
+from dpo_lab.export import write as export_write
 from dpo_lab.export.merged import files_groups
+from dpo_lab.export.settings import ExportSettings
 from dpo_lab.export.source import source_of
 from dpo_lab.models.adapter import LoRA, NoAdapter
 from dpo_lab.models.load import load_model
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
-from dpo_lab.stages import export as stage_export
-from dpo_lab.stages.export import Export, ExportSettings
+from dpo_lab.stages.export import Export
 from dpo_lab.training.optim import AdamW
 from tests.small_stage import MODEL, given, pairs_file
 
@@ -163,7 +164,7 @@ def test_a_merge_into_packed_weights_is_refused(
         merged = model.merge_and_unload()  # into the 4-bit layers, as peft does it
         yield {name: weight.to(dtype) for name, weight in merged.dequantize().named_parameters()}
 
-    monkeypatch.setattr(stage_export, "files_groups", packed)
+    monkeypatch.setattr(export_write, "files_groups", packed)
     with pytest.raises(RunError, match="away from the policy"):
         Export(policy=str(runs("4bit")), outputs=tmp_path).run()
 
@@ -183,7 +184,7 @@ def test_an_export_that_is_killed_is_not_finished_and_does_not_load(
                 raise Killed
             yield group
 
-    monkeypatch.setattr(stage_export, "files_groups", first_then_killed)
+    monkeypatch.setattr(export_write, "files_groups", first_then_killed)
     export = Export(policy=str(runs("none")), outputs=tmp_path, export=ExportSettings(max_shard_size="10KB"))
     with pytest.raises(Killed):
         export.run()
@@ -195,7 +196,7 @@ def test_an_export_that_is_killed_is_not_finished_and_does_not_load(
     export.run()
     assert (left / MANIFEST).exists()
     assert not list(left.glob(".*.tmp"))
-    monkeypatch.setattr(stage_export, "files_groups", first_then_killed)
+    monkeypatch.setattr(export_write, "files_groups", first_then_killed)
     export.run()  # finished: returned at once
 
 

@@ -16,12 +16,14 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from dpo_lab.cli.main import main
 from dpo_lab.components import ConfigError
 from dpo_lab.export.float32 import computing_in_float32
+from dpo_lab.export.settings import ExportSettings
 from dpo_lab.export.source import Source
+from dpo_lab.export.write import produce
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import load_model, save_model
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant
 from dpo_lab.models.storage import Storage
-from dpo_lab.stages.export import Export, ExportSettings, produce
+from dpo_lab.stages.export import Export
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from tests.models.directories import model_directory
 
