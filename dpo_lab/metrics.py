@@ -20,32 +20,32 @@ class MeanOverItems:
 
     def __init__(self) -> None:
         self.count = 0
-        self._sums: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
 
     def update(self, values: "Mapping[str, Tensor]") -> None:
         """Add one value per item and name; stays on the device, so that a step waits for nothing."""
         self.count += len(next(iter(values.values())))
         for name, per_item in values.items():
             total = per_item.detach().double().sum()
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
 
     def add(self, other: "MeanOverItems") -> None:
         """Add the items of another."""
         self.count += other.count
-        for name, total in other._sums.items():
-            self._sums[name] = self._sums[name] + total if name in self._sums else total
+        for name, total in other.sums.items():
+            self.sums[name] = self.sums[name] + total if name in self.sums else total
 
     def compute(self) -> dict[str, float]:
         """Return the means over every item so far; empty without items."""
-        return {name: float(total) / self.count for name, total in self._sums.items()}
+        return {name: float(total) / self.count for name, total in self.sums.items()}
 
     def state(self) -> dict[str, Any]:
         """Return count and sums as plain data and tensors."""
-        return {"count": self.count, "sums": self._sums}
+        return {"count": self.count, "sums": self.sums}
 
     @classmethod
     def from_state(cls, state: "Mapping[str, Any]") -> "MeanOverItems":
         """Return the means that go on from a state."""
         means = cls()
-        means.count, means._sums = state["count"], dict(state["sums"])
+        means.count, means.sums = state["count"], dict(state["sums"])
         return means

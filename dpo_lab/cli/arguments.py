@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import groups, optional_groups, options, stages
+from dpo_lab.cli.conf import groups, optional_groups, options, required, stages
 from dpo_lab.spelling import nearest
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
@@ -109,7 +109,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("-"):
-            refuse_unnamed_policy(stage, argument, arguments)
+            refuse_unnamed_place(stage, argument, arguments)
             overrides.append(checked_override(at_home(argument)))
             continue
         name, equals, value = argument.partition("=")
@@ -202,15 +202,18 @@ def checked_override(argument: str) -> str:
     return argument
 
 
-def refuse_unnamed_policy(stage: str, argument: str, arguments: Sequence[str]) -> None:
-    """Raise UsageError for a directory that is given to `export` alone, or under another name than `policy`."""
-    if stage != "export" or any(key_of(each) == "policy" for each in arguments):
+def refuse_unnamed_place(stage: str, argument: str, arguments: Sequence[str]) -> None:
+    """Raise UsageError for a directory given alone, or under another name than the key by which a stage needs to be told one."""
+    needed, what = next(((key, what) for key, what in required(stage).items() if is_place(key)), ("", ""))
+    if not needed or any(key_of(each) == needed for each in arguments):
         return
     key, _, value = argument.rpartition("=")
     if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs"):
-        raise UsageError(f"{argument}: what is exported, a finished run or an adapter, is named by policy. Write policy={value}")
+        raise UsageError(f"{argument}: {stage} reads a directory from {needed} ({what}). Write {needed}={value}")
     if key == "run":
-        raise UsageError(f"{argument}: there is no such directory, and what is exported is named by policy. Write policy=DIR.")
+        raise UsageError(
+            f"{argument}: there is no such directory, and {stage} reads it from {needed} ({what}). Write {needed}=DIR."
+        )
 
 
 def refuse_twice(overrides: Sequence[str]) -> None:

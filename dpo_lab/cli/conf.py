@@ -19,6 +19,16 @@ def stages() -> dict[str, str]:
     return {name: summary(CONF / f"{name}.yaml") for name in sorted(names)}
 
 
+def required(stage: str) -> dict[str, str]:
+    """Return the keys that a stage has to be told, with what its yaml says of each.
+
+    >>> required("train"), required("export")["policy"].split(",")[0]
+    ({}, 'a finished run (its last policy)')
+    """
+    text = (CONF / f"{stage}.yaml").read_text(encoding="utf-8")
+    return {found[1]: found[2] for found in re.finditer(r"^(\w+): \?\?\? +# (.*)$", text, re.M)}
+
+
 def groups() -> dict[str, str]:
     """Return each group's name and what it decides, in the order of groups.yaml."""
     text = (CONF / "groups.yaml").read_text(encoding="utf-8")

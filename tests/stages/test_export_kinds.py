@@ -13,6 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from dpo_lab.cli.conf import required
 from dpo_lab.cli.main import main
 from dpo_lab.components import ConfigError
 from dpo_lab.export.float32 import computing_in_float32
@@ -238,10 +239,10 @@ def test_the_weights_of_a_policy_are_as_they_were_after_it_has_computed_in_float
 
 
 WRONG = {
-    "run={}": "run={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
-    "model.path={}": "model.path={}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
-    "{}": "{}: what is exported, a finished run or an adapter, is named by policy. Write policy={}",
-    "run={}/gone": "run={}/gone: there is no such directory, and what is exported is named by policy. Write policy=DIR.",
+    "run={}": "run={}: export reads a directory from policy (WHAT). Write policy={}",
+    "model.path={}": "model.path={}: export reads a directory from policy (WHAT). Write policy={}",
+    "{}": "{}: export reads a directory from policy (WHAT). Write policy={}",
+    "run={}/gone": "run={}/gone: there is no such directory, and export reads a directory from policy (WHAT). Write policy=DIR.",
 }
 
 
@@ -250,7 +251,8 @@ def test_a_directory_under_another_name_is_answered_with_policy(
     word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", word.format(tmp_path)]) == 2
-    assert capsys.readouterr().err == f"error: {WRONG[word].replace('{}', str(tmp_path))}\n"
+    said = WRONG[word].replace("{}", str(tmp_path)).replace("WHAT", required("export")["policy"])
+    assert capsys.readouterr().err == f"error: {said}\n"
 
 
 def test_a_policy_that_is_no_directory_is_refused(tmp_path: Path) -> None:
