@@ -1,6 +1,7 @@
 """The shape of the code: imports point down the layers, heavy packages have one home, files and functions stay small."""
 
 import ast
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -87,6 +88,7 @@ HOMES = {
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 
 MAX_FILE, MAX_FUNCTION, MAX_STAGE = 300, 60, 100
+MAY_TAKE_IT_WHOLE = ("pipeline/rounds.py", "memory/check.py")
 CATCH_ALL = {"utils.py", "util.py", "helpers.py", "common.py", "misc.py"}
 
 
@@ -226,6 +228,28 @@ def test_an_import_for_type_checkers_alone_is_exempt() -> None:
 @pytest.mark.parametrize("file", FILES)
 def test_a_file_has_at_most_300_lines(file: str) -> None:
     assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+
+
+def functions_that_take_it_whole(module: str, whole: Collection[str]) -> Iterator[str]:
+    """Yield the functions of a file that have a parameter annotated with one of these classes, in quotes or in a union too."""
+    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
+            annotations = " ".join(ast.unparse(argument.annotation) for argument in arguments if argument.annotation)
+            if set(re.findall(r"\w+", annotations)) & set(whole):
+                yield node.name
+
+
+def test_no_function_below_the_stages_takes_a_whole_stage_or_a_whole_alignment() -> None:
+    """It takes the parts that it reads. Two files compose a run, and may take all of it."""
+    stages = [ast.parse(path.read_text(encoding="utf-8")) for path in (PACKAGE / "stages").glob("*.py")]
+    whole = {"Alignment", *(node.name for tree in stages for node in ast.walk(tree) if isinstance(node, ast.ClassDef))}
+    takers = {
+        module: sorted(functions_that_take_it_whole(module, whole))
+        for module in MODULES
+        if module not in MAY_TAKE_IT_WHOLE and not module.startswith(("stages/", "cli/"))
+    }
+    assert {module: names for module, names in takers.items() if names} == {}
 
 
 def test_stages_holds_stages_only_each_in_100_lines() -> None:

@@ -13,8 +13,8 @@ from torch import nn
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.generation import GenerationEvaluation
-from dpo_lab.memory.check import check_fits
-from dpo_lab.memory.plan import kept_models, memory_plan
+from dpo_lab.memory.check import check_fits, memory_plan
+from dpo_lab.memory.plan import kept_models
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.pipeline.on_policy import OnPolicy
