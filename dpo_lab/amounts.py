@@ -6,10 +6,11 @@ GB, MB = 1e9, 1e6
 def bytes_text(count: float) -> str:
     """Return a number of bytes.
 
-    >>> bytes_text(14_500_000_000), bytes_text(2_340_000), bytes_text(700), bytes_text(0)
-    ('14.5 GB', '2.34 MB', '0.0007 MB', '0 MB')
+    >>> bytes_text(14_500_000_000), bytes_text(2_340_000), bytes_text(700), bytes_text(0), bytes_text(2e14)
+    ('14.5 GB', '2.34 MB', '0.0007 MB', '0 MB', '200000 GB')
     """
-    return f"{count / GB:.3g} GB" if count >= GB else f"{count / MB:.3g} MB"
+    number, unit = (count / GB, "GB") if count >= GB else (count / MB, "MB")
+    return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
 
 
 def weights_text(count: int) -> str:
