@@ -46,7 +46,11 @@ def test_a_call_holds_the_command_as_it_was_written(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_stage_that_records_no_call_is_not_handed_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Train, "run", lambda stage: RAN.append(stage))
+    def run_without_call(stage: Train) -> dict[str, Any]:
+        RAN.append(stage)
+        return {}
+
+    monkeypatch.setattr(Train, "run", run_without_call)
     assert train([]) == 0
     assert len(RAN) == 1
 
