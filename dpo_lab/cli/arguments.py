@@ -208,12 +208,11 @@ def refuse_unnamed_place(stage: str, argument: str, arguments: Sequence[str]) ->
     if not needed or any(key_of(each) == needed for each in arguments):
         return
     key, _, value = argument.rpartition("=")
+    where = f"{stage} reads a directory from {needed} ({what})"
     if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs"):
-        raise UsageError(f"{argument}: {stage} reads a directory from {needed} ({what}). Write {needed}={value}")
+        raise UsageError(f"{argument}: {where}. Write {needed}={value}")
     if key == "run":
-        raise UsageError(
-            f"{argument}: there is no such directory, and {stage} reads it from {needed} ({what}). Write {needed}=DIR."
-        )
+        raise UsageError(f"{argument}: there is no such directory, and {where}. Write {needed}=DIR.")
 
 
 def refuse_twice(overrides: Sequence[str]) -> None:

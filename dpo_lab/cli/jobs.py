@@ -56,7 +56,9 @@ def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:
 
 def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:
     """Return name and value of the figure by which runs are compared, None for a stage that says nothing of one."""
-    answer: tuple[str, float] | None = stage.figure(result) if hasattr(stage, "figure") else None
+    if not hasattr(stage, "figure") or not isinstance(result, dict):
+        return None
+    answer: tuple[str, float] | None = stage.figure(result)
     return answer
 
 
