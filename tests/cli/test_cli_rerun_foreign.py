@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from dpo_lab.call import Call
 from dpo_lab.cli.main import train
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.stages.train import Train
@@ -128,9 +129,9 @@ def test_nothing_is_imported_from_the_directory_that_the_run_was_called_from(
     monkeypatch.setattr(sys, "path", ["", *sys.path])  # as with python -c
     found: list[object] = []
 
-    def look(stage: Train) -> dict[str, float]:
+    def look(stage: Train, call: Call | None = None) -> dict[str, float]:
         found.extend([Path.cwd(), find_spec("planted")])
-        return run(stage)
+        return run(stage, call)
 
     monkeypatch.setattr(Train, "run", look)
     assert train([f"rerun={directory}"]) == 0
