@@ -22,8 +22,8 @@ MESSAGES = {
     ),
     "data.sampler.top_pp=1": (
         "data.sampler.top_pp cannot be set there: data.sampler is taken from sampler, which has no top_pp. "
-        "Did you mean 'sampler.top_p'? Valid in sampler: batch_size, max_new_tokens, min_p, num_samples, repetition_penalty, stop, "
-        "temperature, top_k, top_p."
+        "Did you mean 'sampler.top_p'? Valid in sampler: batch_size, max_new_tokens, min_p, num_samples, repetition_penalty, "
+        "stop, temperature, top_k, top_p."
     ),
     "evaluation.judge.temperature=1 judge=same": (
         "evaluation.judge.temperature cannot be set there: evaluation.judge is taken from ranker. Write ranker.temperature=..."
