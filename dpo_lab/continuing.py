@@ -50,7 +50,7 @@ def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompt
         def keep(batch: Sequence[int], make: Callable[[], Any]) -> Any:
             key = tuple(batch)
             resumed = key in found
-            result = found.pop(key) if resumed else make()
+            result = _result_at(path, found.pop(key)) if path and resumed else make()
             if path and not resumed:
                 _append(path, [key, result])
             shown.advance(len(key), resumed=resumed)
@@ -79,9 +79,19 @@ def _sealed(text: bytes) -> bytes:
     return hashlib.sha256(text).hexdigest()[:16].encode() + b" " + text + b"\n"
 
 
-def _read(path: Path) -> dict[tuple[int, ...], Any]:
-    """Return the kept results by their rows; a line that was cut or damaged, and all after it, is removed from the file."""
-    found: dict[tuple[int, ...], Any] = {}
+def _result_at(path: Path, offset: int) -> Any:
+    """Return the result of the line that begins at a byte of the file; only one is held at a time."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return json.loads(file.readline()[17:])[1]
+
+
+def _read(path: Path) -> dict[tuple[int, ...], int]:
+    """Return where the line of each kept batch begins, by its rows.
+
+    A line that was cut or damaged, and all after it, is removed from the file.
+    """
+    found: dict[tuple[int, ...], int] = {}
     if not path.exists():
         return found
     whole = 0
@@ -93,8 +103,7 @@ def _read(path: Path) -> dict[tuple[int, ...], Any]:
                 if line.endswith(b"\n"):  # a kill cuts the end of a line
                     say(f"  {path} is damaged from line {number} on; what stood there is made again")
                 break
-            batch, result = json.loads(text)
-            found[tuple(batch)] = result
+            found[tuple(json.loads(text)[0])] = whole
             whole += len(line)
         file.truncate(whole)
     return found

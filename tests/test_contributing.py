@@ -112,7 +112,7 @@ def test_the_ranker_that_loads_a_model_runs_as_told(beside: Path, capsys: pytest
     small = ["sampler.num_samples=3", "sampler.max_new_tokens=4", "trainer.max_steps=1", "trainer=cpu", "prompts.num_held_out=2"]
     others = ["model=local", "model.path=my_model", "data=on_policy", "prompts=jsonl", "prompts.path=prompts.jsonl", *small]
     assert main(["train", "--config-dir", "my_conf", "ranker=fluent", "ranker.path=my_model", *others]) == 0
-    (ranked,) = beside.glob("outputs/pairs/*/candidates.jsonl")
+    (ranked,) = beside.glob("outputs/ranking/*/candidates.jsonl")
     scores = [score for record in read_jsonl(ranked) for score in record["scores"]]
     assert len(scores) == 18
     assert max(scores) < 0

@@ -108,7 +108,7 @@ class GenerationEvaluation(Measure):
         drawn = [[answer.ids.tolist() for answer in each.drawn] for each in made.candidates]
         candidates = [replace(each, drawn=()) for each in made.candidates]
         verdicts = verdicts_of(self.judge, candidates, device, name=f"judge {name}", directory=directory)
-        refuse_if_all_failed(f"judge={self.judge.label}", candidates, without_failed(candidates, verdicts))
+        refuse_if_all_failed(f"judge={self.judge.label}", candidates, len(candidates), len(without_failed(candidates, verdicts)))
         scored = [
             each if failed(verdict) else replace(each, scores=verdict.scores)
             for each, verdict in zip(candidates, verdicts, strict=True)

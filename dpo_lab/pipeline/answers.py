@@ -1,6 +1,6 @@
 """The artifact `candidates`: answers of a model to prompts, with the tokens that it drew."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,5 +55,10 @@ def sampled(
 
 
 def read_candidates(artifact: Artifact) -> list[Candidates]:
-    """Return the sets of candidates of an artifact `candidates` or `pairs`; those of the latter carry scores."""
-    return [Candidates.from_record(record) for record in read_jsonl(artifact.path / CANDIDATES)]
+    """Return the sets of candidates of an artifact `candidates` or `ranking`; those of the latter carry scores."""
+    return list(stream_candidates(artifact))
+
+
+def stream_candidates(artifact: Artifact) -> Iterator[Candidates]:
+    """Yield what `read_candidates` returns; one set at a time is held."""
+    return map(Candidates.from_record, read_jsonl(artifact.path / CANDIDATES))

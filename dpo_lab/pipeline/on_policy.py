@@ -8,7 +8,8 @@ from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Data, Order, PairRequest, Prompts, RoundPairs, Truncation
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
-from dpo_lab.pipeline.pairs import ranked, read_pairs
+from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing import Pairing
 from dpo_lab.report.screen import made_pairs_text
@@ -86,15 +87,16 @@ class OnPolicy(Data):
         """
         policy = cast("ModelOnDisk", asked.policy)
         prompts, seed = self.prompts.for_round(asked.prompts, asked.seed), derive(asked.seed, "round", asked.number)
-        where: dict[str, Any] = {"root": asked.root, "name": asked.name, "device": asked.device, "force": asked.force}
-        answers = sampled(prompts, policy, self.sampler, seed=seed, **where)
-        made = ranked(answers, self.ranker, self.pairing, **where)
+        where: dict[str, Any] = {"root": asked.root, "name": asked.name, "force": asked.force}
+        answers = sampled(prompts, policy, self.sampler, seed=seed, device=asked.device, **where)
+        ranking = ranked(answers, self.ranker, device=asked.device, **where)
+        made = paired(ranking, self.ranker, self.pairing, **where)
         pairs = read_pairs(made)
         if not pairs:
             raise RunError(
                 f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, "
-                f"so there is nothing to train on (answers and scores: {made.path}). "
+                f"so there is nothing to train on (answers and scores: {ranking.path}). "
                 "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
             )
         origin = made_pairs_text(answers.facts, answers.seconds, made.facts)
-        return RoundPairs(train=pairs, held_out=[], origin=origin, artifacts=(answers, made))
+        return RoundPairs(train=pairs, held_out=[], origin=origin, artifacts=(answers, ranking, made))

@@ -17,7 +17,7 @@ from dpo_lab.run_directory import SAMPLES
 from dpo_lab.tokens.store import TokenStore
 
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
-PARTS = {"model": "pretrain", "candidates": "sample", "pairs": "rank", "evaluation": "evaluate"}
+PARTS = {"model": "pretrain", "candidates": "sample", "ranking": "rank", "pairs": "rank", "evaluation": "evaluate"}
 """Kinds of artifacts by what making one is called in the summary; one that a user's data made by its own name."""
 
 

@@ -2,10 +2,11 @@
 
 import math
 from abc import ABC
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -98,9 +99,9 @@ def with_verdict(candidates: Candidates, verdict: Verdict) -> Candidates:
 
 
 def rank_kept(
-    ranker: OpenRanker, candidates: Sequence[Candidates], keep: Keep = make_now, *, label: str = "the ranker"
-) -> list[Verdict]:
-    """Return an open ranker's verdicts; some prompts at a time go through `keep`, with their positions as rows.
+    ranker: OpenRanker, candidates: Iterable[Candidates], keep: Keep = make_now, *, label: str = "the ranker"
+) -> Iterator[tuple[Candidates, Verdict]]:
+    """Yield each set with an open ranker's verdict; some prompts at a time go through `keep`, with their positions as rows.
 
     Args:
         label: the ranker's name in messages.
@@ -108,11 +109,13 @@ def rank_kept(
     Raises:
         RunError: if it returns another number of verdicts, or of scores of a prompt; failed verdicts are returned (`failed`).
     """
-    verdicts: list[Verdict] = []
-    for start in range(0, len(candidates), PROMPTS_AT_A_TIME):
-        some = candidates[start : start + PROMPTS_AT_A_TIME]
-        verdicts += map(_verdict, keep(range(start, start + len(some)), partial(_plain_verdicts, ranker, some, label)))
-    return verdicts
+    sets = iter(candidates)
+    for start in count(step=PROMPTS_AT_A_TIME):
+        some = list(islice(sets, PROMPTS_AT_A_TIME))
+        if not some:
+            return
+        plain = keep(range(start, start + len(some)), partial(_plain_verdicts, ranker, some, label))
+        yield from zip(some, map(_verdict, plain), strict=True)
 
 
 def verdicts_of(
@@ -125,7 +128,7 @@ def verdicts_of(
         directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
     """
     with ranker.open(device) as opened, kept_part(name, len(candidates), directory) as keep:
-        return rank_kept(opened, candidates, keep, label=f"ranker={ranker.label}")
+        return [verdict for _, verdict in rank_kept(opened, candidates, keep, label=f"ranker={ranker.label}")]
 
 
 def failed(verdict: Verdict) -> bool:
@@ -142,12 +145,12 @@ def without_failed(candidates: Sequence[Candidates], verdicts: Sequence[Verdict]
     return [with_verdict(each, verdict) for each, verdict in zip(candidates, verdicts, strict=True) if not failed(verdict)]
 
 
-def refuse_if_all_failed(label: str, candidates: Sequence[Candidates], ranked: Sequence[Candidates]) -> None:
-    """Raise RunError if a ranker was asked and said nothing of any set."""
-    if candidates and not ranked:
+def refuse_if_all_failed(label: str, first: Sequence[Candidates], asked: int, ranked: int) -> None:
+    """Raise RunError if a ranker was asked about some sets, which begin with `first`, and said nothing of any."""
+    if asked and not ranked:
         raise RunError(
-            f"{label} failed for all {len(candidates)} prompts (its scores are nan or infinite), the first of them "
-            f"{excerpt_of(candidates[0].prompt)}. Answers are kept: correct or change the ranker and run again."
+            f"{label} failed for all {asked} prompts (its scores are nan or infinite), the first of them "
+            f"{excerpt_of(first[0].prompt)}. Answers are kept: correct or change the ranker and run again."
         )
 
 

@@ -26,7 +26,7 @@ from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.evaluation import ANSWERS, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
-from dpo_lab.pipeline.pairs import PAIRS
+from dpo_lab.pipeline.pairs import PAIRS, read_pairs
 from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
@@ -83,7 +83,7 @@ def interrupt() -> None:
 
 
 def pairs_of(policy: ModelOnDisk, root: Path, data: OnPolicy = DATA, *, force: bool = False) -> tuple[Artifact, ...]:
-    """Return the candidates and the pairs of a round."""
+    """Return the candidates, the ranking and the pairs of a round."""
     return data.pairs(request(policy, root, force=force)).artifacts
 
 
@@ -108,7 +108,7 @@ def test_sampling_and_ranking_killed_at_any_batch_make_the_others_alone_and_the_
         made = pairs_of(policy, tmp_path / "cut")
     assert first + then == whole
     assert all(same(*artifacts) for artifacts in zip(made, undisturbed, strict=True))
-    assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES, PAIRS}]
+    assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES}, {PAIRS}]
     said = capsys.readouterr().out
     assert said.strip() == (f"{whole[at]} goes on: {at % 3 * 4} of 12 prompts are there" if at % 3 else "")
 
@@ -172,6 +172,16 @@ def test_the_ranker_judges_no_prompt_twice(policy: ModelOnDisk, tmp_path: Path, 
     del judged[8:]  # the batch that died before it was kept
     pairs_of(policy, tmp_path)
     assert judged == [prompt.id for prompt in PROMPTS.for_round(0, 0)]
+
+
+def test_another_pairing_ranks_nothing_again(policy: ModelOnDisk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, ranking, pairs = pairs_of(policy, tmp_path)
+    monkeypatch.setattr(ShareOfVowels, "rank", lambda *arguments: pytest.fail("ranked again"))
+    gaps = [(pair.score_chosen or 0) - (pair.score_rejected or 0) for pair in read_pairs(pairs)]
+    other = replace(DATA, pairing=BestVsWorst(min_gap=max(gaps)))
+    _, same_ranking, other_pairs = pairs_of(policy, tmp_path, other)
+    assert same_ranking.path == ranking.path
+    assert 0 < other_pairs.facts["pairs"] < pairs.facts["pairs"]
 
 
 def context(train: Train, policy: ModelOnDisk, before: ModelOnDisk, name: str) -> Context:

@@ -12,7 +12,8 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import RunError, component
 from dpo_lab.evaluation.win_rate import win_rate
 from dpo_lab.pipeline.answers import CANDIDATES, read_candidates
-from dpo_lab.pipeline.pairs import ranked, read_pairs
+from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker, Verdict, rank_kept
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Prompt, write_jsonl
@@ -36,19 +37,22 @@ class Failing(Ranker):
         return [Verdict(scores=nothing if each.prompt.text in self.prompts else (2.0, 1.0)) for each in candidates]
 
 
-def made(ranker: Ranker, root: Path) -> Artifact:
+def made(ranker: Ranker, root: Path) -> tuple[Artifact, Artifact]:
+    """Return the ranking and its pairs."""
+
     def produce(directory: Path) -> dict[str, Any]:
         return {"prompts": write_jsonl(directory / CANDIDATES, (each.to_record() for each in SETS))}
 
     candidates = Plan(root, "candidates", "some", {"of": "a test"}).make(produce, force=False)
-    return ranked(candidates, ranker, BestVsWorst(), root=root, name="some", device=torch.device("cpu"), force=False)
+    ranking = ranked(candidates, ranker, root=root, name="some", device=torch.device("cpu"), force=False)
+    return ranking, paired(ranking, ranker, BestVsWorst(), root=root, name="some", force=False)
 
 
 @pytest.mark.parametrize("infinite", [False, True], ids=["nan", "infinite"])
 def test_a_failed_verdict_drops_its_prompt_and_is_counted(infinite: bool, tmp_path: Path) -> None:
-    artifact = made(Failing(prompts=("1?",), infinite=infinite), tmp_path)
+    ranking, artifact = made(Failing(prompts=("1?",), infinite=infinite), tmp_path)
     assert [pair.prompt.text for pair in read_pairs(artifact)] == ["0?", "2?"]
-    assert [each.prompt.text for each in read_candidates(artifact)] == ["0?", "2?"]
+    assert [each.prompt.text for each in read_candidates(ranking)] == ["0?", "2?"]
     assert artifact.facts == {"prompts": 3, "failed": 1, "pairs": 2}
     text = made_pairs_text({"prompts": 3, "answers": 6}, 1.0, artifact.facts)
     assert "ranked, the ranker failed for 1 prompt | 2 pairs" in text
@@ -83,7 +87,7 @@ FULL = Verdict(scores=(1.0, 0.0))
 )
 def test_verdicts_of_other_answers_are_refused_with_ranker_and_prompt(verdicts: tuple[Verdict, ...], said: str) -> None:
     with pytest.raises(RunError, match=said):
-        rank_kept(Says(*verdicts), SETS, label="ranker=mine")
+        list(rank_kept(Says(*verdicts), SETS, label="ranker=mine"))
 
 
 def test_a_judge_that_fails_for_a_prompt_leaves_it_out_of_the_win_rate() -> None:

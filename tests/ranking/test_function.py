@@ -41,7 +41,7 @@ def answers(*texts: str, prompt: str = "Is it good?") -> Candidates:
 def test_scores_are_what_the_function_says_of_prompt_and_answers(ranker: Write) -> None:
     made = ranker("return [len(prompt) + len(answer) for answer in answers]")
     made.check()
-    (verdict,) = rank_kept(made, [answers("a", "bcd")])
+    ((_, verdict),) = rank_kept(made, [answers("a", "bcd")])
     assert verdict.scores == (12.0, 14.0)
 
 
@@ -58,7 +58,7 @@ def test_an_edited_function_is_another_ranker(ranker: Write) -> None:
 
 
 def test_not_a_number_is_a_failed_verdict_and_no_error(ranker: Write) -> None:
-    (verdict,) = rank_kept(ranker("return [float('nan')] * 2"), [answers("a", "b")])
+    ((_, verdict),) = rank_kept(ranker("return [float('nan')] * 2"), [answers("a", "b")])
     assert all(map(math.isnan, verdict.scores))
 
 
@@ -74,7 +74,7 @@ def test_not_a_number_is_a_failed_verdict_and_no_error(ranker: Write) -> None:
 )
 def test_what_is_no_score_per_answer_is_refused_in_one_line(ranker: Write, body: str, said: str) -> None:
     with pytest.raises(RunError) as refused:
-        rank_kept(ranker(body), [answers("a", "b")], label="ranker=function")
+        list(rank_kept(ranker(body), [answers("a", "b")], label="ranker=function"))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 

@@ -63,7 +63,7 @@ def test_a_bit_of_any_file_is_noticed_and_nothing_is_shown_of_the_finished_run(
     monkeypatch.setattr(rounds, "run_rounds", reached)
     files = files_of(finished)
     assert {file.parts[0] for file in files} == {
-        *("candidates", "evaluation", "model", "pairs", "policy", "reference", "tokens", "train")
+        *("candidates", "evaluation", "model", "pairs", "policy", "ranking", "reference", "tokens", "train")
     }
     for number, file in enumerate(files):
         outputs = copied(finished, tmp_path / str(number))

@@ -100,7 +100,9 @@ def test_a_killed_run_does_not_redo_its_finished_parts(tmp_path: Path, monkeypat
         patched.setattr("dpo_lab.pipeline.rounds.evaluate_round", lambda *arguments: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             stage(tmp_path, iteration=Iteration(rounds=1)).run()
-    before = {kind: directories(tmp_path, kind) for kind in ("model", "candidates", "pairs", "tokens", "reference", "policy")}
+    before = {
+        kind: directories(tmp_path, kind) for kind in ("model", "candidates", "ranking", "pairs", "tokens", "reference", "policy")
+    }
     assert all(len(found) == 1 for found in before.values()), before
     times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob(MANIFEST)}
     monkeypatch.setattr("dpo_lab.pipeline.rounds.evaluate_round", real)
