@@ -43,7 +43,7 @@ def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompt
     path = directory and directory / KEPT / f"{name.replace(' ', '_')}.jsonl"
     found = _read(path) if path else {}
     if found:
-        say(f"  {name} goes on: {sum(map(len, found))} of {total} {rows} are there")
+        say(f"  resuming {name}: {sum(map(len, found))} of {total} {rows} done")
 
     with part(name, total) as shown:
 

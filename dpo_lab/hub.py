@@ -1,4 +1,4 @@
-"""What a person is told of something on the Hugging Face Hub that cannot be had: what, why, which command or setting helps."""
+"""Error messages for Hub models and data sets that cannot be loaded: what, why, which command or setting helps."""
 
 import os
 import re

@@ -68,7 +68,7 @@ class RunLogger(Component, ABC):
         """Raise ConfigError if it cannot work here; called before anything heavy."""
 
     def destination(self) -> str:
-        """Return where rows go and what goes along; a finished run is sent anew to one that it has not been sent to."""
+        """Identify the destination and its options; a finished run is sent again when this changes."""
         return ""
 
     @abstractmethod

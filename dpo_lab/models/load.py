@@ -61,7 +61,7 @@ class ModelOnDisk:
         return ModelOnDisk(path, id, self.storage, base=self.base or base_of(self.path))
 
     def load(self, device: torch.device) -> Loaded:
-        """Return the model once more, on a device, for one who changes it; RunError if its directory is damaged."""
+        """Load a fresh copy on a device, for callers that modify it; RunError if its directory is damaged."""
         if self.given:
             Artifact.open(Path(self.path))  # what is made with it is made from it
         else:

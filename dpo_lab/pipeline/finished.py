@@ -21,7 +21,7 @@ def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, Ru
     sent = send_recorded(identity, loggers, summary, recorded.run().get("samples", ()))
     say(moved(recorded.screen(), recorded.config()["outputs"], str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
-    say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true starts over.")
+    say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true runs it again.")
     return summary
 
 

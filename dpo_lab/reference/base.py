@@ -47,7 +47,7 @@ class ReferenceScorer(nn.Module, ABC):
 
 
 class Reference(Component, ABC):
-    """How the frozen reference's log-probabilities are had."""
+    """Where the reference's log-probabilities come from."""
 
     compares: ClassVar[bool] = True
     """False if there is no reference model at all."""

@@ -50,7 +50,7 @@ class Parts:
         left = torch.nonzero(~self.known).flatten().tolist()
         named = ", ".join(str(response) for response in left[:SHOWN]) + (", ..." if len(left) > SHOWN else "")
         done = f"{len(self.known) - len(left)} of {len(self.known)} responses are scored"
-        return f"reference goes on: {done}; missing {named or 'none'}"
+        return f"resuming reference: {done}; missing {named or 'none'}"
 
     def remove(self) -> None:
         """Remove the files."""

@@ -180,7 +180,7 @@ class EarlyStopping(RunCallback):
     mode: Literal["min", "max"] = "min"
     """Whether it is better lower or higher."""
     window: PositiveInt = 5
-    """Rows whose mean is looked at, for single steps are noisy; nothing is looked at before so many are there."""
+    """Number of rows averaged, because single steps are noisy; checks start once there are that many."""
     patience: PositiveInt | None = 10
     """Rows in a row without a better mean after which training ends; null: it goes on."""
     min_delta: NonNegativeFloat = 0.0

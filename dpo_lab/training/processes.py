@@ -131,7 +131,7 @@ def failure(others: list[Other]) -> RunError:
     killed = " (killed from outside, perhaps for want of memory)" if code is not None and code < 0 else ""
     return RunError(
         f"{first.name} failed, exit code {code}{killed}: {first.last_words().rstrip('.')}. "
-        "The same command goes on from the newest checkpoint; trainer.devices=1 does without other processes."
+        "The same command resumes from the newest checkpoint; or set trainer.devices=1 to train in one process."
     )
 
 

@@ -110,7 +110,7 @@ def test_sampling_and_ranking_killed_at_any_batch_make_the_others_alone_and_the_
     assert all(same(*artifacts) for artifacts in zip(made, undisturbed, strict=True))
     assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES}, {PAIRS}]
     said = capsys.readouterr().out
-    assert said.strip() == (f"{whole[at]} goes on: {at % 3 * 4} of 12 prompts are there" if at % 3 else "")
+    assert said.strip() == (f"resuming {whole[at]}: {at % 3 * 4} of 12 prompts done" if at % 3 else "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

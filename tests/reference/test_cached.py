@@ -112,7 +112,7 @@ def test_a_pass_that_was_interrupted_goes_on_and_says_what_is_missing(
     again, artifact = reference_pass(model, store, FIT, CACHED, root=tmp_path / "cut", name="r")
     assert artifact.facts == {"responses": 12, "forwards": 12 - done}  # nothing is scored twice
     said = " ".join(capsys.readouterr().out.split())
-    assert f"reference goes on: {done} of 12 responses are scored; missing" in said
+    assert f"resuming reference: {done} of 12 responses are scored; missing" in said
     assert torch.equal(again.per_token, whole.per_token)
     assert sorted(path.name for path in artifact.path.iterdir()) == [FILE, "manifest.json"]
 
