@@ -1,7 +1,7 @@
 """Sampling with a transformers model: each prompt is read once, its keys and values serve all its answers."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Annotated, Any
@@ -54,6 +54,11 @@ class HFSampler(Sampler):
     def greedy(self) -> bool:
         """Whether no random number is drawn."""
         return self.temperature == 0
+
+    def idle(self) -> Mapping[str, str]:
+        """Return the filters of a draw where nothing is drawn."""
+        why = "the likeliest token is taken (sampler.temperature=0)"
+        return dict.fromkeys(("top_p", "top_k", "min_p"), why) if self.greedy else {}
 
     def check(self) -> None:
         """Raise ConfigError for a stop text that every answer has."""

@@ -41,6 +41,7 @@ def refusal(stage: str, *words: str) -> str:
         (["optim.schedule=constant", "optim.final=0.5"], "the rate does not fall (optim.schedule=constant)"),
         (["optim.warmup=0", "optim.warmup_from=zero"], "there is no warm-up (optim.warmup=0)"),
         (["reference.audit_rows=0", "reference.tolerance=1e-2"], "no response is scored again (reference.audit_rows=0)"),
+        (["sampler.temperature=0", "sampler.min_p=0.1"], "the likeliest token is taken (sampler.temperature=0)"),
         (["loss=simpo", "iteration.reference=first"], "no reference is kept (reference=none)"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
