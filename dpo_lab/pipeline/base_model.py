@@ -14,7 +14,7 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import recorded_below
 from dpo_lab.models.hub import commit_of
 from dpo_lab.models.load import ModelOnDisk, save_model
-from dpo_lab.models.spec import ModelSpec, TinyModel
+from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.storage import Storage, id_of
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.pipeline.real_model import parameters_of
@@ -46,13 +46,9 @@ def base_model(
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
         checkpoint: how often the making of the tiny model is saved.
     """
-    if weights := spec.pretrained:
+    if spec.pretrained:
         announce(parameters_of(spec))
-        held = replace(storage, revision=commit_of(base_of(weights.path), weights.revision))  # one commit for all that is loaded
-        tell_of_changes(weights.path)
-        with recorded_below(root):
-            identity = id_of(content_id("pretrained", {**weights.birth(), "revision": held.revision}), held)
-        return ModelOnDisk(weights.path, identity, held, given=True), None
+        return pretrained_model(spec.pretrained, root=root, storage=storage), None
     recipe = spec.recipe
     if recipe is None:
         raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
@@ -74,6 +70,15 @@ def base_model(
     if not artifact.made_now:
         announce(artifact.facts["parameters"])
     return ModelOnDisk(str(artifact.path), id_of(artifact.id, storage), storage), artifact
+
+
+def pretrained_model(weights: PretrainedModel, *, root: Path, storage: Storage) -> ModelOnDisk:
+    """Return a given model, known by the content of its files and by how they are held; a Hub model by its commit."""
+    held = replace(storage, revision=commit_of(base_of(weights.path), weights.revision))  # one commit for all that is loaded
+    tell_of_changes(weights.path)
+    with recorded_below(root):
+        identity = id_of(content_id("pretrained", {**weights.birth(), "revision": held.revision}), held)
+    return ModelOnDisk(weights.path, identity, held, given=True)
 
 
 def tell_of_changes(path: str) -> None:
