@@ -204,6 +204,8 @@ class Candidates:
     """The tokens of each response; empty where they are not kept."""
     pairwise: tuple[tuple[float, ...], ...] = ()
     """Entry (i, j): log-odds that response i is better than j when i is shown first; empty where pairs were not compared."""
+    preferred: tuple[int, ...] = ()
+    """Positions of the responses that people prefer: one, or those that tie as the best; empty where nobody said."""
     source: str = ""
     """The file or part that they come from; empty where they were sampled here."""
     row: int = 0
@@ -231,6 +233,8 @@ class Candidates:
             "responses": list(self.responses),
             "scores": list(self.scores),
             **({"pairwise": [rounded(row) for row in self.pairwise]} if self.pairwise else {}),
+            **({"preferred": list(self.preferred)} if self.preferred else {}),
+            **({"source": self.source, "row": self.row} if self.source else {}),
             "finished": list(self.finished),
             "rendered": self.prompt.rendered,
             **_tokens_of(self.drawn),
@@ -247,6 +251,9 @@ class Candidates:
             finished=tuple(record.get("finished", ())),
             drawn=_drawn_in(record),
             pairwise=tuple(map(tuple, record.get("pairwise", ()))),
+            preferred=tuple(record.get("preferred", ())),
+            source=record.get("source", ""),
+            row=record.get("row", 0),
         )
 
 

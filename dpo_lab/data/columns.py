@@ -53,16 +53,16 @@ SIMPLE = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
 """Names that stand in a command line as they are."""
 
 
-def setting(role: str, path: str) -> str:
+def setting(role: str, path: str, key: str = "data.columns") -> str:
     """Return what to type so that a role is read from a column, quoted for the shell and for Hydra where the name needs it.
 
     >>> print(setting("prompt", "input.messages"), setting("chosen", "better answer"))
     data.columns.prompt=input.messages 'data.columns.chosen="better answer"'
     """
     if SIMPLE.fullmatch(path) and path.lower() not in ("null", "true", "false", "nan", "inf"):
-        return f"data.columns.{role}={path}"
+        return f"{key}.{role}={path}"
     escaped = path.replace('"', '\\"')
-    return shlex.quote(f'data.columns.{role}="{escaped}"')
+    return shlex.quote(f'{key}.{role}="{escaped}"')
 
 
 def value_at(row: Row, path: str) -> Any:

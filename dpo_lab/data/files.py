@@ -39,18 +39,18 @@ class Rows:
         """Look at the file; `key` is the setting that names it, for messages."""
         refuse_other_than_rows(path, key)
         self.path = path
-        with _readable(path):
+        with readable(path):
             self._list = _List(path) if _is_list(path) else None
-            self.at_most = len(self._list.items) if self._list else _count_lines(path)
+            self.at_most = len(self._list.items) if self._list else count_lines(path)
             """How many rows there can be; blank lines are counted too."""
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
-        with _readable(self.path):
+        with readable(self.path):
             yield from _checked(self.path, self._list.rows() if self._list else _line_rows(self.path))
 
     def again(self) -> Iterator[Row]:
         """Yield the rows without taking them; those of a list that were taken are left out."""
-        with _readable(self.path):
+        with readable(self.path):
             rows = enumerate(self._list.items, 1) if self._list else _line_rows(self.path)
             yield from (row for _, row in rows if isinstance(row, dict))
 
@@ -78,7 +78,7 @@ def _names(row: Row) -> str:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
     """Turn what the system says of a file that cannot be read into a DataError."""
     try:
         yield
@@ -182,7 +182,7 @@ def _line_rows(path: Path) -> Iterator[tuple[int, Row]]:
             yield number, row
 
 
-def _count_lines(path: Path) -> int:
+def count_lines(path: Path) -> int:
     """Return how many lines a file has; the last one may lack its newline."""
     count, last = 0, b"\n"
     with path.open("rb") as file:

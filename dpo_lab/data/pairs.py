@@ -3,6 +3,9 @@
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.records import Example, Label, PreferencePair
 
+PAIRS = "pairs.jsonl"
+"""The file of the pairs that this project made."""
+
 
 def pair_of(example: Example) -> PreferencePair:
     """Return the pair of an example; of a ranked list the best against the worst answer, as the Snorkel recipe does.

@@ -83,11 +83,21 @@ CODES: dict[str, Code] = {
         "both responses are the same text, so the loss has no gradient",
         "Write two different responses, or remove the row.",
     ),
+    "one_answer": Code(
+        "drop", "there are no two answers to compare", "Put all answers to a prompt in one row, or remove the row."
+    ),
+    "equal_answers": Code(
+        "drop", "all answers are the same text, so none can be preferred", "Draw more or more different answers, if you can."
+    ),
     "tie": Code(
         "drop", "equal scores carry no preference", "Correct the scores, remove them if the label is right, or remove the row."
     ),
     "control_character": Code("drop", "the text holds a control character, which breaks tokenizers and viewers", "Delete it."),
     "bad_unicode": Code("drop", "the text holds half of a surrogate pair, which no file can store", "Write the whole character."),
+    "unusable_answer": Code(
+        "keep", "an answer has no text or breaks tokenizers; the others are compared", "No change is needed."
+    ),
+    "equal_prompt": Code("keep", "the prompt stands in an earlier row; each row is ranked by itself", "No change is needed."),
     "answers_left_out": Code(
         "keep", "the row ranks more than two answers; the best and the worst make the pair", "No change is needed."
     ),

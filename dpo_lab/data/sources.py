@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from dpo_lab.artifacts import file_digest
+from dpo_lab.artifacts import MANIFEST, file_digest, refuse_damage
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
 from dpo_lab.data.columns import Columns
@@ -15,6 +15,7 @@ from dpo_lab.data.files import SUFFIXES, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split, test_split_of
 from dpo_lab.data.hub_messages import Origin
 from dpo_lab.data.load import load_pairs, load_split
+from dpo_lab.data.pairs import PAIRS
 from dpo_lab.data.split import held_out_of, split_by_prompt
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -28,7 +29,7 @@ class FilePairs(Given):
     """Pairs of a JSON or JSON Lines file, or of a directory in Hub layout, in any row format of data/formats."""
 
     path: Path
-    """The file or directory."""
+    """The file or directory; of a directory of pairs that this project made, their file."""
     config: str | None = None
     """Of a directory: which configuration of its card; null: the only one."""
     split: str | None = None
@@ -54,6 +55,12 @@ class FilePairs(Given):
         return self.path.stem if self.path.suffix in SUFFIXES else self.path.absolute().name
 
     @property
+    def place(self) -> Path:
+        """The file or directory that holds the rows."""
+        own = self.path / PAIRS
+        return own if own.is_file() and (self.path / MANIFEST).is_file() else self.path
+
+    @property
     def holds_out(self) -> bool:
         """Unless none are asked for."""
         return self.held_out != 0
@@ -65,26 +72,27 @@ class FilePairs(Given):
     def content(self) -> dict[str, Any]:
         """Return the fields with the content's digest in place of the path; how many rows may be unusable is no content."""
         fields = {name: value for name, value in super().content().items() if name not in NEUTRAL}
-        if self.path.is_dir():
-            return {**fields, **Origin(path=str(self.path), config=self.config).content()}
+        if self.place.is_dir():
+            return {**fields, **Origin(path=str(self.place), config=self.config).content()}
         fields = {name: value for name, value in fields.items() if name not in ("split", "held_out_split")}
-        return {**fields, "sha256": file_digest(self.path) if self.path.is_file() else None}
+        return {**fields, "sha256": file_digest(self.place) if self.place.is_file() else None}
 
     def check_file(self) -> None:
         """Raise DataError if there is no such file or directory; read nothing."""
-        if not self.path.is_dir():
-            refuse_other_than_rows(self.path, "data.path")
+        if not self.place.is_dir():
+            refuse_other_than_rows(self.place, "data.path")
 
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of a file, split by prompt, or of a directory's split."""
-        if self.path.is_dir():
-            data = DataSet(Origin(path=str(self.path), config=self.config))
+        refuse_damage(self.place.parent)
+        if self.place.is_dir():
+            data = DataSet(Origin(path=str(self.place), config=self.config))
             split = chosen_split(data, self.split, "data.split")
             return rounds_of(data, [split], [self.held_out_split], "data.held_out_split", self)
         for name in ("config", "split", "held_out_split"):
             if value := getattr(self, name):
-                raise ConfigError(f"data.{name}={value}: {self.path} is no directory, and a file has no splits. Leave it out.")
-        pairs, report = load_pairs(self.path, max_dropped=self.max_dropped, columns=self.columns)
+                raise ConfigError(f"data.{name}={value}: {self.place} is no directory, and a file has no splits. Leave it out.")
+        pairs, report = load_pairs(self.place, max_dropped=self.max_dropped, columns=self.columns)
         train, held_out = split_by_prompt(pairs, self.held_out, self.split_seed)
         return [GivenPairs(train, held_out, tuple(report.lines()))]
 

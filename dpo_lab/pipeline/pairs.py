@@ -4,12 +4,11 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.data.pairs import PAIRS
 from dpo_lab.pipeline.answers import stream_candidates
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing import Pairing
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
-
-PAIRS = "pairs.jsonl"
 
 
 def paired(ranking: Artifact, ranker: Ranker, pairing: Pairing, *, root: Path, name: str, force: bool) -> Artifact:

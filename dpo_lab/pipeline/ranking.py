@@ -1,24 +1,28 @@
 """The artifact `ranking`: candidates with the scores of a ranker, whatever pairs are made of them."""
 
+import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.continuing import kept_part, remove_kept
+from dpo_lab.evaluation.ranker_report import ranker_report
 from dpo_lab.memory.host import give_back
 from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
 from dpo_lab.ranking.base import Ranker, failed, rank_kept, refuse_if_all_failed, with_verdict
-from dpo_lab.records import write_jsonl
+from dpo_lab.records import Candidates, read_jsonl, write_jsonl
+
+REPORT = "ranking_report.json"
 
 
 def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, device: torch.device, force: bool) -> Artifact:
     """Return the artifact with ranked candidates; after a stop, prompts that are ranked are not ranked again.
 
     A few prompts at a time are held in memory, however many there are. A prompt for which the ranker fails is left out and
-    counted.
+    counted. Where people said which answers they prefer, `ranking_report.json` and the facts say how the ranker agrees.
 
     Args:
         candidates: an artifact `candidates`, with the number of its prompts among its facts.
@@ -37,6 +41,15 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
         give_back()
         refuse_if_all_failed(label, list(islice(stream_candidates(candidates), 1)), total, count)
         remove_kept(directory)
-        return {"prompts": total, "failed": total - count}
+        return {"prompts": total, "failed": total - count, **_compared(directory, ranker, candidates.facts.get("labelled", 0))}
 
     return plan.make(produce, force=force, resume=True)
+
+
+def _compared(directory: Path, ranker: Ranker, labelled: int) -> dict[str, Any]:
+    """Write how a ranker agrees with people, and return it as a fact; nothing where people said nothing."""
+    if not labelled:
+        return {}
+    report = ranker_report(map(Candidates.from_record, read_jsonl(directory / CANDIDATES)), ranker.preference)
+    write_durably(directory / REPORT, json.dumps({"ranker": ranker.label, **report}, indent=1) + "\n")
+    return {"people": report}

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import PositiveFloat
 
-from dpo_lab.components import component
+from dpo_lab.components import RunError, component
 from dpo_lab.figures import Figure
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.records import Candidates
@@ -39,14 +39,21 @@ class GoldRanker(Ranker):
     better reward in three of four pairs of the first round; scores and pairs do not depend on it."""
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        """Return the gold reward of each response, and the share of it that is well-formed."""
-        return [
-            Verdict(
-                scores=tuple(gold_reward(each.prompt.text, response) for response in each.responses),
-                details={"well_formed": tuple(parse(each.prompt.text, response).well_formed for response in each.responses)},
-            )
-            for each in candidates
-        ]
+        """Return the gold reward of each response, and the share of it that is well-formed.
+
+        Raises:
+            RunError: if a prompt asks about no film of the world.
+        """
+        try:
+            return [
+                Verdict(
+                    scores=tuple(gold_reward(each.prompt.text, response) for response in each.responses),
+                    details={"well_formed": tuple(parse(each.prompt.text, response).well_formed for response in each.responses)},
+                )
+                for each in candidates
+            ]
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def win_probability(self, score: float, other: float) -> float:
         """Return the Bradley-Terry probability of two rewards (Bradley and Terry 1952).

@@ -28,8 +28,14 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
     monkeypatch.setattr(Train, "run", accepted)
+    monkeypatch.setattr("dpo_lab.pipeline.ranking.ranked", nothing_ranked)
     pair = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
     Path("my_pairs.jsonl").write_text(json.dumps(pair))
+    Path("answers.jsonl").write_text(json.dumps({"prompt": "Why?", "answers": ["Because.", "No."]}))
+
+
+def nothing_ranked(*_: object, **__: object) -> None:
+    raise RunError("accepted")
 
 
 def words(command: str) -> list[str]:

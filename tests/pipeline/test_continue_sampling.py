@@ -16,6 +16,7 @@ from dpo_lab.artifacts import MANIFEST, Artifact
 from dpo_lab.cli.main import signals_as_exceptions
 from dpo_lab.cli.session import Stopped
 from dpo_lab.continuing import KEPT, kept_part
+from dpo_lab.data.pairs import PAIRS
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, HeldOut
@@ -26,7 +27,7 @@ from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.evaluation import ANSWERS, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
-from dpo_lab.pipeline.pairs import PAIRS, read_pairs
+from dpo_lab.pipeline.pairs import read_pairs
 from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates

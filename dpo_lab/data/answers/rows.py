@@ -1,0 +1,189 @@
+"""One row of a file of answers as candidates, without the answers that cannot be used."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dpo_lab.data.answers.columns import AnswerColumns, AnswerRoles, listed, texts_of_list, words_for
+from dpo_lab.data.answers.labels import preferred_of
+from dpo_lab.data.columns import ABSENT, Row, value_at
+from dpo_lab.data.formats.base import Parts, user
+from dpo_lab.data.formats.transcripts import HH_START, hh_turns, rendered_turns, style_of
+from dpo_lab.data.json_text import answer_of, is_turns, unwrapped
+from dpo_lab.data.kinds import is_empty
+from dpo_lab.data.parts import system_text
+from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.data.turns import same_turns, split_last, turns_of
+from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.validation import CONTROL, SURROGATE, refuse_faults, stripped, visible
+from dpo_lab.records import Candidates, Message, PreferencePair, Prompt
+
+OWN = frozenset(("prompt_id", "prompt", "responses", "scores", "finished"))
+"""Columns of the candidates that this project writes."""
+
+
+@dataclass(frozen=True)
+class AnswerReader:
+    """How the rows of one file are read."""
+
+    roles: AnswerRoles
+    columns: AnswerColumns
+
+    def read(self, row: Row) -> Candidates:
+        """Return the candidates of a row, all its answers among them; RowProblem where it is none."""
+        values = self._values(row)
+        answers = [self._answer(value, name) for value, name in values]
+        turns, told = self._prompt(row), [before for before, _ in answers if before]
+        if turns is None and not told:
+            raise RowProblem("empty_prompt", "no turn stands before the answers")
+        turns = told[0] if turns is None else turns
+        if any(not same_turns(before, turns) for before in told):
+            raise RowProblem("prompt_mismatch", "the answers do not all answer the same prompt")
+        texts = [text for _, text in answers]
+        labels = {name: value_at(row, name) for name in self.roles.labels}
+        said = {name: None if value is ABSENT else value for name, value in labels.items()}
+        found = Candidates(
+            prompt=Prompt.of(turns),
+            responses=tuple(texts),
+            preferred=preferred_of(said, self.roles.suffixes, texts),
+        )
+        self._refuse_lost(row, found)
+        return found
+
+    def _values(self, row: Row) -> list[tuple[Any, str]]:
+        """Return (value, place) of every answer of a row; a column that is absent or null has none."""
+        if not self.roles.in_list:
+            found = [(value_at(row, name), name) for name in self.roles.answers]
+            if all(value is ABSENT for value, _ in found):
+                raise RowProblem("missing_field", f"no column {' or '.join(self.roles.answers)} in this row", verdict="drop")
+            return [("" if value is ABSENT or value is None else value, name) for value, name in found]
+        (name,) = self.roles.answers
+        value = listed(row, name)
+        if value is ABSENT:
+            raise RowProblem("missing_field", f"no {name!r} among the columns {', '.join(row)}", verdict="drop")
+        items = texts_of_list(value) if ABSENT not in (value if isinstance(value, list) else ()) else None
+        if items is None:
+            raise RowProblem("wrong_type", f"{name} is {excerpt(value)}, not a list of answers", verdict="drop")
+        return [(item, f"{name}.{position}") for position, item in enumerate(items)]
+
+    def _answer(self, value: Any, name: str) -> tuple[list[Message], str]:
+        """Return the turns before an answer, and its text."""
+        if not isinstance(value, str | dict | list):
+            raise RowProblem("wrong_type", f"{name} is {excerpt(value)} ({type(value).__name__}), not text", verdict="drop")
+        value = unwrapped(value, name, literal=True) if value else ""
+        if isinstance(value, dict) and not is_turns(value):
+            try:
+                value, _ = answer_of(value, name)
+            except RowProblem as problem:
+                (column, *_) = self.roles.answers
+                words = words_for((f"{column}.KEY",))
+                raise RowProblem(problem.code, f"{problem.found}. Type which key of it is the answer: {words}") from None
+        if isinstance(value, str):
+            return [], value
+        return split_last(turns_of(value, name), name)
+
+    def _prompt(self, row: Row) -> list[Message] | None:
+        """Return the turns of the prompt; None where the answers hold it."""
+        beside = self.roles.beside
+        if "prompt" not in beside:
+            return None
+        value = value_at(row, beside["prompt"])
+        if value is ABSENT or is_empty(value):
+            raise RowProblem("empty_prompt", f"{beside['prompt']} is {'absent' if value is ABSENT else excerpt(value)}")
+        values = {role: found for role, name in beside.items() if (found := value_at(row, name)) is not ABSENT}
+        if "system" in values:
+            values["system"] = system_text(values["system"], beside["system"])
+        values["prompt"] = unwrapped(value, beside["prompt"], literal=True)
+        parts = Parts(values, dict(beside), is_question=True)
+        if isinstance(values["prompt"], str) and (turns_in := transcript_reader(values["prompt"])):
+            turns = turns_in(parts, "prompt")
+            turns = turns[:-1] if turns and turns[-1]["role"] == "assistant" and not turns[-1]["content"].strip() else turns
+        elif isinstance(values["prompt"], str):
+            context = parts.text("input")
+            turns = [user(f"{values['prompt']}\n\n{context}" if context.strip() else values["prompt"])]
+        else:
+            turns = parts.turns("prompt")
+        turns = parts.before(turns) + turns
+        if not turns or turns[-1]["role"] != "user":
+            raise RowProblem("bad_roles", f"{beside['prompt']} does not end with a user turn", verdict="drop")
+        return turns
+
+    def _refuse_lost(self, row: Row, read: Candidates) -> None:
+        """Raise RowProblem if a column that is not read may belong to the prompt; with a mapping, those are left out."""
+        if self.columns.named:
+            return
+        rest = {name: value for name, value in row.items() if name not in self.roles.columns}
+        refuse_inputs(rest)
+        texts = ReadTexts(tuple(turn["content"] for turn in read.prompt.messages), read.responses)
+        if lost := unexplained(rest, texts, strict=False):
+            found = f"columns found: {', '.join(row)}; {', '.join(lost)} would not be read and may belong to the prompt"
+            raise RowProblem("ambiguous_columns", f"{found}. To leave it out, type {words_for(self.roles.answers)}")
+
+
+def transcript_reader(text: str) -> Callable[[Parts, str], list[Message]] | None:
+    """Return what reads a prompt that holds marks of turns, `Human: ...` or those of a chat template; None for other text."""
+    if HH_START.match(text):
+        return hh_turns
+    return rendered_turns if style_of(text) else None
+
+
+def of_pair(pair: PreferencePair) -> Candidates:
+    """Return the answers of a pair with the chosen one preferred, in an order that the texts' digest decides.
+
+    Chosen answers always in the first place would let a ranker that prefers the first place look right.
+    """
+    order = (0, 1) if int(pair.id, 16) % 2 else (1, 0)
+    return Candidates(
+        prompt=pair.prompt,
+        responses=tuple(pair.responses[position] for position in order),
+        finished=tuple(pair.finished[position] for position in order),
+        drawn=tuple(pair.drawn[position] for position in order) if pair.drawn else (),
+        preferred=(order.index(0),),
+    )
+
+
+def own(row: Row) -> Candidates:
+    """Return the candidates that this project wrote, with their drawn tokens and without the scores of a ranker."""
+    try:
+        return replace(Candidates.from_record(row), scores=(), pairwise=())
+    except (KeyError, TypeError, ValueError) as error:
+        raise RowProblem("wrong_type", f"the row is no candidates of this project ({error})", verdict="drop") from error
+
+
+def is_own(sample: Row) -> bool:
+    """Return whether rows are the candidates that this project writes."""
+    return sample.keys() >= OWN and is_turns(sample["prompt"])
+
+
+def usable(candidates: Candidates) -> tuple[Candidates, list[str]]:
+    """Return candidates without the answers that cannot be used, and why each is left out; RowProblem if nothing is to compare.
+
+    Answers with drawn tokens are kept as they were drawn.
+    """
+    found = candidates if candidates.drawn or candidates.prompt.rendered else stripped(candidates)
+    faults = dict(_faulty(found)) if not found.drawn else {}
+    kept = [position for position in range(len(found.responses)) if position not in faults]
+    if faults:
+        found = replace(
+            found,
+            responses=tuple(found.responses[position] for position in kept),
+            finished=tuple(found.finished[position] for position in kept) if found.finished else (),
+            preferred=tuple(kept.index(position) for position in found.preferred if position in kept),
+        )
+    if len(found.responses) < 2:
+        holds = f"{len(candidates.responses)} answer{'' if len(candidates.responses) == 1 else 's'}"
+        left = f", of which {len(faults)} cannot be used" if faults else ""
+        raise RowProblem("one_answer", f"the prompt has {holds}{left}")
+    if len({text.strip() for text in found.responses}) == 1:
+        raise RowProblem("equal_answers", f"all answers are {excerpt(found.responses[0])}")
+    refuse_faults(found if not found.drawn else replace(found, responses=("one", "other")))  # any two: drawn texts stay
+    return found, list(faults.values())
+
+
+def _faulty(candidates: Candidates) -> Iterator[tuple[int, str]]:
+    """Yield (position, what is wrong) of the answers that no pair could be made of."""
+    for position, text in enumerate(candidates.responses):
+        if not visible(text):
+            yield position, "empty"
+        elif match := CONTROL.search(text) or SURROGATE.search(text):
+            yield position, f"holds U+{ord(match[0]):04X}"

@@ -1,0 +1,68 @@
+"""The stage `rank`: scores for answers that were made elsewhere, and pairs made of them."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.amounts import count_of
+from dpo_lab.components import Component, component
+from dpo_lab.data.answers.files import AnswerFiles
+from dpo_lab.data.pairs import PAIRS
+from dpo_lab.progress import say
+from dpo_lab.ranking.base import Ranker
+from dpo_lab.ranking.pairing import Pairing
+from dpo_lab.rules.check import refuse_illegal
+from dpo_lab.training.settings import TrainerSettings
+
+
+@component
+class Rank(Component):
+    """Rank answers, make pairs of them, and say where both are; where people said what they prefer, compare."""
+
+    candidates: AnswerFiles
+    ranker: Ranker
+    pairing: Pairing
+    trainer: TrainerSettings = TrainerSettings()
+    """Its accelerator is where a ranker's model computes."""
+    outputs: Path = Path("outputs")
+    """Everything that is written goes below it."""
+    force: bool = False
+    """Rank again even if the scores are there."""
+
+    def idle(self) -> Mapping[str, str]:
+        """Return what belongs to training alone."""
+        others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
+        return {f"trainer.{name}": "answers are ranked on one device, and nothing is trained" for name in others}
+
+    def run(self) -> dict[str, Any]:
+        """Rank and pair, or find what was made before; return the counts and the comparison with people.
+
+        Raises:
+            ConfigError: if a part cannot work.
+            DataError: if the files cannot be read.
+        """
+        refuse_illegal(self)
+        from dpo_lab.evaluation.ranker_report import lines_of
+        from dpo_lab.pipeline.answers import CANDIDATES
+        from dpo_lab.pipeline.given_answers import gathered
+        from dpo_lab.pipeline.pairs import paired
+        from dpo_lab.pipeline.ranking import ranked
+
+        given = gathered(self.candidates, root=self.outputs, name=self.candidates.label, force=self.force)
+        where: dict[str, Any] = {"root": self.outputs, "force": self.force}
+        where["name"] = f"{self.candidates.label}-{self.ranker.label}"
+        ranking = ranked(given, self.ranker, device=self.trainer.device(), **where)
+        pairs = paired(ranking, self.ranker, self.pairing, **where)
+        facts = {**given.facts, **ranking.facts, **pairs.facts}
+        seconds = f"{ranking.seconds:.0f} s" if ranking.made_now else "ranked before; force=true ranks again"
+        failed = f", {facts['failed']} left out: {self.ranker.label} gave no number" if facts["failed"] else ""
+        say(
+            f"ranking {ranking.path / CANDIDATES}",
+            f"  {count_of(facts['answers'], 'answer')} to {count_of(facts['prompts'], 'prompt')}{failed}: {seconds}",
+            *(f"  {line}" for line in (lines_of(facts["people"]) if "people" in facts else [])),
+            f"pairs   {pairs.path / PAIRS}",
+            f"  {count_of(facts['pairs'], 'pair')}",
+            *([f"next    python train.py data=jsonl data.path={pairs.path / PAIRS}"] if facts["pairs"] else []),
+        )
+        return facts
