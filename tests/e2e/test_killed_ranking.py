@@ -1,0 +1,81 @@
+"""A real process that ranks, killed in the middle: the same command asks about no kept prompt again and ends with equal files."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+
+SCORES = """
+import time
+from pathlib import Path
+
+def score(prompt, answers):
+    with Path("calls.txt").open("a") as file:
+        file.write(prompt + chr(10))
+    time.sleep(0.004)
+    return [len(answer) for answer in answers]
+"""
+PROMPTS, BATCH = 400, 16
+
+
+def start(outputs: str) -> subprocess.Popen[str]:
+    words = ["candidates.path=answers.jsonl", "ranker=function", "ranker.path=own_scores:score", "trainer=cpu"]
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "rank.py"), *words, f"paths.outputs={outputs}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, error = process.communicate(timeout=120)
+    assert process.returncode == 0, error
+    return out
+
+
+def files(outputs: str) -> dict[str, bytes]:
+    found = [*Path(outputs).glob("ranking/*/candidates.jsonl"), *Path(outputs).glob("pairs/*/pairs.jsonl")]
+    return {path.parent.parent.name: path.read_bytes() for path in found}
+
+
+def test_a_ranking_that_is_killed_goes_on_and_repeats_nothing_that_was_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = ({"prompt": f"Why {number}?", "answers": ["No.", f"So it is {number}.", "Yes!"]} for number in range(PROMPTS))
+    Path("answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    Path("own_scores.py").write_text(SCORES)
+    calls = Path("calls.txt")
+
+    process = start("killed")
+    while not (kept := list(Path("killed/ranking").glob("*/kept/rank.jsonl"))) or kept[0].read_bytes().count(b"\n") < 5:
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -9
+    kept_prompts = kept[0].read_bytes().count(b"\n") * BATCH
+    before = len(calls.read_text().splitlines())
+    assert kept_prompts <= before < PROMPTS
+
+    assert f"resuming rank: {kept_prompts} of {PROMPTS} prompts done" in finish(start("killed"))
+    asked_again = calls.read_text().splitlines()[before:]
+    assert asked_again == [f"Why {number}?" for number in range(kept_prompts, PROMPTS)]
+
+    calls.unlink()
+    finish(start("undisturbed"))
+    assert files("killed") == files("undisturbed")
+    assert files("killed").keys() == {"ranking", "pairs"}
+
+    calls.unlink()
+    assert "ranked before" in finish(start("killed"))
+    assert not calls.exists()  # found by its content, and nothing ranked
