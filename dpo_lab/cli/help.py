@@ -80,17 +80,20 @@ def keys_of(text: str) -> list[tuple[str, str, str]]:
 
     >>> keys_of("seed: 0\\nsettings:\\n  dtype: auto # of weights\\noutputs: ${paths.outputs}")
     [('seed', '0', ''), ('settings.dtype', 'auto', 'of weights')]
+    >>> keys_of("files:\\n  names:\\n    prompt: null\\n  path: ???")
+    [('files.names.prompt', 'null', ''), ('files.path', '???', '')]
     """
-    found, above = [], ""
+    found: list[tuple[str, str, str]] = []
+    above: list[str] = []
     for line in text.splitlines():
         match = re.fullmatch(r"( *)([a-z]\w*):(?: ([^#]*?))?(?: +# (.*))?", line)
         if not match or match[2] == "defaults":
             continue
-        above = above if match[1] else ""
+        above = above[: len(match[1]) // 2]
         if not match[3]:
-            above = f"{match[2]}."
+            above.append(match[2])
         elif "${" not in match[3]:
-            found.append((f"{above}{match[2]}", match[3], match[4] or ""))
+            found.append((".".join([*above, match[2]]), match[3], match[4] or ""))
     return found
 
 

@@ -20,7 +20,7 @@ from dpo_lab.records import Example
 
 SAMPLE = 1000
 """Rows whose values together decide how a file is read, so that a column may be empty in the first rows; see `joined`."""
-SILENT = frozenset(("id", "prompt_id", "source", "row", "split", "finished"))
+SILENT = frozenset(("id", "prompt_id", "source", "row", "split"))
 """Columns of the canonical record that training does not need; nobody asks after them."""
 STANDARD = {"prompt": ("prompt", "instruction")}
 """Other columns than the role's own name that need no line on the screen."""

@@ -25,7 +25,7 @@ TURN_PROMPTS = ("messages", "conversations", "conversation", "context", "input")
 QUESTIONS = ("instruction", "question", "query", "input")
 """Names of prompts that are text of a user turn."""
 SYSTEMS = ("system", "system_prompt", "system_message")
-KEPT = frozenset(("rendered", "preference", *SCORE_COLUMNS))
+KEPT = frozenset(("rendered", "finished", "preference", *SCORE_COLUMNS))
 """Columns that are read under their own names beside the answers."""
 
 

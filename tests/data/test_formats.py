@@ -1,5 +1,6 @@
 """Facts about row formats: every way to write one preference gives the same pair, and faulty rows end with their code."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,9 +55,17 @@ def test_a_rendered_and_a_conversational_record_come_back_as_they_were_written()
     for rendered in (True, False):
         prompt = Prompt.of([{"role": "user", "content": "Q: late?\nA:"}], rendered=rendered)
         pair = PreferencePair(prompt=prompt, chosen=" no", rejected=" yes", score_chosen=2, score_rejected=1, preference=0.75)
+        pair = replace(pair, finished=(True, False))  # the rejected answer was cut, and gets no end token
         record = pair.to_record("train")
         assert detect(record) == "canonical"
         assert adapted(record) == pair
+
+
+@pytest.mark.parametrize("finished", [[True], [1, 0], "yes"])
+def test_a_record_that_says_of_one_answer_whether_it_ended_is_refused(finished: object) -> None:
+    record = PreferencePair(prompt=Prompt.from_text("Why?"), chosen="no", rejected="yes").to_record("train")
+    with pytest.raises(RowProblem, match=r"finished is .*, not two of true and false"):
+        adapted({**record, "finished": finished})
 
 
 def test_plain_text_is_rendered_and_keeps_the_leading_space_in_the_response() -> None:

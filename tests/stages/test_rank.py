@@ -11,6 +11,7 @@ import pytest
 
 from dpo_lab.cli.main import main
 from dpo_lab.data.load import load_pairs
+from tests.models.directories import model_directory
 from tests.ranking.pairrm_directory import write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,6 +97,19 @@ def test_scores_and_probabilities_stand_in_the_pairs_as_data_reads_them() -> Non
         (row["score_chosen"], row["score_rejected"], row["preference"]) for row in rows
     ]
     assert all(pair.preference and 0.5 < pair.preference < 1 for pair in read)
+
+
+def test_sampled_answers_are_ranked_with_their_tokens() -> None:
+    model_directory(Path("model"), "qwen2")
+    Path("asked.jsonl").write_text("".join(json.dumps({"prompt": f"Question {number}?"}) + "\n" for number in range(5)))
+    words = ["model=local", "model.path=model", "prompts=jsonl", "prompts.path=asked.jsonl", "trainer=cpu"]
+    assert main(["sample", *words, "sampler.num_samples=3", "sampler.max_new_tokens=4"]) == 0
+    (drawn,) = Path("outputs/candidates").glob("*/candidates.jsonl")
+    assert rank(*FUNCTION, path=str(drawn.parent)) == 0  # the artifact's directory
+    sampled = [json.loads(line) for line in drawn.read_text().splitlines()]
+    ranked = made("ranking", "candidates.jsonl")
+    names = ("prompt", "responses", "token_ids", "logps", "finished")
+    assert [[row[name] for name in names] for row in ranked] == [[row[name] for name in names] for row in sampled]
 
 
 @pytest.mark.slow

@@ -182,5 +182,5 @@ def _unread(row: Row, known: Sequence[str] | None) -> list[str]:
     """Return the columns of a row that hold something and are not read."""
     if known is None:
         return []
-    tops = {*known, *(name.partition(".")[0] for name in known), *SILENT}
+    tops = {*known, *(name.partition(".")[0] for name in known), *SILENT, "finished"}
     return [name for name, value in row.items() if name not in tops and not is_empty(value)]

@@ -1,22 +1,27 @@
 """Formats whose answers or prompts are turns of a conversation."""
 
+from dataclasses import replace
+
 from dpo_lab.data.formats.base import Parts, RowFormat, user
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.turns import same_turns, split_last
-from dpo_lab.records import Message, PreferencePair
+from dpo_lab.records import Message, PreferencePair, Prompt
 
 
 def from_canonical(row: Parts) -> PreferencePair:
-    """Return the pair of a record that `PreferencePair.to_record` wrote."""
+    """Return the pair of a record that `PreferencePair.to_record` wrote, but for the drawn tokens: another model has others."""
     rendered = row.values["rendered"]
     if not isinstance(rendered, bool):
         raise RowProblem("wrong_type", f"rendered is {excerpt(rendered)}, neither true nor false")
-    pair = from_explicit(row)
+    finished = row.values.get("finished") or [True, True]
+    if not isinstance(finished, list) or [type(each) for each in finished] != [bool, bool]:
+        raise RowProblem("wrong_type", f"finished is {excerpt(finished)}, not two of true and false")
+    pair = replace(from_explicit(row), finished=tuple(finished))
     if not rendered:
         return pair
     if [turn["role"] for turn in pair.prompt.messages] != ["user"]:
         raise RowProblem("bad_roles", "a rendered prompt is one user turn with the whole text")
-    return row.pair(list(pair.prompt.messages), pair.chosen, pair.rejected, rendered=True)
+    return replace(pair, prompt=Prompt.of(pair.prompt.messages, rendered=True))
 
 
 def from_explicit(row: Parts) -> PreferencePair:
