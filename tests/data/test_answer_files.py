@@ -52,6 +52,11 @@ SHAPES: dict[str, Row] = {
         "conversation_a": [*TURNS, {"role": "assistant", "content": "So."}],
         "conversation_b": [*TURNS, {"role": "assistant", "content": "No."}],
     },
+    "vLLM": {"prompt": "Why?", "outputs": [{"index": 0, "text": text, "finish_reason": "stop"} for text in ("So.", "No.")]},
+    "choices": {"messages": TURNS, "choices": [{"message": {"role": "assistant", "content": text}} for text in ("So.", "No.")]},
+    "an object with a text for each model": {"question": "Why?", "responses": {"gpt": "So.", "mistral": "No."}},
+    "a list as Python writes it": {"question": "Why?", "answers": "['So.', 'No.']"},
+    "capitals and spaces": {"Prompt": "Why?", "Response 1": "So.", "Response 2": "No."},
     "a transcript": {"prompt": "\n\nHuman: Why?\n\nAssistant: ", "answers": ["So.", "No."]},
 }
 

@@ -1,14 +1,17 @@
 """Which columns of a file hold the prompt, its answers and what people prefer: by known names, or as the user says."""
 
+import ast
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from dpo_lab.components import Component, component
 from dpo_lab.data.answers.labels import LABELS, position_of
-from dpo_lab.data.columns import ABSENT, Row, column_meant, paths_in, setting, value_at
-from dpo_lab.data.json_text import is_turns, parsed
+from dpo_lab.data.columns import ABSENT, SIMPLE, Row, column_meant, paths_in, setting, value_at
+from dpo_lab.data.json_text import ANSWER_KEYS, is_turns, parsed
 from dpo_lab.data.kinds import words_of
 from dpo_lab.data.mapping import BETTER, WORSE
 from dpo_lab.data.problems import DataError, RowProblem
@@ -16,7 +19,10 @@ from dpo_lab.data.roles import SYSTEMS, answer_roles, holds_conversation, prompt
 from dpo_lab.data.unread import ANSWERS, last_word
 
 KEY = "candidates.columns"
-ANSWER_WORDS = ANSWERS | {"candidate", "candidates", "sample", "samples", "reply", "replies", "conversation"}
+ANSWER_WORDS = ANSWERS.union(
+    ("candidate", "candidates", "sample", "samples", "reply", "replies", "conversation", "choices", "texts"),
+    ("prediction", "predictions", "solution", "solutions", "rollouts"),
+)
 """Last words of names of columns that hold an answer or a list of answers."""
 NUMBERED = re.compile(r"(.*?)[_ -]?(\d+|(?<=[_ -])[a-hA-H])")
 """A name that ends in a number, or in a letter of its own: output_1, response2, completion_a."""
@@ -109,14 +115,35 @@ def words_for(answers: Sequence[str]) -> str:
     >>> words_for(("output",)), words_for(("output_1", "output_2"))
     ('candidates.columns.responses=output', "'candidates.columns.responses=[output_1,output_2]'")
     """
-    return setting("responses", answers[0], KEY) if len(answers) == 1 else f"'{KEY}.responses=[{','.join(answers)}]'"
+    if len(answers) == 1:
+        return setting("responses", answers[0], KEY)
+    names = [name if SIMPLE.fullmatch(name) else '"' + name.replace('"', '\\"') + '"' for name in answers]
+    return shlex.quote(f"{KEY}.responses=[{','.join(names)}]")
 
 
 def texts_of_list(value: Any) -> Any:
-    """Return a list of answers, out of JSON text; None where a value is none: of turns it is a conversation."""
-    value = parsed(value) if isinstance(value, str) else value
+    """Return a list of answers; None where a value is none: of turns it is a conversation.
+
+    It may be written as text, in JSON or as Python writes one, or as an object with a text for each model.
+
+    >>> texts_of_list("['a', 'b']"), texts_of_list({"gpt": "a", "mistral": "b"}), texts_of_list({"text": "a", "model": "gpt"})
+    (['a', 'b'], ['a', 'b'], None)
+    """
+    if isinstance(value, str):
+        value = listed_in_text(value)
+    if isinstance(value, dict) and len(value) > 1 and value.keys().isdisjoint((*ANSWER_KEYS, "role", "from")):
+        value = list(value.values()) if all(isinstance(item, str) for item in value.values()) else value
     if not isinstance(value, list) or is_turns(value) or not all(isinstance(item, str | dict | list) for item in value):
         return None
+    return value
+
+
+def listed_in_text(text: str) -> Any:
+    """Return the list or object that a text writes; the text itself where it writes none."""
+    value = parsed(text)
+    if value is text and text.lstrip().startswith("["):  # as pandas writes a list into a .csv file
+        with suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+            return ast.literal_eval(text.strip())  # literals only: nothing is run
     return value
 
 
