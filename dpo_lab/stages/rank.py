@@ -42,6 +42,9 @@ class Rank(Component):
             ConfigError: if a part cannot work.
             DataError: if the files cannot be read.
         """
+        from dpo_lab.pipeline.real_model import ask_hub_early
+
+        ask_hub_early(self)
         refuse_illegal(self)
         from dpo_lab.evaluation.ranker_report import lines_of
         from dpo_lab.pipeline.answers import CANDIDATES

@@ -240,6 +240,14 @@ def test_a_directory_is_the_files_in_it_each_with_its_own_columns(tmp_path: Path
     assert [report.file for report in reports] == ["a.json", "b.jsonl"]
 
 
+def test_answers_that_are_still_being_drawn_are_not_ranked(tmp_path: Path) -> None:
+    path = written(tmp_path / "candidates.jsonl", {"prompt": "Why?", "answers": ["a", "b"]})
+    (tmp_path / "begun.json").write_text("{}")
+    for place in (tmp_path, path):
+        with pytest.raises(DataError, match=r"is unfinished.*Run that command again"):
+            read(place)
+
+
 def test_the_content_of_files_counts_and_not_their_place(tmp_path: Path) -> None:
     for name in ("one", "other"):
         (tmp_path / name).mkdir()

@@ -74,6 +74,13 @@ def test_answers_are_ranked_and_paired_and_the_screen_says_where(capsys: Capture
     assert f"python train.py data=jsonl data.path={path}" in said
 
 
+def test_the_ranker_is_pairrm_unless_another_one_is_named() -> None:
+    write(Path("tiny"))
+    answers({"prompt": "Which film?", "responses": ["It is good.", "No."]})
+    assert rank("ranker.path=tiny") == 0
+    assert list(Path("outputs/ranking").glob("answers-pairrm-*"))
+
+
 def test_another_pairing_or_the_same_command_ranks_nothing_again(capsys: Capture) -> None:
     answers({"prompt": "Why?", "responses": ["No.", "So it is."]}, {"prompt": "How?", "responses": ["ab", "abc"]})
     assert rank(*FUNCTION) == 0

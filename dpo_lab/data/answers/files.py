@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from dpo_lab.artifacts import MANIFEST, file_digest, refuse_damage
+from dpo_lab.artifacts import file_digest, refuse_damage
 from dpo_lab.components import Component, component
+from dpo_lab.damage import BEGUN
 from dpo_lab.data.answers.columns import AnswerColumns, answer_roles_of, is_pair, refuse_absent
 from dpo_lab.data.answers.rows import AnswerReader, is_own, of_pair, own, usable
 from dpo_lab.data.columns import Columns, Row
@@ -59,13 +60,23 @@ class AnswerFiles(Component):
         self.files()
 
     def files(self) -> list[Path]:
-        """Return the files, in the order of their names; DataError if there is none."""
+        """Return the files, in the order of their names.
+
+        Raises:
+            DataError: if there is none, or what makes them is unfinished.
+            RunError: if they are damaged.
+        """
+        directory = self.path if self.path.is_dir() else self.path.parent
+        if (directory / BEGUN).is_file():
+            raise DataError(
+                f"{directory} is unfinished: the command that makes it was stopped. Run that command again, then rank.",
+                code="unfinished",
+            )
+        refuse_damage(directory)
         if not self.path.is_dir():
             if self.path.suffix.lower() != CSV or not self.path.exists():
                 refuse_other_than_rows(self.path, "candidates.path")
             return [self.path]
-        if (self.path / MANIFEST).is_file():
-            refuse_damage(self.path)
         if (self.path / OWN_FILE).is_file():
             return [self.path / OWN_FILE]
         found = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, CSV) and path.is_file())
