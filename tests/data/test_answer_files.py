@@ -88,6 +88,7 @@ LABELS: dict[str, tuple[Row, tuple[int, ...]]] = {
     "in words": ({"completion_a": "So.", "completion_b": "No.", "preference": "b-is-slightly-better"}, (1,)),
     "a winner": ({"answer_a": "So.", "answer_b": "No.", "winner": "model_a"}, (0,)),
     "between 1 and 2": ({"output_1": "So.", "output_2": "No.", "preference": 1.9, "annotator": "gpt4_turbo"}, (1,)),
+    "0 or 1": ({"response_0": "So.", "response_1": "No.", "better_response_id": 0, "safer_response_id": 1}, (0,)),
     "0 where answers have letters": ({"output_A": "So.", "output_B": "No.", "label": 0}, ()),
 }
 

@@ -8,7 +8,7 @@ from dpo_lab.data.kinds import is_empty, words_of
 from dpo_lab.data.problems import RowProblem, excerpt
 
 TIES = frozenset(("tie", "ties", "tied", "both", "draw", "equal", "neither", "none"))
-LABELS = ("label", "preference", "preferred", "winner", "choice", "annotator", "human_preference")
+LABELS = ("label", "preference", "preferred", "winner", "choice", "annotator", "human_preference", "better_response_id")
 """Names of columns with a preference, in lower case and without a number at the end (annotator1, annotator2)."""
 
 
