@@ -183,6 +183,12 @@ def parameters_in(directory: Path) -> int:
     return sum(prod(shape) for _, shape in tensors_of(directory))
 
 
+def labels_in(directory: Path) -> int:
+    """Return how many labels a classifier's configuration names: two where it names none, as transformers has it."""
+    config = read_json(directory, CONFIG, "")
+    return len(config["id2label"]) if isinstance(config.get("id2label"), dict) else int(config.get("num_labels", 2))
+
+
 def positions_in(directory: Path) -> int | None:
     """Return how many tokens a model was made to read in one row; None if its configuration does not say."""
     config = read_json(directory, CONFIG, "")

@@ -1,5 +1,6 @@
 """The ranker `reward_model`: a sequence classifier scores each answer by its logit."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,11 +15,12 @@ from dpo_lab.components import ConfigError, component
 from dpo_lab.hub import HUB_ID, HubEntry
 from dpo_lab.layouts.budget import fill
 from dpo_lab.models.classifier import load_classifier
-from dpo_lab.models.directory import parameters_in, refuse_unusable
+from dpo_lab.models.directory import labels_in, parameters_in
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
 from dpo_lab.progress import console
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
+from dpo_lab.ranking.judging_models import refuse_unusable_model
 from dpo_lab.records import Candidates
 from dpo_lab.tokens.template import ChatEncoder
 
@@ -44,11 +46,12 @@ class RewardModel(Ranker):
         return {**fields, "weights": digests_of(Path(self.path)) if local else snapshot(self._entry(), ("config.json",)).name}
 
     def check(self) -> None:
-        """Raise ConfigError if a directory holds no model; a Hub id is asked for when its files are needed."""
-        if Path(self.path).is_dir():
-            refuse_unusable(Path(self.path), "Copy or download it again.")
-        elif not HUB_ID.fullmatch(self.path):
+        """Raise ConfigError if a directory holds no reward model; a Hub id is asked for when its files are needed."""
+        if not Path(self.path).is_dir() and not HUB_ID.fullmatch(self.path):
             raise ConfigError(self._entry().no_id())
+        refuse_unusable_model(self.path, "ranker.path")
+        if Path(self.path).is_dir():
+            self._refuse_labels(labels_in(Path(self.path)))
 
     def bytes_needed(self, device: str) -> float:
         """Return what the weights take; 0 for a Hub id, whose size is unknown before its files are here."""
@@ -58,14 +61,17 @@ class RewardModel(Ranker):
     def _entry(self) -> HubEntry:
         return HubEntry(self.path, self.revision, "model", "ranker")
 
+    def _refuse_labels(self, labels: int) -> None:
+        if labels not in (1, 2):
+            raise ConfigError(f"ranker.path={self.path} has {labels} labels; a reward model has one, or two: worse and better.")
+
     @contextmanager
     def open(self, device: torch.device) -> Iterator[OpenRanker]:
         """Load the classifier for the block."""
         local = Path(self.path)
         directory = local if local.is_dir() else snapshot(self._entry(), (*SMALL, WEIGHTS))
         model, tokenizer = load_classifier(directory, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
-        if (labels := int(model.config.num_labels)) not in (1, 2):
-            raise ConfigError(f"path={self.path} has {labels} labels; a reward model has one, or two: worse and better.")
+        self._refuse_labels(labels := int(model.config.num_labels))
         if labels == 2:
             console.print(
                 "  reward_model has two labels: a score is the logit of the second less that of the first", markup=False
@@ -83,8 +89,9 @@ class OpenRewardModel:
 
     @torch.no_grad()
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
-        """Return one verdict per set; rows of similar length go through the network together."""
-        rows = [self.ids(each, text) for each in candidates for text in each.responses]
+        """Return one verdict per set, nan where the template refuses its prompt; rows of similar length share a batch."""
+        taken = [each for each in candidates if ChatEncoder(self.tokenizer).takes(each.prompt)]
+        rows = [self.ids(each, text) for each in taken for text in each.responses]
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         scores = [0.0] * len(rows)
 
@@ -95,7 +102,8 @@ class OpenRewardModel:
             for row, score in zip(batch, self._scores([rows[row] for row in batch]), strict=True):
                 scores[row] = score
         each_score = iter(scores)
-        return [Verdict(scores=tuple(next(each_score) for _ in each.responses)) for each in candidates]
+        found = {id(each): tuple(next(each_score) for _ in each.responses) for each in taken}
+        return [Verdict(scores=found.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
 
     def ids(self, candidates: Candidates, answer: str) -> list[int]:
         """Return a row: the conversation as the template writes it, its start token once."""

@@ -9,6 +9,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from dpo_lab.components import ConfigError
+from dpo_lab.ranking.base import failed
 from dpo_lab.ranking.reward_model import RewardModel
 from dpo_lab.records import Candidates, Prompt
 
@@ -57,9 +58,27 @@ def test_scores_are_those_of_one_row_at_a_time(labels: int, tokens: int, tmp_pat
             assert score == pytest.approx(float(logits[-1] - logits[0] if labels == 2 else logits[0]), abs=1e-5)
 
 
-def test_more_labels_are_refused(tmp_path: Path) -> None:
-    with (
-        pytest.raises(ConfigError, match="has 3 labels; a reward model has one"),
-        RewardModel(path=str(write(tmp_path, 3))).open(CPU),
-    ):
-        pass
+def test_more_labels_are_refused_before_a_weight_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"ranker\.path=.* has 3 labels; a reward model has one"):
+        RewardModel(path=str(write(tmp_path, 3))).check()
+
+
+def test_a_directory_that_is_not_whole_is_named_by_its_own_key(tmp_path: Path) -> None:
+    (write(tmp_path, 1) / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"ranker\.path=.* has no weights") as refused:
+        RewardModel(path=str(tmp_path)).check()
+    assert "model.path" not in str(refused.value)
+
+
+def test_a_prompt_that_the_template_refuses_is_a_failed_verdict(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(str(directory))
+    tokenizer.chat_template = "{% if messages[0]['role'] != 'user' %}{{ raise_exception('user first') }}{% endif %}" + TEMPLATE
+    tokenizer.save_pretrained(str(directory))
+    opens = Candidates(
+        prompt=Prompt.of([{"role": "assistant", "content": "hm"}, {"role": "user", "content": "so?"}]), responses=("a", "b")
+    )
+    with RewardModel(path=str(directory)).open(CPU) as opened:
+        refused, taken = opened.rank([opens, SETS[1]])
+    assert failed(refused)
+    assert not failed(taken)
