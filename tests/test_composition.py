@@ -55,7 +55,7 @@ COMMANDS = {
     "": "tiny none films gold gold none tiny generation 3 1.0",
     "model=mistral7b quant=4bit": "mistral7b 4bit snorkel - - lora lora preference 1 0.1",
     "model=mistral7b quant=4bit data=on_policy": "mistral7b 4bit on_policy pairrm same lora lora generation 1 0.1",
-    "experiment=snorkel_mistral": "mistral7b 4bit on_policy pairrm same lora lora generation 3 0.1",
+    "experiment=snorkel_mistral": "mistral7b 4bit on_policy pairrm same lora lora generation 3 0.01",
     "model=smollm2_135m": "smollm2_135m none ultrafeedback - - lora lora preference 1 0.1",
     "data=jsonl data.path=my_pairs.jsonl": "tiny none jsonl - - none tiny preference 1 1.0",
     "data=jsonl data.path=docs/example_pairs.jsonl": "tiny none jsonl - - none tiny preference 1 1.0",
@@ -63,10 +63,12 @@ COMMANDS = {
 }
 OTHERS = {
     "iteration.rounds=1": "tiny none films gold gold none tiny generation 1 1.0",
-    "experiment=snorkel_mistral data=snorkel": "mistral7b 4bit snorkel - - lora lora preference 3 0.1",
+    "experiment=snorkel_mistral data=snorkel": "mistral7b 4bit snorkel - - lora lora preference 3 0.01",
     "experiment=snorkel_mistral model=smollm2_135m adapter=none": (
-        "smollm2_135m 4bit on_policy pairrm same none full generation 3 0.1"
+        "smollm2_135m 4bit on_policy pairrm same none full generation 3 0.01"
     ),
+    "experiment=sppo": "mistral7b none on_policy pairrm same none full generation 3 0.001",
+    "experiment=mistral_pairrm data.path=DIR": "mistral7b 4bit jsonl - - lora lora preference 1 0.1",
     "data=on_policy": "tiny none on_policy pairrm same none tiny generation 1 1.0",
     "adapter=none": "tiny none films gold gold none tiny generation 3 1.0",
     "adapter=lora": "tiny none films gold gold lora tiny generation 3 1.0",

@@ -145,7 +145,8 @@ MESSAGES = {
     "train optim.lr.x=1": "optim.lr.x does not exist: optim.lr has no keys below it. Write optim.lr=...",
     "train loss=dpp": f"loss=dpp: there is no such option. Did you mean 'dpop'? Valid: {LOSSES}.",
     "train experiment=snorkel": (
-        "experiment=snorkel: there is no such option. Did you mean 'snorkel_mistral'? Valid: snorkel_mistral."
+        "experiment=snorkel: there is no such option. Did you mean 'snorkel_mistral'? "
+        "Valid: mistral_pairrm, snorkel_mistral, sppo."
     ),
     "train -m loss=dpo,ipp": f"loss=ipp: there is no such option. Did you mean 'ipo'? Valid: {LOSSES}.",
     "train +loss=ipo": "+loss: the group is there already. Write loss=... without the plus sign.",
