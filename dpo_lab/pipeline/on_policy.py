@@ -11,7 +11,7 @@ from dpo_lab.pipeline.answers import sampled
 from dpo_lab.pipeline.pairs import paired, read_pairs
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
-from dpo_lab.ranking.pairing import Pairing
+from dpo_lab.ranking.pairing.base import Pairing, left_out_text
 from dpo_lab.report.screen import made_pairs_text
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.seeding import derive
@@ -95,8 +95,9 @@ class OnPolicy(Data):
         if not pairs:
             raise RunError(
                 f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, "
-                f"so there is nothing to train on (answers and scores: {ranking.path}). "
-                "Draw more or more different answers (sampler.num_samples, sampler.temperature), or lower pairing.min_gap."
+                f"so there is nothing to train on (pairs: {left_out_text(made.facts['left_out']) or 'none'}; answers and scores: "
+                f"{ranking.path}). Draw more or more different answers (sampler.num_samples, sampler.temperature), or widen "
+                "pairing.min_gap, pairing.max_gap or pairing.max_length_difference."
             )
         origin = made_pairs_text(answers.facts, answers.seconds, made.facts)
         return RoundPairs(train=pairs, held_out=[], origin=origin, artifacts=(answers, ranking, made))

@@ -1,5 +1,7 @@
 """The artifact `pairs`: preference pairs that follow from ranked candidates."""
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +9,15 @@ from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.data.pairs import PAIRS
 from dpo_lab.pipeline.answers import stream_candidates
 from dpo_lab.ranking.base import Ranker
-from dpo_lab.ranking.pairing import Pairing
+from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
 
 
 def paired(ranking: Artifact, ranker: Ranker, pairing: Pairing, *, root: Path, name: str, force: bool) -> Artifact:
-    """Return the artifact with the pairs of ranked candidates; one prompt at a time is held in memory.
+    """Return the artifact with the pairs of ranked candidates; one prompt at a time is held in memory, and what is selected.
+
+    Its facts count the pairs, the prompts without any, and under `left_out` the pairs of answers that are none, by reason
+    (`ranking.pairing.base.REASONS`).
 
     Args:
         ranking: an artifact `ranking`.
@@ -23,11 +28,21 @@ def paired(ranking: Artifact, ranker: Ranker, pairing: Pairing, *, root: Path, n
     plan = Plan(root, "pairs", name, content, parents=[ranking.id])
 
     def produce(directory: Path) -> dict[str, Any]:
-        pairs = pairing.pairs(stream_candidates(ranking), ranker)
+        left_out, rows = Counter[str](), set[int]()
+        pairs = noting_rows(pairing.pairs(stream_candidates(ranking), ranker, left_out), rows)
         count = write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
-        return {name: ranking.facts[name] for name in ("prompts", "failed")} | {"pairs": count}
+        of_ranking = {name: ranking.facts[name] for name in ("prompts", "failed")}
+        without = of_ranking["prompts"] - len(rows)
+        return of_ranking | {"pairs": count, "prompts_without_pair": without, "left_out": dict(left_out)}
 
     return plan.make(produce, force=force)
+
+
+def noting_rows(pairs: Iterable[PreferencePair], rows: set[int]) -> Iterator[PreferencePair]:
+    """Yield pairs and add the rows of their prompts to a set."""
+    for pair in pairs:
+        rows.add(pair.row)
+        yield pair
 
 
 def read_pairs(artifact: Artifact) -> list[PreferencePair]:

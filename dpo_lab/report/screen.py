@@ -5,6 +5,7 @@ from typing import Any
 
 from dpo_lab.amounts import count_of, weights_text
 from dpo_lab.figures import Figure
+from dpo_lab.ranking.pairing.base import left_out_text
 
 Facts = Mapping[str, Any]
 
@@ -58,7 +59,8 @@ def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
     answers = sampled["answers"] // sampled["prompts"]
     pairs = count_of(ranked["pairs"], "pair")
     failed = f", the ranker failed for {count_of(ranked['failed'], 'prompt')}" if ranked.get("failed") else ""
-    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked{failed} | {pairs}"
+    left_out = f" ({text})" if (text := left_out_text(ranked.get("left_out", {}))) else ""
+    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked{failed} | {pairs}{left_out}"
 
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -1,0 +1,136 @@
+"""The contract of a pairing, and what all pairings leave out: ties, equal texts, and pairs that a filter refuses."""
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.ranking.base import Ranker
+from dpo_lab.ranking.pairing.selection import Select, selected
+from dpo_lab.records import Candidates, PreferencePair
+
+REASONS = {
+    "ties": "tied",
+    "equal_texts": "with equal texts",
+    "repeated": "repeated",
+    "small_gaps": "below pairing.min_gap",
+    "large_gaps": "above pairing.max_gap",
+    "lengths": "above pairing.max_length_difference",
+    "not_selected": "not selected",
+}
+"""Why a pair of answers is left out: the name of the count, and its words on the screen."""
+
+
+@component
+class Pairing(Component, ABC):
+    """Which of the ranked answers to a prompt become pairs, and which of the pairs are kept."""
+
+    min_gap: Annotated[float, Field(ge=0)] = 0.0
+    """Smallest difference of scores that counts as a preference; at 0 any difference does."""
+    max_gap: Annotated[float, Field(gt=0)] | None = None
+    """Largest difference of scores that is kept; null: any."""
+    max_length_difference: NonNegativeInt | None = None
+    """By how many words the two answers may differ in length; null: any number."""
+    select: Select | None = None
+    """Which `keep` pairs of a round are trained on (`selection.py`); null: all."""
+    keep: PositiveInt | None = None
+    """How many pairs of a round `select` keeps."""
+
+    @abstractmethod
+    def choices(self, candidates: Candidates) -> Iterable[tuple[int, int]]:
+        """Return the positions of (better, worse) answers of one prompt; two of equal scores are counted and left out."""
+
+    def check(self) -> None:
+        """Raise ConfigError if `select` and `keep` do not stand together, or the gaps exclude each other."""
+        if (self.select is None) != (self.keep is None):
+            absent, example = ("select", "hardest") if self.select is None else ("keep", "300")
+            raise ConfigError(
+                f"select={self.select or 'null'} keep={self.keep or 'null'}: either needs the other. "
+                f"Add pairing.{absent}={example}, or leave both null to train on all pairs."
+            )
+        if self.max_gap is not None and self.max_gap < self.min_gap:
+            raise ConfigError(
+                f"min_gap={self.min_gap:g} is above max_gap={self.max_gap:g}, so no pair is left. "
+                "Use pairing.max_gap=null, or a larger one."
+            )
+
+    def pairs(
+        self, candidates: Iterable[Candidates], ranker: Ranker, counts: Counter[str] | None = None
+    ) -> Iterator[PreferencePair]:
+        """Yield pairs of candidates that carry the ranker's scores, prompt after prompt.
+
+        One prompt is held at a time; with `select`, `keep` pairs beside it.
+
+        Args:
+            ranker: the one that scored them: it says how sure it is of a pair.
+            counts: what is left out is counted there, under the keys of `REASONS`.
+        """
+        left_out = Counter[str]() if counts is None else counts
+        usable = self._usable(candidates, ranker, left_out)
+        if self.select is None or self.keep is None:
+            return usable
+        return selected(usable, self.select, self.keep, left_out)
+
+    def _usable(self, candidates: Iterable[Candidates], ranker: Ranker, left_out: Counter[str]) -> Iterator[PreferencePair]:
+        for row, each in enumerate(candidates, start=1):
+            seen = set[frozenset[str]]()
+            for better, worse in self.choices(each):
+                texts = frozenset((each.responses[better], each.responses[worse]))
+                if why := self.refusal(each, better, worse) or ("repeated" if texts in seen else ""):
+                    left_out[why] += 1
+                    continue
+                seen.add(texts)
+                yield made_pair(each, better, worse, ranker, row)
+
+    def refusal(self, candidates: Candidates, better: int, worse: int) -> str:
+        """Return why two answers are no pair, a key of `REASONS`; an empty text if they are one."""
+        one, other = candidates.responses[better], candidates.responses[worse]
+        gap = candidates.scores[better] - candidates.scores[worse]
+        if one == other:
+            return "equal_texts"
+        if gap <= 0:
+            return "ties"
+        if gap < self.min_gap:
+            return "small_gaps"
+        if self.max_gap is not None and gap > self.max_gap:
+            return "large_gaps"
+        words = abs(len(one.split()) - len(other.split()))
+        return "lengths" if self.max_length_difference is not None and words > self.max_length_difference else ""
+
+
+def made_pair(candidates: Candidates, better: int, worse: int, ranker: Ranker, row: int) -> PreferencePair:
+    """Return the pair of two ranked answers with their scores, and the probability of the preference if the ranker knows it."""
+    return PreferencePair(
+        prompt=candidates.prompt,
+        chosen=candidates.responses[better],
+        rejected=candidates.responses[worse],
+        score_chosen=candidates.scores[better],
+        score_rejected=candidates.scores[worse],
+        finished=(candidates.has_ended(better), candidates.has_ended(worse)),
+        drawn=(candidates.drawn[better], candidates.drawn[worse]) if candidates.drawn else (),
+        preference=ranker.preference(candidates, better, worse),
+        source=ranker.label,
+        row=row,
+    )
+
+
+def ranks(candidates: Candidates) -> list[int]:
+    """Return the positions of the answers, the best first; of equal scores the first.
+
+    >>> from dpo_lab.records import Prompt
+    >>> ranks(Candidates(prompt=Prompt.from_text("?"), responses=("a", "b", "c"), scores=(0.5, 1.0, 0.5)))
+    [1, 0, 2]
+    """
+    return sorted(range(len(candidates.scores)), key=lambda at: -candidates.scores[at])
+
+
+def left_out_text(counts: Mapping[str, int]) -> str:
+    """Return what a pairing left out, in words.
+
+    >>> left_out_text({"ties": 3, "equal_texts": 1})
+    '3 tied, 1 with equal texts'
+    """
+    return ", ".join(f"{counts[name]} {words}" for name, words in REASONS.items() if counts.get(name))

@@ -1,0 +1,72 @@
+"""Pairs are an artifact made of a ranking: another pairing ranks nothing again, and what is left out stands in the facts."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.pipeline.answers import CANDIDATES
+from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.ranking import ranked
+from dpo_lab.ranking.controls import LengthRanker
+from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing
+from dpo_lab.records import Candidates, Prompt, write_jsonl
+from dpo_lab.report.screen import made_pairs_text
+
+ROOT = Path(__file__).resolve().parents[2]
+ANSWERS = [("a", "a b", "a b c"), ("a", "a", "a b"), ("a", "b", "c")]
+"""Of three prompts: three lengths, two equal texts, three ties."""
+
+
+def ranking_in(root: Path) -> Artifact:
+    def produce(directory: Path) -> dict[str, Any]:
+        sets = [Candidates(prompt=Prompt.from_text(f"{number}?"), responses=texts) for number, texts in enumerate(ANSWERS)]
+        return {"prompts": write_jsonl(directory / CANDIDATES, (each.to_record() for each in sets))}
+
+    candidates = Plan(root, "candidates", "some", {"of": "a test"}).make(produce, force=False)
+    return ranked(candidates, LengthRanker(), root=root, name="some", device=torch.device("cpu"), force=False)
+
+
+def pairs_in(root: Path, pairing: Pairing) -> Artifact:
+    return paired(ranking_in(root), LengthRanker(), pairing, root=root, name="some", force=False)
+
+
+def test_five_pairings_of_one_ranking_rank_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, rank = list[int](), LengthRanker.rank
+
+    def noting(self: LengthRanker, candidates: Any) -> Any:
+        calls.append(len(candidates))
+        return rank(self, candidates)
+
+    monkeypatch.setattr(LengthRanker, "rank", noting)
+    made = [pairs_in(tmp_path, each) for each in (BestVsWorst(), BestVsSecond(), BestVsRandom(), Adjacent(), AllPairs())]
+    assert sum(calls) == len(ANSWERS)
+    assert len({each.id for each in made}) == 5
+    assert [each.facts["pairs"] for each in made] == [2, 1, 2, 3, 4]
+
+
+def test_what_is_left_out_stands_in_the_facts_and_on_the_screen(tmp_path: Path) -> None:
+    facts = pairs_in(tmp_path, AllPairs()).facts
+    # a-a b, a-a b c, a b-a b c | a-a equal, a-a b, a-a b repeated | three ties
+    expected = {"equal_texts": 1, "repeated": 1, "ties": 3}
+    assert (facts["pairs"], facts["prompts_without_pair"], facts["left_out"]) == (4, 1, expected)
+    text = made_pairs_text({"prompts": 3, "answers": 9}, 1.0, facts)
+    assert text.endswith("| 4 pairs (3 tied, 1 with equal texts, 1 repeated)")
+
+
+def test_selected_pairs_keep_their_scores(tmp_path: Path) -> None:
+    made = pairs_in(tmp_path, AllPairs(select="easiest", keep=1))
+    assert [pair.scores for pair in read_pairs(made)] == [(-1.0, -3.0)]
+    assert made.facts["prompts_without_pair"] == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_of_pairings_ranks_once(tmp_path: Path) -> None:
+    words = ["-m", "debug=fast", "pairing=best_vs_worst,adjacent", "sampler.num_samples=3", f"paths.outputs={tmp_path}"]
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True, capture_output=True, cwd=tmp_path)
+    kinds = ("ranking", "pairs", "policy")
+    assert [len(list((tmp_path / kind).glob("tiny-*"))) for kind in kinds] == [1, 2, 2]
