@@ -62,6 +62,8 @@ class HubPrompts(Prompts):
     """Hub id or directory."""
     revision: str | None = None
     """Commit, tag or branch of a Hub id; null: the newest. A directory is taken as it is."""
+    licence: str | None = None
+    """Of the rows, for the cards of what is made from them; null: not known."""
     config: str | None = None
     """Which configuration of the card; null: the only one."""
     split: str
@@ -80,7 +82,9 @@ class HubPrompts(Prompts):
 
     def content(self) -> dict[str, Any]:
         """Return the fields with what determines the rows in place of the path."""
-        fields = {name: value for name, value in super().content().items() if name not in ("path", "revision", "config")}
+        fields = {
+            name: value for name, value in super().content().items() if name not in ("path", "revision", "config", "licence")
+        }
         return {**fields, **self.origin.content()}
 
     def for_round(self, number: int, seed: int) -> list[Prompt]:

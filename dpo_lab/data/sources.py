@@ -20,7 +20,7 @@ from dpo_lab.data.split import held_out_of, split_by_prompt
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MaxLength = Annotated[int, Field(ge=4)]
-NEUTRAL = ("path", "max_dropped", "revision", "config")
+NEUTRAL = ("path", "max_dropped", "revision", "config", "licence")
 """Fields that are no content by themselves: `Origin.content` or a file's digest stands for them."""
 
 
@@ -107,6 +107,8 @@ class HubPairs(Given):
     """Hub id or directory."""
     revision: str | None = None
     """Commit, tag or branch of a Hub id; null: the newest. A directory is taken as it is."""
+    licence: str | None = None
+    """Of the rows, for the cards of what is made from them; null: not known."""
     config: str | None = None
     """Which configuration of the card; null: the only one."""
     splits: tuple[str, ...] = Field(min_length=1)

@@ -108,9 +108,21 @@ DESCRIBES = frozenset(
 JUDGES = frozenset(["judge", "labelling", "labeling"])
 """First words of names of columns about the judgement, a judge's own prompt among them."""
 ANSWERS = frozenset(
-    ["response", "responses", "output", "outputs", "completion", "completions", "answer", "answers", "generation", "generations"]
+    [
+        "response",
+        "responses",
+        "output",
+        "outputs",
+        "completion",
+        "completions",
+        "answer",
+        "answers",
+        "generation",
+        "generations",
+        "generate",
+    ]
 )
-"""Last words of names of columns with further answers, which no pair needs beside chosen and rejected."""
+"""Last words of names of columns with further answers, which no pair needs beside chosen and rejected: SPPO's `generate_0`."""
 QUALIFIERS = frozenset(["chosen", "rejected", "preferred", "a", "b", "c", "j", "k", "w", "l"])
 OF_ANSWERS = frozenset(["chosen", "rejected"])
 PROMPT_PARTS = frozenset(

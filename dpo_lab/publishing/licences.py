@@ -1,0 +1,79 @@
+"""Licences: what a publication is made from brings one, and a card states it in the Hub's own words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dpo_lab.components import ConfigError
+
+OTHER_NAMES = {"llama-2-community": "llama2", "llama-3-community": "llama3"}
+"""What the yaml files call licences for which the Hub has a name of its own."""
+KNOWN = frozenset(
+    (
+        *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "openrail", "bigscience-openrail-m"),
+        *("bigscience-bloom-rail-1.0", "openrail++", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0"),
+        *("cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0"),
+        *("cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0"),
+        *("cdla-permissive-1.0", "cdla-permissive-2.0", "cdla-sharing-1.0", "pddl", "odc-by", "odbl", "gpl", "gpl-2.0"),
+        *("gpl-3.0", "lgpl", "lgpl-2.1", "lgpl-3.0", "agpl-3.0", "mpl-2.0", "isc", "unlicense", "llama2", "llama3"),
+        *("llama3.1", "llama3.2", "llama3.3", "llama4", "gemma", "other"),
+    )
+)
+"""Licences that the Hub knows; any other is stated as `other` with its name."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that a publication is made from."""
+
+    what: str
+    """Its role: base model, prompts, training pairs."""
+    name: str
+    licence: str | None
+    """As its yaml states it; None if nothing states it."""
+
+
+def parts_in(call: Mapping[str, Any]) -> list[Part]:
+    """Return what a run was made from, as the configuration of its command line states it; the model first.
+
+    A tiny model is trained from nothing and has no licence of its own; the embedded prompts are this project's.
+    """
+    model, data = call.get("model") or {}, call.get("data") or {}
+    parts = [Part("base model", str(model["path"]), model.get("licence"))] if "path" in model else []
+    if not data:
+        return [*parts, Part("training pairs", "of an unknown source", None)]
+    prompts = data.get("prompts")
+    where = prompts or data
+    embedded = str(where.get("_target_", "")).endswith(".FilmPrompts")
+    name = "film reviews of this project" if embedded else str(where.get("path", "of an unknown source"))
+    return [*parts, Part("prompts" if prompts else "training pairs", name, "MIT" if embedded else where.get("licence"))]
+
+
+def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:
+    """Return the licences of a publication, each once, in the Hub's words; the one that is asked for stands for all.
+
+    >>> licences_of([Part("base model", "a/b", "Apache-2.0"), Part("prompts", "c/d", "MIT")], None)
+    ('apache-2.0', 'mit')
+
+    Raises:
+        ConfigError: if one is unknown, and none is asked for.
+    """
+    if asked:
+        return (in_words_of_hub(asked),)
+    for each in parts:
+        if not each.licence or each.licence.lower() == "unknown":
+            raise ConfigError(
+                f"the licence of the {each.what} ({each.name}) is not known, and a card has to state one. "
+                "Look it up and add it: licence=ID, for instance licence=cc-by-4.0."
+            )
+    return tuple(dict.fromkeys(in_words_of_hub(str(each.licence)) for each in parts))
+
+
+def in_words_of_hub(licence: str) -> str:
+    """Return a licence as the Hub names it, or as it is where the Hub does not know it.
+
+    >>> in_words_of_hub("Apache-2.0"), in_words_of_hub("Llama-3-Community"), in_words_of_hub("Our Own")
+    ('apache-2.0', 'llama3', 'our own')
+    """
+    lower = licence.strip().lower()
+    return OTHER_NAMES.get(lower, lower)

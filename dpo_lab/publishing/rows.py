@@ -1,0 +1,183 @@
+"""The rows of a published preference data set: each pair with all answers to its prompt, their scores and probabilities."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact
+from dpo_lab.components import RunError
+from dpo_lab.data.pairs import PAIRS
+from dpo_lab.publishing.card import without_place
+from dpo_lab.publishing.source import ancestor
+from dpo_lab.records import Candidates, Message, PreferencePair, read_jsonl
+
+CANDIDATES = "candidates.jsonl"
+AGREEMENT = 1e-6
+"""How far a probability that is computed from scores may be from the one that the ranker gave with the pair."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The pairs of a round and what they were made from."""
+
+    number: int
+    pairs: Artifact
+    ranking: Artifact
+    candidates: Artifact
+    generator: str
+    """The name of the model that answered; empty where nothing says it."""
+
+    @classmethod
+    def of(cls, number: int, pairs: Artifact, base: str) -> "Round":
+        """Return the round of an artifact `pairs`.
+
+        Args:
+            base: what the model before all rounds is called.
+
+        Raises:
+            ConfigError: if the ranking or the answers are not there any more.
+        """
+        ranking = ancestor(pairs, "ranking")
+        assert ranking is not None
+        candidates = ancestor(ranking, "candidates")
+        assert candidates is not None
+        policy = ancestor(candidates, "policy", needed=False) or ancestor(candidates, "model", needed=False)
+        sampled = "sampler" in candidates.manifest["content"]
+        return cls(number, pairs, ranking, candidates, (policy.path.name if policy else base) if sampled else "")
+
+    @property
+    def sampler(self) -> dict[str, Any]:
+        """The settings with which answers were drawn; empty for answers that were made elsewhere."""
+        return dict(self.candidates.manifest["content"].get("sampler", {}))
+
+    @property
+    def ranker(self) -> dict[str, Any]:
+        """The settings of the ranker."""
+        return dict(self.ranking.manifest["content"]["ranker"])
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What every row of the round says."""
+        seed = self.candidates.manifest["content"].get("seed")
+        sampler = self.sampler
+        return {
+            "iteration": self.number,
+            "generator_model": self.generator or None,
+            "temperature": sampler.get("temperature"),
+            "top_p": sampler.get("top_p"),
+            "seed": None if seed is None else str(seed),
+        }
+
+
+def rows_of(this: Round) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a round in the order of its pairs; the answers to one prompt at a time are held.
+
+    Raises:
+        RunError: if the answers of a pair do not stand in the ranking, or its prompt has no turns.
+    """
+    ranked = this.ranking.path / CANDIDATES
+    places = _places(ranked)
+    temperature = float(this.ranker.get("temperature") or 1.0)
+    with ranked.open("rb") as file:
+        for record in read_jsonl(this.pairs.path / PAIRS):
+            pair = PreferencePair.from_record(record)
+            if pair.prompt.rendered:
+                raise RunError(
+                    f"{this.pairs.path}: the prompt of pair {pair.id} is plain text that never meets a chat template, and the "
+                    "published columns are turns. Make pairs of prompts that are text or turns."
+                )
+            for place in places.get(pair.prompt.id, ()):
+                file.seek(place)
+                if row := _row(pair, Candidates.from_record(json.loads(file.readline())), temperature):
+                    yield {**row, **this.facts}
+                    break
+            else:
+                raise RunError(f"{this.pairs.path}: pair {pair.id} is not in {ranked}. Make the pairs again.")
+
+
+def _places(path: Path) -> dict[str, list[int]]:
+    """Return where in a file the lines of each prompt begin."""
+    places: dict[str, list[int]] = {}
+    with path.open("rb") as file:
+        start = 0
+        for line in file:
+            places.setdefault(str(json.loads(line)["prompt_id"]), []).append(start)
+            start += len(line)
+    return places
+
+
+def _row(pair: PreferencePair, answers: Candidates, temperature: float) -> dict[str, Any] | None:
+    """Return the columns of a pair; None if its answers are not among those to the prompt."""
+    if pair.chosen not in answers.responses or pair.rejected not in answers.responses:
+        return None
+    chosen, rejected = _position(pair.chosen, pair.score_chosen, answers), _position(pair.rejected, pair.score_rejected, answers)
+    responses = list(answers.responses)
+    scores = [float(each) for each in answers.scores]
+    probability = probabilities(pair, answers, temperature, chosen, rejected)
+    shares = [sum(row) / len(row) for row in probability] if probability else []
+    known = pair.score_chosen is not None and pair.score_rejected is not None
+    return {
+        "prompt_id": pair.prompt.id,
+        "prompt": pair.prompt.text,
+        "chosen": [*map(_turn, pair.prompt.messages), {"role": "assistant", "content": pair.chosen}],
+        "rejected": [*map(_turn, pair.prompt.messages), {"role": "assistant", "content": pair.rejected}],
+        "all_generated_responses": responses,
+        "all_rm_scores": scores,
+        "rm_scores": scores,
+        "probability": probability or None,
+        **{f"generate_{number}": text for number, text in enumerate(responses)},
+        "chosen_probs": pair.preference,
+        "chosen_probs_win": shares[chosen] if shares else None,
+        "chosen_probs_lose": shares[rejected] if shares else None,
+        "score_chosen": pair.score_chosen,
+        "score_rejected": pair.score_rejected,
+        "preference": pair.preference,
+        "margin": pair.score_chosen - pair.score_rejected if known else None,  # type: ignore[operator]
+        "ranker": without_place(pair.source),
+        "source": without_place(pair.source),
+        "finished": list(pair.finished),
+    }
+
+
+def _turn(turn: Message) -> dict[str, str]:
+    return {"role": turn["role"], "content": turn["content"]}
+
+
+def _position(text: str, score: float | None, answers: Candidates) -> int:
+    """Return where an answer stands; of equal texts the one with its score."""
+    equal = [at for at, each in enumerate(answers.responses) if each == text]
+    return next((at for at in equal if answers.scores[at] == score), equal[0])
+
+
+def probabilities(pair: PreferencePair, answers: Candidates, temperature: float, chosen: int, rejected: int) -> list[list[float]]:
+    """Return for answers i and j the probability that i is better, (answers, answers); 1/2 on the diagonal, rows sum to
+    SPPO's wins (Wu et al. 2024, arXiv:2405.00675: the mean of a row is the probability to beat the policy).
+
+    They are the logistic of log-odds: those of a ranker that compares pairs, the mean of both orders, or else differences of
+    scores (Bradley and Terry 1952), over the ranker's temperature. Empty where the ranker gives no probability, or where the
+    one that it gave with the pair is not the one so computed.
+    """
+    if pair.preference is None:
+        return []
+    count = len(answers.responses)
+
+    def odds(one: int, other: int) -> float:
+        if answers.pairwise:
+            return (answers.pairwise[one][other] - answers.pairwise[other][one]) / 2
+        return answers.scores[one] - answers.scores[other]
+
+    def better(one: int, other: int) -> float:
+        return 0.5 if one == other else 1 / (1 + math.exp(min(700.0, -odds(one, other) / temperature)))
+
+    if abs(better(chosen, rejected) - pair.preference) > AGREEMENT:
+        return []
+    return [[better(one, other) for other in range(count)] for one in range(count)]
+
+
+def largest_set(rounds: Sequence[Round]) -> int:
+    """Return the largest number of answers to a prompt of all rounds."""
+    lines = (record for each in rounds for record in read_jsonl(each.ranking.path / CANDIDATES))
+    return max((len(record["responses"]) for record in lines), default=0)

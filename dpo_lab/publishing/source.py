@@ -1,0 +1,129 @@
+"""What is published: the pairs of a run or the model that it trained, found from a run's directory or from their own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from dpo_lab.artifacts import Artifact
+from dpo_lab.components import ConfigError
+from dpo_lab.damage import ancestors, examine
+from dpo_lab.models.directory import ADAPTER_CONFIG
+from dpo_lab.run_directory import CALL, RunDirectory, runs_below
+
+Kind = Literal["pairs", "model"]
+MODELS = ("policy", "export")
+"""Kinds of artifacts that are models."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a directory holds to publish."""
+
+    path: Path
+    pairs: tuple[Artifact, ...]
+    """Of each round, in order; none where the run made none."""
+    model: Artifact | None
+    run: Path | None
+    """The run that made it, None if none is found beside it."""
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """The resolved configuration of the run's command line; empty without one."""
+        found = RunDirectory(self.run).read_if_whole(CALL).get("config") if self.run else None
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the run says of itself; empty without a run."""
+        return RunDirectory(self.run).run() if self.run else {}
+
+    def kind(self, asked: str) -> Kind:
+        """Return what of it is published.
+
+        Args:
+            asked: pairs, model, or auto: what the directory holds, and of a run its pairs.
+
+        Raises:
+            ConfigError: if it has nothing of that kind.
+        """
+        if asked == "pairs" and not self.pairs:
+            raise ConfigError(f"what=pairs: {self.path} made no pairs of its own. Use what=model, or another source.")
+        if asked == "model" and self.model is None:
+            raise ConfigError(f"what=model: {self.path} holds pairs and no model. Use what=pairs, or another source.")
+        return "pairs" if asked == "pairs" or (asked == "auto" and self.pairs) else "model"
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether the model is an adapter, which needs a base."""
+        return self.model is not None and (self.model.path / ADAPTER_CONFIG).is_file()
+
+
+def source_at(place: str) -> Source:
+    """Return what stands in a directory of a finished run, of pairs, of a policy or of an export.
+
+    Raises:
+        ConfigError: if there is none of them, or it is unfinished or damaged.
+    """
+    path = Path(place)
+    if not path.is_dir():
+        raise ConfigError(f"source={place} is no directory (in {Path.cwd()}). Give a finished run, pairs, a policy or an export.")
+    made = whole(path, place)
+    kind = made.manifest["kind"]
+    if RunDirectory(path).is_run:
+        lineage = RunDirectory(path).run()["lineage"]
+        pairs = [placed(path, each) for each in lineage if each["kind"] == "pairs"]
+        policies = [each for each in lineage if each["kind"] == "policy"]
+        return Source(path, tuple(pairs), placed(path, policies[-1]), path)
+    if kind == "pairs":
+        return Source(path, (made,), None, run_of(path, made.id))
+    if kind in MODELS:
+        policy = made.id if kind == "policy" else str(made.manifest["content"]["source"].get("policy", ""))
+        return Source(path, (), made, run_of(path, policy))
+    raise ConfigError(f"source={place} is an artifact of the kind {kind}. Give a finished run, pairs, a policy or an export.")
+
+
+def whole(path: Path, place: str) -> Artifact:
+    """Return the artifact of a directory; ConfigError if it is unfinished, damaged, or none."""
+    if damage := examine(path).damage:
+        raise ConfigError(f"source={place}: {path} is damaged ({damage}). Run the command that made it again.")
+    made = Artifact.open(path)
+    if made is None:
+        raise ConfigError(
+            f"source={place} has no manifest.json: it is unfinished, or was not made by this project. "
+            "Finish the run, or export the model first."
+        )
+    return made
+
+
+def placed(run: Path, entry: dict[str, Any]) -> Artifact:
+    """Return an artifact of a run's lineage: beside the run, or where it was when the run was made."""
+    beside = run.resolve().parents[1] / entry["kind"] / entry["name"]
+    for path in (beside, Path(entry["path"])):
+        if path.is_dir() and (found := whole(path, str(run))).id == entry["id"]:
+            return found
+    raise ConfigError(f"source={run}: its {entry['kind']} is not at {beside} any more. Run the training again.")
+
+
+def run_of(path: Path, identity: str) -> Path | None:
+    """Return the newest finished run beside a directory that an artifact belongs to."""
+    for run in runs_below(path.resolve().parents[1]):
+        lineage = run.read_if_whole("run.json").get("lineage", [])
+        if any(each.get("id") == identity for each in lineage) and Artifact.open(run.path):
+            return run.path
+    return None
+
+
+def ancestor(made: Artifact, kind: str, *, needed: bool = True) -> Artifact | None:
+    """Return the nearest artifact of a kind that one was made from, looked for beside it.
+
+    Raises:
+        ConfigError: if it is needed and not there any more.
+    """
+    root = made.path.resolve().parents[1]
+    above = [path for path in ancestors(root, made.manifest) if path.parent.name == kind]
+    direct = [path for path in above if any(path.name.endswith(parent[:8]) for parent in made.manifest["parents"])]
+    if found := [*direct, *above]:
+        return whole(found[0], str(made.path))
+    if needed:
+        raise ConfigError(f"source={made.path}: the {kind} that it was made from is not below {root} any more. Make it again.")
+    return None

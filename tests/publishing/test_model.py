@@ -1,0 +1,129 @@
+"""A published model: peft and transformers read it, and its card says what the run found and nothing of this machine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from dpo_lab.components import ConfigError
+from dpo_lab.conf_files import CONF
+from dpo_lab.publishing.licences import Part, licences_of, parts_in
+from dpo_lab.publishing.source import source_at
+from dpo_lab.stages.export import Export
+from dpo_lab.stages.publish import Publish
+from tests.small_stage import given, pairs_file, with_lora
+
+LICENCE = {"licence": "apache-2.0"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a finished run that trained an adapter."""
+    outputs = tmp_path_factory.mktemp("outputs")
+    given(outputs, pairs_file(outputs), model=with_lora()).run()
+    (path,) = (path for path in outputs.glob("train/*") if path.is_dir())
+    return path
+
+
+def published(run: Path, tmp_path: Path, **fields: Any) -> Path:
+    """Return the folder of a publication below a directory of its own."""
+    Publish(**{"source": str(run), "outputs": tmp_path, **LICENCE, **fields}).run()
+    (path,) = tmp_path.glob("publication/*/repository")
+    return path
+
+
+def logits(model: Any, tokenizer: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(**tokenizer("question 3?", return_tensors="pt")).logits
+    return found
+
+
+def test_peft_reads_the_adapter_and_it_is_the_runs_policy(run: Path, tmp_path: Path) -> None:
+    path = published(run, tmp_path, base="someone/tiny", what="model")
+    about = json.loads((path / "adapter_config.json").read_text())
+    assert about["base_model_name_or_path"] == "someone/tiny"
+    policy = source_at(str(run)).model
+    assert policy is not None
+    base = str(policy.facts["held"]["base"])
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ours, own = (PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), where) for where in (path, policy.path))
+    assert torch.equal(logits(ours, tokenizer), logits(own, tokenizer))
+    assert tokenizer.chat_template == AutoTokenizer.from_pretrained(policy.path).chat_template
+    assert not (path / "metrics.jsonl").exists()
+
+
+def test_transformers_reads_a_merged_model(run: Path, tmp_path: Path) -> None:
+    Export(policy=str(run), outputs=run.parents[1]).run()
+    (export,) = (path for path in run.parents[1].glob("export/*") if path.is_dir())
+    path = published(export, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    ours, own = (AutoModelForCausalLM.from_pretrained(where) for where in (path, export))
+    assert torch.equal(logits(ours, tokenizer), logits(own, tokenizer))
+    card = (path / "README.md").read_text()
+    assert "library_name: transformers" in card
+    assert "accuracy, held-out pairs" in card
+
+
+def test_the_card_states_figures_with_their_interval_and_no_place_of_this_machine(run: Path, tmp_path: Path) -> None:
+    path = published(run, tmp_path, base="someone/tiny")
+    summary = json.loads((run / "summary.json").read_text())
+    low, high = (f"{summary[f'eval/accuracy/{end}']:.4g}" for end in ("low", "high"))
+    card = (path / "README.md").read_text()
+    assert f"| {low} to {high} | share |" in card
+    assert "base_model: someone/tiny\nbase_model_relation: adapter\n" in card
+    assert "license: apache-2.0\n" in card
+    assert "DPOLoss: beta 1.0" in card
+    for text in (card, *(each.read_text() for each in path.glob("*config.json"))):
+        assert str(run.parents[1]) not in text
+
+
+def test_an_adapter_on_a_directory_of_this_machine_needs_the_name_of_its_base(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"which nobody else has. Name the same model on the Hub: base=OWNER/NAME. Or publish"):
+        published(run, tmp_path)
+    assert not list(tmp_path.glob("publication/*/manifest.json"))
+
+
+def test_what_a_source_does_not_hold_is_refused(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"what=pairs: .* made no pairs of its own. Use what=model"):
+        published(run, tmp_path, what="pairs")
+    with pytest.raises(ConfigError, match="is no directory"):
+        published(tmp_path / "none", tmp_path)
+    (tmp_path / "begun").mkdir()
+    with pytest.raises(ConfigError, match=r"has no manifest.json: it is unfinished"):
+        published(tmp_path / "begun", tmp_path)
+    with pytest.raises(ConfigError, match="artifact of the kind tokens"):
+        published(next(path for path in run.parents[1].glob("tokens/*") if path.is_dir()), tmp_path)
+
+
+def composed(*words: str) -> dict[str, Any]:
+    """Return what call.json of such a command holds as its configuration."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = compose("train", list(words))
+    return {key: OmegaConf.to_container(config[key], resolve=True) for key in ("model", "data")}
+
+
+@pytest.mark.parametrize(
+    ("words", "licences"),
+    [
+        (("model=mistral7b", "quant=4bit", "data=on_policy", "ranker=length"), ("apache-2.0", "mit")),
+        (("model=mistral7b", "quant=4bit"), ("apache-2.0",)),
+        (("model=llama3_8b", "data=ultrafeedback"), ("llama3", "mit")),
+        ((), ("mit",)),
+    ],
+)
+def test_licences_are_those_of_the_yaml_files(words: tuple[str, ...], licences: tuple[str, ...]) -> None:
+    assert licences_of(parts_in(composed(*words)), None) == licences
+
+
+def test_a_directory_and_a_file_have_no_licence_until_one_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"the licence of the base model \(my_model\) is not known"):
+        licences_of(parts_in(composed("model=local", "model.path=my_model", "data=ultrafeedback")), None)
+    with pytest.raises(ConfigError, match=r"the licence of the training pairs \(mine.jsonl\) is not known"):
+        licences_of(parts_in(composed("data=jsonl", "data.path=mine.jsonl")), None)
+    assert licences_of([Part("prompts", "x", None)], "CC-BY-4.0") == ("cc-by-4.0",)
