@@ -1,19 +1,25 @@
 """Memory and time of ranking and pairing many answers, the stage in a process of its own: python scripts/bench_size.py."""
 
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from dpo_lab.start import check
+
+check()
+
 import argparse
 import json
 import os
 import random
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
 RANK = ROOT / "scripts" / "rank.py"
 PARTS = ("candidates", "ranking", "pairs")
 VOCABULARY = [f"{first}{second}{third}" for first in "bdfgklmnprstvz" for second in "aeiou" for third in ("", "n", "rt", "s")]

@@ -8,7 +8,7 @@ from dpo_lab.artifacts import Artifact
 from dpo_lab.components import ConfigError
 from dpo_lab.damage import ancestors, examine
 from dpo_lab.models.directory import ADAPTER_CONFIG
-from dpo_lab.run_directory import CALL, RunDirectory, runs_below
+from dpo_lab.run_directory import CALL, RUN, RunDirectory, runs_below
 
 Kind = Literal["pairs", "model"]
 MODELS = ("policy", "export")
@@ -107,7 +107,7 @@ def placed(run: Path, entry: dict[str, Any]) -> Artifact:
 def run_of(path: Path, identity: str) -> Path | None:
     """Return the newest finished run beside a directory that an artifact belongs to."""
     for run in runs_below(path.resolve().parents[1]):
-        lineage = run.read_if_whole("run.json").get("lineage", [])
+        lineage = run.read_if_whole(RUN).get("lineage", [])
         if any(each.get("id") == identity for each in lineage) and Artifact.open(run.path):
             return run.path
     return None
