@@ -29,3 +29,12 @@ def count_of(number: int, noun: str) -> str:
     ('1 pair', '2 pairs')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def short(number: float, digits: int = 2) -> str:
+    """Return a number as people read it in a column: no zero before the point.
+
+    >>> short(0.957), short(-0.25), short(5.84), short(1.0)
+    ('.96', '-.25', '5.84', '1.00')
+    """
+    return f"{number:z.{digits}f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:z.{digits}f}"

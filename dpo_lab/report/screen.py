@@ -3,20 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_lab.amounts import count_of, weights_text
+from dpo_lab.amounts import count_of, short, weights_text
 from dpo_lab.figures import Figure
 from dpo_lab.ranking.pairing.base import left_out_text
 
 Facts = Mapping[str, Any]
-
-
-def short(number: float, digits: int = 2) -> str:
-    """Return a number as people read it in a column: no zero before the point.
-
-    >>> short(0.957), short(-0.25), short(5.84), short(1.0)
-    ('.96', '-.25', '5.84', '1.00')
-    """
-    return f"{number:.{digits}f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:.{digits}f}"
 
 
 def seconds(value: float) -> str:

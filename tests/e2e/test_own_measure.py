@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from dpo_lab.amounts import short
 from dpo_lab.cli.main import main
 from dpo_lab.components import component
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.figures import Figure
-from dpo_lab.report.screen import short
 from tests.small_stage import stage
 
 pytestmark = pytest.mark.slow
