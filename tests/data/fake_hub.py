@@ -1,10 +1,11 @@
 """A Hub of one data set on this machine, as far as reading from it goes."""
 
 import hashlib
-import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlparse
+
+from tests.hub_answers import HubAnswers
 
 NAME, COMMIT = "owner/pairs", "1" * 40
 
@@ -22,21 +23,11 @@ class FakeHub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Answers(HubAnswers):
     server: FakeHub
 
     def log_message(self, *args: object) -> None:
         self.server.asked.append(self.path)
-
-    def answer(self, content: bytes | object, code: int = 200, **headers: str) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def do_HEAD(self) -> None:
         self.do_GET()

@@ -9,8 +9,7 @@ import pytest
 
 from dpo_lab.cli.main import main
 from dpo_lab.components import RunError
-from dpo_lab.rules.check import refuse_illegal
-from dpo_lab.stages.train import Train
+from tests.e2e.until_work import end_before_work
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "mistakes.md"
 ROWS = re.findall(r"^\| `([^|]+)` \| ([^|]+) \| (?:`([^|]+)`)? \|$", TABLE.read_text(encoding="utf-8"), re.M)
@@ -19,15 +18,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run end where work would begin: composed, built and legal."""
-
-    def accepted(stage: Train) -> None:
-        refuse_illegal(stage)
-        raise RunError("accepted")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(Train, "run", accepted)
+    end_before_work(tmp_path, monkeypatch)
     monkeypatch.setattr("dpo_lab.pipeline.ranking.ranked", nothing_ranked)
     pair = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
     Path("my_pairs.jsonl").write_text(json.dumps(pair))

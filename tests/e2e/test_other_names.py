@@ -8,9 +8,7 @@ import pytest
 
 from dpo_lab.cli.main import main
 from dpo_lab.cli.other_names import OTHER_NAMES, here
-from dpo_lab.components import RunError
-from dpo_lab.rules.check import refuse_illegal
-from dpo_lab.stages.train import Train
+from tests.e2e.until_work import end_before_work
 
 VALUES = {  # what a person gives: by the key that it is here; elsewhere 1
     "model.path": "my_model",
@@ -37,15 +35,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run end where work would begin: composed, built and legal."""
-
-    def accepted(stage: Train) -> None:
-        refuse_illegal(stage)
-        raise RunError("accepted")
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    monkeypatch.setattr(Train, "run", accepted)
+    end_before_work(tmp_path, monkeypatch)
 
 
 def typed(name: str) -> str:

@@ -5,9 +5,11 @@ import hashlib
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlparse
+
+from tests.hub_answers import HubAnswers
 
 TOKEN = "hf_of_the_test"
 LARGE = (".parquet", ".safetensors")
@@ -46,21 +48,11 @@ class HubDouble(ThreadingHTTPServer):
         """Clients are killed here."""
 
 
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
+class Answers(HubAnswers):
     server: HubDouble
 
     def log_message(self, *args: object) -> None:
         self.server.asked.append(f"{self.command} {self.path}")
-
-    def answer(self, content: Any = None, code: int = 200, **headers: str) -> None:
-        body = json.dumps(content if content is not None else {}).encode()
-        self.send_response(code)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def stopped(self, kind: str) -> bool:
         """Return whether the request ends here, as the test asked."""

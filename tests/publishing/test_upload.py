@@ -184,6 +184,7 @@ def test_no_token_is_one_line(hub: HubDouble, pairs: Path, monkeypatch: pytest.M
 
 
 def test_offline_is_one_line_and_the_folder_is_kept(hub: HubDouble, pairs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setattr(hub_connection, "is_reachable", lambda: False)
     monkeypatch.setattr("dpo_lab.publishing.upload.is_reachable", lambda: False)
     with pytest.raises(RunError, match="push=true: the Hub does not answer, so nothing was uploaded"):
