@@ -17,6 +17,7 @@ FILES = sorted(
 
 BASE = (
     "amounts",
+    "plain_data",
     "spelling",
     "components",
     "conf_files",

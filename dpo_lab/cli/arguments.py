@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import groups, optional_groups, options, required, stages
+from dpo_lab.cli.conf import groups, optional_groups, options, recorded, required, stages
 from dpo_lab.spelling import nearest
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
@@ -226,13 +226,13 @@ def refuse_twice(overrides: Sequence[str]) -> None:
 
 
 def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[str]) -> None:
-    """Raise UsageError for a rerun of another stage than train, and for what would make it another run."""
+    """Raise UsageError for a rerun of a stage that records no runs, and for what would make it another run."""
     if not (asked := [override for override in overrides if key_of(override) == "rerun"]):
         if alone := [override for override in overrides if key_of(override) == "trust"]:
             raise UsageError(f"{alone[0]} goes with rerun=DIR, which imports code that the run of DIR names. Leave it out.")
         return
-    if stage != "train":
-        raise UsageError(f"{asked[0]}: only runs of train can be repeated. Write dpo-lab train {asked[0]}.")
+    if stage not in (known := recorded()):
+        raise UsageError(f"{asked[0]}: only runs of {', '.join(known)} can be repeated. Write dpo-lab {known[0]} {asked[0]}.")
     if not asked[0].partition("=")[2].strip("'\""):
         raise UsageError("rerun needs the directory of a run, for instance rerun=outputs/train/tiny-dpo-films-3f9c2a10.")
     neutral = (*asked, *(override for override in overrides if key_of(override).split(".")[0] in (*NEUTRAL, "trust")))

@@ -11,10 +11,11 @@ from pydantic import ValidationError
 
 from dpo_lab.cli.conf import few, nearest_key, takers
 from dpo_lab.cli.idle import refuse_idle
-from dpo_lab.cli.keys import at, has_no_effect, leaves, origin, references_below
+from dpo_lab.cli.keys import at, has_no_effect, origin, references_below
 from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
 from dpo_lab.cli.wording import in_words
 from dpo_lab.components import Component, ConfigError, plain
+from dpo_lab.plain_data import as_typed, leaves
 from dpo_lab.spelling import nearest
 
 
@@ -79,7 +80,7 @@ def taken_by(raw: Mapping[str, Any]) -> list[str]:
         if not is_dataclass(kind) or not hasattr(kind, "run"):
             raise TargetError("this is no stage. It has to be a component with a method `run`.")
     except TargetError as error:
-        raise ConfigError(f"_target_={shown(raw.get('_target_'))}: {error}") from error
+        raise ConfigError(f"_target_={as_typed(raw.get('_target_'))}: {error}") from error
     return [field.name for field in fields(kind)]
 
 
@@ -140,7 +141,7 @@ def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
         return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
     key = f"{origin(raw, part)}._target_" if part else "_target_"
     if isinstance(cause, TargetError):
-        return f"{key}={shown(at(raw, key))}: {cause}"
+        return f"{key}={as_typed(at(raw, key))}: {cause}"
     if isinstance(cause, ConfigError):
         return f"{part}: {cause}" if part else str(cause)
     return f"{key}={at(raw, key)} cannot be made: {root_cause(cause)}"
@@ -161,7 +162,7 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
     says = " or ".join(dict.fromkeys(in_words(each, key) for each in problems))
     as_used = f" (used as {used})" if key != used else ""
-    return f"{key}={shown(value)}: {says}{as_used}.{nearest(str(value), expected)}"
+    return f"{key}={as_typed(value)}: {says}{as_used}.{nearest(str(value), expected)}"
 
 
 def known_fields(raw: Mapping[str, Any], part: str) -> list[str]:
@@ -175,21 +176,6 @@ def root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def shown(value: Any) -> str:
-    """Return a value as one writes it on the command line.
-
-    >>> shown(None), shown(True), shown(0.5), shown(["a", "b"])
-    ('null', 'true', '0.5', '[a,b]')
-    """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(shown(item) for item in value)}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{name}:{shown(item)}' for name, item in value.items())}}}"
-    return str(value) if isinstance(value, str | int | float) else type(value).__name__
 
 
 # ---------------------------------------------------------------- who takes which key

@@ -9,6 +9,7 @@ from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.conf_files import CONF
+from dpo_lab.plain_data import as_typed
 from dpo_lab.spelling import nearest
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
@@ -35,7 +36,7 @@ def refuse_choices(overrides: Sequence[Any], config_dir: Path | None, *, is_mult
         for option in chosen(override):
             known = group not in groups() or is_option(group, option, config_dir) or elsewhere
             if not known or not isinstance(option, str):
-                raise UsageError(no_such_option(group, shown(option), config_dir))
+                raise UsageError(no_such_option(group, as_typed(option), config_dir))
 
 
 def refuse_hydra_setting(override: str, *, alone: bool) -> None:
@@ -131,8 +132,3 @@ def place_of(option: str, *, hub: bool) -> str | None:
 def yaml_of(group: str, option: str) -> str:
     """Return the text of an option's file."""
     return (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
-
-
-def shown(value: Any) -> str:
-    """Return a value as one writes it on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -29,6 +29,15 @@ def required(stage: str) -> dict[str, str]:
     return {found[1]: found[2] for found in re.finditer(r"^(\w+): \?\?\? +# (.*)$", text, re.M)}
 
 
+def recorded() -> list[str]:
+    """Return the stages whose runs record how they were called, so that they can be repeated: those that tag their runs.
+
+    >>> recorded()
+    ['train']
+    """
+    return [name for name in stages() if re.search(r"^tags: ", (CONF / f"{name}.yaml").read_text(encoding="utf-8"), re.M)]
+
+
 def groups() -> dict[str, str]:
     """Return each group's name and what it decides, in the order of groups.yaml."""
     text = (CONF / "groups.yaml").read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ import textwrap
 from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS
-from dpo_lab.cli.conf import groups, options, stages
+from dpo_lab.cli.conf import groups, options, recorded, stages
 from dpo_lab.cli.keys import references
 from dpo_lab.conf_files import CONF
 
@@ -15,7 +15,7 @@ WIDEST, NARROWEST, OPTIONS_WIDTH, KEY_WIDTH = 110, 60, 45, 26  # characters
 ROOT = "dpo_lab.components.Component"
 """What every class of a yaml extends; it has no fields."""
 PACKAGE = Path(__file__).resolve().parents[1]
-OF_TRAIN = (
+OF_RECORDED = (
     "several runs     -m loss=dpo,ipo seed=0,1,2",
     "repeat a run     rerun=outputs/train/NAME runs it again elsewhere and compares the figures",
 )
@@ -48,7 +48,7 @@ def stage_help(stage: str) -> str:
     needed = "".join(f" {name}=..." for name, value, _ in keys_of(text) if value == "???")
     return "\n".join(
         [
-            f"usage: dpo-lab {stage}{needed} {'[-m] ' if stage == 'train' else ''}[group=option ...] [key=value ...]",
+            f"usage: dpo-lab {stage}{needed} {'[-m] ' if stage in recorded() else ''}[group=option ...] [key=value ...]",
             "",
             *textwrap.wrap(f"{stages()[stage]}.", width()),
             "",
@@ -69,7 +69,7 @@ def usage_rows(stage: str, taken: set[str]) -> list[str]:
     """Return how values, several runs and directories of one's own are written."""
     return [
         "single values    optim.lr=1e-4 seed=1" if "optim" in taken else "single values    paths.outputs=DIR",
-        *(OF_TRAIN if stage == "train" else ()),
+        *(OF_RECORDED if stage in recorded() else ()),
         "look first       --cfg job shows what would run; --info defaults shows which file chose it",
         "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
     ]

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_lab.cli.keys import leaves, origin
+from dpo_lab.cli.keys import origin
 from dpo_lab.components import Component, ConfigError
+from dpo_lab.plain_data import leaves
 
 
 def refuse_idle(stage: Component, of_stage: Mapping[str, Any], raw: Mapping[str, Any], named: Sequence[str]) -> None:

@@ -1,6 +1,7 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
 import sys
+from functools import cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, cast
@@ -66,21 +67,35 @@ def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:
 def call_of(config: Any, line: CommandLine) -> Any:
     """Return the call that a job answers, with what of its configuration is not the stage's default."""
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.types import RunMode
 
     from dpo_lab.call import Call
     from dpo_lab.cli.build import differences, resolved
 
-    loader = GlobalHydra.instance().config_loader()
-    default = loader.load_configuration(config_name=line.stage, overrides=[], run_mode=RunMode.RUN)
+    searched = GlobalHydra.instance().config_loader().get_search_path().get_path()
     asked = resolved(config)
     return Call(
         command=line.command(job_words(config, line) if is_one_of_many(config) else line.words),
         cwd=str(Path.cwd()),
         overrides=tuple(task_overrides(config)),
-        differences=tuple(differences(asked, resolved(default))),
+        differences=tuple(differences(asked, default_of(line.stage, tuple(each.path for each in searched)))),
         config=asked,
     )
+
+
+@cache
+def default_of(stage: str, directories: tuple[str, ...]) -> dict[str, Any]:
+    """Return a stage's configuration without overrides, composed once for all jobs of a sweep.
+
+    Args:
+        directories: where Hydra looks for its files.
+    """
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.types import RunMode
+
+    from dpo_lab.cli.build import resolved
+
+    loader = GlobalHydra.instance().config_loader()
+    return resolved(loader.load_configuration(config_name=stage, overrides=[], run_mode=RunMode.RUN))
 
 
 def job_words(config: Any, line: CommandLine) -> list[str]:

@@ -52,15 +52,6 @@ def origin(raw: Mapping[str, Any], key: str) -> str:
     return key
 
 
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted key, raw value) for every value below a raw node."""
-    if not isinstance(node, Mapping):
-        yield key, node
-        return
-    for name, value in node.items():
-        yield from leaves(value, f"{key}.{name}" if key else str(name))
-
-
 def settable(raw: Mapping[str, Any], part: str) -> Iterator[str]:
     """Yield the keys below a part by which its values can be set, at the part itself and where ${...} takes them from.
 

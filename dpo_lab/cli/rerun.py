@@ -12,12 +12,13 @@ from dpo_lab import __version__
 from dpo_lab.artifacts import MANIFEST, SCHEMA, Artifact
 from dpo_lab.call import Call
 from dpo_lab.cli.arguments import NEUTRAL, CommandLine, key_of
-from dpo_lab.cli.build import build_again, resolved, shown
-from dpo_lab.cli.keys import at, leaves
+from dpo_lab.cli.build import build_again, resolved
+from dpo_lab.cli.keys import at
 from dpo_lab.cli.session import Session
 from dpo_lab.cli.targets import foreign_code, is_below, without_places
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.damage import examine
+from dpo_lab.plain_data import as_typed, leaves
 from dpo_lab.run_directory import CALL, RUN, SUMMARY, RunDirectory, runs_below
 from dpo_lab.spelling import nearest
 
@@ -55,7 +56,7 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
         ConfigError: if the directory holds no run that can be repeated, or names code that is not trusted.
         RunError: if figures differ.
     """
-    run = recorded_run(Path(line.rerun))
+    run = recorded_run(Path(line.rerun), line.stage)
     asked = resolved(config)
     root = Path(asked["outputs"]).absolute()
     outputs = str(root / "rerun" / run.directory.name)
@@ -80,8 +81,8 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
 
 
 # ---------------------------------------------------------------- what is recorded
-def recorded_run(directory: Path) -> Recorded:
-    """Return the finished run of a directory; ConfigError says what it is if it is none."""
+def recorded_run(directory: Path, stage: str) -> Recorded:
+    """Return the finished run of a stage; ConfigError says what the directory is if it is not one."""
     directory = directory.absolute()
     if not directory.is_dir():
         siblings = [path.parent.name for path in directory.parent.glob(f"*/{CALL}")]
@@ -95,10 +96,10 @@ def recorded_run(directory: Path) -> Recorded:
     done = Artifact.open(directory)
     if done is None:
         command = f" Finish it by its own command: {call['command']}" if "command" in call else ""
-        which = "a run that is not finished, or has lost a file" if command else "no run of train"
+        which = "a run that is not finished, or has lost a file" if command else f"not a run of {stage}"
         raise ConfigError(f"rerun={directory}: this is {which}.{command}")
-    if done.manifest["kind"] != "train":
-        raise ConfigError(f"rerun={directory}: this is a {done.manifest['kind']}, no run of train. Runs stand in OUTPUTS/train.")
+    if (kind := done.manifest["kind"]) != stage:
+        raise ConfigError(f"rerun={directory}: this is a {kind}, not a run of {stage}. Its runs are in OUTPUTS/{stage}.")
     try:
         recorded = Call.from_record(call)
     except (KeyError, TypeError):
@@ -125,7 +126,7 @@ def refuse_foreign(run: Recorded, config: Mapping[str, Any], trusted: Sequence[s
         where = ", ".join(f"{key}={at(config, key)}" for key in foreign)
         raise ConfigError(
             f"{place}: the run names code from outside dpo_lab, which was not imported: {where}. If you trust that code, "
-            f"add trust={modules[0] if len(modules) == 1 else shown(modules)}"
+            f"add trust={modules[0] if len(modules) == 1 else as_typed(modules)}"
         )
     if unused := [module for module in trusted if not any(is_below(code, [module]) for code in named.values())]:
         raise ConfigError(f"trust={','.join(unused)} has no effect: the run names no code of it. Leave it out.")
@@ -217,5 +218,5 @@ def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
 
 def short(value: Any) -> str:
     """Return a value in few characters."""
-    text = shown(value)
+    text = as_typed(value)
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."

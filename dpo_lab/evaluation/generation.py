@@ -17,7 +17,7 @@ from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.win_rate import win_rate
 from dpo_lab.figures import KL, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.ranking.base import Ranker, Verdict, failed, refuse_if_all_failed, verdicts_of, without_failed
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.answers import answers_to
@@ -115,7 +115,7 @@ class GenerationEvaluation(Measure):
         ]
         if lost := sum(map(failed, verdicts)):
             said = f"  judge={self.judge.label} failed for {lost} of {len(verdicts)} held-out prompts ({name}): they do not count"
-            console.print(said, markup=False)
+            say(said)
         store, index = tokenise_answers(made.prompt_ids, drawn)
         return Answers(scored, verdicts, store, [response for each in index for response in each])
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
+from dpo_lab.plain_data import leaves
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -67,14 +68,10 @@ def as_code(data: Mapping[str, Any]) -> str:
     return "".join(f"    {line}\n" for line in json.dumps(data, indent=1, ensure_ascii=False).splitlines())
 
 
-def flat(config: Any, key: str = "") -> dict[str, Any]:
+def flat(config: Any) -> dict[str, Any]:
     """Return nested data as dotted keys; what hyperparameters cannot be (lists, None) becomes text.
 
     >>> flat({"loss": {"beta": 0.1}, "tags": ["a"], "group": None})
     {'loss.beta': 0.1, 'tags': '["a"]', 'group': 'null'}
     """
-    if isinstance(config, Mapping):
-        return {
-            name: leaf for part, value in config.items() for name, leaf in flat(value, f"{key}.{part}" if key else part).items()
-        }
-    return {key: config if isinstance(config, str | int | float) else json.dumps(config)}
+    return {key: leaf if isinstance(leaf, str | int | float) else json.dumps(leaf) for key, leaf in leaves(config)}

@@ -24,6 +24,7 @@ from dpo_lab.models.adapted import (
     saved_beside,
     tied_names,
 )
+from dpo_lab.plain_data import as_typed
 
 
 class Adapter(Component, ABC):
@@ -142,7 +143,7 @@ class LoRA(Adapter):
             try:
                 adapted = get_peft_model(model, config)
             except ValueError as error:  # a module that is not linear
-                raise ConfigError(f"adapter.target_modules={_shown(targets)}: {error}") from error
+                raise ConfigError(f"adapter.target_modules={as_typed(targets)}: {error}") from error
         begin_as_base(adapted, TRAINED)
         return fused(adapted)
 
@@ -162,8 +163,8 @@ class LoRA(Adapter):
         same["target_modules"] = self._is_on(model)
         same["modules_to_save"] = self._saved(model.get_base_model()) == saved_beside(model)
         if not all(same.values()):
-            asked, there = (" ".join(f"{name}={_shown(each[name])}" for name in has) for each in (vars(self), has))
-            remedy = " ".join(f"adapter.{name}={_shown(has[name])}" for name, equal in same.items() if not equal)
+            asked, there = (" ".join(f"{name}={as_typed(each[name])}" for name in has) for each in (vars(self), has))
+            remedy = " ".join(f"adapter.{name}={as_typed(has[name])}" for name, equal in same.items() if not equal)
             raise ConfigError(
                 f"adapter: {asked} is asked for, and the model to start from has an adapter with {there}, which is trained on. "
                 f"Use {remedy}."
@@ -184,13 +185,6 @@ class LoRA(Adapter):
 def last_parts(names: set[str]) -> list[str]:
     """Return the last parts of dotted names, each once."""
     return sorted({name.rpartition(".")[2] for name in names})
-
-
-def _shown(value: Any) -> str:
-    """Return a value as one writes it on the command line."""
-    if isinstance(value, list | tuple):
-        return f"[{','.join(value)}]"
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_adapter(base: nn.Module, directory: Path) -> nn.Module:

@@ -18,7 +18,7 @@ from dpo_lab.models.classifier import load_classifier
 from dpo_lab.models.directory import labels_in, parameters_in
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
 from dpo_lab.ranking.judging_models import refuse_unusable_model
 from dpo_lab.records import Candidates
@@ -73,9 +73,7 @@ class RewardModel(Ranker):
         model, tokenizer = load_classifier(directory, device, torch.bfloat16 if device.type == "cuda" else torch.float32)
         self._refuse_labels(labels := int(model.config.num_labels))
         if labels == 2:
-            console.print(
-                "  reward_model has two labels: a score is the logit of the second less that of the first", markup=False
-            )
+            say("  reward_model has two labels: a score is the logit of the second less that of the first")
         yield OpenRewardModel(model, tokenizer, self.tokens_per_batch)
 
 

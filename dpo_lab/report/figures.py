@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dpo_lab.figures import EVALUATION, Figure
+from dpo_lab.plain_data import leaves
 
 Summary = Mapping[str, Any]
 
@@ -136,18 +137,13 @@ def times(summary: Summary) -> list[tuple[str, str, float]]:
     return [(name, f"{number(seconds[name])} s", round(100 * seconds[name] / longest, 1)) for name in ordered]
 
 
-def flattened(value: object, name: str = "") -> dict[str, str]:
+def flattened(value: object) -> dict[str, str]:
     """Return nested plain data as dotted keys.
 
     >>> flattened({"loss": {"beta": 0.1}, "tags": ["a"], "gpu": None})
     {'loss.beta': '0.1', 'tags': '["a"]', 'gpu': 'null'}
     """
-    if not isinstance(value, dict) or not value:
-        return {name: exact(value)} if name else {}
-    leaves: dict[str, str] = {}
-    for key, below in value.items():
-        leaves |= flattened(below, f"{name}.{key}" if name else str(key))
-    return leaves
+    return {key: exact(leaf) for key, leaf in leaves(value, empty=True)}
 
 
 def _percent(share: float) -> str:

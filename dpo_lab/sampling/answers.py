@@ -9,7 +9,7 @@ import torch
 from dpo_lab.continuing import kept_part
 from dpo_lab.data.problems import DataError
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.progress import console
+from dpo_lab.progress import say
 from dpo_lab.records import Candidates, Drawn, Prompt
 from dpo_lab.sampling.base import OpenSampler, Sampler
 from dpo_lab.tokens.template import ChatEncoder
@@ -58,7 +58,7 @@ def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
     """Return every prompt once, and say how many are equal to an earlier one."""
     once = list({prompt.id: prompt for prompt in prompts}.values())
     if again := len(prompts) - len(once):
-        console.print(f"  {again} of {len(prompts)} prompts are equal to an earlier one: each is answered once", markup=False)
+        say(f"  {again} of {len(prompts)} prompts are equal to an earlier one: each is answered once")
     return once
 
 
@@ -76,7 +76,7 @@ def readable(prompts: list[Prompt], ids: list[list[int]], most: int, model: str)
     ]
     if found and not kept:
         raise DataError(f"{'; '.join(found)}. Use other prompts, or a model with a longer context.", code="empty_prompt")
-    console.print(*(f"  {line}" for line in found), sep="\n", end="\n" if found else "", markup=False)
+    say(*(f"  {line}" for line in found))
     return [prompt for prompt, _ in kept], [each for _, each in kept]
 
 

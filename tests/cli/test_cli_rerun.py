@@ -178,10 +178,10 @@ def test_a_run_that_is_not_finished_is_said_with_its_command(capsys: pytest.Capt
 
 def test_other_directories_are_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert train([f"rerun={tmp_path}"]) == 2
-    assert capsys.readouterr().err == f"error: rerun={tmp_path}: this is no run of train.\n"
+    assert capsys.readouterr().err == f"error: rerun={tmp_path}: this is not a run of train.\n"
     model = Plan(tmp_path, "policy", "mine", {}).make(lambda directory: {})
     assert train([f"rerun={model.path}"]) == 2
-    assert "this is a policy, no run of train" in capsys.readouterr().err
+    assert "this is a policy, not a run of train" in capsys.readouterr().err
     foreign = Plan(tmp_path, "train", "mine", {}).make(lambda directory: {})
     assert train([f"rerun={foreign.path}"]) == 2
     assert "does not record how it was called" in capsys.readouterr().err

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.components import ConfigError
-from dpo_lab.models.directory import INDEX, SINGLE, header_of, parameters_in, tensors_of, weight_files
-from dpo_lab.ranking.judging_models import named
 from dpo_lab.ranking.pairrm.encoder import Encoder, Shape
 from dpo_lab.ranking.pairrm.texts import Comparison, PairTexts, load_tokenizer, refuse_without_tokenizer
 
-CONFIG, AGAIN = "config.json", "Copy or download it again."
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SOURCE_LENGTH, CANDIDATE_LENGTH = 1224, 412
 """Tokens of a prompt and of an answer at most, where a directory does not say them."""
 PUBLISHED: dict[int, dict[str, Any]] = {
@@ -41,12 +39,12 @@ class PairNetwork(nn.Module):
             nn.Linear(size, num_tasks),
         )
 
-    def forward(self, ids: Tensor, mask: Tensor | None, anchors: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
         """Return the log-odds that the first answer is better, shape (rows,).
 
         Args:
             ids: token ids, (rows, time), padded at the end.
-            mask: 1 for tokens and 0 for padding, (rows, time); None: nothing is padded.
+            mask: 1 for tokens and 0 for padding, (rows, time).
             anchors: where the prefixes of prompt, first and second answer stand, (rows, 3).
         """
         prompt, first, second = self.pretrained_model(ids, mask, anchors).unbind(1)
@@ -55,14 +53,13 @@ class PairNetwork(nn.Module):
 
     def logits(self, rows: Sequence[Comparison]) -> Tensor:
         """Return the log-odds of rows, padded to the longest, shape (rows,)."""
-        device, lengths = next(self.parameters()).device, [len(row.ids) for row in rows]
-        ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
+        device, time = next(self.parameters()).device, max(len(row.ids) for row in rows)
+        ids, mask = torch.zeros(len(rows), time, dtype=torch.long), torch.zeros(len(rows), time, dtype=torch.long)
         for number, row in enumerate(rows):
             ids[number, : len(row.ids)] = torch.tensor(row.ids)
-        padded = min(lengths) < max(lengths)
-        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(device) if padded else None
+            mask[number, : len(row.ids)] = 1
         anchors = torch.tensor([row.anchors for row in rows], device=device)
-        found: Tensor = self(ids.to(device), mask, anchors)
+        found: Tensor = self(ids.to(device), mask.to(device), anchors)
         return found
 
 
@@ -84,12 +81,10 @@ def load_network(
 
     refuse_unusable(directory)
     config, tokenizer = _config(directory), load_tokenizer(directory)
-    state: dict[str, Tensor] = {}
-    for name in weight_files(directory, AGAIN):
-        try:
-            state |= load_file(directory / name)
-        except Exception as error:  # the library has an exception of its own beside OSError
-            raise ConfigError(f"ranker.path={directory}: {name} cannot be read ({error}). {AGAIN}") from error
+    try:
+        state = load_file(directory / WEIGHTS)
+    except Exception as error:  # the library has an exception of its own beside OSError
+        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} cannot be read ({error}). Copy it again.") from error
     network = _built(directory, config, state, backbone)
     if (known := tokenizer.get_vocab_size()) > (rows := state[EMBEDDINGS].shape[0]):
         raise ConfigError(
@@ -102,20 +97,27 @@ def load_network(
 def refuse_unusable(directory: Path) -> None:
     """Raise ConfigError if a directory lacks a file of PairRM, or holds another model; no weight is read."""
     _config(directory)
-    if not any((directory / name).is_file() for name in (INDEX, SINGLE)):
+    if not (directory / WEIGHTS).is_file():
         pickled = next((each.name for each in sorted(directory.glob("*.bin"))), None)
         found = f"{pickled} is a pickle, which can run code when it is read, and is not opened" if pickled else "it is not there"
-        raise ConfigError(f"ranker.path={directory} has no {SINGLE}: {found}. Copy the weights in safetensors.")
-    with named("ranker.path"):
-        for name in weight_files(directory, AGAIN):
-            header_of(directory / name, AGAIN)
+        raise ConfigError(f"ranker.path={directory} has no {WEIGHTS}: {found}. Copy the weights in safetensors.")
     refuse_without_tokenizer(directory)
 
 
-def size_of(directory: Path) -> tuple[int, int]:
-    """Return the encoder's width and the number of all weights of a whole directory, from the headers of its files alone."""
-    width = next((shape[1] for name, shape in tensors_of(directory) if name == EMBEDDINGS), 0)
-    return width, parameters_in(directory)
+def num_parameters(directory: Path) -> int:
+    """Return how many weights the network of a directory has, from the header of its file alone."""
+    from safetensors import safe_open
+
+    with safe_open(directory / WEIGHTS, framework="pt") as weights:
+        return sum(torch.Size(weights.get_slice(name).get_shape()).numel() for name in weights.keys())  # noqa: SIM118  # no mapping
+
+
+def width_of(directory: Path) -> int:
+    """Return the width of the encoder of a directory, from the header of its weights alone."""
+    from safetensors import safe_open
+
+    with safe_open(directory / WEIGHTS, framework="pt") as weights:
+        return int(weights.get_slice(EMBEDDINGS).get_shape()[1])
 
 
 def read_config(directory: Path, key: str) -> dict[str, Any]:
@@ -143,7 +145,7 @@ def _config(directory: Path) -> dict[str, Any]:
 def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor], backbone: Path | None) -> PairNetwork:
     """Return the network with a state's weights; ConfigError if they are not its own."""
     if EMBEDDINGS not in state:
-        raise ConfigError(f"ranker.path={directory}: its weights have no {EMBEDDINGS}, so they are not PairRM's.")
+        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} has no {EMBEDDINGS}, so it is not PairRM's.")
     shape = _shape(directory, config, state, backbone)
     with torch.device("meta"):
         network = PairNetwork(shape, config.get("n_tasks", 1))

@@ -1,0 +1,35 @@
+"""Nested plain data in one level, under dotted keys, and values as they are typed on the command line."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def leaves(node: Any, key: str = "", *, empty: bool = False) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for every value below a node.
+
+    Args:
+        empty: whether a mapping without keys is a value.
+
+    >>> dict(leaves({"loss": {"beta": 0.1}, "tags": ["a"], "logger": {}}))
+    {'loss.beta': 0.1, 'tags': ['a']}
+    """
+    if not isinstance(node, Mapping) or (empty and key and not node):
+        yield key, node
+        return
+    for name, value in node.items():
+        yield from leaves(value, f"{key}.{name}" if key else str(name), empty=empty)
+
+
+def as_typed(value: Any) -> str:
+    """Return a value as one types it on the command line.
+
+    >>> as_typed(None), as_typed(True), as_typed(0.5), as_typed(["a", "b"])
+    ('null', 'true', '0.5', '[a,b]')
+    """
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list | tuple):
+        return f"[{','.join(as_typed(item) for item in value)}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{as_typed(item)}' for name, item in value.items())}}}"
+    return str(value) if isinstance(value, str | int | float) else type(value).__name__
