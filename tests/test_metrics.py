@@ -2,7 +2,7 @@
 
 import torch
 
-from dpo_lab.evaluation.figures import pair_figures
+from dpo_lab.evaluation.pair_figures import pair_figures
 from dpo_lab.figures import TRAINING
 from dpo_lab.metrics import MeanOverItems
 from dpo_lab.scoring.logps import pair_logps

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from dpo_lab.evaluation.compared import compared_figures, compared_losses
-from dpo_lab.evaluation.figures import pair_figures
+from dpo_lab.evaluation.pair_figures import pair_figures
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.figures import ACCURACY, LOSS, MARGIN, OF_PAIRS, Figure
 from dpo_lab.losses.base import PreferenceLoss

@@ -39,36 +39,55 @@ def produce(settings: ExportSettings, source: Source, directory: Path, dtype: st
     responses = some_of(store)
     original = Storage(dtype=type_of_files(source.base, revision_of(source)), revision=revision_of(source))
     held = source.storage or original
-    policy = computing_in_float32(load_model(str(source.path), held, device, source.base).model)
+    policy = opened(source, held, device)
     refuse_unmergeable(policy)
     expected = log_probabilities(policy, store, responses, device)
     if settings.base == "original" and held != original:
         del policy
-        policy = computing_in_float32(load_model(str(source.path), original, device, source.base).model)
-    tied = bool(still_tied(policy))
-    counts = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(settings.max_shard_size))
-    tokenizer, kind = load_tokenizer(str(source.path), held.revision), str(DTYPES[dtype]).removeprefix("torch.")
-    write_beside(policy, tokenizer, directory, source.base, held.revision, dtype=kind, tied=tied)
+        policy = opened(source, original, device)
+    counts = write_plain(policy, source, directory, dtype, settings.max_shard_size, held.revision)
     del policy
     written = log_probabilities(computing_in_float32(load_plain(directory, DTYPES[dtype], device)), store, responses, device)
-    gap, tolerance = float((written - expected).abs().max()), TOLERANCE[dtype]
-    quantised = settings.base == "original" and held.quant.bits > 0
-    if not gap <= tolerance and not quantised:
-        empty(directory)
-        raise RunError(
-            f"the written model is {gap:.2g} nats per sequence away from the policy (largest of {len(responses)} {rows}), more "
-            f"than {tolerance:g} for {dtype}, so it is not that policy and nothing was kept. {remedy(settings, dtype)}"
-        )
+    gap, quantised = float((written - expected).abs().max()), settings.base == "original" and held.quant.bits > 0
+    if not quantised:
+        refuse_gap(gap, f"{len(responses)} {rows}", settings, dtype, directory)
     return {
         "policy": str(source.path),
         "gap": gap,
-        "tolerance": None if quantised else tolerance,
+        "tolerance": None if quantised else TOLERANCE[dtype],
         "rows": f"{len(responses)} {rows}",
         "base": settings.base if source.has_adapter else None,
         "quantisation_error": quantised,
         "dtype": dtype,
         **counts,
     }
+
+
+def opened(source: Source, storage: Storage, device: torch.device) -> Any:
+    """Return the policy with its base held in some way; it computes in float32."""
+    return computing_in_float32(load_model(str(source.path), storage, device, source.base).model)
+
+
+def write_plain(
+    policy: Any, source: Source, directory: Path, dtype: str, max_shard_size: str, revision: str | None
+) -> dict[str, Any]:
+    """Write a policy's merged weights, tokenizer and configuration; return how many files and weights there are."""
+    tied = bool(still_tied(policy))
+    counts: dict[str, Any] = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(max_shard_size))
+    tokenizer, kind = load_tokenizer(str(source.path), revision), str(DTYPES[dtype]).removeprefix("torch.")
+    write_beside(policy, tokenizer, directory, source.base, revision, dtype=kind, tied=tied)
+    return counts
+
+
+def refuse_gap(gap: float, compared: str, settings: ExportSettings, dtype: str, directory: Path) -> None:
+    """Raise RunError, and empty the directory, if the written model is further from the policy than its format allows."""
+    if gap <= TOLERANCE[dtype]:
+        return
+    empty(directory)
+    raise RunError(
+        f"the written model is {gap:.2g} nats per sequence away from the policy (largest of {compared}), more than "
+        f"{TOLERANCE[dtype]:g} for {dtype}, so it is not that policy and nothing was kept. {remedy(settings, dtype)}"
+    )
 
 
 def log_probabilities(model: Any, store: TokenStore, responses: list[int], device: torch.device) -> Tensor:

@@ -63,8 +63,8 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
         compares, half = reference.scores_live, mixed == "bf16-mixed"
         passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares)
         passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
-    adapted = not model.adapter.trains_all
-    earlier = alignment.iteration.rounds > 1 or (Path(getattr(model, "path", "")) / ADAPTER_CONFIG).exists()
+    adapted, pretrained = not model.adapter.trains_all, model.pretrained
+    earlier = alignment.iteration.rounds > 1 or bool(pretrained and (Path(pretrained.path) / ADAPTER_CONFIG).exists())
     own, evaluated, loaded = beside(reference, alignment.evaluation, whole, adapted=adapted, earlier=earlier)
     return MemoryPlan(
         held=whole,

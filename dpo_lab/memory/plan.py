@@ -15,7 +15,6 @@ from dpo_lab.memory.weights import Held, architecture_of, outline, with_layers
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.models.storage import Storage
 from dpo_lab.reference.base import Reference
-from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.scoring.passes import batches_of
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
@@ -133,7 +132,7 @@ def beside(reference: Reference, evaluation: Measure, whole: Held, *, adapted: b
         earlier: whether an adapter was trained on that base before.
     """
     weights = float(whole.weights)
-    if isinstance(reference, FrozenReference) or (reference.moves and not adapted):
+    if reference.copies_model or (reference.moves and not adapted):
         own = weights
     else:
         own = float(whole.trained_bytes) if reference.moves or (reference.keeps_adapter and earlier) else 0.0

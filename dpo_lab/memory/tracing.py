@@ -87,33 +87,52 @@ def follow(
         def rows(of: list[int], one: Layout = layout) -> ResponseBatch:
             return without_numbers(one.rows(store, of), mode, device)
 
-        there, kept = [*policy.parameters(), *policy.buffers()], list[int]()
-        with Live(there) as trying, torch.no_grad():  # with the attention that the model came with
-            score(policy, rows(tried(store), PaddedLayout()), own_logits=True)
+        trying = most_of_trial(policy, rows(tried(store), PaddedLayout()))
         # FlexAttention is compiled, which works on numbers only; FlashAttention keeps the same: queries, keys, values and results
         any_layout: Any = layout
         read_segments(policy, replace(any_layout, attention="varlen") if layout.attention == "flex" else layout)
         if accumulates:
             for weight in policy.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
-            there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
-        live = Live(there)
-        hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
-        batch, autocast = rows(responses), torch.autocast(device, torch.bfloat16, enabled=half)
-        with live, autocast:
-            per_token = score(policy, batch).per_token
-            if compares:
-                with torch.no_grad():
-                    score(policy, batch)
-            per_token.sum().backward()
-        hook.remove()
-        batch = rows(scored)
-        policy.requires_grad_(True)  # as it is loaded, and autocast keeps copies of trained weights alone
-        there += [weight.grad for weight in policy.parameters() if weight.grad is not None]
-        with Live(there) as scoring, autocast, torch.no_grad():
-            score(policy, batch)
-            cast = scoring.now
-        return Pass(kept[0], live.peak, max(scoring.peak, trying.peak), cast)
+        autocast = torch.autocast(device, torch.bfloat16, enabled=half)
+        activations, peak = of_training(policy, rows(responses), autocast, compares=compares)
+        scoring, cast = of_scoring(policy, rows(scored), autocast)
+        return Pass(activations, peak, max(scoring, trying), cast)
+
+
+def tensors_of(policy: nn.Module) -> list[torch.Tensor]:
+    """Return a model's weights, buffers and gradients."""
+    gradients = [weight.grad for weight in policy.parameters() if weight.grad is not None]
+    return [*policy.parameters(), *policy.buffers(), *gradients]
+
+
+def most_of_trial(policy: nn.Module, batch: ResponseBatch) -> float:
+    """Return the most of a forward pass with the attention that the model came with, which decides how it is scored."""
+    with Live(tensors_of(policy)) as live, torch.no_grad():
+        score(policy, batch, own_logits=True)
+    return float(live.peak)
+
+
+def of_training(policy: nn.Module, batch: ResponseBatch, autocast: torch.autocast, *, compares: bool) -> tuple[float, float]:
+    """Return what the body keeps for its backward pass, and the most of both passes; gradients are there afterwards."""
+    live, kept = Live(tensors_of(policy)), list[int]()
+    hook = body_and_head(policy)[0].register_forward_hook(lambda *_: kept.append(live.now))
+    with live, autocast:
+        per_token = score(policy, batch).per_token
+        if compares:
+            with torch.no_grad():
+                score(policy, batch)
+        per_token.sum().backward()
+    hook.remove()
+    return kept[0], live.peak
+
+
+def of_scoring(policy: nn.Module, batch: ResponseBatch, autocast: torch.autocast) -> tuple[float, float]:
+    """Return the most of a forward pass without gradients, and what copies of weights in half precision take of it."""
+    policy.requires_grad_(True)  # as it is loaded, and autocast keeps copies of trained weights alone
+    with Live(tensors_of(policy)) as live, autocast, torch.no_grad():
+        score(policy, batch)
+        return live.peak, live.now
 
 
 def filled(model: nn.Module, device: str) -> None:

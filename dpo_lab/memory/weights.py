@@ -7,16 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dpo_lab.components import ConfigError
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.load import plain_errors, without_dropout
-from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
+from dpo_lab.models.spec import NEITHER, ModelSpec
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.tiny import architecture
-
-NF4_CONSTANTS = {False: 32 / 64, True: 8 / 64 + 32 / (64 * 256)}
-"""Bits of constants per 4-bit weight, plain and double: blocks of 64, of 256 blocks (QLoRA, section 3)."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,17 @@ def architecture_of(spec: ModelSpec) -> Any:
     """Return a model's configuration; of a Hub model its config.json alone is fetched.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is none, or the model is neither pretrained nor made here.
     """
-    if isinstance(spec, TinyModel):
-        return architecture(spec, spec.vocab_size)
-    assert isinstance(spec, PretrainedModel)
+    if spec.recipe:
+        return architecture(spec.recipe, spec.recipe.vocab_size)
+    if not spec.pretrained:
+        raise ConfigError(f"model: {type(spec).__name__} {NEITHER}")
     from transformers import AutoConfig
 
-    with plain_errors(spec.path):
-        config = AutoConfig.from_pretrained(str(fetched(base_of(spec.path), spec.revision, small=True)), trust_remote_code=False)
+    path, revision = spec.pretrained.path, spec.pretrained.revision
+    with plain_errors(path):
+        config = AutoConfig.from_pretrained(str(fetched(base_of(path), revision, small=True)), trust_remote_code=False)
     return without_dropout(config)
 
 
@@ -86,7 +86,7 @@ def outline(config: Any, spec: ModelSpec, storage: Storage) -> nn.Module:
 def held(config: Any, model: nn.Module, storage: Storage) -> Held:
     """Return what the weights of an outline take."""
     packed = {id(module.weight) for module in model.modules() if isinstance(module, Unpacked)}
-    bits = storage.quant.bits + (NF4_CONSTANTS[getattr(storage.quant, "double", False)] if storage.quant.bits == 4 else 0)
+    bits = storage.quant.bits_in_memory
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     weights, parameters, quantised = 0.0, 0, 0
     for name, weight in model.named_parameters():

@@ -20,6 +20,11 @@ class Quant(Component):
     """Of a weight; 0 where they are as they are."""
     needs_bitsandbytes: ClassVar[bool] = False
 
+    @property
+    def bits_in_memory(self) -> float:
+        """Bits that a weight takes, its share of the constants of its block included."""
+        return float(self.bits)
+
     def check(self) -> None:
         """Raise ConfigError without the library that keeps and multiplies such weights."""
         if self.needs_bitsandbytes and not find_spec("bitsandbytes"):
@@ -54,6 +59,11 @@ class FourBit(Quant):
 
     double: bool = True
     """Whether the quantisation constants are quantised too, 0.37 bits per weight less."""
+
+    @property
+    def bits_in_memory(self) -> float:
+        """Four, and the constants: one for 64 weights; `double` holds it in 8 bits, and one more for 256 of them (section 3)."""
+        return self.bits + (8 / 64 + 32 / (64 * 256) if self.double else 32 / 64)
 
     def config(self, dtype: torch.dtype) -> Any:
         """Return nf4 with products in `dtype`."""

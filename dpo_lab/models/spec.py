@@ -13,6 +13,9 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant, without_bitsandbytes
 
+NEITHER = "is neither pretrained nor tiny; see dpo_lab/models/spec.py."
+"""What is wrong with a model that is none of the kinds below."""
+
 
 class ModelSpec(Component):
     """A causal language model with its quantisation and adapter."""

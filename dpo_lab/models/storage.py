@@ -7,10 +7,9 @@ import torch
 
 from dpo_lab.artifacts import content_id
 from dpo_lab.components import ConfigError
-from dpo_lab.models.adapter import NoAdapter
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant
-from dpo_lab.models.spec import ModelSpec, PretrainedModel
+from dpo_lab.models.spec import ModelSpec
 
 KINDS: dict[str, type[Quant]] = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in (NoQuant, FourBit, EightBit)}
 
@@ -34,19 +33,20 @@ class Storage:
 
 def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> Storage:
     """Return how the base weights of a run are held."""
-    revision = spec.revision if isinstance(spec, PretrainedModel) else None
+    pretrained = spec.pretrained
+    revision = pretrained.revision if pretrained else None
     if precision.weights != torch.float32:
         return Storage(spec.quant, precision.weights, revision, adapter_dtype=precision.weights)
-    if not isinstance(spec, PretrainedModel):
+    if not pretrained:
         return Storage(spec.quant)
-    frozen_in_half = not isinstance(spec.adapter, NoAdapter) and precision.resolved(device) != "32-true"
-    half = spec.dtype == "bf16" or (spec.dtype == "auto" and frozen_in_half)
+    frozen_in_half = not spec.adapter.trains_all and precision.resolved(device) != "32-true"
+    half = pretrained.dtype == "bf16" or (pretrained.dtype == "auto" and frozen_in_half)
     return Storage(spec.quant, torch.bfloat16 if half else torch.float32, revision)
 
 
 def id_of(model: str, storage: Storage) -> str:
     """Return the id of a model that is held in some way; as it is on disk, or in fp32, it is that model."""
-    if isinstance(storage.quant, NoQuant) and storage.dtype == torch.float32:
+    if not storage.quant.bits and storage.dtype == torch.float32:
         return model
     formats = [str(storage.dtype), str(storage.adapter_dtype)]
     return content_id("held", {"model": model, "quant": storage.quant.content(), "dtype": formats})

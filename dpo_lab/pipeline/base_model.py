@@ -14,7 +14,7 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import recorded_below
 from dpo_lab.models.hub import commit_of
 from dpo_lab.models.load import ModelOnDisk, save_model
-from dpo_lab.models.spec import ModelSpec, PretrainedModel, TinyModel
+from dpo_lab.models.spec import NEITHER, ModelSpec, PretrainedModel, TinyModel
 from dpo_lab.models.storage import Storage, id_of
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.pipeline.real_model import parameters_of
@@ -45,13 +45,33 @@ def base_model(
         storage: how its weights are held from here on; a quantised model is another model.
         announce: told the model's number of parameters (None: not known before it is loaded) before the long work.
         checkpoint: how often the making of the tiny model is saved.
+
+    Raises:
+        ConfigError: if the model is neither pretrained nor made here, or the data has no text to make it from.
     """
     if spec.pretrained:
         announce(parameters_of(spec))
         return pretrained_model(spec.pretrained, root=root, storage=storage), None
-    recipe = spec.recipe
-    if recipe is None:
-        raise ConfigError(f"model: {type(spec).__name__} is neither pretrained nor tiny; see dpo_lab/models/spec.py.")
+    if spec.recipe is None:
+        raise ConfigError(f"model: {type(spec).__name__} {NEITHER}")
+    artifact = tiny_model(spec.recipe, data, given, root=root, seed=seed, force=force, announce=announce, checkpoint=checkpoint)
+    if not artifact.made_now:
+        announce(artifact.facts["parameters"])
+    return ModelOnDisk(str(artifact.path), id_of(artifact.id, storage), storage), artifact
+
+
+def tiny_model(
+    recipe: TinyModel,
+    data: Data,
+    given: GivenPairs | None,
+    *,
+    root: Path,
+    seed: int,
+    force: bool,
+    announce: Callable[[int | None], None],
+    checkpoint: Checkpoint,
+) -> Artifact:
+    """Return the tiny model of a data set's text; ConfigError if the data set has none."""
     examples = data.asks.examples(recipe.sft_examples, seed) if data.asks else []
     if not examples and given is None:
         raise ConfigError(
@@ -61,15 +81,12 @@ def base_model(
     pairs = given.train if given else []
     text = digest_of(((pair.prompt.messages, pair.chosen, pair.rejected) for pair in pairs), examples)
     content = {"model": recipe.birth(), "text": text, "seed": seed}
-    plan = Plan(root, "model", f"{spec.label}-{data.label}", content)
+    plan = Plan(root, "model", f"{recipe.label}-{data.label}", content)
 
     def produce(directory: Path) -> dict[str, Any]:
         return make_tiny(recipe, examples, pairs, seed, directory, announce, checkpoint)
 
-    artifact = plan.make(produce, force=force, resume=True)
-    if not artifact.made_now:
-        announce(artifact.facts["parameters"])
-    return ModelOnDisk(str(artifact.path), id_of(artifact.id, storage), storage), artifact
+    return plan.make(produce, force=force, resume=True)
 
 
 def pretrained_model(weights: PretrainedModel, *, root: Path, storage: Storage) -> ModelOnDisk:

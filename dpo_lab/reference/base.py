@@ -57,6 +57,8 @@ class Reference(Component, ABC):
     """True if the reference is the policy's own base, which only training an adapter leaves as it was."""
     keeps_adapter: ClassVar[bool] = False
     """True if such a reference has the adapter of the round before."""
+    copies_model: ClassVar[bool] = False
+    """True if a second copy of the whole model stays in memory beside the policy."""
     scores_live: ClassVar[bool] = True
     """True if every micro-batch is scored under it, beside the policy; False if its numbers are kept, or there are none."""
     moves: ClassVar[bool] = False

@@ -21,6 +21,7 @@ class FrozenReference(Reference):
     """A frozen copy in memory, scored on every micro-batch: the same rounding as the policy, so step 0 is exact."""
 
     exact: ClassVar[bool] = True
+    copies_model: ClassVar[bool] = True
 
     def scorer(
         self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str

@@ -10,7 +10,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 
 from dpo_lab.components import RunError
-from dpo_lab.evaluation.figures import pair_figures
+from dpo_lab.evaluation.pair_figures import pair_figures
 from dpo_lab.layouts.base import ItemBatch, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverItems

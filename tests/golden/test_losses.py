@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dpo_lab.evaluation.figures import pair_figures
+from dpo_lab.evaluation.pair_figures import pair_figures
 from dpo_lab.losses.aot import AOTLoss, AOTUnpairedLoss
 from dpo_lab.losses.apo import APODownLoss, APOZeroLoss
 from dpo_lab.losses.base import PreferenceLoss

@@ -15,7 +15,7 @@ from dpo_lab.memory.check import memory_plan
 from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.memory.tracing import Live, Pass, extrapolated, follow
 from dpo_lab.memory.unmade import longest_rows
-from dpo_lab.memory.weights import NF4_CONSTANTS, held, outline
+from dpo_lab.memory.weights import held, outline
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import load_tokenizer
 from dpo_lab.models.precision import Precision
@@ -81,7 +81,7 @@ def test_the_layers_of_a_4_bit_base_take_half_a_byte_and_their_constants() -> No
     rest = PARAMETERS - 3 * LAYER
     assert found.trained == lora
     assert found.parameters == PARAMETERS
-    assert found.weights == int(3 * LAYER * (4 + NF4_CONSTANTS[True]) / 8 + 4 * (rest + lora))
+    assert found.weights == int(3 * LAYER * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 4 * (rest + lora))
 
 
 @pytest.mark.parametrize("adapter", [None, LoRA(rank=2)])
