@@ -129,7 +129,9 @@ OF_PAIRS = tuple(each for each in TRAINING if each.name not in ("lr", "grad_norm
 BETTER: dict[str, Better] = {each.name: each.better for each in TRAINING if each.better}
 """Figures of training that get better in one direction only."""
 
-LOSS = Figure(name="eval/loss", title="loss, held-out pairs", row="loss", unit="of the loss", better="min", before="computed")
+LOSS = Figure(
+    name="eval/loss", title="loss, held-out pairs", row="loss", unit="of the loss", better="min", interval=True, before="computed"
+)
 ACCURACY = Figure(
     name="eval/accuracy",
     title="accuracy, held-out pairs",
@@ -147,6 +149,7 @@ MARGIN = Figure(
     row="margin of rewards",
     unit="beta x nats",
     better="max",
+    interval=True,
     start=0.0,
 )
 WIN_RATE = Figure(
@@ -159,7 +162,7 @@ WIN_RATE = Figure(
     fact="answers to held-out prompts win against the old ones in {} of the cases",
     against="before",
 )
-KL = Figure(name="kl", title="KL to before, nats", unit="nats", start=0.0, each_round=True, digits=1)
+KL = Figure(name="kl", title="KL to before, nats", unit="nats", interval=True, start=0.0, each_round=True, digits=1)
 EVALUATION = (LOSS, ACCURACY, MARGIN, WIN_RATE, KL)
 """Figures that the project's own evaluations share between runs; a measure names them, and any others, before a run."""
 

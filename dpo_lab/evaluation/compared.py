@@ -1,5 +1,7 @@
 """Losses on the same held-out log-probabilities, with fixed numbers, so that runs with different losses compare."""
 
+from torch import Tensor
+
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.options import loss_options, with_defaults
 from dpo_lab.scoring.logps import PairLogps
@@ -25,14 +27,14 @@ def compared_losses(loss: PreferenceLoss, *, has_reference: bool) -> dict[str, P
     }
 
 
-def compared_figures(loss: PreferenceLoss, policy: PairLogps, reference: PairLogps, *, has_reference: bool) -> dict[str, float]:
-    """Return the mean of every compared loss over all pairs at once.
+def compared_values(loss: PreferenceLoss, policy: PairLogps, reference: PairLogps, *, has_reference: bool) -> dict[str, Tensor]:
+    """Return every compared loss of all pairs at once, each of shape (pairs,).
 
     Args:
         policy: with labels; losses that read one which some pair lacks are left out.
     """
-    means: dict[str, float] = {}
+    values: dict[str, Tensor] = {}
     for name, other in compared_losses(loss, has_reference=has_reference).items():
         if not any(bool(getattr(policy.labels, label).isnan().any()) for label in other.needs_labels):
-            means[name] = float(other(policy, reference).double().mean())
-    return means
+            values[name] = other(policy, reference).double()
+    return values

@@ -1,16 +1,19 @@
 """What a measure is given, and what it returns."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 
 from dpo_lab.components import RunError, plain
 from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.held_out import held_out_logps
+from dpo_lab.evaluation.intervals import Observations
 from dpo_lab.layouts.base import Layout
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.load import ModelOnDisk, evaluating
@@ -30,6 +33,8 @@ class Measured:
     """By name; with an interval also NAME/low and NAME/high."""
     answers: Sequence[Candidates] = ()
     """The policy's answers to held-out prompts, if it gave any, with their scores; the report shows some."""
+    observed: Observations = field(default_factory=dict)
+    """Each answer's or pair's own number, by the figure that is their mean: what models are compared by on the same prompts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,13 @@ class HeldOut:
     reference: Reference
     """Where the reference's log-probabilities come from."""
     reference_model: ModelOnDisk
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompt of each pair, as a digest of its tokens: pairs of equal prompts are not independent of each other."""
+        each = (np.ascontiguousarray(self.store.prompt(index)).tobytes() for index in range(self.store.num_prompts))
+        ids = [hashlib.sha256(tokens).hexdigest()[:16] for tokens in each]
+        return [ids[index] for index in self.store.item_prompts]
 
     def content(self) -> dict[str, Any]:
         """Return what determines the figures on these pairs."""

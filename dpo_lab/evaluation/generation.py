@@ -1,5 +1,6 @@
 """Evaluation by answers to held-out prompts, judged, before and after training: evaluation=generation."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,10 +12,13 @@ from pydantic import PositiveInt
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
+from dpo_lab.evaluation.answer_figures import ANSWER_FIGURES, ENDED, OF_DIVERGENCE, observed_answers, prompts_of
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.evaluation.divergence import divergence_of_answers
-from dpo_lab.evaluation.win_rate import win_rate
+from dpo_lab.evaluation.intervals import intervals_of, observed_by
+from dpo_lab.evaluation.statistics import Observed, mean_of
+from dpo_lab.evaluation.win_rate import wins_by_score, wins_side_by_side
 from dpo_lab.figures import KL, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.progress import say
@@ -25,6 +29,10 @@ from dpo_lab.sampling.base import Sampler
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
+
+SHARES = ("win_rate", ENDED.name)
+OF_ANSWERS = {"kl": "kl", "kl/k1": "k1", "kl/k3": "k3"}
+"""Figures by the field of `Divergence` that holds each answer's own."""
 
 
 @dataclass(frozen=True)
@@ -129,23 +137,46 @@ class GenerationEvaluation(Measure):
             row=f"{judge.label} {judge.score}{f' ({judge.score_range})' if judge.score_range else ''}",
             better="max",
             before="measured",
+            interval=True,
             main=True,
             each_round=True,
         )
         wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
-        return [score, wins, KL, *judge.details]
+        details = (replace(each, interval=True) for each in judge.details)
+        return [score, wins, KL, *details, *ANSWER_FIGURES, *OF_DIVERGENCE]
 
     def measure(self, context: Context) -> Measured:
         """Draw and judge answers; compare them with those of the model before once it has been measured."""
         before = context.measured_before
         name = "after" if before else "before"
         answers = self.answers(context.policy, context.device, context.seed, name, context.directory)
-        figures = self.scores(answers.verdicts)
+        figures, observed = self.scores(answers.verdicts), self.observed(answers)
         if before:
             with context.policy.lent(context.device) as policy, context.before.lent(context.device) as other:
-                kl = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
-            figures |= {**win_rate(answers.candidates, before.answers), "kl": float(kl[answers.index].mean())}
-        return Measured(figures, answers.candidates)
+                found = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
+            drawn = {name: getattr(found, field)[answers.index].tolist() for name, field in OF_ANSWERS.items()}
+            observed |= observed_by(drawn, prompts_of(answers.candidates))
+            observed["win_rate"] = self.wins(answers.candidates, before.answers, context)
+            figures["kl"] = float(found.kl[answers.index].mean())
+            figures |= perplexity(found.surprise[answers.index].tolist(), observed["answers/tokens"])
+            figures |= {"kl/standard_error": error} if (error := mean_of(observed["kl"]).standard_error) else {}
+        means = {name: each.by_prompt.value for name, each in observed.items()}
+        return Measured({**means, **figures, **intervals_of(observed, SHARES)}, answers.candidates, observed)
+
+    def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context) -> Observed:
+        """Return the outcome of each answer against the one of the model before."""
+        if self.judge.scores_alone:
+            return wins_by_score(ours, theirs)
+        return wins_side_by_side(self.judge, ours, theirs, context.device, name="judge side by side", directory=context.directory)
+
+    def observed(self, answers: Answers) -> dict[str, Observed]:
+        """Return what is known of each answer alone: the judge's score and its details, length, ends and words."""
+        judged = [(each, said) for each, said in zip(answers.candidates, answers.verdicts, strict=True) if not failed(said)]
+        values = {self.judge.label: [score for _, said in judged for score in said.scores]}
+        for detail in self.judge.details:
+            values[detail.name] = [value for _, said in judged for value in said.details[detail.name]]
+        found = observed_by(values, prompts_of(each for each, _ in judged))
+        return found | observed_answers(answers.candidates, answers.store.response_lengths[answers.index].tolist())
 
     def heading(self, summary: Mapping[str, Any]) -> str:
         """Return what was asked about."""
@@ -158,3 +189,9 @@ class GenerationEvaluation(Measure):
         for detail in self.judge.details:
             means[detail.name] = fmean(value for verdict in said for value in verdict.details[detail.name])
         return means
+
+
+def perplexity(nats: Sequence[float], tokens: Observed) -> dict[str, float]:
+    """Return the perplexity of answers under a model, with its interval, from what it says of each and from their tokens."""
+    mean = mean_of(Observed(nats, tokens.prompts, tokens.values)).figures("answers/perplexity")
+    return {name: math.exp(min(value, 700.0)) for name, value in mean.items()}

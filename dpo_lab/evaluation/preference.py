@@ -23,8 +23,8 @@ class PreferenceEvaluation(Measure):
     def measure(self, context: Context) -> Measured:
         """Score every held-out response once, by policy and reference."""
         assert context.held_out
-        loss, has_reference = context.held_out.loss, context.held_out.reference.compares
-        return Measured(agreement(*context.pair_logps(), loss, has_reference=has_reference))
+        held_out, logps = context.held_out, context.pair_logps()
+        return agreement(*logps, held_out.loss, has_reference=held_out.reference.compares, prompts=held_out.prompts)
 
     def heading(self, summary: Mapping[str, Any]) -> str:
         """Return how many pairs there are."""

@@ -1,36 +1,84 @@
 """Win rate: how often a judge prefers a policy's answers to another model's answers to the same prompts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from statistics import fmean
 
+import torch
+
 from dpo_lab.components import RunError
-from dpo_lab.evaluation.statistics import wilson
+from dpo_lab.evaluation.statistics import Observed, share_of
+from dpo_lab.ranking.base import Ranker, Verdict, failed, verdicts_of
 from dpo_lab.records import Candidates
 
 
 def win_rate(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> dict[str, float]:
-    """Return the share of wins, with its Wilson 95 % interval over all answers; prompts where the judge failed do not count."""
-    judged = [(mine, other) for mine, other in zip(ours, theirs, strict=True) if mine.scores and other.scores]
-    if not judged:
-        raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
-    share = share_of_wins([mine for mine, _ in judged], [other for _, other in judged])
-    low, high = wilson(share, sum(len(mine.scores) for mine, _ in judged))
-    return {"win_rate": share, "win_rate/low": low, "win_rate/high": high}
+    """Return the share of wins, with its 95 % interval over prompts; prompts where the judge failed do not count."""
+    return share_of(wins_by_score(ours, theirs)).figures("win_rate")
 
 
-def share_of_wins(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> float:
-    """Return the share of answers that score above the other model's to the same prompt; a tie counts half.
+def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> Observed:
+    """Return the outcome of each answer by its score: 1 for a win, a half for a tie; prompts where the judge failed are left out.
 
     >>> from dpo_lab.records import Prompt
     >>> prompt = Prompt.from_text("?")
     >>> one = [Candidates(prompt=prompt, responses=("a", "b"), scores=(1.0, 0.5))]
     >>> two = [Candidates(prompt=prompt, responses=("c", "d"), scores=(0.0, 0.5))]
-    >>> share_of_wins(one, two)
-    0.75
+    >>> wins_by_score(one, two).values
+    [1.0, 0.5]
     """
-    outcomes = [
-        (score > other) + 0.5 * (score == other)
-        for mine, other_side in zip(ours, theirs, strict=True)
-        for score, other in zip(mine.scores, other_side.scores, strict=True)
+    outcomes, prompts = list[float](), list[str]()
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine.scores and other.scores:
+            outcomes += [_outcome(score - beaten) for score, beaten in zip(mine.scores, other.scores, strict=True)]
+            prompts += [mine.prompt.id] * len(mine.scores)
+    return _refuse_none(outcomes, prompts)
+
+
+def wins_side_by_side(
+    judge: Ranker,
+    ours: Sequence[Candidates],
+    theirs: Sequence[Candidates],
+    device: torch.device,
+    *,
+    name: str,
+    directory: Path | None,
+) -> Observed:
+    """Return the outcome of each answer beside the other model's, shown in both orders: 1 and 0 if the orders agree, else a half.
+
+    For a judge that compares the answers of a set, whose scores say nothing across sets. Answers are paired in their order.
+
+    Args:
+        name: what the progress calls this part.
+        directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
+    """
+    sides = [
+        replace(mine, responses=texts, scores=(), pairwise=(), preferred=(), finished=())
+        for mine, other in zip(ours, theirs, strict=True)
+        for texts in zip(mine.responses, other.responses, strict=True)
     ]
-    return fmean(outcomes)
+    verdicts = verdicts_of(judge, sides, device, name=name, directory=directory)
+    if any(said.pairwise for said in verdicts):  # it has compared them in both orders itself
+        shares = [fmean((_outcome(said.pairwise[0][1]), _outcome(-said.pairwise[1][0]))) for said in verdicts]
+    else:
+        turned = [replace(each, responses=each.responses[::-1]) for each in sides]
+        others = verdicts_of(judge, turned, device, name=f"{name} turned", directory=directory)
+        shares = [fmean((_first_wins(one), 1 - _first_wins(other))) for one, other in zip(verdicts, others, strict=True)]
+        verdicts = [one if failed(one) else other for one, other in zip(verdicts, others, strict=True)]
+    told = [at for at, said in enumerate(verdicts) if not failed(said)]
+    return _refuse_none([shares[at] for at in told], [sides[at].prompt.id for at in told])
+
+
+def _first_wins(verdict: Verdict) -> float:
+    return _outcome(verdict.scores[0] - verdict.scores[1])
+
+
+def _outcome(difference: float) -> float:
+    return float(difference > 0) + 0.5 * float(difference == 0)
+
+
+def _refuse_none(outcomes: list[float], prompts: list[str]) -> Observed:
+    if not outcomes:
+        raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
+    return Observed(outcomes, prompts)

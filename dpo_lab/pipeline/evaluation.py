@@ -10,11 +10,12 @@ from dpo_lab.components import RunError
 from dpo_lab.continuing import remove_kept
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.evaluation.context import Context, HeldOut, Measured
+from dpo_lab.evaluation.intervals import observed_in, records_of
 from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 
-ANSWERS = "answers.jsonl"
+ANSWERS, OBSERVED = "answers.jsonl", "observed.jsonl"
 
 
 @dataclass
@@ -62,7 +63,8 @@ class Measurements:
 def evaluate(
     measure: Measure, figures: Sequence[Figure], context: Context, before: Artifact | None = None, *, force: bool = False
 ) -> Artifact:
-    """Measure a policy; the facts of the artifact are the figures, answers.jsonl holds the answers with their scores.
+    """Measure a policy; the facts of the artifact are the figures, answers.jsonl holds the answers with their scores, and
+    observed.jsonl what was observed of each answer or pair.
 
     Args:
         figures: that the measure named.
@@ -78,6 +80,7 @@ def evaluate(
         "evaluation": measure.content(),
         "held out": context.held_out.content() if context.held_out else None,
         "seed": context.seed,
+        "intervals": "by prompt",
     }
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []
@@ -89,6 +92,8 @@ def evaluate(
         refuse_unnamed(measured.figures, figures, type(measure).__name__)
         if measured.answers:
             write_jsonl(directory / ANSWERS, (each.to_record() for each in measured.answers))
+        if measured.observed:
+            write_jsonl(directory / OBSERVED, records_of(measured.observed))
         remove_kept(directory)
         return dict(measured.figures)
 
@@ -97,9 +102,12 @@ def evaluate(
 
 def measured_in(artifact: Artifact) -> Measured:
     """Return what a measurement on disk found out."""
-    path = artifact.path / ANSWERS
-    answers = [Candidates.from_record(record) for record in read_jsonl(path)] if path.exists() else []
-    return Measured(artifact.facts, answers)
+    answers, observed = artifact.path / ANSWERS, artifact.path / OBSERVED
+    return Measured(
+        artifact.facts,
+        [Candidates.from_record(record) for record in read_jsonl(answers)] if answers.exists() else [],
+        observed_in(read_jsonl(observed)) if observed.exists() else {},
+    )
 
 
 def refuse_unnamed(found: Mapping[str, Any], figures: Iterable[Figure], measure: str) -> None:

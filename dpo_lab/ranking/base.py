@@ -56,6 +56,9 @@ class Ranker(Component, ABC):
     """What its score is called."""
     score_range: ClassVar[str] = ""
     """From where to where its score goes, if that is fixed: `0..1`."""
+    scores_alone: ClassVar[bool] = True
+    """Whether a score depends on the prompt and its own answer alone, so that scores of different sets compare. A judge without
+    is shown both models' answers side by side, in both orders."""
     details: ClassVar[tuple[Figure, ...]] = ()
     """The figures of `Verdict.details` that an evaluation reports, each the mean over answers."""
 

@@ -35,6 +35,7 @@ class RandomRanker(Ranker):
     """A draw for each answer, from the prompt's id and the seed alone: what stands beside a prompt changes nothing."""
 
     label: ClassVar[str] = "random"
+    scores_alone: ClassVar[bool] = False
 
     seed: int = 0
     """Another seed is another ranker."""

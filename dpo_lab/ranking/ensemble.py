@@ -18,6 +18,7 @@ class EnsembleRanker(Ranker):
     """Combines the scores of its members; where one member fails, the ensemble fails, and the prompt is dropped."""
 
     label: ClassVar[str] = "ensemble"
+    scores_alone: ClassVar[bool] = False
 
     members: dict[str, Ranker]
     """By a name of one's own. All are open at the same time."""

@@ -55,9 +55,14 @@ def figure_that_the_summary_will_not_have(
     if not figures:
         return f"optimized_metric={optimized_metric}: nothing is held out, so the run will have no figures; use data.held_out=N."
     meant = nearest(optimized_metric, figures)
-    listed = [name for name in figures if not name.startswith(LOSSES)]
-    losses = f", {LOSSES}NAME of a loss" if len(listed) < len(figures) else ""
-    return f"optimized_metric={optimized_metric}: this run's summary will not have it.{meant} Valid: {', '.join(listed)}{losses}."
+    single = [name for name in figures if not name.endswith(("/low", "/high"))]
+    listed = [name for name in single if not name.startswith(LOSSES)]
+    losses = f", {LOSSES}NAME of a loss" if len(listed) < len(single) else ""
+    ends = ", and NAME/low and NAME/high of those with an interval" if len(single) < len(figures) else ""
+    return (
+        f"optimized_metric={optimized_metric}: this run's summary will not have it.{meant} "
+        f"Valid: {', '.join(listed)}{losses}{ends}."
+    )
 
 
 RULES = (figure_that_the_summary_will_not_have,)

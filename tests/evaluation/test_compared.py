@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.conf_files import CONF
-from dpo_lab.evaluation.compared import compared_figures, compared_losses
+from dpo_lab.evaluation.compared import compared_losses, compared_values
 from dpo_lab.losses import options
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.dpo import DPOLoss
@@ -43,7 +43,8 @@ def labels(preference: float = 0.9, score: float = 1.0) -> PairLabels:
 def figures(**fields: Any) -> dict[str, float]:
     loss, has_reference = fields.pop("loss", DPOLoss()), fields.pop("has_reference", True)
     policy = pair_logps(-2.0, -6.0, tokens=(2, 3), labels=labels(**fields))
-    return compared_figures(loss, policy, pair_logps(-2.5, -5.0, tokens=(2, 3)), has_reference=has_reference)
+    values = compared_values(loss, policy, pair_logps(-2.5, -5.0, tokens=(2, 3)), has_reference=has_reference)
+    return {name: float(value.mean()) for name, value in values.items()}
 
 
 def test_every_option_is_compared_but_the_full_softmax_and_the_one_whose_points_are_other_options() -> None:

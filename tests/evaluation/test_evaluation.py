@@ -38,14 +38,19 @@ def test_divergence_is_0_to_itself_and_by_hand_to_another(
 ) -> None:
     monkeypatch.setattr("dpo_lab.scoring.head.CHUNK", chunk)
     with evaluating(model), evaluating(other_model):
-        assert divergence(model, model, store, Fit(LAYOUT, own_logits=False)).abs().max() < 1e-6
-        kl = divergence(model, other_model, store, Fit(LAYOUT, own_logits=False))
+        assert divergence(model, model, store, Fit(LAYOUT, own_logits=False)).kl.abs().max() < 1e-6
+        found = divergence(model, other_model, store, Fit(LAYOUT, own_logits=False))
         prompt, answer = store.prompt_of(4).tolist(), store.response(4).tolist()
         ids = torch.tensor([prompt + answer])
         ours, theirs = (each(ids).logits[0].double().softmax(-1) for each in (model, other_model))
     positions = slice(len(prompt) - 1, len(prompt) + len(answer) - 1)
     by_hand = (ours[positions] * (ours[positions] / theirs[positions]).log()).sum()
-    assert float(kl[4]) == pytest.approx(float(by_hand), rel=1e-4)
+    assert float(found.kl[4]) == pytest.approx(float(by_hand), rel=1e-4)
+    drawn = (torch.arange(len(prompt) - 1, len(prompt) + len(answer) - 1), torch.tensor(answer))
+    ratio = (theirs[drawn] / ours[drawn]).log()
+    assert float(found.k1[4]) == pytest.approx(float(-ratio.sum()), rel=1e-4)
+    assert float(found.k3[4]) == pytest.approx(float((ratio.exp() - 1 - ratio).sum()), rel=1e-4)
+    assert float(found.surprise[4]) == pytest.approx(float(-theirs[drawn].log().sum()), rel=1e-4)
 
 
 def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model: nn.Module, other_model: nn.Module) -> None:
@@ -55,7 +60,7 @@ def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model:
         builder.add_response([5, 6], [token])
     tokens = builder.build()
     with evaluating(model), evaluating(other_model):
-        estimate = divergence(model, other_model, tokens, Fit(LAYOUT, own_logits=False))
+        estimate = divergence(model, other_model, tokens, Fit(LAYOUT, own_logits=False)).kl
         batch = LAYOUT.rows(tokens, range(40))
         ratio = score(model, batch).per_token - score(other_model, batch).per_token
     assert estimate.max() - estimate.min() < 1e-4  # the same distribution whatever token was drawn
@@ -66,7 +71,7 @@ def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module
     reference = FrozenScorer(copy.deepcopy(model))
     with evaluating(model):
         logps = held_out_logps(model, reference, store, Fit(LAYOUT, own_logits=False))
-    figures = agreement(*logps, DPOLoss(), has_reference=True)
+    figures = agreement(*logps, DPOLoss(), has_reference=True).figures
     assert figures["eval/loss"] == pytest.approx(math.log(2), rel=1e-6)
     assert (figures["eval/accuracy"], figures["eval/margin"], figures["eval/pairs"]) == (0.0, 0.0, 12)  # a tie is wrong
 
@@ -74,7 +79,7 @@ def test_held_out_figures_of_a_policy_that_equals_its_reference(model: nn.Module
 def test_held_out_figures_equal_those_of_one_batch(model: nn.Module, other_model: nn.Module, store: TokenStore) -> None:
     with evaluating(other_model):
         logps = held_out_logps(other_model, FrozenScorer(model), store, Fit(LAYOUT, own_logits=False))
-        figures = agreement(*logps, DPOLoss(beta=0.5), has_reference=True)
+        figures = agreement(*logps, DPOLoss(beta=0.5), has_reference=True).figures
         batch = LAYOUT.rows(store, range(store.num_responses))
         change = score(other_model, batch).sums - score(model, batch).sums
     margins = 0.5 * (change[store.pairs[:, 0]] - change[store.pairs[:, 1]])

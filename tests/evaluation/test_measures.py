@@ -1,22 +1,31 @@
 """What a measure promises: its figures are named, shown as they say, and nothing else is taken for one."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 from dpo_lab.components import RunError
+from dpo_lab.evaluation.agreement import agreement
 from dpo_lab.evaluation.base import Setting
+from dpo_lab.evaluation.intervals import observed_in, records_of
 from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.evaluation.statistics import Observed
+from dpo_lab.evaluation.win_rate import wins_side_by_side
 from dpo_lab.figures import ACCURACY, BETTER, KL, LOSS, Figure, summary_keys, summary_of
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.pipeline.evaluation import refuse_unnamed
+from dpo_lab.ranking.base import Ranker, Verdict
+from dpo_lab.records import Candidates, Prompt
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.screen import figures_table
+from dpo_lab.scoring.logps import pair_logps
+from dpo_lab.tokens.labels import PairLabels
 
 GOLD = Figure(name="gold", title="gold reward", before="measured", main=True, each_round=True)
 
@@ -24,6 +33,7 @@ GOLD = Figure(name="gold", title="gold reward", before="measured", main=True, ea
 def test_the_summary_has_the_keys_that_are_promised_and_the_main_one_is_first() -> None:
     figures = [KL, GOLD, ACCURACY]
     after = {"gold": 0.9, "kl": 5.0, "eval/accuracy": 0.75, "eval/accuracy/low": 0.5, "eval/accuracy/high": 0.9}
+    after |= {"kl/low": 4.0, "kl/high": 6.0}
     summary = summary_of(figures, after, {"gold": 0.5})
     promised = summary_keys(figures, rounds=2)
     assert promised[:2] == ["gold/after", "gold/before"]
@@ -95,3 +105,56 @@ def test_figures_of_training_that_get_better_in_one_direction() -> None:
         "rewards/accuracies": "max",
         "rewards/accuracies_ties_half": "max",
     }
+
+
+def test_what_was_observed_survives_its_file() -> None:
+    observed = {
+        "win_rate": Observed([1.0, 0.5, 0.0], ["a", "a", "b"]),
+        "kl": Observed([2.0, 3.0, 4.0], ["a", "a", "b"]),
+        "distinct": Observed([3.0, 2.0], ["a", "b"], [4.0, 2.0]),
+    }
+    records = list(records_of(observed))
+    assert records[0] == {"prompt_id": "a", "win_rate": 1.0, "kl": 2.0}
+    assert len(records) == 5
+    assert observed_in(records) == observed
+
+
+def test_pairs_of_one_prompt_widen_the_interval_of_the_accuracy() -> None:
+    chosen = [-1.0 if number % 3 else -3.0 for number in range(30)]
+    unknown = PairLabels(*torch.full((3, 30), float("nan")))
+    logps = pair_logps(chosen, [-2.0] * 30, labels=unknown), pair_logps([-2.0] * 30, [-2.0] * 30)
+    apart = agreement(*logps, DPOLoss(), has_reference=True).figures
+    together = agreement(*logps, DPOLoss(), has_reference=True, prompts=[str(number % 3) for number in range(30)]).figures
+    assert apart["eval/accuracy"] == together["eval/accuracy"] == pytest.approx(2 / 3)
+    assert together["eval/accuracy/high"] - together["eval/accuracy/low"] > 2 * (
+        apart["eval/accuracy/high"] - apart["eval/accuracy/low"]
+    )
+
+
+class FirstPlace(Ranker):
+    """Compares, and prefers whatever is shown first, but for a text that begins with `best`."""
+
+    label: ClassVar[str] = "first place"
+    scores_alone: ClassVar[bool] = False
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        return [
+            Verdict(scores=tuple(10.0 * text.startswith("best") - place for place, text in enumerate(each.responses)))
+            for each in candidates
+        ]
+
+
+@pytest.mark.parametrize("pairwise", [False, True])
+def test_a_judge_that_compares_sees_both_orders_so_that_its_bias_for_a_place_wins_nothing(
+    pairwise: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pairwise:  # it prefers the first place in each order, and says so in its matrix
+        said = lambda _, sets: [Verdict((0.0, 0.0), pairwise=((0.0, 1.0), (1.0, 0.0))) for _ in sets]  # noqa: E731
+        monkeypatch.setattr(FirstPlace, "rank", said)
+    ours = [Candidates(prompt=Prompt.from_text(f"{n}?"), responses=("a", "best"), scores=(0.0, 0.0)) for n in range(3)]
+    theirs = [replace(each, responses=("b", "c")) for each in ours]
+    wins = wins_side_by_side(FirstPlace(), ours, theirs, torch.device("cpu"), name="judge", directory=None)
+    assert list(wins.values) == ([0.5] * 6 if pairwise else [0.5, 1.0] * 3)
+    assert list(wins.prompts) == [each.prompt.id for each in ours for _ in range(2)]
+    turned = wins_side_by_side(FirstPlace(), theirs, ours, torch.device("cpu"), name="judge", directory=None)
+    assert [1 - value for value in turned.values] == list(wins.values)

@@ -112,7 +112,7 @@ def test_every_option_evaluates_held_out_pairs(model: nn.Module, other_model: nn
     with evaluating(model):
         full, fit = LOSSES[name].needs_full_softmax, Fit(LAYOUT, own_logits=False)
         logps = held_out_logps(model, FrozenScorer(other_model), labelled, fit, full_softmax=full)
-    figures = agreement(*logps, LOSSES[name], has_reference=True)
+    figures = agreement(*logps, LOSSES[name], has_reference=True).figures
     assert all(np.isfinite(value) for value in figures.values())
     assert {f"eval/losses/{each}" for each in compared_losses(LOSSES[name], has_reference=True)} <= set(figures)
 

@@ -25,7 +25,7 @@ from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
-from dpo_lab.pipeline.evaluation import ANSWERS, evaluate
+from dpo_lab.pipeline.evaluation import ANSWERS, OBSERVED, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.pairs import read_pairs
 from dpo_lab.ranking.base import Verdict
@@ -224,7 +224,7 @@ def test_an_evaluation_killed_at_any_batch_makes_the_others_alone_and_the_same_f
             made = evaluated(root)
         assert first + then == whole
         assert same(made, undisturbed)
-        assert set(made.manifest["files"]) == {ANSWERS}
+        assert set(made.manifest["files"]) == {ANSWERS, OBSERVED}
 
 
 def test_an_evaluation_of_pairs_killed_at_any_batch_gives_the_same_figures(

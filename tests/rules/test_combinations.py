@@ -257,8 +257,10 @@ def test_a_figure_that_made_pairs_will_not_give_is_refused_with_those_they_will(
     refused = message(optimized_metric="gold/afterr", iteration=ONE_ROUND)
     assert refused == (
         "optimized_metric=gold/afterr: this run's summary will not have it. Did you mean 'gold/after'? "
-        "Valid: gold/after, gold/before, win_rate, win_rate/low, win_rate/high, kl, well_formed/after, well_formed/before, "
-        "gold/round_1, win_rate/round_1, kl/round_1."
+        "Valid: gold/after, gold/before, win_rate, kl, well_formed/after, well_formed/before, answers/tokens/after, "
+        "answers/tokens/before, answers/ended/after, answers/ended/before, answers/distinct_1/after, "
+        "answers/distinct_1/before, answers/distinct_2/after, answers/distinct_2/before, kl/standard_error, kl/k1, kl/k3, "
+        "answers/perplexity, gold/round_1, win_rate/round_1, kl/round_1, and NAME/low and NAME/high of those with an interval."
     )
     assert message(optimized_metric="gold/round_4").startswith("optimized_metric=gold/round_4: this run's summary will not")
     assert message(optimized_metric="eval/accuracy").startswith("optimized_metric=eval/accuracy: this run's summary will not")
@@ -270,7 +272,9 @@ def test_figures_of_given_pairs_depend_on_reference_and_held_out_pairs() -> None
     without = {**ON_FILE, "reference": NoReference(), "loss": SimPOLoss()}
     assert message(**without, optimized_metric="eval/losses/simpo") == ""
     assert message(**without, optimized_metric="eval/losses/dpo").startswith("optimized_metric=eval/losses/dpo: this run's")
-    assert message(**without, optimized_metric="eval/loss/before").endswith(", eval/losses/NAME of a loss.")
+    assert message(**without, optimized_metric="eval/loss/before").endswith(
+        ", eval/losses/NAME of a loss, and NAME/low and NAME/high of those with an interval."
+    )
     nothing = {**ON_FILE, "data": replace(FILE, held_out=0), "optimized_metric": "eval/accuracy"}
     assert message(**nothing) == (
         "optimized_metric=eval/accuracy: nothing is held out, so the run will have no figures; use data.held_out=N."

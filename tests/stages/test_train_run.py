@@ -32,19 +32,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 
 def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tuple[Path, dict[str, Any]]) -> None:
     outputs, summary = finished
-    figures = {
-        "gold/before",
-        "gold/after",
-        "win_rate",
-        "win_rate/low",
-        "win_rate/high",
-        "kl",
-        "well_formed/before",
-        "well_formed/after",
-    }
+    both_sides = {"gold", "well_formed", *(f"answers/{name}" for name in ("tokens", "ended", "distinct_1", "distinct_2"))}
+    figures = {f"{name}/{side}" for name in both_sides for side in ("before", "after")}
+    with_interval = both_sides | {"win_rate", "kl", "kl/k1", "kl/k3", "answers/perplexity"}
+    figures |= (with_interval - both_sides) | {"kl/standard_error"}
+    ends = {f"{name}/{end}" for name in with_interval for end in ("low", "high")}
     rounds = {f"{name}/round_{number}" for name in ("gold", "win_rate", "kl") for number in (1, 2)}
     seconds = {f"seconds/{part}" for part in ("pretrain", "sample", "rank", "reference", "dpo", "evaluate", "total")}
-    assert set(summary) == figures | rounds | seconds
+    assert set(summary) - ends == figures | rounds | seconds
+    assert {"gold/low", "win_rate/high", "kl/low"} <= set(summary)
+    assert summary["kl/low"] < summary["kl"] < summary["kl/high"]
     assert summary["gold/after"] == summary["gold/round_2"]
     (run,) = (outputs / "train").glob("tiny-dpo-films-*")
     assert json.loads((run / "summary.json").read_text()) == summary
@@ -61,7 +58,9 @@ def test_the_end_screen_shows_those_figures(finished: tuple[Path, dict[str, Any]
     assert lines[3].startswith("3 round 2/2  12 prompts x 3 answers ")
     assert lines[4] == "held-out films (6 prompts)     before      after"
     after = f"{summary['gold/after']:.2f}".removeprefix("0")
-    assert lines[5].split() == ["gold", "reward", "(0..1)", f"{summary['gold/before']:.2f}".removeprefix("0"), after]
+    low, high = (f"{summary[f'gold/{end}']:.2f}".removeprefix("0") for end in ("low", "high"))
+    cells = [f"{summary['gold/before']:.2f}".removeprefix("0"), after, f"[{low},", f"{high}]"]
+    assert lines[5].split() == ["gold", "reward", "(0..1)", *cells]
     assert [line.split("  ")[1] for line in lines[6:9]] == ["win rate, judged by gold", "KL to before, nats", "well-formed"]
     assert lines[9].startswith('"')
     assert [line[:10] for line in lines[10:12]] == ["  before: ", "  after:  "]
@@ -209,7 +208,7 @@ def test_without_a_reference_nothing_is_scored_beside_the_policy_and_nothing_is_
     assert not (tmp_path / "reference").exists()
     (run,) = (each for each in (tmp_path / "train").glob("tiny-simpo-*") if each.is_dir())
     table = (run / "screen.txt").read_text().splitlines()[5:8]
-    assert [line.split()[-2] for line in table[::2]] == ["-", "-"]
+    assert [line.split()[-4] for line in table[::2]] == ["-", "-"]
 
 
 def test_a_ranker_that_prefers_nothing_is_said(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ class PairRM(Ranker):
     """
 
     label: ClassVar[str] = "pairrm"
+    scores_alone: ClassVar[bool] = False
     on_hub: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str = "llm-blender/PairRM"

@@ -1,0 +1,59 @@
+"""What can be said of answers without a judge: their length, whether they end, and how varied their words are."""
+
+from collections.abc import Iterable, Sequence
+
+from dpo_lab.evaluation.statistics import Observed
+from dpo_lab.figures import Figure
+from dpo_lab.records import Candidates
+
+
+def _of_answers(name: str, title: str, unit: str = "") -> Figure:
+    return Figure(name=f"answers/{name}", title=title, unit=unit, before="measured", interval=True, headline=False)
+
+
+ENDED = _of_answers("ended", "share of answers that end by themselves", "share")
+TOKENS = _of_answers("tokens", "tokens of an answer", "tokens")
+DISTINCT = tuple(
+    _of_answers(f"distinct_{size}", f"distinct {size}-grams of words among those of a prompt's answers", "share")
+    for size in (1, 2)
+)
+ANSWER_FIGURES = (TOKENS, ENDED, *DISTINCT)
+OF_DIVERGENCE = (
+    Figure(name="kl/standard_error", title="standard error of the KL", unit="nats", headline=False),
+    Figure(name="kl/k1", title="KL by log-ratios (k1), its check", unit="nats", interval=True, headline=False),
+    Figure(name="kl/k3", title="KL by the k3 estimate", unit="nats", interval=True, headline=False),
+    Figure(name="answers/perplexity", title="perplexity of the answers under the model before", interval=True, headline=False),
+)
+"""Beside the KL itself; the model before training has none of them."""
+
+
+def observed_answers(candidates: Sequence[Candidates], tokens: Sequence[int]) -> dict[str, Observed]:
+    """Return the figures of `ANSWER_FIGURES`, answer by answer.
+
+    Distinct n-grams (Li et al. 2016) are counted among the answers to one prompt: over all of a model's answers the share
+    falls with their number alone, so that it has no interval.
+
+    Args:
+        tokens: of each answer, end token included.
+    """
+    prompts = prompts_of(candidates)
+    ended = [float(each.has_ended(at)) for each in candidates for at in range(len(each.responses))]
+    found = {TOKENS.name: Observed([float(count) for count in tokens], prompts), ENDED.name: Observed(ended, prompts)}
+    for size, figure in enumerate(DISTINCT, start=1):
+        grams = [(each.prompt.id, list(_grams(each.responses, size))) for each in candidates]
+        kept = [(prompt, found) for prompt, found in grams if found]
+        if kept:
+            distinct = [float(len(set(words))) for _, words in kept]
+            found[figure.name] = Observed(distinct, [prompt for prompt, _ in kept], [float(len(words)) for _, words in kept])
+    return found
+
+
+def prompts_of(candidates: Iterable[Candidates]) -> list[str]:
+    """Return the prompt's id of each answer."""
+    return [each.prompt.id for each in candidates for _ in each.responses]
+
+
+def _grams(texts: Iterable[str], size: int) -> Iterable[tuple[str, ...]]:
+    for text in texts:
+        words = text.split()
+        yield from zip(*(words[start:] for start in range(size)), strict=False)
