@@ -33,14 +33,15 @@ class Contest:
     """A model without an end token, so that every answer has the same length, and some prompts of HH lengths.
 
     Args:
+        prompts: token ids, or how many of the task's.
         samples: answers to each prompt.
     """
 
-    def __init__(self, layers: int, prompts: int, samples: int, tokens: int) -> None:
+    def __init__(self, layers: int, prompts: int | Sequence[list[int]], samples: int, tokens: int) -> None:
         self.model = language_model(layers).eval()
         self.model.config.eos_token_id = self.model.generation_config.eos_token_id = None
         self.model.config.use_cache = True
-        self.prompts = [pair.prompt for pair in pairs()][:prompts]
+        self.prompts = [pair.prompt for pair in pairs()][:prompts] if isinstance(prompts, int) else list(prompts)
         self.samples, self.tokens = samples, tokens
         self.tokenizer: Any = SimpleNamespace(eos_token_id=None)
 

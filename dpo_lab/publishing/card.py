@@ -48,9 +48,9 @@ def fenced(text: str) -> str:
 
 
 def table(names: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Return a table in Markdown; every cell is escaped."""
-    lines = [names, ["---"] * len(names)] + [[inline(cell) for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    """Return a table in Markdown; every name and cell is escaped."""
+    head, *body = ([inline(cell) for cell in row] for row in (names, *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(names), *body))
 
 
 def front_matter(fields: Mapping[str, Any]) -> str:

@@ -9,6 +9,7 @@ from dpo_lab.publishing.data_set import COLUMNS
 from dpo_lab.publishing.licences import KNOWN, Part
 from dpo_lab.publishing.rows import Round
 from dpo_lab.publishing.source import Source
+from dpo_lab.ranking.pairing.base import left_out_text
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"), (10_000_000, "1M<n<10M"))
 
@@ -73,6 +74,8 @@ def how_made(rounds: Sequence[Round]) -> str:
             each.candidates.facts["answers"],
             each.ranking.facts["failed"],
             each.pairs.facts["pairs"],
+            each.pairs.facts["prompts_without_pair"],
+            left_out_text(each.pairs.facts["left_out"]),
             each.generator or "answers made elsewhere",
             settings(each.sampler),
             settings(each.ranker),
@@ -80,9 +83,12 @@ def how_made(rounds: Sequence[Round]) -> str:
         )
         for each in rounds
     ]
-    names = ("iteration", "prompts", "answers", "prompts without a verdict", "pairs", "generator", "sampler", "ranker", "pairing")
+    names = (
+        *("iteration", "prompts", "answers", "prompts without a verdict", "pairs", "prompts without a pair", "left out"),
+        *("generator", "sampler", "ranker", "pairing"),
+    )
     return (
-        "Prompts without a pair are those whose answers the ranker does not tell apart. "
+        "A prompt is without a pair if the ranker does not tell its answers apart, or if the pairing leaves out what it prefers. "
         "A prompt stands either in training splits or in test splits, in every iteration.\n\n" + table(names, rows)
     )
 

@@ -1,12 +1,13 @@
 """The card of a published model."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_lab.figures import Figure
 from dpo_lab.hub import HUB_ID
 from dpo_lab.publishing import sections
-from dpo_lab.publishing.card import card, inline, licence_fields, settings, table
+from dpo_lab.publishing.card import card, inline, licence_fields, one_line, settings, table
 from dpo_lab.publishing.licences import KNOWN, Part
 from dpo_lab.publishing.source import Source
 from dpo_lab.run_directory import RunDirectory
@@ -44,7 +45,7 @@ def model_card(
     }
     what = "An adapter on" if source.has_adapter else "All weights of a model trained from"
     code = ADAPTER_CODE if source.has_adapter else MODEL_CODE
-    at = f', revision="{revision}"' if revision else ""
+    at = f", revision={json.dumps(one_line(revision).replace('`', ''))}" if revision else ""
     return card(
         fields,
         source.model.path.name.rpartition("-")[0],

@@ -1,5 +1,6 @@
 """The artifact `publication`: the folder of a repository as it would be uploaded, and what would leave the machine with it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dpo_lab.publishing.model_card import model_card
 from dpo_lab.publishing.rows import Round
 from dpo_lab.publishing.source import Source
 from dpo_lab.publishing.upload import Target, publish
+from dpo_lab.ranking.pairing.base import left_out_text
 
 FOLDER = "repository"
 """Below the artifact's directory: exactly what is uploaded."""
@@ -66,7 +68,15 @@ def write_pairs(source: Source, directory: Path, licence: str | None, test_share
     splits = write_data_set(rounds, folder, test_share)
     text = data_card(source, rounds, splits, parts=parts, licences=licences, asked=licence, example=first_rows(folder, 1)[0])
     (folder / CARD).write_text(text, encoding="utf-8")
-    return {"what": "pairs", "splits": splits, "licences": list(licences)}
+    return {"what": "pairs", "splits": splits, "licences": list(licences), **without_pair(rounds)}
+
+
+def without_pair(rounds: Sequence[Round]) -> dict[str, Any]:
+    """Return how many prompts all rounds have, how many of them no pair, and the pairs left out by reason."""
+    facts = [each.pairs.facts for each in rounds]
+    left_out: Counter[str] = sum((Counter(each["left_out"]) for each in facts), Counter())
+    counts = {name: sum(each[name] for each in facts) for name in ("prompts", "prompts_without_pair")}
+    return {**counts, "left_out": dict(left_out)}
 
 
 def write_trained(source: Source, directory: Path, licence: str | None, base: str | None) -> dict[str, Any]:
@@ -103,6 +113,11 @@ def shown(made: Artifact) -> list[str]:
         kind = f"an adapter on {facts['base']}" if facts["adapter"] else "all weights"
         return [*lines, f"  {kind}; no prompts and no answers are among them"]
     lines.append("  " + ", ".join(f"{name} {count_of(rows, 'row')}" for name, rows in facts["splits"].items()))
+    if "left_out" in facts:  # earlier versions did not count them
+        left_out = f" ({text})" if (text := left_out_text(facts["left_out"])) else ""
+        lines.append(
+            f"  {facts['prompts_without_pair']} of {count_of(facts['prompts'], 'prompt')} without a usable pair{left_out}"
+        )
     return [*lines, *(f"    {name}: {text}" for name, text in examples(made))]
 
 

@@ -30,6 +30,8 @@ class Contestant:
     values: tuple[str, ...] = ()
     epochs_per_repetition: int = 1
     """More for what is quick, so that its median is as sure as the others'."""
+    more: tuple[str, ...] = ()
+    """Arguments about the task itself."""
 
     def with_value(self, value: str) -> "Contestant":
         """Return the same contestant with another value of its tuned argument."""
@@ -41,7 +43,7 @@ class Contestant:
         Raises:
             RuntimeError: with the end of what it printed, if it failed.
         """
-        command = [self.python, "-m", f"scripts.bench.{self.module}", *self.arguments]
+        command = [self.python, "-m", f"scripts.bench.{self.module}", *self.more, *self.arguments]
         for name in ("adapter", "precision", "threads", "layers"):
             command += [f"--{name}", str(getattr(asked, name))]
         command += ["--repetitions", str(repetitions * self.epochs_per_repetition)]

@@ -13,14 +13,14 @@ NORM_TOLERANCE = {"fp32": 1e-2, "bf16-mixed": 3e-2}
 """Relative. bf16 rounds to 3 digits, and every contestant's matrices have other shapes: the losses then differ by 1e-3."""
 
 
-def objections(results: Mapping[str, Result], precision: str) -> list[str]:
+def objections(results: Mapping[str, Result], precision: str, steps: int = task.COMPARED_STEPS) -> list[str]:
     """Return why results must not be compared by their seconds: they have to do the same training, and to train at all."""
     found = []
     first_name, first = next(iter(results.items()))
     for name, result in results.items():
         norms, losses = result.grad_norms, result.losses
-        if len(losses) < task.COMPARED_STEPS or len(norms) < task.COMPARED_STEPS:
-            found.append(f"{name}: reports {len(losses)} losses and {len(norms)} gradient norms, not {task.COMPARED_STEPS}.")
+        if len(losses) < steps or len(norms) < steps:
+            found.append(f"{name}: reports {len(losses)} losses and {len(norms)} gradient norms, not {steps}.")
             continue
         if not all(math.isfinite(norm) and norm > 0 for norm in norms):
             found.append(f"{name}: gradient norms {norms}; without a gradient equal losses say nothing.")

@@ -70,7 +70,7 @@ def train(options: Options) -> Result:
     policy = with_adapter(base) if options.adapter == "lora" else base
     trained = [weight for weight in policy.parameters() if weight.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=options.learning_rate, weight_decay=0.0, fused=True)
-    losses, norms, pairs = [], [], task.pairs()
+    losses, norms, pairs = [], [], options.pairs()
     for _ in range(options.epochs):
         meter.begin_epoch()
         for start in range(0, len(pairs), task.PAIRS_PER_STEP):
@@ -89,10 +89,10 @@ def train(options: Options) -> Result:
     return Result(
         contestant="naive",
         options=vars(options),
-        losses=losses[: task.COMPARED_STEPS],
-        grad_norms=norms[: task.COMPARED_STEPS],
-        epoch_seconds=meter.epoch_seconds[1:],
-        reference_seconds=meter.reference_seconds[1:],
+        losses=losses[: options.compared],
+        grad_norms=norms[: options.compared],
+        epoch_seconds=meter.epoch_seconds[options.warm_up :],
+        reference_seconds=meter.reference_seconds[options.warm_up :],
         reference_cached=False,
         body_tokens=meter.body_tokens,
         head_tokens=meter.head_tokens,

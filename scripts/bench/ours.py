@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
@@ -31,17 +32,17 @@ from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import StepFigures
 from scripts.bench import task
 from scripts.bench.meter import Meter
-from scripts.bench.task import Options, Result
+from scripts.bench.task import Options, Pair, Result
 
 LAYOUTS: dict[str, type[Layout]] = {"padded": PaddedLayout, "packed": PackedLayout, "prefix": PrefixLayout}
 CPU = torch.device("cpu")
 Figures = list[dict[str, float]]
 
 
-def token_store() -> TokenStore:
-    """Return the 16 pairs as a token store."""
+def token_store(pairs: Sequence[Pair]) -> TokenStore:
+    """Return pairs as a token store."""
     builder = StoreBuilder()
-    for pair in task.pairs():
+    for pair in pairs:
         chosen, rejected = (builder.add_response(pair.prompt, response) for response in (pair.chosen, pair.rejected))
         builder.add_item([chosen, rejected])
     return builder.build()
@@ -119,7 +120,7 @@ def timed_reference(model: nn.Module, store: TokenStore, how: Fit, context: Abst
 
 def train(options: Options, layout: str, budget: int, loop: Literal["lightning", "plain"]) -> Result:
     """Train for one epoch to warm up and then the timed ones."""
-    store, model = token_store(), task.language_model(options.layers)
+    store, model = token_store(options.pairs()), task.language_model(options.layers)
     how = fitted(model, LAYOUTS[layout](), store)
     if how.notes:
         raise SystemExit(f"layout {layout} is not what would be measured: {how.notes}")
@@ -140,14 +141,14 @@ def train(options: Options, layout: str, budget: int, loop: Literal["lightning",
     module = PreferenceModule(policy, scorer, DPOLoss(beta=task.BETA), optim, total_steps=batches.total_steps, seed=0)
     meter = Meter()
     run = under_lightning if loop == "lightning" else plain_loop
-    steps = run(module, batches, precision, meter)[: task.COMPARED_STEPS]
+    steps = run(module, batches, precision, meter)[: options.compared]
     rows = [micro_batch.rows for step in batches.train_dataloader() for micro_batch in step]
     return Result(
         contestant="ours",
         options={**vars(options), "layout": layout, "token_budget": budget, "loop": loop},
         losses=[figures["loss"] for figures in steps],
         grad_norms=[figures["grad_norm"] for figures in steps],
-        epoch_seconds=meter.epoch_seconds[1:],
+        epoch_seconds=meter.epoch_seconds[options.warm_up :],
         reference_seconds=[reference_seconds],
         reference_cached=True,
         body_tokens=sum(each.inputs["input_ids"].numel() for each in rows),

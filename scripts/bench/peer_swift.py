@@ -86,7 +86,7 @@ def train(options: Options) -> Result:
     meter, kept = Meter(), list[Any]()
     pipeline = importlib.import_module("swift.pipelines.train.rlhf").SwiftRLHF
     trainer_class = importlib.import_module("swift.rlhf_trainers.dpo_trainer").DPOTrainer
-    pipeline._prepare_dataset = lambda self: (Rows(task.pairs()), None)
+    pipeline._prepare_dataset = lambda self: (Rows(options.pairs()), None)
     trainer_class.compute_ref_log_probs = meter.timed(trainer_class.compute_ref_log_probs)
     run = pipeline.train
 

@@ -61,9 +61,9 @@ def result(
     **others: Any,
 ) -> Result:
     """Return what a peer reports, given the trainer's log and the products that its settings make it compute."""
-    steps = [line for line in history if "loss" in line][: task.COMPARED_STEPS]
+    steps = [line for line in history if "loss" in line][: options.compared]
     values = {
-        "reference_seconds": meter.reference_seconds[1:],
+        "reference_seconds": meter.reference_seconds[options.warm_up :],
         "reference_cached": False,
         "body_tokens": meter.body_tokens,
         "head_tokens": meter.head_tokens,
@@ -74,7 +74,7 @@ def result(
         options=vars(options),
         losses=[line["loss"] for line in steps],
         grad_norms=[line["grad_norm"] for line in steps],
-        epoch_seconds=meter.epoch_seconds[1:],
+        epoch_seconds=meter.epoch_seconds[options.warm_up :],
         body_products=body_products,
         head_products=head_products,
         **values,

@@ -48,7 +48,7 @@ def build(options: Options, directory: str, meter: Meter) -> tuple[Any, float]:
         model=policy,
         ref_model=reference,
         args=settings,
-        train_dataset=rows(task.pairs()),
+        train_dataset=rows(options.pairs()),
         processing_class=task.tokenizer(),
         peft_config=adapter() if lora else None,
         callbacks=[EpochClock(meter)],
@@ -69,7 +69,7 @@ def train(options: Options) -> Result:
         trainer.train()
     assert trainer.args.gradient_checkpointing == (options.variant == "defaults")
     frozen = 1 if options.adapter == "lora" else 0
-    num_rows = 2 * task.PAIRS_PER_STEP * task.STEPS_PER_EPOCH
+    num_rows = 2 * len(options.pairs())
     cached: dict[str, Any] = {"reference_seconds": [precomputed], "reference_cached": True}
     return result(
         "trl",

@@ -43,7 +43,7 @@ def counted(name: str) -> tuple[tuple[int, int], list[float]]:
             ids, labels, mask = naive.padded(pairs[start : start + task.PAIRS_PER_STEP])
             sums[start : start + task.PAIRS_PER_STEP] = naive.response_logps(model, ids, labels, mask).chunk(2)[0].tolist()
         return (meter.body_tokens, meter.head_tokens), sums
-    store = token_store()
+    store = token_store(task.pairs())
     how = fitted(model, LAYOUTS[name](), store)
     assert not how.notes, how.notes
     meter.begin_epoch()

@@ -8,6 +8,7 @@ import json
 import resource
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +23,6 @@ MIT): in this order their means, their prefix-shared tokens and their padded tok
 within 1 % of the whole set's. The texts are not needed: a benchmark of speed can draw its ids."""
 
 PAIRS_PER_STEP = 8
-STEPS_PER_EPOCH = len(LENGTHS) // PAIRS_PER_STEP
 BETA = 0.1
 COMPARED_STEPS = 4
 """Steps whose losses and gradient norms have to agree: each half of the pairs before and after its first update."""
@@ -44,7 +44,7 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a contestant is asked to do: one epoch to warm up, whose steps are compared, then the timed ones."""
+    """What a contestant is asked to do: epochs to warm up and then the timed ones; the first steps of all are compared."""
 
     variant: str
     adapter: str
@@ -53,11 +53,20 @@ class Options:
     repetitions: int
     threads: int
     layers: int
+    warm_up: int = 1
+    compared: int = COMPARED_STEPS
+    file: str = ""
 
     @property
     def epochs(self) -> int:
         """All epochs, the warm-up included."""
-        return 1 + self.repetitions
+        return self.warm_up + self.repetitions
+
+    def pairs(self) -> list[Pair]:
+        """Return the pairs to train on: those of the file, else the 16 of the task."""
+        if not self.file:
+            return pairs()
+        return [Pair(*each) for each in json.loads(Path(self.file).read_text(encoding="utf-8"))]
 
     @property
     def bf16(self) -> bool:
@@ -77,7 +86,7 @@ class Result:
     contestant: str
     options: dict[str, Any]
     losses: list[float]
-    """Of the first `COMPARED_STEPS` optimizer steps."""
+    """Of the first optimizer steps."""
     grad_norms: list[float]
     epoch_seconds: list[float]
     """Per timed epoch, everything that is paid in each of them: an uncached reference is part of it."""
@@ -120,6 +129,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--repetitions", type=int, default=1, help="timed epochs")
     made.add_argument("--threads", type=int, default=1)
     made.add_argument("--layers", type=int, default=8)
+    made.add_argument("--warm-up", type=int, default=1, help="epochs that are not timed")
+    made.add_argument("--compared", type=int, default=COMPARED_STEPS, help="steps whose losses and norms are reported")
+    made.add_argument("--file", default="", help="JSON list of [prompt, chosen, rejected] ids in place of the 16 pairs")
     return made
 
 

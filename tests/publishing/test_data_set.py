@@ -13,6 +13,7 @@ from dpo_lab.data.sources import FilePairs, HubPairs
 from dpo_lab.pipeline.pairs import read_pairs
 from dpo_lab.publishing.data_set import test_prompts as prompts_of_tests
 from dpo_lab.publishing.rows import Round
+from dpo_lab.ranking.pairing.base import left_out_text
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.stages.publish import Publish
 from tests.publishing.made import Lengths, conversations, made_pairs
@@ -148,6 +149,19 @@ def test_no_pairs_are_no_data_set(tmp_path: Path) -> None:
     sets = [Candidates(prompt=Prompt.from_text("Why?"), responses=("same", "same"))]
     with pytest.raises(RunError, match="has no pairs, so there is nothing to publish"):
         folder(tmp_path, made_pairs(tmp_path, sets).path)
+
+
+def test_prompts_without_a_usable_pair_are_counted_on_the_screen_and_in_the_card(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    undecided = [Candidates(prompt=Prompt.from_text(f"Same {number}?"), responses=("same", "same")) for number in range(2)]
+    path = folder(tmp_path, made_pairs(tmp_path, [*conversations(4), *undecided]).path)
+    why = left_out_text({"equal_texts": 2})
+    assert f"  2 of 6 prompts without a usable pair ({why})\n" in capsys.readouterr().out
+    table = (path / "README.md").read_text().partition("## How it was made")[2].partition("##")[0].strip().splitlines()
+    names, _, row = (line.split(" | ") for line in table[-3:])
+    assert row[names.index("prompts without a pair")] == "2"
+    assert row[names.index("left out")] == why
 
 
 def test_a_folder_that_was_changed_since_it_was_shown_is_refused(tmp_path: Path) -> None:

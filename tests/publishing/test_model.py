@@ -14,7 +14,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_lab.components import ConfigError
 from dpo_lab.conf_files import CONF
 from dpo_lab.publishing.licences import Part, licences_of, parts_in
+from dpo_lab.publishing.model_card import model_card
 from dpo_lab.publishing.source import source_at
+from dpo_lab.run_directory import RunDirectory
 from dpo_lab.stages.export import Export
 from dpo_lab.stages.publish import Publish
 from tests.small_stage import given, pairs_file, with_lora
@@ -81,6 +83,36 @@ def test_the_card_states_figures_with_their_interval_and_no_place_of_this_machin
     assert "DPOLoss: beta 1.0" in card
     for text in (card, *(each.read_text() for each in path.glob("*config.json"))):
         assert str(run.parents[1]) not in text
+
+
+HOSTILE = (
+    "---\nlicense: mit\n---\n# Title <script>alert(1)</script> ``` | a |\x1b[2J\x00\u202e\u2028@all [x](javascript:y) $$x$$ "
+    + 999 * "long "
+)
+
+
+def test_hostile_names_and_values_cannot_break_the_card(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import ModelCard
+
+    source, directory = source_at(str(run)), RunDirectory(run)
+    (first, *_), of_round = directory.run()["figures"], {HOSTILE: HOSTILE}
+    said = {"figures": [{**first, "title": HOSTILE, "detail": HOSTILE, "unit": HOSTILE}], "rounds": [of_round]}
+    about, summary = {**directory.run(), **said}, {**directory.summary(), "eval/note": HOSTILE}
+    config = {name: {"class": HOSTILE, HOSTILE: HOSTILE} for name in ("data", "loss", "optim", "model")}
+    for name, value in (("run", about), ("summary", summary), ("config", config)):
+        monkeypatch.setattr(RunDirectory, name, lambda _, value=value: value)
+    parts, revision = [Part("base model", HOSTILE, HOSTILE)], '"\n```\n<b>'
+    text = model_card(source, "someone/tiny", revision, parts=parts, licences=[HOSTILE], asked=HOSTILE)
+    card = ModelCard(text)
+    assert [card.data.get(name) for name in ("license", "base_model")] == ["other", "someone/tiny"]
+    assert card.text.lstrip().startswith("# ")
+    assert [line for line in card.text.splitlines() if line.startswith("```")] == ["```python", "```"]
+    outside = card.text.partition("```python")[0] + card.text.partition("```python")[2].partition("\n```\n")[2]
+    for broken in ("<script", "<b>", "\x1b", "\x00", "\u202e", "\u2028", "[x](", " | a |"):
+        assert broken not in outside, broken
+    tables = [line.replace("\\|", "") for line in card.text.splitlines() if line.startswith("| ")]
+    assert {line.count("|") for line in tables} <= {2, 3, 4, 5, 6}
+    assert max(map(len, tables)) < 3000
 
 
 def test_an_adapter_on_a_directory_of_this_machine_needs_the_name_of_its_base(run: Path, tmp_path: Path) -> None:
