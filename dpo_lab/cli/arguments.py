@@ -193,7 +193,8 @@ def checked_override(argument: str) -> str:
         raise UsageError(f"{argument}: everything that is written moves with paths.outputs. Write paths.{argument}.")
     several = [item.strip() for item in value.strip("[]").split(",")] if value.startswith("[") else []
     if key in groups() and key not in SEVERAL and several and set(several) <= set(options(key)):
-        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={','.join(several)}.")
+        both = f" Both in one run: {key}=both." if set(several) == {"preference", "generation"} else ""
+        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={','.join(several)}.{both}")
     if key in groups() and value in ("", "[]", "null"):
         none = f" Leave {key} out to have none." if key in optional_groups() else ""
         raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.{none}")

@@ -139,6 +139,8 @@ def beside(reference: Reference, evaluation: Measure, whole: Held, *, adapted: b
     if not evaluation.on_pairs:
         return own, weights, 1  # answers are compared with those of the model before
     loaded = int(reference.compares and not reference.needs_adapter and not (reference.moves and adapted))
+    if evaluation.asks:  # both: one after the other
+        return own, max(weights, own + loaded * weights), max(1, loaded)
     return own, own + loaded * weights, loaded
 
 
