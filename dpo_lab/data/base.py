@@ -72,6 +72,8 @@ class RoundPairs:
     """Pairs of other prompts than those of `train`, for evaluation."""
     origin: str = ""
     """Where they came from, for the round's line on the screen; empty: how many there are is said."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said of them below that line, such as which answers gave no pair."""
     artifacts: tuple[Artifact, ...] = ()
     """What they were made from, in order."""
 

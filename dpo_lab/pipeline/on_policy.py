@@ -12,7 +12,7 @@ from dpo_lab.pipeline.pairs import paired, read_pairs
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing, left_out_text
-from dpo_lab.report.screen import made_pairs_text
+from dpo_lab.report.screen import made_pairs_text, pair_notes
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.seeding import derive
 
@@ -93,11 +93,14 @@ class OnPolicy(Data):
         made = paired(ranking, self.ranker, self.pairing, **where)
         pairs = read_pairs(made)
         if not pairs:
+            left_out = left_out_text(made.facts["left_out"]) or "none"
             raise RunError(
-                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, "
-                f"so there is nothing to train on (pairs: {left_out_text(made.facts['left_out']) or 'none'}; answers and scores: "
-                f"{ranking.path}). Draw more or more different answers (sampler.num_samples, sampler.temperature), or widen "
-                "pairing.min_gap, pairing.max_gap or pairing.max_length_difference."
+                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, so "
+                f"there is nothing to train on (left out: {left_out}; answers and scores: {ranking.path}). Draw more or more "
+                "different answers (sampler.num_samples, sampler.temperature), or widen pairing.min_gap, pairing.max_gap or "
+                "pairing.max_length_difference."
             )
         origin = made_pairs_text(answers.facts, answers.seconds, made.facts)
-        return RoundPairs(train=pairs, held_out=[], origin=origin, artifacts=(answers, ranking, made))
+        return RoundPairs(
+            train=pairs, held_out=[], origin=origin, notes=tuple(pair_notes(made.facts)), artifacts=(answers, ranking, made)
+        )

@@ -1,6 +1,6 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def play_rounds(state: RunState) -> None:
         held_out = store_of(state, found.held_out, f"{this.name}-held-out") if found.held_out else None
         how = found.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
         made = trained(state, this, store)
-        tell_of_round(state, this, made, how)
+        tell_of_round(state, this, made, how, found.notes)
         if policy is not state.base:
             policy.release()
         policy = state.base.trained(str(made.path), made.id)
@@ -208,12 +208,17 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
     return policy
 
 
-def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str) -> None:
-    """Say what was noted while a round's policy was trained, and how it went; `how` says where its pairs came from."""
+def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str, notes: Sequence[str]) -> None:
+    """Say what was noted while a round's policy was trained, and how it went.
+
+    Args:
+        how: where its pairs came from.
+        notes: what else is said of the pairs.
+    """
     state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
     if this.number == 1 and state.base.given:
         state.screen.say(f"  attention {policy.facts['attention']}, {state.base.storage}")
-    state.screen.say(text.round_line(this.number, state.alignment.iteration.rounds, how, policy.facts))
+    state.screen.say(*text.round_lines(this.number, state.alignment.iteration.rounds, how, policy.facts, notes))
 
 
 def store_of(state: RunState, pairs: list[PreferencePair], name: str) -> TokenStore:

@@ -1,5 +1,6 @@
-"""The lines that a run prints: one per part as it ends, then the figures, samples and what to do next."""
+"""The lines that a run prints: some per part as it ends, then the figures, samples and what to do next."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,10 @@ from dpo_lab.figures import Figure
 from dpo_lab.ranking.pairing.base import left_out_text
 
 Facts = Mapping[str, Any]
+WIDTH = 80
+"""Columns of the lines of a round."""
+INDENT = " " * 13
+"""Of what follows the first line of a round."""
 
 
 def seconds(value: float) -> str:
@@ -36,22 +41,49 @@ def pretrain_line(made_in: float | None, path: str) -> str:
     return f"1 pretrain   {state:28}{path}"
 
 
-def round_line(number: int, rounds: int, pairs: str, facts: Facts) -> str:
-    """Return the line of a finished round; `pairs` says where its pairs came from."""
-    dpo = f"DPO {count_of(facts['steps'], 'step')} {seconds(facts['seconds/dpo'])}"
+def round_lines(number: int, rounds: int, pairs: str, facts: Facts, notes: Sequence[str] = ()) -> list[str]:
+    """Return the lines of a finished round, at most 80 columns wide.
+
+    Args:
+        number: of the round, from 1.
+        pairs: where its pairs came from, at most 65 characters.
+        facts: of its policy.
+        notes: what else is to be said of its pairs; long ones are broken.
+    """
     took = facts["seconds/reference"]  # 0 where no pass over the pairs is made
-    reference = f" | reference {seconds(took)}" if took else ""
+    reference = f"reference {seconds(took)} | " if took else ""
+    dpo = f"DPO {count_of(facts['steps'], 'step')} {seconds(facts['seconds/dpo'])}"
     loss = f"loss {short(facts['loss/first'])} -> {short(facts['loss/last'])}"
-    return f"{number + 1} round {number}/{rounds}  {pairs}{reference} | {dpo}  {loss}"
+    first = f"{number + 1} round {number}/{rounds}"
+    return [f"{first:11}  {pairs}", *indented(notes), f"{INDENT}{reference}{dpo}  {loss}"]
+
+
+def indented(notes: Sequence[str], indent: str = INDENT) -> list[str]:
+    """Return sentences that stand below a line, broken at 80 columns."""
+    return [line for note in notes for line in textwrap.wrap(note, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")]
 
 
 def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
     """Return how the pairs of a round were made."""
     answers = sampled["answers"] // sampled["prompts"]
     pairs = count_of(ranked["pairs"], "pair")
-    failed = f", the ranker failed for {count_of(ranked['failed'], 'prompt')}" if ranked.get("failed") else ""
-    left_out = f" ({text})" if (text := left_out_text(ranked.get("left_out", {}))) else ""
-    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked{failed} | {pairs}{left_out}"
+    return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | ranked | {pairs}"
+
+
+def pair_notes(facts: Facts) -> list[str]:
+    """Return what a pairing left out, and which prompts it leaves without a pair; nothing if there are pairs of every prompt.
+
+    >>> pair_notes({"prompts": 9, "failed": 1, "pairs": 6, "prompts_without_pair": 3, "left_out": {"ties": 2}})
+    ['left out: 2 tied: equal scores prefer neither answer', 'without a pair: 3 of 9 prompts; the ranker failed for 1 of them']
+
+    Args:
+        facts: of an artifact `pairs`.
+    """
+    left_out = left_out_text(facts.get("left_out", {}))
+    without, failed = facts.get("prompts_without_pair", 0), facts.get("failed", 0)
+    of_them = f"; the ranker failed for {failed} of them" if failed else ""
+    notes = [f"left out: {left_out}"] if left_out else []
+    return [*notes, f"without a pair: {without} of {count_of(facts['prompts'], 'prompt')}{of_them}"] if without else notes
 
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:

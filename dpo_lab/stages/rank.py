@@ -11,7 +11,7 @@ from dpo_lab.data.answers.files import AnswerFiles
 from dpo_lab.data.pairs import PAIRS
 from dpo_lab.progress import say
 from dpo_lab.ranking.base import Ranker
-from dpo_lab.ranking.pairing.base import Pairing, left_out_text
+from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.training.settings import TrainerSettings
 
@@ -51,6 +51,7 @@ class Rank(Component):
         from dpo_lab.pipeline.given_answers import gathered
         from dpo_lab.pipeline.pairs import paired
         from dpo_lab.pipeline.ranking import ranked
+        from dpo_lab.report.screen import indented, pair_notes
 
         given = gathered(self.candidates, root=self.outputs, name=self.candidates.label, force=self.force)
         where: dict[str, Any] = {"root": self.outputs, "force": self.force}
@@ -60,13 +61,13 @@ class Rank(Component):
         facts = {**given.facts, **ranking.facts, **pairs.facts}
         seconds = f"{ranking.seconds:.0f} s" if ranking.made_now else "ranked before; force=true ranks again"
         failed = f", {facts['failed']} left out: {self.ranker.label} gave no number" if facts["failed"] else ""
-        left_out = left_out_text(facts["left_out"])
         say(
             f"ranking {ranking.path / CANDIDATES}",
             f"  {count_of(facts['answers'], 'answer')} to {count_of(facts['prompts'], 'prompt')}{failed}: {seconds}",
             *(f"  {line}" for line in (lines_of(facts["people"]) if "people" in facts else [])),
             f"pairs   {pairs.path / PAIRS}",
-            f"  {count_of(facts['pairs'], 'pair')}{f' ({left_out})' if left_out else ''}",
+            f"  {count_of(facts['pairs'], 'pair')}",
+            *indented(pair_notes(facts), "  "),
             *([f"next    python train.py data=jsonl data.path={pairs.path / PAIRS}"] if facts["pairs"] else []),
         )
         return facts

@@ -15,7 +15,7 @@ from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing
 from dpo_lab.records import Candidates, Prompt, write_jsonl
-from dpo_lab.report.screen import made_pairs_text
+from dpo_lab.report.screen import made_pairs_text, pair_notes
 
 ROOT = Path(__file__).resolve().parents[2]
 ANSWERS = [("a", "a b", "a b c"), ("a", "a", "a b"), ("a", "b", "c")]
@@ -54,8 +54,10 @@ def test_what_is_left_out_stands_in_the_facts_and_on_the_screen(tmp_path: Path) 
     # a-a b, a-a b c, a b-a b c | a-a equal, a-a b, a-a b repeated | three ties
     expected = {"equal_texts": 1, "repeated": 1, "ties": 3}
     assert (facts["pairs"], facts["prompts_without_pair"], facts["left_out"]) == (4, 1, expected)
-    text = made_pairs_text({"prompts": 3, "answers": 9}, 1.0, facts)
-    assert text.endswith("| 4 pairs (3 tied, 1 with equal texts, 1 repeated)")
+    assert made_pairs_text({"prompts": 3, "answers": 9}, 1.0, facts).endswith("| 4 pairs")
+    left_out, without = pair_notes(facts)
+    assert left_out.startswith("left out: 3 tied: equal scores prefer neither answer; 1 of one and the same text; 1 repeated")
+    assert without == "without a pair: 1 of 3 prompts"
 
 
 def test_selected_pairs_keep_their_scores(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker, Verdict, rank_kept
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Prompt, write_jsonl
-from dpo_lab.report.screen import made_pairs_text
+from dpo_lab.report.screen import pair_notes
 
 SETS = [Candidates(prompt=Prompt.from_text(f"{number}?"), responses=("a", "b b")) for number in range(3)]
 
@@ -54,8 +54,7 @@ def test_a_failed_verdict_drops_its_prompt_and_is_counted(infinite: bool, tmp_pa
     assert [pair.prompt.text for pair in read_pairs(artifact)] == ["0?", "2?"]
     assert [each.prompt.text for each in read_candidates(ranking)] == ["0?", "2?"]
     assert artifact.facts == {"prompts": 3, "failed": 1, "pairs": 2, "prompts_without_pair": 1, "left_out": {}}
-    text = made_pairs_text({"prompts": 3, "answers": 6}, 1.0, artifact.facts)
-    assert "ranked, the ranker failed for 1 prompt | 2 pairs" in text
+    assert pair_notes(artifact.facts) == ["without a pair: 1 of 3 prompts; the ranker failed for 1 of them"]
 
 
 def test_a_ranker_that_fails_everywhere_is_said_in_one_line(tmp_path: Path) -> None:

@@ -13,27 +13,34 @@ from dpo_lab.ranking.pairing.selection import Select, selected
 from dpo_lab.records import Candidates, PreferencePair
 
 REASONS = {
-    "ties": "tied",
-    "equal_texts": "with equal texts",
-    "repeated": "repeated",
+    "ties": "tied: equal scores prefer neither answer",
+    "equal_texts": "of one and the same text",
+    "repeated": "repeated: the same two texts, scored again",
     "small_gaps": "below pairing.min_gap",
     "large_gaps": "above pairing.max_gap",
     "lengths": "above pairing.max_length_difference",
     "not_selected": "not selected",
 }
-"""Why a pair of answers is left out: the name of the count, and its words on the screen."""
+"""Why a pair of answers is left out: the name of the count, and what it means in the words of the screen."""
 
 
 @component
 class Pairing(Component, ABC):
-    """Which of the ranked answers to a prompt become pairs, and which of the pairs are kept."""
+    """Which of the ranked answers to a prompt become pairs, and which of the pairs are kept.
+
+    Ties and equal texts are never pairs, as DPO's model of a preference needs a better answer (Rafailov et al. 2023, section 3).
+    """
 
     min_gap: Annotated[float, Field(ge=0)] = 0.0
-    """Smallest difference of scores that counts as a preference; at 0 any difference does."""
+    """Smallest difference of scores that counts as a preference; at 0 any difference does. Llama 3 trains on answers that are
+    better or much better, not on similar ones (Dubey et al. 2024, section 4.2.1, arXiv:2407.21783)."""
     max_gap: Annotated[float, Field(gt=0)] | None = None
-    """Largest difference of scores that is kept; null: any."""
+    """Largest difference of scores that is kept; null: any. beta-DPO leaves out pairs whose gap is an outlier (Wu et al. 2024,
+    arXiv:2407.08639); its gap is that of implicit rewards, this one is the ranker's."""
     max_length_difference: NonNegativeInt | None = None
-    """By how many words the two answers may differ in length; null: any number."""
+    """By how many words the two answers may differ in length; null: any number. Against the pull of DPO towards longer answers
+    (Park et al. 2024, arXiv:2403.19159); the filter is this project's own. Words, because answers made elsewhere have no tokens
+    yet, and a model with another tokenizer gets the same pairs."""
     select: Select | None = None
     """Which `keep` pairs of a round are trained on (`selection.py`); null: all."""
     keep: PositiveInt | None = None
@@ -131,6 +138,6 @@ def left_out_text(counts: Mapping[str, int]) -> str:
     """Return what a pairing left out, in words.
 
     >>> left_out_text({"ties": 3, "equal_texts": 1})
-    '3 tied, 1 with equal texts'
+    '3 tied: equal scores prefer neither answer; 1 of one and the same text'
     """
-    return ", ".join(f"{counts[name]} {words}" for name, words in REASONS.items() if counts.get(name))
+    return "; ".join(f"{counts[name]} {words}" for name, words in REASONS.items() if counts.get(name))

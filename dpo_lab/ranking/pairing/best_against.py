@@ -10,7 +10,9 @@ from dpo_lab.seeding import random_for
 
 @component
 class BestVsWorst(Pairing):
-    """The best against the worst answer: the Snorkel recipe, SPPO (Wu et al. 2024, arXiv:2405.00675), SimPO's data."""
+    """The best against the worst answer: the card of Snorkel-Mistral-PairRM-DPO, SPPO (Wu et al. 2024, arXiv:2405.00675),
+    SimPO's data (Meng et al. 2024, arXiv:2405.14734).
+    """
 
     def choices(self, candidates: Candidates) -> Iterator[tuple[int, int]]:
         """Yield the highest and the lowest score, of equal ones the first."""
@@ -19,7 +21,9 @@ class BestVsWorst(Pairing):
 
 @component
 class BestVsSecond(Pairing):
-    """The best against the second best answer: pairs that are close together (`max_max` of RLHFlow's online recipe)."""
+    """The best against the second best answer: pairs that are close together (`max_max` of RLHFlow's code for online DPO, Dong
+    et al. 2024, arXiv:2405.07863; its paper takes the best against the worst).
+    """
 
     def choices(self, candidates: Candidates) -> Iterator[tuple[int, int]]:
         """Yield the two highest scores."""

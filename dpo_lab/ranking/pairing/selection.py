@@ -10,8 +10,9 @@ from dpo_lab.components import RunError
 from dpo_lab.records import PreferencePair
 
 Select = Literal["hardest", "easiest", "implicit"]
-"""hardest: the smallest differences of scores. easiest: the largest. implicit: those of which the policy that drew the answers
-is most wrong: its mean log-probability per token of the chosen answer minus that of the rejected one is smallest."""
+"""hardest: the smallest differences of scores. easiest: the largest (Gao et al. 2025, arXiv:2502.09650, train on easy pairs).
+implicit: those of which the policy that drew the answers is most wrong: its mean log-probability per token of the chosen answer
+minus that of the rejected one is smallest (Qi et al. 2025, arXiv:2508.04149, take the smallest gaps of DPO's implicit reward)."""
 
 
 def selected(pairs: Iterable[PreferencePair], select: Select, keep: int, left_out: Counter[str]) -> Iterator[PreferencePair]:

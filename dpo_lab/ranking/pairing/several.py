@@ -19,7 +19,10 @@ class AllPairs(Pairing):
 
 @component
 class Adjacent(Pairing):
-    """Each answer against the next in rank: the n-1 pairs that all others follow from, if preferences are transitive."""
+    """Each answer against the next in rank: the n-1 pairs that all others follow from, if preferences are transitive.
+
+    No paper: this project's own, between `best_vs_second` (one close pair) and `all_pairs`.
+    """
 
     def choices(self, candidates: Candidates) -> Iterator[tuple[int, int]]:
         """Yield neighbours in rank, the best first."""
