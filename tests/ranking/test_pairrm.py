@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dpo_lab.components import ConfigError
 from dpo_lab.ranking.pairrm.comparisons import log_odds, matrices, scores
 from dpo_lab.ranking.pairrm.encoder import Shape
-from dpo_lab.ranking.pairrm.network import PairNetwork, load_network
+from dpo_lab.ranking.pairrm.network import EMBEDDINGS, PairNetwork, load_network, size_of
 from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.ranking.pairrm.texts import PREFIXES, SOURCE
 from dpo_lab.records import Candidates, Prompt
@@ -177,18 +178,15 @@ def test_both_layouts_give_the_same_verdicts(tmp_path: Path, made: tuple[Path, P
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden scores of llm-blender are not here")
 @pytest.mark.parametrize("layout", ["PairRM", "PairRM-hf"])
-def test_scores_are_those_of_llm_blender(layout: str) -> None:
-    sets = [
-        each
-        for number, each in enumerate(json.loads((GOLDEN / "expected.json").read_text())["sets"])
-        if number in (0, 3, 16, 18, 19)
-    ]
-    backbone = GOLDEN / "backbone" if layout == "PairRM" else None
-    network, texts = load_network(GOLDEN / layout, CPU, backbone=backbone)
-    found = matrices(network, texts, [each["source"] for each in sets], [each["candidates"] for each in sets], 2048)
-    for matrix, expected in zip(found, sets, strict=True):
-        assert np.allclose(matrix, expected["logits"], atol=1e-5)
-        assert np.allclose(scores(matrix), expected["scores"], atol=1e-5)
+def test_every_golden_set_has_the_logits_of_llm_blender(layout: str) -> None:
+    sets = json.loads((GOLDEN / "expected.json").read_text())["sets"]
+    network, texts = load_network(GOLDEN / layout, CPU, backbone=GOLDEN / "backbone" if layout == "PairRM" else None)
+    assert len(sets) == 20
+    for each in sets:
+        shown = 2 if max(map(len, (each["source"], *each["candidates"]))) > 3000 else 5  # all of those that are cut: tests/e2e
+        (matrix,) = matrices(network, texts, [each["source"]], [each["candidates"][:shown]], 2048)
+        assert np.allclose(matrix, np.array(each["logits"])[:shown, :shown], rtol=0, atol=1e-5)
+        assert shown == 2 or np.allclose(scores(matrix), each["scores"], rtol=0, atol=1e-5)
 
 
 # ---------------------------------------------------------------- what is no PairRM
@@ -198,7 +196,10 @@ def test_scores_are_those_of_llm_blender(layout: str) -> None:
         (lambda path: (path / "tokenizer.json").unlink(), "has no tokenizer.json"),
         (lambda path: (path / "tokenizer.json").write_text("{}"), "tokenizer.json cannot be read"),
         (lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
-        (lambda path: (path / "model.safetensors").write_bytes(b"short"), "model.safetensors cannot be read"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"short"), "model.safetensors is no safetensors file"),
+        (lambda path: in_shards(path).unlink(), "ranker.path=MODEL is not complete: 1 of the 2 weight files"),
+        (lambda path: without_weight(path, "head_layer.4.bias"), "head_layer.4.bias for instance (absent in place of (1,))"),
+        (lambda path: without_weight(path, EMBEDDINGS), f"its weights have no {EMBEDDINGS}"),
         (lambda path: (path / "config.json").write_text('{"model_type": "llama"}'), "is of 'llama'"),
         (lambda path: (path / "config.json").write_text("{"), "config.json cannot be read"),
         (lambda path: changed(path, intermediate_size=64), "of the weights are not those of its config.json"),
@@ -210,6 +211,9 @@ def test_scores_are_those_of_llm_blender(layout: str) -> None:
         "broken-tokenizer",
         "pickle",
         "broken-weights",
+        "missing-shard",
+        "missing-weight",
+        "no-embeddings",
         "other-model",
         "broken-config",
         "other-shape",
@@ -222,7 +226,7 @@ def test_a_directory_that_is_no_pairrm_is_refused_in_one_line(tmp_path: Path, sp
     spoil(tmp_path / "model")
     with pytest.raises(ConfigError) as refused:
         load_network(tmp_path / "model", CPU)
-    assert said in str(refused.value)
+    assert said.replace("MODEL", str(tmp_path / "model")) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -230,3 +234,29 @@ def changed(path: Path, **values: Any) -> None:
     """Change values of a configuration; None removes one."""
     config = {**json.loads((path / "config.json").read_text()), **values}
     (path / "config.json").write_text(json.dumps({name: value for name, value in config.items() if value is not None}))
+
+
+def test_weights_in_shards_are_read_as_those_of_one_file(tmp_path: Path, made: tuple[Path, Published]) -> None:
+    write(tmp_path / "model")
+    size = size_of(tmp_path / "model")
+    in_shards(tmp_path / "model")
+    assert size_of(tmp_path / "model") == size == (32, sum(weight.numel() for weight in made[1].parameters()))
+    assert all(map(np.array_equal, ranked(tmp_path / "model", SETS), ranked(made[0], SETS)))
+
+
+def in_shards(path: Path) -> Path:
+    """Write the weights as two files and their index; return the second."""
+    state = load_file(path / "model.safetensors")
+    (path / "model.safetensors").unlink()
+    of = {name: f"model-0000{1 + at % 2}-of-00002.safetensors" for at, name in enumerate(state)}
+    for file in set(of.values()):
+        save_file({name: state[name] for name in state if of[name] == file}, path / file)
+    (path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": of}))
+    return path / "model-00002-of-00002.safetensors"
+
+
+def without_weight(path: Path, name: str) -> None:
+    """Write the weights without one."""
+    state = load_file(path / "model.safetensors")
+    del state[name]
+    save_file(state, path / "model.safetensors")

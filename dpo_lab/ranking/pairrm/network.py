@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.components import ConfigError
+from dpo_lab.models.directory import INDEX, SINGLE, header_of, parameters_in, tensors_of, weight_files
+from dpo_lab.ranking.judging_models import named
 from dpo_lab.ranking.pairrm.encoder import Encoder, Shape
 from dpo_lab.ranking.pairrm.texts import Comparison, PairTexts, load_tokenizer, refuse_without_tokenizer
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
+CONFIG, AGAIN = "config.json", "Copy or download it again."
 SOURCE_LENGTH, CANDIDATE_LENGTH = 1224, 412
 """Tokens of a prompt and of an answer at most, where a directory does not say them."""
 PUBLISHED: dict[int, dict[str, Any]] = {
@@ -81,10 +83,12 @@ def load_network(
 
     refuse_unusable(directory)
     config, tokenizer = _config(directory), load_tokenizer(directory)
-    try:
-        state = load_file(directory / WEIGHTS)
-    except Exception as error:  # the library has an exception of its own beside OSError
-        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} cannot be read ({error}). Copy it again.") from error
+    state: dict[str, Tensor] = {}
+    for name in weight_files(directory, AGAIN):
+        try:
+            state |= load_file(directory / name)
+        except Exception as error:  # the library has an exception of its own beside OSError
+            raise ConfigError(f"ranker.path={directory}: {name} cannot be read ({error}). {AGAIN}") from error
     network = _built(directory, config, state, backbone)
     if (known := tokenizer.get_vocab_size()) > (rows := state[EMBEDDINGS].shape[0]):
         raise ConfigError(
@@ -97,27 +101,20 @@ def load_network(
 def refuse_unusable(directory: Path) -> None:
     """Raise ConfigError if a directory lacks a file of PairRM, or holds another model; no weight is read."""
     _config(directory)
-    if not (directory / WEIGHTS).is_file():
+    if not any((directory / name).is_file() for name in (INDEX, SINGLE)):
         pickled = next((each.name for each in sorted(directory.glob("*.bin"))), None)
         found = f"{pickled} is a pickle, which can run code when it is read, and is not opened" if pickled else "it is not there"
-        raise ConfigError(f"ranker.path={directory} has no {WEIGHTS}: {found}. Copy the weights in safetensors.")
+        raise ConfigError(f"ranker.path={directory} has no {SINGLE}: {found}. Copy the weights in safetensors.")
+    with named("ranker.path"):
+        for name in weight_files(directory, AGAIN):
+            header_of(directory / name, AGAIN)
     refuse_without_tokenizer(directory)
 
 
-def num_parameters(directory: Path) -> int:
-    """Return how many weights the network of a directory has, from the header of its file alone."""
-    from safetensors import safe_open
-
-    with safe_open(directory / WEIGHTS, framework="pt") as weights:
-        return sum(torch.Size(weights.get_slice(name).get_shape()).numel() for name in weights.keys())  # noqa: SIM118  # no mapping
-
-
-def width_of(directory: Path) -> int:
-    """Return the width of the encoder of a directory, from the header of its weights alone."""
-    from safetensors import safe_open
-
-    with safe_open(directory / WEIGHTS, framework="pt") as weights:
-        return int(weights.get_slice(EMBEDDINGS).get_shape()[1])
+def size_of(directory: Path) -> tuple[int, int]:
+    """Return the encoder's width and the number of all weights of a whole directory, from the headers of its files alone."""
+    width = next((shape[1] for name, shape in tensors_of(directory) if name == EMBEDDINGS), 0)
+    return width, parameters_in(directory)
 
 
 def read_config(directory: Path, key: str) -> dict[str, Any]:
@@ -145,7 +142,7 @@ def _config(directory: Path) -> dict[str, Any]:
 def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor], backbone: Path | None) -> PairNetwork:
     """Return the network with a state's weights; ConfigError if they are not its own."""
     if EMBEDDINGS not in state:
-        raise ConfigError(f"ranker.path={directory}: {WEIGHTS} has no {EMBEDDINGS}, so it is not PairRM's.")
+        raise ConfigError(f"ranker.path={directory}: its weights have no {EMBEDDINGS}, so they are not PairRM's.")
     shape = _shape(directory, config, state, backbone)
     with torch.device("meta"):
         network = PairNetwork(shape, config.get("n_tasks", 1))

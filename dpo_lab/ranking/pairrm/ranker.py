@@ -13,14 +13,14 @@ from pydantic import PositiveFloat, PositiveInt
 from dpo_lab.components import ConfigError, component
 from dpo_lab.hub import HUB_ID, HubEntry
 from dpo_lab.models.given import digests_of
-from dpo_lab.models.hub import snapshot
+from dpo_lab.models.hub import WEIGHTS, snapshot
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
 from dpo_lab.ranking.pairrm.comparisons import matrices, scores
-from dpo_lab.ranking.pairrm.network import WEIGHTS, PairNetwork, load_network, num_parameters, refuse_unusable, width_of
+from dpo_lab.ranking.pairrm.network import PairNetwork, load_network, refuse_unusable, size_of
 from dpo_lab.ranking.pairrm.texts import PairTexts
 from dpo_lab.records import Candidates, Prompt
 
-FILES = ("*.json", "model.safetensors")
+FILES = ("*.json", WEIGHTS)
 PARAMETERS = 436_014_081
 """Of llm-blender/PairRM."""
 WIDTHS_PER_TOKEN = 24
@@ -72,8 +72,7 @@ class PairRM(Ranker):
     def bytes_needed(self, device: str) -> float:
         """Return what the weights take, and the states of a batch; of a Hub model that is not in the cache what is published."""
         directory = Path(self.path)
-        known = (directory / WEIGHTS).is_file()
-        width, weights = (width_of(directory), num_parameters(directory)) if known else (1024, PARAMETERS)
+        width, weights = size_of(directory) if directory.is_dir() else (1024, PARAMETERS)
         tokens = self.tokens_per_batch or TOKENS[device]
         return weights * torch.finfo(self.format(device)).bits / 8 + WIDTHS_PER_TOKEN * 4.0 * tokens * width
 
