@@ -53,6 +53,12 @@ def test_logits_are_those_of_transformers_encoder_at_any_length(made: tuple[Path
     assert torch.allclose(ours, published.logits(ids * mask, mask, anchors), atol=2e-5)
 
 
+def test_heads_one_at_a_time_change_nothing(made: tuple[Path, Published], monkeypatch: pytest.MonkeyPatch) -> None:
+    together = ranked(made[0], SETS)
+    monkeypatch.setattr("dpo_lab.ranking.pairrm.encoder.PRODUCTS_AT_ONCE", 1)
+    assert all(np.allclose(one, other, atol=1e-6) for one, other in zip(together, ranked(made[0], SETS), strict=True))
+
+
 def test_the_gradient_of_every_weight_is_that_of_transformers_encoder(made: tuple[Path, Published]) -> None:
     directory, published = made
     network, _ = load_network(directory, CPU)

@@ -1,7 +1,7 @@
 """A DeBERTa-v2/v3 encoder (He et al. 2021, arXiv:2006.03654) that returns its states at a few positions of each row.
 
-The same numbers as transformers' encoder, and the same names of weights. It is faster: in short rows, products with relative
-positions are shifted into place in place of being gathered for every pair of tokens; positions are projected once for all rows;
+The same numbers as transformers' encoder, and the same names of weights. It is faster: products with relative positions are made
+for each distance and shifted into place, not gathered for every pair of tokens; positions are projected once for all rows;
 attention is one fused call; and the last layer is computed for the positions that are read alone.
 """
 
@@ -26,6 +26,8 @@ FIXED = {
     "conv_kernel_size": 0,
 }
 """What of a configuration this encoder computes in one way only: DeBERTa-v3's."""
+PRODUCTS_AT_ONCE = 2**24
+"""Numbers of products with distances: as many heads at a time, so that long rows of a large encoder take no gigabytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,19 +82,20 @@ class Encoder(nn.Module):
             LayerNorm=nn.LayerNorm(shape.hidden_size, shape.layer_norm_eps),
         )
 
-    def forward(self, ids: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         """Return states of shape (rows, positions, hidden).
 
         Args:
             ids: token ids, (rows, time), padded at the end.
-            mask: 1 for tokens and 0 for padding, (rows, time).
+            mask: 1 for tokens and 0 for padding, (rows, time); None: nothing is padded.
             positions: where states are read, (rows, positions).
         """
-        states = self.embeddings.LayerNorm(self.embeddings.word_embeddings(ids)) * mask[..., None]
+        states, hidden = self.embeddings.LayerNorm(self.embeddings.word_embeddings(ids)), None
+        if mask is not None:
+            states = states * mask[..., None]
+            least = torch.finfo(states.dtype).min
+            hidden = torch.zeros(mask.shape, dtype=states.dtype, device=ids.device).masked_fill_(mask == 0, least)
         relative = self.encoder.LayerNorm(self.encoder.rel_embeddings.weight)
-        hidden = torch.zeros(mask.shape, dtype=states.dtype, device=ids.device).masked_fill_(
-            mask == 0, torch.finfo(states.dtype).min
-        )
         buckets = bucket_of_distances(ids.shape[1], self.shape, ids.device)
         *layers, last = self.encoder.layer
         for layer in layers:
@@ -118,7 +121,7 @@ class Layer(nn.Module):
         )
 
     def forward(
-        self, states: Tensor, asking: Tensor, relative: Tensor, buckets: Tensor, hidden: Tensor, positions: Tensor | None
+        self, states: Tensor, asking: Tensor, relative: Tensor, buckets: Tensor, hidden: Tensor | None, positions: Tensor | None
     ) -> Tensor:
         """Return the new states of those that ask.
 
@@ -126,8 +129,8 @@ class Layer(nn.Module):
             states: of all tokens, (rows, time, hidden): keys and values.
             asking: of the tokens whose new states are computed, (rows, asking, hidden).
             relative: normalised embeddings of the buckets, (2 x buckets, hidden).
-            buckets: bucket of query - key, (time, time).
-            hidden: added to the scores of each key, (rows, time).
+            buckets: of the distances, as `bucket_of_distances` returns them, (2 x time - 1,).
+            hidden: added to the scores of each key, (rows, time); None: nothing is padded.
             positions: where those that ask stand, (rows, asking); None: they are all tokens.
         """
         own: Any = self.attention.get_submodule("self")
@@ -137,11 +140,16 @@ class Layer(nn.Module):
             self._heads(own.value_proj(states)),
         )
         scale = 1 / math.sqrt(3 * self.width)  # three kinds of products are added: content, content to position and back
-        of_queries = _for_queries(query * scale, self._heads(own.key_proj(relative)[None]), buckets, positions)
-        of_keys = _for_keys(key * scale, self._heads(own.query_proj(relative)[None]), buckets, positions)
-        bias = of_queries + of_keys + hidden[:, None, None]
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias, scale=scale)
-        joined = seen.transpose(1, 2).reshape(asking.shape)
+        of_bucket = self._heads(own.key_proj(relative)[None])[0] * scale, self._heads(own.query_proj(relative)[None])[0] * scale
+        size = max(1, PRODUCTS_AT_ONCE // (states.shape[0] * states.shape[1] * len(buckets)))
+        seen = []
+        for start in range(0, self.heads, size):
+            some = slice(start, start + size)
+            keys, queries = (each[some] for each in of_bucket)
+            bias = _bias(query[:, some], key[:, some], keys, queries, buckets, positions)
+            bias = bias if hidden is None else bias.add_(hidden[:, None, None])
+            seen.append(F.scaled_dot_product_attention(query[:, some], key[:, some], value[:, some], attn_mask=bias, scale=scale))
+        joined = (seen[0] if len(seen) == 1 else torch.cat(seen, 1)).transpose(1, 2).reshape(asking.shape)
         asked = self.attention.output.LayerNorm(self.attention.output.dense(joined) + asking)
         inner = F.gelu(self.intermediate.dense(asked))
         return self.output.LayerNorm(self.output.dense(inner) + asked)  # type: ignore[no-any-return]
@@ -151,16 +159,15 @@ class Layer(nn.Module):
 
 
 def bucket_of_distances(time: int, shape: Shape, device: torch.device) -> Tensor:
-    """Return the row of the relative embeddings for each query and key, by query - key, shape (time, time).
+    """Return the row of the relative embeddings for query - key from -(time - 1) to time - 1, shape (2 x time - 1,).
 
     Distances within half the buckets have one each; those beyond share buckets on a logarithmic scale.
 
     >>> bucket_of_distances(3, Shape(position_buckets=4), torch.device("cpu")).tolist()
-    [[4, 3, 2], [5, 4, 3], [6, 5, 4]]
+    [2, 3, 4, 5, 6]
     """
     span, middle = shape.position_buckets, shape.position_buckets // 2
-    places = torch.arange(time, device=device)
-    distance = places[:, None] - places
+    distance = torch.arange(1 - time, time, device=device)
     far = torch.log(distance.abs().clamp(min=middle) / middle)
     farthest = torch.log(torch.tensor((shape.max_position_embeddings - 1) / middle, device=device))  # in float32, as published
     logarithmic = torch.ceil(far / farthest * (middle - 1)).long() + middle
@@ -168,37 +175,39 @@ def bucket_of_distances(time: int, shape: Shape, device: torch.device) -> Tensor
     return (bucket + span).clamp(0, 2 * span - 1)
 
 
-def _for_queries(query: Tensor, relative: Tensor, buckets: Tensor, positions: Tensor | None) -> Tensor:
-    """Return each query's product with its distance to each key, (rows, heads, queries, time).
+def _bias(query: Tensor, key: Tensor, keys: Tensor, queries: Tensor, buckets: Tensor, positions: Tensor | None) -> Tensor:
+    """Return the products of queries and keys with their distances, (rows, heads, queries, time).
 
     Args:
         query: (rows, heads, queries, width).
-        relative: keys of the buckets, (1, heads, 2 x buckets, width).
-        buckets: bucket of query - key, (time, time).
+        key: (rows, heads, time, width).
+        keys: of the buckets, scaled, (heads, 2 x buckets, width).
+        queries: of the buckets, scaled, (heads, 2 x buckets, width).
+        buckets: of query - key, (2 x time - 1,).
         positions: where the queries stand, (rows, queries); None: at every token.
     """
-    if positions is not None:
-        index = buckets[positions][:, None].expand(-1, query.shape[1], -1, -1)
-        return (query @ relative.transpose(-1, -2)).gather(-1, index)
-    if 2 * len(buckets) > relative.shape[2]:
-        return (query @ relative.transpose(-1, -2)).gather(-1, buckets.expand(*query.shape[:2], -1, -1))
-    by_distance = torch.cat([buckets[1:, 0].flip(0), buckets[0]])  # key - query from -(time - 1) to time - 1
-    return _shifted(query @ relative[:, :, by_distance].transpose(-1, -2))
+    if positions is None:
+        of_queries = _shifted(_products(query, keys[:, buckets.flip(0)]))  # a row's distances are those of key - query
+        of_keys = _shifted(_products(key, queries[:, buckets])).transpose(-1, -2)
+        bias = of_queries.add_(of_keys)  # in place: a new tensor for each layer costs a quarter of the time of long rows
+        return bias if bias.device.type == "cpu" else bias.contiguous()  # kernels of a GPU ask for rows that are aligned
+    time = key.shape[2]
+    distance = positions[..., None] - torch.arange(time, device=key.device)
+    index = buckets[distance + time - 1][:, None].expand(-1, key.shape[1], -1, -1)
+    of_queries = _products(query, keys).gather(-1, index)
+    return of_queries + _products(key, queries).gather(-1, index.transpose(-1, -2)).transpose(-1, -2)
 
 
-def _for_keys(key: Tensor, relative: Tensor, buckets: Tensor, positions: Tensor | None) -> Tensor:
-    """Return each key's product with its distance to each query, (rows, heads, queries, time).
+def _products(states: Tensor, relative: Tensor) -> Tensor:
+    """Return the product of each state with each position, (rows, heads, time, positions), one matrix product for each head.
 
     Args:
-        relative: queries of the buckets, (1, heads, 2 x buckets, width).
+        states: (rows, heads, time, width), as views of (rows, time, heads, width): nothing is copied.
+        relative: (heads, positions, width).
     """
-    if positions is not None:
-        index = buckets[positions].transpose(1, 2)[:, None].expand(-1, key.shape[1], -1, -1)
-        return (key @ relative.transpose(-1, -2)).gather(-1, index).transpose(-1, -2)
-    if 2 * len(buckets) > relative.shape[2]:
-        return (key @ relative.transpose(-1, -2)).gather(-1, buckets.T.expand(*key.shape[:2], -1, -1)).transpose(-1, -2)
-    by_distance = torch.cat([buckets[0].flip(0), buckets[1:, 0]])  # query - key from -(time - 1) to time - 1
-    return _shifted(key @ relative[:, :, by_distance].transpose(-1, -2)).transpose(-1, -2)
+    rows, heads, time, _ = states.shape
+    flat = states.transpose(1, 2).flatten(0, 1).transpose(0, 1)  # (heads, rows x time, width)
+    return (flat @ relative.transpose(1, 2)).view(heads, rows, time, -1).transpose(0, 1)
 
 
 def _shifted(products: Tensor) -> Tensor:
@@ -207,7 +216,6 @@ def _shifted(products: Tensor) -> Tensor:
     Distance 0 stands in the middle of every row of products, so each row of the view begins one to the left of the row above.
     """
     rows, heads, time, distances = products.shape
-    products = products.contiguous()
     strides = (products.stride(0), products.stride(1), distances - 1, 1)
     return products.as_strided((rows, heads, time, time), strides, products.storage_offset() + time - 1)
 

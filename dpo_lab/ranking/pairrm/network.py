@@ -41,12 +41,12 @@ class PairNetwork(nn.Module):
             nn.Linear(size, num_tasks),
         )
 
-    def forward(self, ids: Tensor, mask: Tensor, anchors: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None, anchors: Tensor) -> Tensor:
         """Return the log-odds that the first answer is better, shape (rows,).
 
         Args:
             ids: token ids, (rows, time), padded at the end.
-            mask: 1 for tokens and 0 for padding, (rows, time).
+            mask: 1 for tokens and 0 for padding, (rows, time); None: nothing is padded.
             anchors: where the prefixes of prompt, first and second answer stand, (rows, 3).
         """
         prompt, first, second = self.pretrained_model(ids, mask, anchors).unbind(1)
@@ -55,13 +55,14 @@ class PairNetwork(nn.Module):
 
     def logits(self, rows: Sequence[Comparison]) -> Tensor:
         """Return the log-odds of rows, padded to the longest, shape (rows,)."""
-        device, time = next(self.parameters()).device, max(len(row.ids) for row in rows)
-        ids, mask = torch.zeros(len(rows), time, dtype=torch.long), torch.zeros(len(rows), time, dtype=torch.long)
+        device, lengths = next(self.parameters()).device, [len(row.ids) for row in rows]
+        ids = torch.zeros(len(rows), max(lengths), dtype=torch.long)
         for number, row in enumerate(rows):
             ids[number, : len(row.ids)] = torch.tensor(row.ids)
-            mask[number, : len(row.ids)] = 1
+        padded = min(lengths) < max(lengths)
+        mask = (torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]).to(device) if padded else None
         anchors = torch.tensor([row.anchors for row in rows], device=device)
-        found: Tensor = self(ids.to(device), mask.to(device), anchors)
+        found: Tensor = self(ids.to(device), mask, anchors)
         return found
 
 
