@@ -1,5 +1,6 @@
 """The figures of a run: what each is called and means, and how it is shown. The screen, the report and W&B read this table."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
@@ -32,7 +33,10 @@ class Figure:
     main: bool = False
     """Whether runs are compared by it unless `optimized_metric` names another one."""
     each_round: bool = False
-    """Whether the summary has its value after every round: NAME/round_N."""
+    """Whether the summary has its value after every round: NAME/round_N, with an interval NAME/round_N/low and NAME/round_N/high;
+    the table of rounds on the screen and in the report shows them."""
+    by_round: str = ""
+    """In a few words, for a row of that table on the screen; empty: as in `row`."""
     row: str = ""
     """In words, for a row of the end screen; empty: the title."""
     digits: int = 2
@@ -159,9 +163,21 @@ WIN_RATE = Figure(
     better="max",
     interval=True,
     each_round=True,
+    by_round="wins over before",
     fact="answers to held-out prompts win against the old ones in {} of the cases",
     against="before",
 )
+WIN_PREVIOUS = Figure(
+    name="win_rate/previous",
+    title="win rate against the round before",
+    by_round="wins over previous",
+    unit="share",
+    better="max",
+    interval=True,
+    headline=False,
+    each_round=True,
+)
+"""Of the first round, it is the win rate against the model before training."""
 KL = Figure(name="kl", title="KL to before, nats", unit="nats", interval=True, start=0.0, each_round=True, digits=1)
 EVALUATION = (LOSS, ACCURACY, MARGIN, WIN_RATE, KL)
 """Figures that the project's own evaluations share between runs; a measure names them, and any others, before a run."""
@@ -176,8 +192,38 @@ def table() -> str:
 def summary_keys(figures: Iterable[Figure], rounds: int) -> list[str]:
     """Return the keys that a run's summary will have, the main figure's first."""
     ordered = sorted(figures, key=lambda figure: not figure.main)
-    of_rounds = [f"{each.name}/round_{number}" for each in ordered if each.each_round for number in range(1, rounds + 1)]
+    of_rounds = [key for each in ordered if each.each_round for key in round_keys(each, rounds)]
     return [*(key for figure in ordered for key in figure.keys), *of_rounds]
+
+
+def round_keys(figure: Figure, rounds: int) -> list[str]:
+    """Return the keys of summary.json for the value of a figure in each round, and for its intervals.
+
+    >>> round_keys(Figure(name="gold", title="gold reward"), 2)
+    ['gold/round_1', 'gold/round_2']
+    """
+    ends = ("", "/low", "/high") if figure.interval else ("",)
+    return [f"{figure.name}/round_{number}{end}" for number in range(1, rounds + 1) for end in ends]
+
+
+def of_round(figures: Iterable[Figure], found: Mapping[str, float], number: int) -> dict[str, float]:
+    """Return what a summary holds of the figures of one round, from 1.
+
+    >>> of_round([KL], {"kl": 5.5, "loss": 0.5}, 2)
+    {'kl/round_2': 5.5}
+    """
+    keys = [(each.name, end) for each in figures if each.each_round for end in ("", "/low", "/high")]
+    return {f"{name}/round_{number}{end}": found[name + end] for name, end in keys if name + end in found}
+
+
+def has_rounds(summary: Mapping[str, Any], name: str) -> list[int]:
+    """Return the rounds of which a summary has a figure.
+
+    >>> has_rounds({"kl/round_1": 1.0, "kl/round_2": 2.0, "kl": 2.0, "kl/round_1/low": 0.5}, "kl")
+    [1, 2]
+    """
+    key = re.compile(rf"{re.escape(name)}/round_(\d+)")
+    return sorted(int(match[1]) for each in summary if (match := key.fullmatch(each)))
 
 
 def summary_of(

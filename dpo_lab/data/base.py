@@ -1,13 +1,15 @@
 """The roles of data: pairs that are given or made in each round, and prompts to make pairs from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import Component
+from dpo_lab.figures import Figure
 from dpo_lab.records import PreferencePair, Prompt
 
 Truncation = Literal["keep_end_prompt", "drop", "error"]
@@ -74,6 +76,10 @@ class RoundPairs:
     """Where they came from, for the round's line on the screen; empty: how many there are is said."""
     notes: tuple[str, ...] = ()
     """What else is to be said of them below that line, such as which answers gave no pair."""
+    figures: Mapping[str, float] = field(default_factory=dict)
+    """Values of `Data.round_figures`."""
+    made_by: Mapping[str, Any] = field(default_factory=dict)
+    """By what they were made, and counts, as plain data for the run's record."""
     artifacts: tuple[Artifact, ...] = ()
     """What they were made from, in order."""
 
@@ -120,6 +126,11 @@ class Data(Component, ABC):
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:
         """What the first line of a run shows beside the data's name: (group, choice)."""
+        return ()
+
+    @property
+    def round_figures(self) -> tuple[Figure, ...]:
+        """What is known of the pairs of each round, for the table of rounds (`RoundPairs.figures`)."""
         return ()
 
     def load(self, rounds: int = 1) -> list[GivenPairs]:

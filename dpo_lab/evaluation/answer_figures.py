@@ -1,6 +1,7 @@
 """What can be said of answers without a judge: their length, whether they end, and how varied their words are."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from dpo_lab.evaluation.statistics import Observed
 from dpo_lab.figures import Figure
@@ -12,7 +13,7 @@ def _of_answers(name: str, title: str, unit: str = "") -> Figure:
 
 
 ENDED = _of_answers("ended", "share of answers that end by themselves", "share")
-TOKENS = _of_answers("tokens", "tokens of an answer", "tokens")
+TOKENS = replace(_of_answers("tokens", "tokens of an answer", "tokens"), each_round=True, by_round="tokens per answer", digits=1)
 DISTINCT = tuple(
     _of_answers(f"distinct_{size}", f"distinct {size}-grams of words among those of a prompt's answers", "share")
     for size in (1, 2)

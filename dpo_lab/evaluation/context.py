@@ -75,6 +75,8 @@ class Context:
     """The model before any training."""
     measured_before: Measured | None = None
     """What this measure found out about `before`; None while that one is measured."""
+    measured_previous: Measured | None = None
+    """What it found out about the policy of the round before; None in the first round, whose previous model is `before`."""
     held_out: HeldOut | None = None
     """For a measure with `on_pairs`."""
     layout: Layout

@@ -19,7 +19,7 @@ from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.intervals import intervals_of, observed_by
 from dpo_lab.evaluation.statistics import Observed, mean_of
 from dpo_lab.evaluation.win_rate import wins_by_score, wins_side_by_side
-from dpo_lab.figures import KL, WIN_RATE, Figure
+from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.progress import say
 from dpo_lab.ranking.base import Ranker, Verdict, failed, refuse_if_all_failed, verdicts_of, without_failed
@@ -30,7 +30,7 @@ from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
 
-SHARES = ("win_rate", ENDED.name)
+SHARES = ("win_rate", WIN_PREVIOUS.name, ENDED.name)
 OF_ANSWERS = {"kl": "kl", "kl/k1": "k1", "kl/k3": "k3"}
 """Figures by the field of `Divergence` that holds each answer's own."""
 
@@ -40,8 +40,9 @@ class Answers:
     """The judged answers of one model to the held-out prompts."""
 
     candidates: list[Candidates]
-    """With scores."""
+    """With scores, where the judge gives some to an answer alone."""
     verdicts: list[Verdict]
+    """Of such a judge; else empty."""
     store: TokenStore
     """The answers' token ids, without pairs; equal answers to one prompt stand there once."""
     index: list[int]
@@ -115,6 +116,10 @@ class GenerationEvaluation(Measure):
         )
         drawn = [[answer.ids.tolist() for answer in each.drawn] for each in made.candidates]
         candidates = [replace(each, drawn=()) for each in made.candidates]
+        store, index = tokenise_answers(made.prompt_ids, drawn)
+        places = [response for each in index for response in each]
+        if not self.judge.scores_alone:  # it is shown them beside those of other models
+            return Answers(candidates, [], store, places)
         verdicts = verdicts_of(self.judge, candidates, device, name=f"judge {name}", directory=directory)
         refuse_if_all_failed(f"judge={self.judge.label}", candidates, len(candidates), len(without_failed(candidates, verdicts)))
         scored = [
@@ -124,8 +129,7 @@ class GenerationEvaluation(Measure):
         if lost := sum(map(failed, verdicts)):
             said = f"  judge={self.judge.label} failed for {lost} of {len(verdicts)} held-out prompts ({name}): they do not count"
             say(said)
-        store, index = tokenise_answers(made.prompt_ids, drawn)
-        return Answers(scored, verdicts, store, [response for each in index for response in each])
+        return Answers(scored, verdicts, store, places)
 
     def figures(self, setting: Setting) -> list[Figure]:
         """Return the judge's score, win rate and KL, and what else the judge says of an answer."""
@@ -140,10 +144,12 @@ class GenerationEvaluation(Measure):
             interval=True,
             main=True,
             each_round=True,
+            by_round=f"judge: {judge.label}",
         )
         wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
         details = (replace(each, interval=True) for each in judge.details)
-        return [score, wins, KL, *details, *ANSWER_FIGURES, *OF_DIVERGENCE]
+        scores = [score] if judge.scores_alone else []
+        return [*scores, wins, WIN_PREVIOUS, KL, *details, *ANSWER_FIGURES, *OF_DIVERGENCE]
 
     def measure(self, context: Context) -> Measured:
         """Draw and judge answers; compare them with those of the model before once it has been measured."""
@@ -156,35 +162,44 @@ class GenerationEvaluation(Measure):
                 found = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
             drawn = {name: getattr(found, field)[answers.index].tolist() for name, field in OF_ANSWERS.items()}
             observed |= observed_by(drawn, prompts_of(answers.candidates))
-            observed["win_rate"] = self.wins(answers.candidates, before.answers, context)
+            observed["win_rate"] = wins = self.wins(answers.candidates, before.answers, context, "before")
+            previous = context.measured_previous
+            observed[WIN_PREVIOUS.name] = (
+                self.wins(answers.candidates, previous.answers, context, "previous") if previous else wins
+            )
             figures["kl"] = float(found.kl[answers.index].mean())
             figures |= perplexity(found.surprise[answers.index].tolist(), observed["answers/tokens"])
             figures |= {"kl/standard_error": error} if (error := mean_of(observed["kl"]).standard_error) else {}
         means = {name: each.by_prompt.value for name, each in observed.items()}
         return Measured({**means, **figures, **intervals_of(observed, SHARES)}, answers.candidates, observed)
 
-    def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context) -> Observed:
-        """Return the outcome of each answer against the one of the model before."""
+    def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context, other: str) -> Observed:
+        """Return the outcome of each answer against that of another model, called `other` in the progress."""
         if self.judge.scores_alone:
             return wins_by_score(ours, theirs)
-        return wins_side_by_side(self.judge, ours, theirs, context.device, name="judge side by side", directory=context.directory)
+        name = f"judge beside {other}"
+        return wins_side_by_side(self.judge, ours, theirs, context.device, name=name, directory=context.directory)
 
     def observed(self, answers: Answers) -> dict[str, Observed]:
         """Return what is known of each answer alone: the judge's score and its details, length, ends and words."""
-        judged = [(each, said) for each, said in zip(answers.candidates, answers.verdicts, strict=True) if not failed(said)]
+        found = observed_answers(answers.candidates, answers.store.response_lengths[answers.index].tolist())
+        judged = [(each, said) for each, said in zip(answers.candidates, answers.verdicts, strict=False) if not failed(said)]
+        if not judged:
+            return found
         values = {self.judge.label: [score for _, said in judged for score in said.scores]}
         for detail in self.judge.details:
             values[detail.name] = [value for _, said in judged for value in said.details[detail.name]]
-        found = observed_by(values, prompts_of(each for each, _ in judged))
-        return found | observed_answers(answers.candidates, answers.store.response_lengths[answers.index].tolist())
+        return observed_by(values, prompts_of(each for each, _ in judged)) | found
 
     def heading(self, summary: Mapping[str, Any]) -> str:
         """Return what was asked about."""
         return f"held-out {self.prompts.topic or 'prompts'} ({len(self.held_out())} prompts)"
 
     def scores(self, verdicts: Sequence[Verdict]) -> dict[str, float]:
-        """Return the judge's mean score, and the means of its details, over all answers."""
+        """Return the judge's mean score, and the means of its details, over all answers; nothing without verdicts."""
         said = [verdict for verdict in verdicts if not failed(verdict)]
+        if not said:
+            return {}
         means = {self.judge.label: fmean(score for verdict in said for score in verdict.scores)}
         for detail in self.judge.details:
             means[detail.name] = fmean(value for verdict in said for value in verdict.details[detail.name])

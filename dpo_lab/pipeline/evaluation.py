@@ -45,7 +45,7 @@ class Measurements:
         if held_out:
             self.context = replace(context, name=f"{name}-before")
             self.of_base()
-        self.after = self._made(replace(context, policy=policy, name=f"{name}-after"), self.before)
+        self.after = self._made(replace(context, policy=policy, name=f"{name}-after"), self.before, self.after)
         return self.after.facts
 
     @property
@@ -54,14 +54,20 @@ class Measurements:
         before, after = (measured_in(made) if made else None for made in (self.before, self.after))
         return before, after
 
-    def _made(self, context: Context, before: Artifact | None = None) -> Artifact:
-        made = evaluate(self.measure, self.figures, context, before, force=self.force)
+    def _made(self, context: Context, before: Artifact | None = None, previous: Artifact | None = None) -> Artifact:
+        made = evaluate(self.measure, self.figures, context, before, previous, force=self.force)
         self.lineage.append(made)
         return made
 
 
 def evaluate(
-    measure: Measure, figures: Sequence[Figure], context: Context, before: Artifact | None = None, *, force: bool = False
+    measure: Measure,
+    figures: Sequence[Figure],
+    context: Context,
+    before: Artifact | None = None,
+    previous: Artifact | None = None,
+    *,
+    force: bool = False,
 ) -> Artifact:
     """Measure a policy; the facts of the artifact are the figures, answers.jsonl holds the answers with their scores, and
     observed.jsonl what was observed of each answer or pair.
@@ -69,6 +75,7 @@ def evaluate(
     Args:
         figures: that the measure named.
         before: what the same measure found out about the model before training.
+        previous: what it found out about the policy of the round before; None in the first round.
 
     Raises:
         RunError: if the measure returns a figure that it did not name, or something else than a number.
@@ -77,6 +84,7 @@ def evaluate(
         "policy": context.policy.id,
         "model before": context.before.id,
         "measured before": before.id if before else None,
+        **({"measured previous": previous.id} if previous else {}),
         "evaluation": measure.content(),
         "held out": context.held_out.content() if context.held_out else None,
         "seed": context.seed,
@@ -85,7 +93,8 @@ def evaluate(
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []
     plan = Plan(context.outputs, "evaluation", context.name, content, parents=list(dict.fromkeys(parents)))
-    compared = replace(context, measured_before=measured_in(before) if before else None)
+    earlier, last = (measured_in(each) if each else None for each in (before, previous))
+    compared = replace(context, measured_before=earlier, measured_previous=last)
 
     def produce(directory: Path) -> dict[str, Any]:
         measured = measure.measure(compared.inside(directory))

@@ -6,8 +6,10 @@ from pydantic import Field
 
 from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Data, Order, PairRequest, Prompts, RoundPairs, Truncation
+from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
+from dpo_lab.pipeline.made_pairs import made_figures, values_of
 from dpo_lab.pipeline.pairs import paired, read_pairs
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
@@ -56,6 +58,11 @@ class OnPolicy(Data):
         return self.ranker
 
     @property
+    def round_figures(self) -> tuple[Figure, ...]:
+        """The share of prompts without a pair, how different answers are, the gap of pairs, and the ranker's mean score."""
+        return made_figures(self.ranker)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Both scores, and how sure the ranker is if it knows."""
         scores = ("score_chosen", "score_rejected")
@@ -90,17 +97,23 @@ class OnPolicy(Data):
         where: dict[str, Any] = {"root": asked.root, "name": asked.name, "force": asked.force}
         answers = sampled(prompts, policy, self.sampler, seed=seed, device=asked.device, **where)
         ranking = ranked(answers, self.ranker, device=asked.device, **where)
-        made = paired(ranking, self.ranker, self.pairing, **where)
+        made = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
         pairs = read_pairs(made)
         if not pairs:
+            kept = f" The policy of round {asked.number - 1} is kept: {policy.path}." if asked.number > 1 else ""
             left_out = left_out_text(made.facts["left_out"]) or "none"
             raise RunError(
                 f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, so "
                 f"there is nothing to train on (left out: {left_out}; answers and scores: {ranking.path}). Draw more or more "
                 "different answers (sampler.num_samples, sampler.temperature), or widen pairing.min_gap, pairing.max_gap or "
-                "pairing.max_length_difference."
+                f"pairing.max_length_difference.{kept}"
             )
-        origin = made_pairs_text(answers.facts, answers.seconds, made.facts)
         return RoundPairs(
-            train=pairs, held_out=[], origin=origin, notes=tuple(pair_notes(made.facts)), artifacts=(answers, ranking, made)
+            train=pairs,
+            held_out=[],
+            origin=made_pairs_text(answers.facts, answers.seconds, made.facts),
+            notes=tuple(pair_notes(made.facts)),
+            figures=values_of(made.facts),
+            made_by=made.facts,
+            artifacts=(answers, ranking, made),
         )

@@ -15,7 +15,7 @@ from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
 from dpo_lab.evaluation.base import Setting
 from dpo_lab.evaluation.context import Context, HeldOut
-from dpo_lab.figures import summary_of
+from dpo_lab.figures import of_round, summary_of
 from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder
@@ -35,6 +35,7 @@ from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.next_steps import next_commands
 from dpo_lab.report.page import write_report
+from dpo_lab.report.rounds import rounds_lines
 from dpo_lab.run_directory import METRICS, REPORT, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
@@ -148,7 +149,9 @@ def play_rounds(state: RunState) -> None:
         facts = {name: made.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
         left_out = len(found.train) - len(pairs)
         facts |= {"pairs/left_out": left_out} if left_out else {}
-        state.rounds.append({"number": number, **facts, **evaluate_round(state, this, policy, held_out)})
+        state.summary |= of_round(state.alignment.data.round_figures, found.figures, number)
+        measured = evaluate_round(state, this, policy, held_out)
+        state.rounds.append({"number": number, **facts, **measured, "made_by": dict(found.made_by)})
 
 
 def round_of(state: RunState, number: int, policy: ModelOnDisk) -> Round:
@@ -259,9 +262,8 @@ def evaluate_round(state: RunState, this: Round, policy: ModelOnDisk, store: Tok
             return {}
         held_out = HeldOut(store=store, loss=alignment.loss, reference=alignment.reference, reference_model=this.reference)
     facts = measurements.of_round(policy, this.name, held_out)
-    shown = [figure for figure in measurements.figures if figure.headline and figure.name in facts]
-    state.summary |= {f"{figure.name}/round_{this.number}": facts[figure.name] for figure in shown if figure.each_round}
-    return {figure.name: facts[figure.name] for figure in shown}
+    state.summary |= of_round(measurements.figures, facts, this.number)
+    return {each.name: facts[each.name] for each in measurements.figures if each.headline and each.name in facts}
 
 
 def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
@@ -269,8 +271,11 @@ def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
     alignment, screen, summary, evaluation = state.alignment, state.screen, state.summary, state.alignment.evaluation
     figures, samples = state.measurements.figures, list[dict[str, Any]]()
     before, after = state.measurements.found
+    by_round = [*alignment.data.round_figures, *figures]
     if after:
         summary |= summary_of(figures, after.figures, before.figures if before else None)
+    screen.say(*rounds_lines(by_round, summary))
+    if after:
         screen.say(*text.figures_table(evaluation.heading(summary), figures, summary), *evaluation.lines(summary))
         if note := evaluation.note(summary):
             summary["eval/note"] = note
@@ -288,7 +293,7 @@ def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
     screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": run_record.lengths_of(state.lineage)}
     about |= {"rounds": state.rounds, "samples": samples}
-    about["figures"] = [figure.record() for figure in figures if figure.headline]
+    about["figures"] = [figure.record() for figure in by_round if figure.headline or figure.each_round]
     about |= {"answers": answers} if (answers := run_record.answers_of(state.lineage)) else {}
     RunDirectory(directory).finish(screen=screen.lines, summary=summary, run=about)
     write_report(directory)

@@ -110,17 +110,16 @@ def lengths_of(lineage: Sequence[Artifact]) -> dict[str, list[int]]:
 
 
 def samples_of(before: Sequence[Candidates], after: Sequence[Candidates]) -> list[dict[str, Any]]:
-    """Return the first answers to the first prompts, from before and from after."""
+    """Return the first answers to the first prompts, from before and from after; scores are None where the judge gave none."""
     return [
         {
             "prompt": one.prompt.text,
             "before": one.responses[0],
             "after": other.responses[0],
-            "score_before": one.scores[0],
-            "score_after": other.scores[0],
+            "score_before": one.scores[0] if one.scores else None,
+            "score_after": other.scores[0] if other.scores else None,
         }
         for one, other in zip(before[:MAX_SAMPLES], after, strict=False)
-        if one.scores and other.scores  # a judge may have failed
     ]
 
 

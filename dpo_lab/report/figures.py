@@ -9,6 +9,7 @@ from typing import Any
 
 from dpo_lab.figures import EVALUATION, Figure
 from dpo_lab.plain_data import leaves
+from dpo_lab.report.rounds import Value, rows_by_round
 
 Summary = Mapping[str, Any]
 
@@ -24,6 +25,24 @@ class Card:
     title: str
     value: str
     details: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A value of a table, with its 95 % interval if it has one."""
+
+    value: str
+    interval: str = ""
+
+
+@dataclass(frozen=True)
+class RoundsTable:
+    """Figures by round."""
+
+    numbers: list[int]
+    """Of the rounds."""
+    rows: list[tuple[str, Cell, list[Cell]]]
+    """Each figure in words, the model before training, the rounds."""
 
 
 def number(value: object) -> str:
@@ -111,21 +130,34 @@ def cards(summary: Summary, figures: Sequence[Figure] = EVALUATION) -> list[Card
     return shown
 
 
-def rounds_table(
-    rounds: list[dict[str, Any]], summary: Summary, figures: Sequence[Figure] = EVALUATION
-) -> dict[str, dict[int, str]] | None:
-    """Return figure -> round -> value, from run.json and from the summary's `.../round_N`; None without rounds."""
-    titles = {figure.name: figure.title for figure in figures}
+def rounds_table(rounds: list[dict[str, Any]], summary: Summary, figures: Sequence[Figure] = EVALUATION) -> RoundsTable | None:
+    """Return every figure that some round has, from run.json and from the summary's `.../round_N`; None without rounds."""
+    by_round = rows_by_round(figures, summary)
+    shown = {row.figure.name for row in by_round}
     found: dict[str, dict[int, Any]] = {}
     for key, value in summary.items():
-        if match := OF_A_ROUND.fullmatch(key):
-            found.setdefault(titles.get(match["name"], match["name"]), {})[int(match["number"])] = value
+        if (match := OF_A_ROUND.fullmatch(key)) and match["name"] not in shown:
+            found.setdefault(match["name"], {})[int(match["number"])] = value
     for each in rounds:
         for name, value in each.items():
-            if name != "number":
-                found.setdefault(titles.get(name, name), {})[int(each["number"])] = value
-    numbers = sorted({each for values in found.values() for each in values})
-    return {name: {each: number(values.get(each, "")) for each in numbers} for name, values in found.items()} or None
+            if name != "number" and name not in shown and not isinstance(value, dict | list):
+                found.setdefault(name, {})[int(each["number"])] = value
+    numbers = sorted(
+        {number for row in by_round for number in row.rounds} | {each for values in found.values() for each in values}
+    )
+    titles = {figure.name: figure.title for figure in figures}
+    rows = [(row.figure.title, _cell(row.before), [_cell(row.rounds.get(each)) for each in numbers]) for row in by_round] + [
+        (titles.get(name, name), Cell(""), [Cell(number(values.get(each, ""))) for each in numbers])
+        for name, values in found.items()
+    ]
+    return RoundsTable(numbers, rows) if rows else None
+
+
+def _cell(value: Value | None) -> Cell:
+    if value is None:
+        return Cell("")
+    interval = f"{number(value.low)} to {number(value.high)}" if value.low is not None and value.high is not None else ""
+    return Cell(number(float(value.value)), interval)
 
 
 def times(summary: Summary) -> list[tuple[str, str, float]]:

@@ -1,13 +1,13 @@
 """Which figures the summary of a run will have, known before it runs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_lab.components import RunError
 from dpo_lab.data.base import Data
 from dpo_lab.evaluation.agreement import LOSSES
 from dpo_lab.evaluation.base import Measure, Setting
-from dpo_lab.figures import summary_keys
+from dpo_lab.figures import round_keys, summary_keys
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.reference.base import Reference
 from dpo_lab.spelling import nearest
@@ -18,9 +18,10 @@ def summary_figures(
     evaluation: Measure, data: Data, iteration: Iteration, reference: Reference, loss: PreferenceLoss
 ) -> list[str]:
     """Return the figures that a run's summary will have, the main one first; empty if nothing is evaluated."""
+    of_data = [key for figure in data.round_figures for key in round_keys(figure, iteration.rounds)]
     if evaluation.on_pairs and not data.holds_out:
-        return []
-    return summary_keys(evaluation.figures(Setting.of(loss, reference, data)), iteration.rounds)
+        return of_data
+    return [*summary_keys(evaluation.figures(Setting.of(loss, reference, data)), iteration.rounds), *of_data]
 
 
 def compared_figure(asked: str, figures: list[str], summary: Mapping[str, Any]) -> tuple[str, float] | None:
@@ -56,13 +57,28 @@ def figure_that_the_summary_will_not_have(
         return f"optimized_metric={optimized_metric}: nothing is held out, so the run will have no figures; use data.held_out=N."
     meant = nearest(optimized_metric, figures)
     single = [name for name in figures if not name.endswith(("/low", "/high"))]
-    listed = [name for name in single if not name.startswith(LOSSES)]
-    losses = f", {LOSSES}NAME of a loss" if len(listed) < len(single) else ""
+    listed = with_rounds_together([name for name in single if not name.startswith(LOSSES)])
+    losses = f", {LOSSES}NAME of a loss" if any(name.startswith(LOSSES) for name in single) else ""
     ends = ", and NAME/low and NAME/high of those with an interval" if len(single) < len(figures) else ""
     return (
         f"optimized_metric={optimized_metric}: this run's summary will not have it.{meant} "
         f"Valid: {', '.join(listed)}{losses}{ends}."
     )
+
+
+def with_rounds_together(names: Sequence[str]) -> list[str]:
+    """Return names of figures; those of one figure in several rounds are one.
+
+    >>> with_rounds_together(["kl", "gold/round_1", "gold/round_2", "gold/round_3", "kl/round_1"])
+    ['kl', 'gold/round_1 to 3', 'kl/round_1']
+    """
+    last = dict[str, int]()
+    for name in names:
+        figure, _, number = name.rpartition("/round_")
+        if figure:
+            last[figure] = int(number)
+    alone = [name for name in names if "/round_" not in name]
+    return [*alone, *(f"{figure}/round_1{f' to {number}' if number > 1 else ''}" for figure, number in last.items())]
 
 
 RULES = (figure_that_the_summary_will_not_have,)

@@ -37,7 +37,9 @@ def test_the_summary_has_the_keys_that_are_promised_and_the_main_one_is_first() 
     summary = summary_of(figures, after, {"gold": 0.5})
     promised = summary_keys(figures, rounds=2)
     assert promised[:2] == ["gold/after", "gold/before"]
-    assert set(promised) == {*summary, "gold/round_1", "gold/round_2", "kl/round_1", "kl/round_2"}
+    of_rounds = {f"{name}/round_{number}" for name in ("gold", "kl") for number in (1, 2)}
+    of_rounds |= {f"kl/round_{number}/{end}" for number in (1, 2) for end in ("low", "high")}
+    assert set(promised) == {*summary, *of_rounds}
     assert (summary["gold/after"], summary["gold/before"], summary["eval/accuracy"]) == (0.9, 0.5, 0.75)
 
 

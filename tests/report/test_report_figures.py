@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dpo_lab.figures import KL, WIN_RATE, Figure
-from dpo_lab.report.figures import cards, flattened, rounds_table, times, verdict
+from dpo_lab.report.figures import cards, flattened, times, verdict
 
 
 def rate(name: str, value: float, low: float, high: float) -> dict[str, float]:
@@ -53,15 +53,6 @@ def test_a_result_shows_what_it_was_before_and_its_interval() -> None:
 def test_a_loss_on_held_out_pairs_stands_beside_the_loss_before() -> None:
     (card,) = cards({"eval/loss": 0.38, "eval/loss/before": 0.693})
     assert (card.value, card.details) == ("0.38", ("before 0.693",))
-
-
-def test_rounds_join_what_was_trained_and_what_was_evaluated() -> None:
-    table = rounds_table(
-        [{"number": 1, "pairs": 600}, {"number": 2, "pairs": 597, "gold": 0.9}],
-        {"gold/round_2": 0.9, "kl": 5.0},
-        [Figure(name="gold", title="gold reward")],
-    )
-    assert table == {"gold reward": {1: "", 2: "0.9"}, "pairs": {1: "600", 2: "597"}}
 
 
 def test_the_time_is_told_from_the_longest_part_to_the_total() -> None:

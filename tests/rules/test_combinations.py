@@ -255,13 +255,11 @@ def test_figures_of_made_pairs_can_be_optimized(figure: str) -> None:
 
 def test_a_figure_that_made_pairs_will_not_give_is_refused_with_those_they_will() -> None:
     refused = message(optimized_metric="gold/afterr", iteration=ONE_ROUND)
-    assert refused == (
+    assert refused.startswith(
         "optimized_metric=gold/afterr: this run's summary will not have it. Did you mean 'gold/after'? "
-        "Valid: gold/after, gold/before, win_rate, kl, well_formed/after, well_formed/before, answers/tokens/after, "
-        "answers/tokens/before, answers/ended/after, answers/ended/before, answers/distinct_1/after, "
-        "answers/distinct_1/before, answers/distinct_2/after, answers/distinct_2/before, kl/standard_error, kl/k1, kl/k3, "
-        "answers/perplexity, gold/round_1, win_rate/round_1, kl/round_1, and NAME/low and NAME/high of those with an interval."
+        "Valid: gold/after, gold/before, win_rate, win_rate/previous, kl, well_formed/after, well_formed/before, answers/tokens"
     )
+    assert refused.endswith("made/score/round_1, and NAME/low and NAME/high of those with an interval.")
     assert message(optimized_metric="gold/round_4").startswith("optimized_metric=gold/round_4: this run's summary will not")
     assert message(optimized_metric="eval/accuracy").startswith("optimized_metric=eval/accuracy: this run's summary will not")
 

@@ -1,43 +1,72 @@
 """The stage `train`, small: figures, parts found again, what a kill leaves, given pairs."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dpo_lab.artifacts import MANIFEST
-from dpo_lab.components import RunError
+from dpo_lab.components import RunError, plain
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
+from dpo_lab.evaluation.win_rate import win_rate
 from dpo_lab.losses.odpo import ODPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.pipeline.on_policy import OnPolicy
+from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.training.iteration import Iteration
-from tests.small_stage import directories, given, pairs_file, stage
+from tests.small_stage import ShareOfVowels, directories, given, pairs_file, stage
+
+RANKED: list[int] = []
+"""How many answers each call of the ranker or judge of the finished run was given."""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     outputs = tmp_path_factory.mktemp("outputs")
-    return outputs, stage(outputs).run()
+    rank = ShareOfVowels.rank
+
+    def counted(self: ShareOfVowels, candidates: Sequence[Candidates]) -> list[Verdict]:
+        RANKED.append(sum(len(each.responses) for each in candidates))
+        return rank(self, candidates)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ShareOfVowels, "rank", counted)
+        return outputs, stage(outputs).run()
+
+
+def evaluated(outputs: Path, name: str) -> list[Candidates]:
+    """Return the answers of a measurement."""
+    (path,) = (outputs / "evaluation").glob(f"{name}-*/answers.jsonl")
+    return [Candidates.from_record(record) for record in read_jsonl(path)]
+
+
+def made_by(outputs: Path, number: int) -> dict[str, Any]:
+    """Return what the manifest of a round's pairs says of their making."""
+    (path,) = (outputs / "pairs").glob(f"*-round{number}-*/{MANIFEST}")
+    return dict(json.loads(path.read_text())["facts"])
 
 
 def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tuple[Path, dict[str, Any]]) -> None:
     outputs, summary = finished
     both_sides = {"gold", "well_formed", *(f"answers/{name}" for name in ("tokens", "ended", "distinct_1", "distinct_2"))}
     figures = {f"{name}/{side}" for name in both_sides for side in ("before", "after")}
-    with_interval = both_sides | {"win_rate", "kl", "kl/k1", "kl/k3", "answers/perplexity"}
+    with_interval = both_sides | {"win_rate", "win_rate/previous", "kl", "kl/k1", "kl/k3", "answers/perplexity"}
     figures |= (with_interval - both_sides) | {"kl/standard_error"}
+    made = {f"made/{name}" for name in ("without_pair", "distinct", "gap", "score")}
+    of_policy = {"gold", "win_rate", "win_rate/previous", "kl", "answers/tokens"}
+    rounds = {f"{name}/round_{number}" for name in of_policy | made for number in (1, 2)}
     ends = {f"{name}/{end}" for name in with_interval for end in ("low", "high")}
-    rounds = {f"{name}/round_{number}" for name in ("gold", "win_rate", "kl") for number in (1, 2)}
+    ends |= {f"{name}/round_{number}/{end}" for name in of_policy for number in (1, 2) for end in ("low", "high")}
     seconds = {f"seconds/{part}" for part in ("pretrain", "sample", "rank", "reference", "dpo", "evaluate", "total")}
     assert set(summary) - ends == figures | rounds | seconds
     assert {"gold/low", "win_rate/high", "kl/low"} <= set(summary)
@@ -45,6 +74,32 @@ def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tu
     assert summary["gold/after"] == summary["gold/round_2"]
     (run,) = (outputs / "train").glob("tiny-dpo-films-*")
     assert json.loads((run / "summary.json").read_text()) == summary
+
+
+def test_answers_are_judged_once_though_they_are_compared_with_two_models(finished: tuple[Path, dict[str, Any]]) -> None:
+    outputs, summary = finished
+    of_training, held_out = 2 * 12 * 3, 3 * 6 * 1  # rounds x prompts x answers; models x prompts x answers
+    assert sum(RANKED) == of_training + held_out
+    before, first, second = (evaluated(outputs, f"tiny-films-{name}") for name in ("before", "round1-after", "round2-after"))
+    assert summary["win_rate/round_1"] == summary["win_rate/previous/round_1"] == win_rate(first, before)["win_rate"]
+    assert summary["win_rate"] == win_rate(second, before)["win_rate"]
+    assert summary["win_rate/previous"] == win_rate(second, first)["win_rate"]
+
+
+def test_the_pairs_of_each_round_say_by_what_they_were_made(finished: tuple[Path, dict[str, Any]]) -> None:
+    outputs, _ = finished
+    (base,) = (outputs / "model").glob(f"*/{MANIFEST}")
+    (first,) = (outputs / "policy").glob(f"*-round1-*/{MANIFEST}")
+    rounds = [made_by(outputs, number) for number in (1, 2)]
+    generators = [json.loads(path.read_text())["id"] for path in (base, first)]
+    assert [each["made_by"]["generator"] for each in rounds] == generators
+    assert rounds[0]["made_by"]["sampling"]["temperature"] == 1.0
+    assert rounds[0]["made_by"]["sampling"]["seed"] != rounds[1]["made_by"]["sampling"]["seed"]
+    assert rounds[0]["made_by"]["ranker"]["digest"] == rounds[1]["made_by"]["ranker"]["digest"]
+    assert rounds[0]["made_by"]["pairing"] == plain(BestVsWorst().content())
+    assert [each[name] for each in rounds for name in ("prompts", "answers")] == [12, 36] * 2
+    (run,) = (outputs / "train").glob("tiny-dpo-films-*/run.json")
+    assert [each["made_by"] for each in json.loads(run.read_text())["rounds"]] == rounds
 
 
 def test_the_end_screen_shows_those_figures(finished: tuple[Path, dict[str, Any]]) -> None:
