@@ -40,7 +40,7 @@ class Contest:
     def __init__(self, layers: int, prompts: int | Sequence[list[int]], samples: int, tokens: int) -> None:
         self.model = language_model(layers).eval()
         self.model.config.eos_token_id = self.model.generation_config.eos_token_id = None
-        self.model.config.use_cache = True
+        self.model.config.use_cache = self.model.generation_config.use_cache = True  # `generate` reads the latter
         self.prompts = [pair.prompt for pair in pairs()][:prompts] if isinstance(prompts, int) else list(prompts)
         self.samples, self.tokens = samples, tokens
         self.tokenizer: Any = SimpleNamespace(eos_token_id=None)

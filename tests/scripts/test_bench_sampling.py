@@ -27,6 +27,13 @@ def test_every_contestant_gives_as_many_tokens_and_the_same_greedy_ones() -> Non
     assert answers[0] == answers[1] == answers[2]
 
 
+def test_generate_keeps_keys_and_values_so_that_a_step_reads_one_token_of_each_answer() -> None:
+    contest, read = Contest(layers=1, prompts=2, samples=2, tokens=3), list[torch.Size]()
+    contest.model.model.register_forward_pre_hook(lambda _, __, named: read.append(named["input_ids"].shape), with_kwargs=True)
+    contest.padded(1.0)
+    assert [tuple(shape) for shape in read[1:]] == [(4, 1)] * 2
+
+
 def test_the_table_names_each_contestant_with_its_target(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(SMALL) == 0
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| o")]
