@@ -83,7 +83,7 @@ HOMES = {
         *("models/", "tokens/", "layouts/", "scoring/", "losses/", "reference/", "sampling/", "ranking/", "evaluation/"),
         *("loggers/", "training/", "memory/", "pipeline/", "rules/", "export/", "stages/"),
     ),
-    "transformers": ("layouts/", "models/", "sampling/", "memory/", "export/"),
+    "transformers": ("layouts/", "models/", "sampling/", "ranking/blender/", "memory/", "export/"),
     "wandb": ("loggers/wandb_run.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""

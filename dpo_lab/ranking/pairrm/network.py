@@ -142,9 +142,7 @@ def _config(directory: Path) -> dict[str, Any]:
 
 def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor], backbone: Path | None) -> PairNetwork:
     """Return the network with a state's weights; ConfigError if they are not its own."""
-    if EMBEDDINGS not in state:
-        raise ConfigError(f"ranker.path={directory}: its weights have no {EMBEDDINGS}, so they are not PairRM's.")
-    shape = _shape(directory, config, state, backbone)
+    shape = shape_of(directory, backbone)
     with torch.device("meta"):
         network = PairNetwork(shape, config.get("n_tasks", 1))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
@@ -159,11 +157,19 @@ def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor],
     return network
 
 
-def _shape(directory: Path, config: Mapping[str, Any], state: Mapping[str, Tensor], backbone: Path | None) -> Shape:
-    """Return the encoder's sizes: as a configuration says, or DeBERTa-v3's own where none says anything of the encoder."""
-    rows, size = state[EMBEDDINGS].shape
-    if backbone is not None:
-        config = read_config(backbone, "ranker.backbone")
+def shape_of(directory: Path, backbone: Path | None = None) -> Shape:
+    """Return the encoder's sizes: as a configuration says, or DeBERTa-v3's own where none says anything of the encoder.
+
+    Args:
+        backbone: directory whose config.json describes the encoder, for one that is not DeBERTa-v3's.
+
+    Raises:
+        ConfigError: if nothing describes it, or it is an encoder that is not computed here.
+    """
+    rows, size = next((shape for name, shape in tensors_of(directory) if name == EMBEDDINGS), (0, 0))
+    if not rows:
+        raise ConfigError(f"ranker.path={directory}: its weights have no {EMBEDDINGS}, so they are not PairRM's.")
+    config = _config(directory) if backbone is None else read_config(backbone, "ranker.backbone")
     if "hidden_size" in config:
         return Shape.of({**config, "vocab_size": rows}, f"{backbone or directory}: {CONFIG}")
     if size not in PUBLISHED:

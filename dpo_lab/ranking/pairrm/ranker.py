@@ -60,7 +60,7 @@ class PairRM(Ranker):
     def content(self) -> dict[str, Any]:
         """Return what determines the scores: the files of a directory, and not how many rows are scored at once."""
         fields = {name: value for name, value in super().content().items() if name != "tokens_per_batch"}
-        return {**fields, "weights": self._weights()}
+        return {**fields, "weights": self.weights()}
 
     def check(self) -> None:
         """Raise ConfigError if a directory holds no PairRM; a Hub id is asked for when its files are needed."""
@@ -76,7 +76,7 @@ class PairRM(Ranker):
         tokens = self.tokens_per_batch or TOKENS[device]
         return weights * torch.finfo(self.format(device)).bits / 8 + WIDTHS_PER_TOKEN * 4.0 * tokens * width
 
-    def _weights(self) -> dict[str, Any]:
+    def weights(self) -> dict[str, Any]:
         """Return what says which weights these are: digests of a directory's files, or a commit of the Hub."""
         if Path(self.path).is_dir():
             return digests_of(Path(self.path))

@@ -1,0 +1,1 @@
+"""The package llm-blender as a ranker."""
