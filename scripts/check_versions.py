@@ -1,9 +1,10 @@
 """python scripts/check_versions.py [oldest] [newest]: the fast tests on both ends of the libraries that pyproject.toml allows.
 
 Each end is an environment of its own in .versions/: the packages of the one that runs this script as hard links, and over them
-the libraries of that end. torch and lightning stay, since another torch is gigabytes. What follows `--` goes to pytest:
+the libraries of that end. torch and lightning stay, since another torch is gigabytes. What follows `--` goes to pytest, and
+--reuse takes the environments of an earlier call, so that the tests can be run in pieces:
 
-    python scripts/check_versions.py oldest -- tests/golden tests/tokens
+    python scripts/check_versions.py --reuse oldest -- tests/golden tests/tokens
 """
 
 import sys
@@ -58,16 +59,19 @@ def linked(source: str, target: str) -> str:
     return target
 
 
-def environment(end: str) -> Path:
-    """Return the Python of a new environment with the libraries of an end."""
+def environment(end: str, *, reuse: bool = False) -> Path:
+    """Return the Python of an environment with the libraries of an end, a new one unless one that was finished may be reused."""
     directory = ENVIRONMENTS / end
+    python, wanted = directory / "bin" / "python", [at_end(each, end) for each in dependencies()]
+    ready, content = directory / ".ready", "\n".join(wanted)
+    if reuse and ready.is_file() and ready.read_text(encoding="utf-8") == content:
+        return python
     subprocess.run([sys.executable, "-m", "venv", "--clear", "--without-pip", str(directory)], check=True)
-    python = directory / "bin" / "python"
     (packages,) = directory.glob("lib/python*/site-packages")
     shutil.copytree(sysconfig.get_path("purelib"), packages, copy_function=linked, symlinks=True, dirs_exist_ok=True)
-    wanted = [at_end(each, end) for each in dependencies()]
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade", *wanted]
     subprocess.run(pip, check=True)
+    ready.write_text(content, encoding="utf-8")
     return python
 
 
@@ -86,12 +90,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cut = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(description="The fast tests on both ends of the supported versions.")
     parser.add_argument("ends", nargs="*", metavar="oldest|newest", help="which; both without it")
-    ends = parser.parse_args(words[:cut]).ends or ENDS
+    parser.add_argument("--reuse", action="store_true", help="take the environments of an earlier call, if they are finished")
+    given = parser.parse_args(words[:cut])
+    ends = given.ends or ENDS
     if unknown := sorted(set(ends) - set(ENDS)):
         parser.error(f"{unknown[0]!r} is not an end of the supported versions; give oldest or newest.")
     failed = []
     for end in ends:
-        python = environment(end)
+        python = environment(end, reuse=given.reuse)
         print(f"{end}: {versions(python)}", flush=True)
         tests = words[cut + 1 :] or ["--numprocesses", "auto"]
         if subprocess.run([str(python), "-m", "pytest", *tests], cwd=ROOT, check=False).returncode:

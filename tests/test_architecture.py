@@ -19,6 +19,7 @@ BASE = (
     "amounts",
     "plain_data",
     "spelling",
+    "copying",
     "components",
     "conf_files",
     "records",

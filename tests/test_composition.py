@@ -212,18 +212,16 @@ REFUSED = {
     "loss.beta=${recipe.betta}": "loss.beta is taken from recipe.betta, which does not exist. Did you mean 'recipe.beta'?",
     "model=mistral7b ranker=pairrm": (
         "`ranker=pairrm` has no effect: with data=snorkel and evaluation=preference nothing takes ranker. "
-        "Use data=on_policy or evaluation=generation."
+        "Use data=on_policy or evaluation=generation"
     ),
     "model=mistral7b ranker.tokens_per_batch=4": (
         "`ranker.tokens_per_batch=4` has no effect: with data=snorkel and evaluation=preference nothing takes "
         "ranker.tokens_per_batch. "
-        "Use data=on_policy or evaluation=generation."
+        "Use data=on_policy or evaluation=generation"
     ),
-    "model=mistral7b judge=gold": (
-        "`judge=gold` has no effect: with evaluation=preference nothing takes judge. Use evaluation=generation."
-    ),
+    "model=mistral7b judge=gold": ("`judge=gold` has no effect: with evaluation=preference nothing takes judge. Leave it out."),
     "loss.beta=0.1 recipe.beta=0.2": (
-        "`recipe.beta=0.2` has no effect: loss=dpo takes recipe.beta, but another setting gives that value directly. "
+        "`recipe.beta=0.2` has no effect: loss=dpo takes recipe.beta, but loss.beta=0.1 gives that value directly. "
         "Leave one of the two out."
     ),
 }

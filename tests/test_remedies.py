@@ -50,9 +50,9 @@ def test_rounds_without_prompts_are_refused_before_the_first_with_a_number_that_
     words = ["train", *model, "data=on_policy", "prompts=jsonl", f"prompts.path={path}", "ranker=length", "iteration.rounds=3"]
     assert main(words) == 2
     remedies = proposed(capsys.readouterr().err)
-    assert remedies[-2:] == ["prompts.num_prompts=2", "iteration.prompts=same."]
+    assert remedies[-2:] == ["prompts.num_prompts=2", "iteration.prompts=same"]
     for remedy in remedies[-2:]:
-        assert main([*words, remedy.rstrip(".")]) == 1
+        assert main([*words, remedy]) == 1
         assert capsys.readouterr().err == "error: reached\n"
 
 

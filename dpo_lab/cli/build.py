@@ -9,11 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from dpo_lab.cli.conf import few, nearest_key, takers
+from dpo_lab.cli.arguments import key_of
+from dpo_lab.cli.conf import nearest_key
+from dpo_lab.cli.effect import refuse_without_effect
 from dpo_lab.cli.idle import refuse_idle
 from dpo_lab.cli.keys import at, has_no_effect, origin, references_below
-from dpo_lab.cli.targets import NodeError, TargetError, class_of, made_of
-from dpo_lab.cli.wording import in_words
+from dpo_lab.cli.targets import NodeError, RoleError, TargetError, class_of, made_of
+from dpo_lab.cli.wording import choice_of, in_words
 from dpo_lab.components import Component, ConfigError, plain
 from dpo_lab.plain_data import as_typed, leaves
 from dpo_lab.spelling import nearest
@@ -39,18 +41,41 @@ def build(config: DictConfig) -> Stage:
     raw = unresolved(config)
     taken = taken_by(raw)
     refuse_stray(raw, taken, choices)
-    refuse_without_effect(raw, taken, choices, named)
+    refuse_without_effect(raw, taken, choices, named, lambda words: tried(config, words))
     try:
         of_stage = resolved(config)
     except OmegaConfBaseException as error:
         raise ConfigError(dangling_message(error, raw)) from None
-    if missing := sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"}):
+    if missing := without_value(of_stage, raw):
         have = "has no value" if len(missing) == 1 else "have no value"
         raise ConfigError(f"{', '.join(missing)} {have}. Add {' '.join(f'{key}=...' for key in missing)}")
     stage = made(of_stage, raw)
     if not choices.get("debug"):  # the same run made short, whose settings may wait for more rounds
         refuse_idle(cast(Component, stage), of_stage, raw, named)
     return stage
+
+
+def without_value(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> list[str]:
+    """Return the keys that the user has to set for a stage and has not."""
+    return sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"})
+
+
+def tried(config: DictConfig, words: Sequence[str]) -> list[str] | None:
+    """Return overrides, and behind them KEY=... for what they need, with which a stage could be made; None if it could not."""
+    from dpo_lab.cli.proposals import composed  # this file is imported where nothing is wrong, too
+    from dpo_lab.rules.check import refuse_illegal
+
+    found = composed(str(config.hydra.job.config_name), tuple(words), None)
+    if found is None or any(has_no_effect(found.raw, taken_by(found.raw), key_of(word).split("@")[0]) for word in words):
+        return None
+    try:
+        of_stage = resolved(found.config)
+        missing = without_value(of_stage, found.raw)
+        if not missing:
+            refuse_illegal(cast(Component, made(of_stage, found.raw)))
+    except (ConfigError, OmegaConfBaseException):
+        return None
+    return [*words, *(f"{key}=..." for key in missing)]
 
 
 def build_again(recorded: Mapping[str, Any]) -> Stage:
@@ -141,7 +166,8 @@ def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
         return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
     key = f"{origin(raw, part)}._target_" if part else "_target_"
     if isinstance(cause, TargetError):
-        return f"{key}={as_typed(at(raw, key))}: {cause}"
+        instead = choice_of(origin(raw, part)) if isinstance(cause, RoleError) else ""
+        return f"{key}={as_typed(at(raw, key))}: {cause} {instead}".rstrip()
     if isinstance(cause, ConfigError):
         return f"{part}: {cause}" if part else str(cause)
     return f"{key}={at(raw, key)} cannot be made: {root_cause(cause)}"
@@ -193,7 +219,7 @@ def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> s
 
 def no_variable(name: str) -> str:
     """Return what to do about ${oc.env:NAME} where the environment has no such variable."""
-    return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
+    return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}"
 
 
 def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any]) -> None:
@@ -205,37 +231,3 @@ def refuse_stray(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[
             raise ConfigError(
                 f"{key} is neither a field of {stage} nor a group of conf/.{nearest(key, valid)} Valid: {', '.join(valid)}."
             )
-
-
-def refuse_without_effect(raw: Mapping[str, Any], taken: Sequence[str], choices: Mapping[str, Any], named: Sequence[str]) -> None:
-    """Raise ConfigError if the command line names a shelf, or a value on one, that nothing takes from."""
-    for override in named:
-        key = override.lstrip("+~").split("=")[0].split("@")[0]
-        if not has_no_effect(raw, taken, key):
-            continue
-        why = why_without_effect(key, taken, choices, raw)
-        raise ConfigError(f"`{override}` has no effect: {why.replace('VALUE', override.partition('=')[2])}")
-
-
-def why_without_effect(key: str, taken: Sequence[str], choices: Mapping[str, Any], raw: Mapping[str, Any]) -> str:
-    """Return who does not take a key, and which options would; VALUE in it stands for what the key was given."""
-    would: list[str] = []
-    waiting, seen = [key], {key}
-    while waiting:  # a taker that is a shelf itself (judge=same) counts by its own takers
-        for taker in takers(waiting.pop()):
-            group = taker.split("=")[0]
-            if group in taken:
-                would.append(taker)
-            elif group not in seen:
-                seen.add(group)
-                waiting.append(group)
-    would = sorted(dict.fromkeys(would))
-    if not would:
-        return f"this stage takes only {', '.join(taken)}. Leave it out."
-    if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
-        return f"{chosen[0]} takes {key}, but another setting gives that value directly. Leave one of the two out."
-    name = key.rpartition(".")[2]  # loss=simpo has a beta of its own, where other losses take recipe.beta
-    if own := [group for group in dict.fromkeys(taker.split("=")[0] for taker in would) if name in (at(raw, group) or {})]:
-        return f"{own[0]}={choices[own[0]]} has a value of its own. Write {own[0]}.{name}=VALUE."
-    now = " and ".join(dict.fromkeys(f"{group}={choices[group]}" for group in (taker.split("=")[0] for taker in would)))
-    return f"with {now} nothing takes {key}. Use {few(would)}."

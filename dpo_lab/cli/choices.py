@@ -8,6 +8,7 @@ from typing import Any
 from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.other_names import OTHER_NAMES
+from dpo_lab.cli.plugins import PACKAGES, instead_of_plugin
 from dpo_lab.conf_files import CONF
 from dpo_lab.plain_data import as_typed
 from dpo_lab.spelling import nearest
@@ -46,10 +47,15 @@ def refuse_hydra_setting(override: str, *, alone: bool) -> None:
         alone: whether this is a single run.
     """
     key, _, value = override.lstrip("+").partition("=")
+    group = key.replace(".", "/")
     if key in ("hydra.launcher", "hydra.sweeper"):
-        raise UsageError(f"{override}: this is chosen like a group, for several runs (-m). Write {key.replace('.', '/')}={value}")
+        if problem := instead_of_plugin(group, value):
+            raise UsageError(f"{override}: {problem.replace('the same command', f'-m {group}={value}')}")
+        raise UsageError(f"{override}: this is chosen like a group, for several runs. Write -m {group}={value}")
     if key in ("hydra.run", "hydra.run.dir"):
         raise UsageError(f"{override}: a run names its own directory below paths.outputs. Write paths.outputs={value or 'DIR'}")
+    if group in PACKAGES and (problem := instead_of_plugin(group, value)):
+        raise UsageError(f"{override}: {problem}")
     if alone and re.match(r"hydra[./](?:sweep|sweeper|launcher)\b", key):
         raise UsageError(f"{override} has no effect on a single run: it is for several (-m). Leave it out.")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.keys import with_typed_keys
 from dpo_lab.cli.session import Job, OutputClosed, Session, answer, complain
 
 
@@ -35,12 +36,22 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
         raise OutputClosed from error  # nobody reads the output of the other jobs either
     except Exception as error:
         job.code, job.message = answer(error, session.outputs)
+        job.message = in_words_of(config, job.message)
         if job.message:
             complain(job.message, job.code)
         job.message = job.message or f"{type(error).__name__}: {error}"
         if many and "basic" not in config.hydra.launcher._target_.lower():
             raise  # a job in another process: only Hydra can carry the failure home
     return job.figure[1] if job.figure else None
+
+
+def in_words_of(config: Any, message: str) -> str:
+    """Return a message in which keys stand as the command line set them."""
+    from dpo_lab.cli.build import unresolved
+
+    return (
+        with_typed_keys(message, unresolved(config), {key_of(override) for override in task_overrides(config)}) if message else ""
+    )
 
 
 def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:

@@ -1,7 +1,7 @@
 """Dotted keys of a raw configuration, in which ${...} stands unresolved: what stands at one, and where it is set."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 REFERENCE = r"\$\{([a-z_][\w.]*)\}"  # ${recipe.beta}, but no resolver such as ${oc.env:HOME}
@@ -50,6 +50,23 @@ def origin(raw: Mapping[str, Any], key: str) -> str:
         if isinstance(node, str) and (found := re.fullmatch(REFERENCE, node)):
             return origin(raw, ".".join([found[1], *parts[length:]]))
     return key
+
+
+def with_typed_keys(message: str, raw: Mapping[str, Any], typed: Collection[str]) -> str:
+    """Return a message in which a key whose value comes from one that was typed has the name of that one.
+
+    A part knows its own fields: trainer.token_budget. Beside recipe.token_budget, which was typed, that would be set twice.
+
+    >>> raw = {"trainer": {"token_budget": "${recipe.token_budget}"}, "recipe": {"token_budget": 512}}
+    >>> [with_typed_keys("Use trainer.token_budget=256", raw, typed) for typed in (["recipe.token_budget"], [])]
+    ['Use recipe.token_budget=256', 'Use trainer.token_budget=256']
+    """
+
+    def typed_one(found: re.Match[str]) -> str:
+        source = origin(raw, found[0])
+        return source if source in typed else found[0]
+
+    return re.sub(r"(?<![\w./])[a-z_]+(?:\.\w+)+(?==)", typed_one, message)
 
 
 def settable(raw: Mapping[str, Any], part: str) -> Iterator[str]:

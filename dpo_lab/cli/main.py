@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if words[0] == "completion":
         if len(words) > 1:
-            return complain("completion is of bash alone and takes nothing. Write dpo-lab completion.", USAGE)
+            return complain("completion is of bash alone and takes nothing. Write dpo-lab completion", USAGE)
         sys.stdout.write(script())
         return 0
     if words[0] == "verify":

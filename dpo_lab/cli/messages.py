@@ -38,7 +38,7 @@ def explain(error: Exception, line: CommandLine) -> str:
         return f"{found[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
     if found := re.search(r"Environment variable '(\w+)' not found", text):
         name = found[1]
-        return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}."
+        return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}"
     if found := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
         return f"~{found[1]}: there is no such key to remove. --cfg job shows those that exist."
     if found := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from dpo_lab.cli.arguments import CommandLine, key_of
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.help import fields_of, groups_of
-from dpo_lab.cli.keys import has_no_effect
+from dpo_lab.cli.keys import has_no_effect, with_typed_keys
 from dpo_lab.cli.other_names import here
 from dpo_lab.conf_files import CONF
 
@@ -51,6 +51,11 @@ class Mistake:
             found = composed(self.stage, tuple(words), self.config_dir)
         return found is not None and all(has_effect(found.raw, key_of(word)) for word in words)
 
+    def beside(self, word: str) -> str:
+        """Return a setting by the key that its value comes from, if that is typed already: both would be set twice."""
+        found = composed(self.stage, self.others, self.config_dir)
+        return with_typed_keys(word, found.raw, {key_of(text) for text in self.others}) if found else word
+
     def known(self) -> list[str]:
         """Return the groups and the stage's own keys that can be set."""
         found = composed(self.stage, (), self.config_dir)
@@ -76,6 +81,7 @@ def of_another_tool(mistake: Mistake) -> str:
         words = [f"{group}={mistake.value}"]
     for some in (words[1:], words[:1], words):  # as few as do: adapter=lora may stand there without being typed
         if some and (len(some) == len(words) or chosen_without(mistake, [word for word in words if word not in some])):
+            some = [mistake.beside(word) for word in some]
             complete = some if mistake.accepts(some) else with_option(mistake, some)
             if complete:
                 return f" Write {in_shell(complete)}" + (f" ({note})." if note else "")
@@ -125,24 +131,35 @@ class Composed(NamedTuple):
     raw: Mapping[str, Any]
     choices: Mapping[str, Any]
     """The option of each group."""
+    config: Any
+    """The same as Hydra made it."""
 
 
 @lru_cache(maxsize=64)
 def composed(stage: str, overrides: tuple[str, ...], config_dir: Path | None) -> Composed | None:
-    """Return the raw configuration of a stage, of a swept key its first value; None if it cannot be composed."""
+    """Return the raw configuration of a stage, of a swept key its first value; None if it cannot be composed.
+
+    While Hydra runs, it composes with the directories that it was called with.
+    """
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     more = [f"hydra.searchpath=[{config_dir.absolute()}]"] if config_dir else []
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose(stage, [*more, *first_values(overrides)], return_hydra_config=True)
+        values = first_values(overrides)
+        if (running := GlobalHydra.instance()).is_initialized():
+            config = running.config_loader().load_configuration(config_name=stage, overrides=values, run_mode=RunMode.RUN)
+        else:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                config = compose(stage, [*more, *values], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return None
     raw = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), resolve=False)
-    return Composed(cast(Mapping[str, Any], raw), dict(config.hydra.runtime.choices))
+    return Composed(cast(Mapping[str, Any], raw), dict(config.hydra.runtime.choices), config)
 
 
 def first_values(overrides: Sequence[str]) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dpo_lab.cli.messages import system_message
+from dpo_lab.copying import copyable
 from dpo_lab.signals import STOPPING
 
 ERROR, USAGE = 1, 2
@@ -48,8 +49,8 @@ class Session:
 
 
 def complain(message: str, code: int) -> int:
-    """Write a message to stderr and return the exit code."""
-    sys.stderr.write(f"error: {message}\n")
+    """Write a message to stderr, with settings as they are typed, and return the exit code."""
+    sys.stderr.write(f"error: {copyable(message)}\n")
     return code
 
 
@@ -78,7 +79,7 @@ def ending(session: Session) -> int:
     width = max(len(job.overrides) for job in session.jobs)
     sys.stdout.write(f"\n{len(session.jobs)} jobs, {len(session.jobs) - len(failed)} finished, {len(failed)} failed\n")
     for number, job in enumerate(session.jobs, start=1):
-        result = "finished" if job.code == 0 else f"failed: {job.message.splitlines()[0]}"
+        result = "finished" if job.code == 0 else f"failed: {copyable(job.message.splitlines()[0])}"
         result += f"  {job.figure[0]} {job.figure[1]:.4g}" if job.figure else ""
         sys.stdout.write(f"  {number:3}  {job.overrides:{width}}  {result}\n")
     sys.stdout.flush()

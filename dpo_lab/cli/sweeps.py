@@ -56,12 +56,15 @@ def problem(config: Any, overrides: Sequence[str], read: dict[str, Any]) -> str:
     from omegaconf.errors import OmegaConfBaseException
 
     from dpo_lab.cli.build import build
+    from dpo_lab.cli.jobs import in_words_of
     from dpo_lab.components import ConfigError, RunError
     from dpo_lab.data.problems import DataError
     from dpo_lab.rules.check import refuse_illegal
 
+    composed = None
     try:
-        stage: Any = build(GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides)))
+        composed = GlobalHydra.instance().config_loader().load_sweep_config(config, list(overrides))
+        stage: Any = build(composed)
         refuse_illegal(stage)
         data = getattr(stage, "data", None)
         for part in (data, getattr(data, "prompts", None)):
@@ -70,7 +73,7 @@ def problem(config: Any, overrides: Sequence[str], read: dict[str, Any]) -> str:
         if check_data := getattr(stage, "check_data", None):
             check_data(read)
     except (ConfigError, DataError, RunError) as error:
-        return str(error)
+        return in_words_of(composed, str(error))
     except (HydraException, OmegaConfBaseException):
         return ""  # Hydra composes every job itself before it launches one, and says more
     return ""

@@ -7,11 +7,12 @@ from somebody else, a module outside dpo_lab is not even imported unless the use
 
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 from dpo_lab.components import Component, ConfigError
 from dpo_lab.spelling import nearest
@@ -23,6 +24,10 @@ PARTIALS = {"torch.optim.optimizer.Optimizer", "torch.optim.lr_scheduler.LRSched
 
 class TargetError(ConfigError):
     """A `_target_` that names nothing that a configuration may build; the message follows `KEY=TARGET: `."""
+
+
+class RoleError(TargetError):
+    """A class of another role than its place takes."""
 
 
 class NodeError(Exception):
@@ -99,21 +104,29 @@ def imported(name: str, beside: ModuleType | None = None) -> ModuleType | None:
 
 
 # ---------------------------------------------------------------- from a node to a component
-def made_of(node: Any, key: str = "") -> Any:
+def made_of(node: Any, key: str = "", takes: Any = None) -> Any:
     """Return plain data in which every node has become the component that it describes, innermost first.
+
+    Args:
+        takes: annotation of the field that the node stands in; a class of another role is refused before it is made.
 
     Raises:
         NodeError: with the key of the node and what its class said.
     """
     if isinstance(node, list | tuple):
-        return [made_of(item, below(key, at)) for at, item in enumerate(node)]
+        return [made_of(item, below(key, at), takes) for at, item in enumerate(node)]
     if not isinstance(node, Mapping):
         return node
-    values = {str(name): made_of(value, below(key, name)) for name, value in node.items() if name != TARGET}
     if TARGET not in node:
-        return values
+        return {str(name): made_of(value, below(key, name), takes) for name, value in node.items()}
     try:
         kind = class_of(node[TARGET])
+        refuse_other_role(kind, roles(takes))
+    except TargetError as error:
+        raise NodeError(key, error) from error
+    taken = {field.name: field.type for field in fields(kind)} if is_dataclass(kind) else {}
+    values = {str(name): made_of(value, below(key, name), taken.get(name)) for name, value in node.items() if name != TARGET}
+    try:
         if not is_partial(kind):
             return kind(**values)
         if values.pop(PARTIAL, False) is not True:
@@ -122,6 +135,25 @@ def made_of(node: Any, key: str = "") -> Any:
         return partial(kind, **values)
     except Exception as error:
         raise NodeError(key, error) from error
+
+
+def roles(takes: Any) -> tuple[type[Component], ...]:
+    """Return the components that an annotation names, at any depth: of dict[str, Ranker] and Ranker | None it is Ranker.
+
+    >>> from dpo_lab.losses.base import PreferenceLoss
+    >>> roles(dict[str, PreferenceLoss]) == roles(PreferenceLoss | None) == (PreferenceLoss,), roles(float)
+    (True, ())
+    """
+    if isinstance(takes, type) and issubclass(takes, Component):
+        return (takes,)
+    return tuple(role for inner in get_args(takes) for role in roles(inner))
+
+
+def refuse_other_role(kind: type, expected: Sequence[type[Component]]) -> None:
+    """Raise RoleError if a class is none of the roles that its place takes."""
+    if expected and not is_partial(kind) and not issubclass(kind, tuple(expected)):
+        wanted = " or ".join(f"{role.__module__}.{role.__qualname__}" for role in expected)
+        raise RoleError(f"what stands here is a subclass of {wanted}, and {kind.__name__} is not one.")
 
 
 def below(key: str, name: Any) -> str:

@@ -45,10 +45,10 @@ def verify(words: Sequence[str]) -> int:
         sys.stdout.write(USAGE)
         return 0
     if len(words) > 1 or (words and words[0].startswith("-")):
-        return complain(f"{' '.join(words)}: verify takes one directory, and no options. Write dpo-lab verify DIR.", USAGE_CODE)
+        return complain(f"{' '.join(words)}: verify takes one directory, and no options. Write dpo-lab verify DIR", USAGE_CODE)
     root = Path(words[0] if words else "outputs")
     if not root.is_dir():
-        return complain(f"{root} is not a directory. Write dpo-lab verify DIR.", USAGE_CODE)
+        return complain(f"{root} is not a directory. Write dpo-lab verify DIR", USAGE_CODE)
     if root.name in ("", "..") and artifacts_below(root) == [root]:
         root = root.resolve()  # rm refuses `.`
     if not (places := artifacts_below(root)):

@@ -61,7 +61,13 @@ def part_in_words(value: Any, key: str) -> str:
         return "Input should be a part: keys with values, of which _target_ names its class"
     if value in options(group):
         return f"this part is chosen by its group. Write {group}={value}"
-    return f"this part is chosen by its group. Write {group}=OPTION, with one of {', '.join(options(group))}"
+    return f"this part is chosen by its group. {choice_of(group)}"
+
+
+def choice_of(key: str) -> str:
+    """Return how a part is chosen by the group at the end of its key; nothing if that is no group."""
+    group = key.rpartition(".")[2]
+    return f"Write {group}=OPTION, with one of {', '.join(options(group))}" if group in groups() else ""
 
 
 def is_scalar(value: Any) -> bool:

@@ -109,11 +109,11 @@ MESSAGES = {
         "'trian' is no stage. Did you mean 'train'? Valid: doctor, export, pretrain, publish, rank, sample, train, verify, "
         "completion. Example: dpo-lab train model=tiny"
     ),
-    "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films.",
+    "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films",
     "train --experiment=snorkel_mistral": (
-        "--experiment=snorkel_mistral: settings have no dashes. Write experiment=snorkel_mistral."
+        "--experiment=snorkel_mistral: settings have no dashes. Write experiment=snorkel_mistral"
     ),
-    "train --experiment snorkel_mistral": "--experiment: settings have no dashes. Write experiment=snorkel_mistral.",
+    "train --experiment snorkel_mistral": "--experiment: settings have no dashes. Write experiment=snorkel_mistral",
     "train --cfg jib": "--cfg jib: it shows job, hydra, all.",
     "train --cfg": "--cfg needs a value, for instance --cfg job or --config-dir my_conf.",
     "train -m --cfg job seed=0,1": "-m and --cfg do different things. Give one of them.",
@@ -126,12 +126,12 @@ MESSAGES = {
         "seed=0,1 names several values. Add -m to run each of them; one list is written [0,1], a comma in text '0,1'."
     ),
     "train logger=local,wandb": (
-        "logger=local,wandb names several options. Add -m to run each of them. To merge them: logger=[local,wandb]."
+        "logger=local,wandb names several options. Add -m to run each of them. To merge them: logger=[local,wandb]"
     ),
-    "train loss=[dpo,ipo]": "loss=[dpo,ipo]: loss takes one option. To run each of them: -m loss=dpo,ipo.",
+    "train loss=[dpo,ipo]": "loss=[dpo,ipo]: loss takes one option. To run each of them: -m loss=dpo,ipo",
     "train loss=null": f"loss=null: loss needs one of its options: {LOSSES}.",
-    "train seed=1 seed=2": "seed is set twice: seed=1 and seed=2. Leave one out. To run each of them: -m seed=1,2",
-    "train outputs=/x": "outputs=/x: everything that is written moves with paths.outputs. Write paths.outputs=/x.",
+    "train seed=1 seed=2": "seed is set twice: seed=1 and seed=2; leave one out. To run each of them: -m seed=1,2",
+    "train outputs=/x": "outputs=/x: everything that is written moves with paths.outputs. Write paths.outputs=/x",
     "train optim.lrr=1": (
         "optim.lrr is not known. Did you mean 'optim.lr'? "
         "Valid in optim: betas, clip, eps, final, lr, schedule, warmup, warmup_from, weight_decay."
@@ -236,7 +236,7 @@ def test_outputs_that_are_a_file_are_named_with_the_remedy(
     assert main(["train", "paths.outputs=taken"]) == 1
     assert capsys.readouterr().err == (
         "error: taken/train cannot be written (not a directory: a file stands where a directory is needed). "
-        "Choose another place with paths.outputs=DIR.\n"
+        "Choose another place with paths.outputs=DIR\n"
     )
     assert main(["train", "-m", "seed=0,1", "paths.outputs=taken"]) == 1  # here it is Hydra that cannot write
     assert "cannot be written (not a directory" in capsys.readouterr().err

@@ -88,21 +88,39 @@ def test_what_the_configuration_library_raises_all_the_same_is_one_line(
 MISTAKES = {
     "quant=4": "quant=4: there is no such option. Did you mean '4bit'? Valid: 4bit, 8bit, none.",
     "hydra=1": "hydra=1: settings of",
-    "=1": "'=1' names no key. Write group=option or key=value.",
+    "=1": "'=1' names no key. Write group=option or key=value",
     "~model": "~model: every stage needs this group. ",
-    "' loss=dpo'": " loss=dpo cannot be read. Write group=option or key=value.",
+    "' loss=dpo'": " loss=dpo cannot be read. Write group=option or key=value",
     "debug=null": "debug=null: debug needs one of its options: fast, overfit, profile. Leave debug out to have none.",
     "data=https://huggingface.co/datasets/a/b": "data=https://huggingface.co/datasets/a/b: nothing is read from an address. ",
     "data.path=": "data.path=: the path is empty. Write data.path=PATH",
     "threads=4": "threads is neither a group nor a key. Leave it out: OMP_NUM_THREADS=4 in front of the command",
-    "hydra.launcher=joblib": "hydra.launcher=joblib: this is chosen like a group, for several runs (-m). ",
+    "hydra.launcher=basic": "hydra.launcher=basic: this is chosen like a group, for several runs. Write -m hydra/launcher=basic",
+    "hydra.launcher=joblib": (
+        "hydra.launcher=joblib: it is not installed. Type pip install hydra-joblib-launcher and then -m hydra/launcher=joblib"
+    ),
+    "-m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: it is not installed. Type pip install hydra-optuna-sweeper ",
+    "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: there is no such launcher. Valid: basic, joblib, ray",
+    "loss._target_=dpo_lab.stages.train.Train": (
+        "loss._target_=dpo_lab.stages.train.Train: what stands here is a subclass of dpo_lab.losses.base.PreferenceLoss, "
+        "and Train is not one. Write loss=OPTION, with one of aot, "
+    ),
+    "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss": (
+        "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a subclass of "
+        "dpo_lab.training.callbacks.RunCallback, and DPOLoss is not one."
+    ),
+    "ranker._target_=dpo_lab.losses.dpo.DPOLoss": "ranker._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a ",
+    "recipe.token_budget=512 gradient_checkpointing=true": (
+        "gradient_checkpointing is neither a group nor a key. Write recipe.token_budget=1024 "
+    ),
+    "recipe.beta=0.2 loss.beta=0.1": "`recipe.beta=0.2` has no effect: loss=dpo takes recipe.beta, but loss.beta=0.1 gives ",
     "hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs=2 has no effect on a single run: it is for several (-m). Leave it out.",
     "tags.0._target_=x": "tags.0._target_: nothing can be set below a value that is no mapping.",
     "seed=abc": "seed=abc: Input should be a whole number.",
     "loss.beta=abc": "loss.beta=abc: Input should be a number.",
     "force=maybe": "force=maybe: Input should be true or false.",
     "model.quant=4": "model.quant=4: this part is chosen by its group. Write quant=OPTION, with one of 4bit, 8bit, none.",
-    "'notes=${oc.env:NOPE}'": "${oc.env:NOPE}: the environment has no variable NOPE. Set it, or write ${oc.env:NOPE,DEFAULT}.",
+    "'notes=${oc.env:NOPE}'": "${oc.env:NOPE}: the environment has no variable NOPE. Set it, or write ${oc.env:NOPE,DEFAULT}",
     "seed=range(0,3)": "seed=range(0,3) names several values. Add -m to run each of them.",
     "-m seed=interval(0,3)": "interval(...) needs a sweeper that searches. ",
     "loss=DPO": "loss=DPO: there is no such option. Did you mean 'dpo'? ",

@@ -245,7 +245,7 @@ def test_rerun_needs_a_directory_and_the_stage_train(capsys: pytest.CaptureFixtu
     assert train(["rerun="]) == main(["pretrain", "rerun=x"]) == 2
     shown = capsys.readouterr().err.splitlines()
     assert shown[0].startswith("error: rerun needs the directory of a run, for instance rerun=outputs/train/")
-    assert shown[1] == "error: rerun=x: only runs of train can be repeated. Write dpo-lab train rerun=x."
+    assert shown[1] == "error: rerun=x: only runs of train can be repeated. Write dpo-lab train rerun=x"
 
 
 def test_the_help_of_train_names_rerun(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_foreign_code_of_a_run_is_not_imported_without_trust(intruder: Path, cap
     assert train([f"rerun={directory}"]) == 2
     assert capsys.readouterr().err == (
         f"error: rerun={directory}: the run names code from outside dpo_lab, which was not imported: "
-        "loss._target_=intruder.code.Mine. If you trust that code, add trust=intruder.code\n"
+        "loss._target_=intruder.code.Mine; if you trust that code, add trust=intruder.code\n"
     )
     assert not (intruder / "imported").exists()
     assert len(RAN) == 1

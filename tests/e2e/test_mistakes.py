@@ -13,6 +13,8 @@ from tests.e2e.until_work import end_before_work
 
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "mistakes.md"
 ROWS = re.findall(r"^\| `([^|]+)` \| ([^|]+) \| (?:`([^|]+)`)? \|$", TABLE.read_text(encoding="utf-8"), re.M)
+GLUED = r"(?<![(.\w])[a-z_]+(?:\.\w+)*=[^\s()=]*\w\.(?:\s|$)"
+"""A full stop behind a setting, which a copy takes along."""
 pytestmark = pytest.mark.slow
 
 
@@ -49,6 +51,7 @@ def test_a_mistake_is_answered_and_its_remedy_is_accepted(
     assert said.startswith("error: ")
     assert said.count("\n") == 1
     assert answered in said
+    assert not re.search(GLUED, said)
     if instead:
         code = main(words(instead))
         assert (code, set(re.findall("error: (.*)", capsys.readouterr().err)) - {"accepted"}) in ((1, set()), (1, {SWEEP}))

@@ -1,0 +1,37 @@
+"""Launchers and sweepers of Hydra that are packages of their own: which package brings one, and whether it is installed."""
+
+from importlib.util import find_spec
+
+PACKAGES = {
+    "hydra/launcher": {
+        "joblib": "hydra-joblib-launcher",
+        "rq": "hydra-rq-launcher",
+        **dict.fromkeys(("ray", "ray_aws"), "hydra-ray-launcher"),
+        **dict.fromkeys(("submitit_local", "submitit_slurm"), "hydra-submitit-launcher"),
+    },
+    "hydra/sweeper": {"optuna": "hydra-optuna-sweeper", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},
+}
+
+
+def instead_of_plugin(group: str, option: str) -> str:
+    """Return what to do where a launcher or a sweeper does not exist or is not installed, nothing if it can be used.
+
+    >>> instead_of_plugin("hydra/launcher", "basic")
+    ''
+    >>> instead_of_plugin("hydra/launcher", "slurm")
+    'there is no such launcher. Valid: basic, joblib, ray, ray_aws, rq, submitit_local, submitit_slurm.'
+    """
+    package = PACKAGES[group].get(option)
+    if option == "basic" or (package and is_installed(package)):
+        return ""
+    if package:
+        return f"it is not installed. Type pip install {package} and then the same command"
+    return f"there is no such {group.removeprefix('hydra/')}. Valid: {', '.join(sorted(['basic', *PACKAGES[group]]))}."
+
+
+def is_installed(package: str) -> bool:
+    """Return whether the package of a launcher or a sweeper can be imported."""
+    try:
+        return find_spec(f"hydra_plugins.{package.replace('-', '_')}") is not None
+    except ModuleNotFoundError:  # no plugin at all
+        return False
