@@ -19,6 +19,14 @@ DISTINCT = tuple(
     for size in (1, 2)
 )
 ANSWER_FIGURES = (TOKENS, ENDED, *DISTINCT)
+CONTROLLED = Figure(
+    name="win_rate/length_controlled",
+    title="win rate against before at equal length",
+    unit="share",
+    better="max",
+    interval=True,
+    headline=False,
+)
 OF_DIVERGENCE = (
     Figure(name="kl/standard_error", title="standard error of the KL", unit="nats", headline=False),
     Figure(name="kl/k1", title="KL by log-ratios (k1), its check", unit="nats", interval=True, headline=False),

@@ -7,18 +7,20 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import PositiveInt
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
-from dpo_lab.evaluation.answer_figures import ANSWER_FIGURES, ENDED, OF_DIVERGENCE, observed_answers, prompts_of
+from dpo_lab.evaluation.answer_figures import ANSWER_FIGURES, CONTROLLED, ENDED, OF_DIVERGENCE, observed_answers, prompts_of
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.intervals import intervals_of, observed_by
+from dpo_lab.evaluation.length_control import controlled_share
 from dpo_lab.evaluation.statistics import Observed, mean_of
-from dpo_lab.evaluation.win_rate import wins_by_score, wins_side_by_side
+from dpo_lab.evaluation.win_rate import Wins, wins_by_score, wins_side_by_side
 from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.progress import say
@@ -149,7 +151,7 @@ class GenerationEvaluation(Measure):
         wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
         details = (replace(each, interval=True) for each in judge.details)
         scores = [score] if judge.scores_alone else []
-        return [*scores, wins, WIN_PREVIOUS, KL, *details, *ANSWER_FIGURES, *OF_DIVERGENCE]
+        return [*scores, wins, WIN_PREVIOUS, KL, *details, *ANSWER_FIGURES, CONTROLLED, *OF_DIVERGENCE]
 
     def measure(self, context: Context) -> Measured:
         """Draw and judge answers; compare them with those of the model before once it has been measured."""
@@ -162,18 +164,18 @@ class GenerationEvaluation(Measure):
                 found = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
             drawn = {name: getattr(found, field)[answers.index].tolist() for name, field in OF_ANSWERS.items()}
             observed |= observed_by(drawn, prompts_of(answers.candidates))
-            observed["win_rate"] = wins = self.wins(answers.candidates, before.answers, context, "before")
-            previous = context.measured_previous
-            observed[WIN_PREVIOUS.name] = (
-                self.wins(answers.candidates, previous.answers, context, "previous") if previous else wins
-            )
+            wins = self.wins(answers.candidates, before.answers, context, "before")
+            earlier = context.measured_previous
+            previous = self.wins(answers.candidates, earlier.answers, context, "previous") if earlier else wins
+            observed |= {"win_rate": wins.observed, WIN_PREVIOUS.name: previous.observed}
+            figures |= controlled_share(wins.observed, np.array(wins.shorter_by, dtype=float)).figures(CONTROLLED.name)
             figures["kl"] = float(found.kl[answers.index].mean())
             figures |= perplexity(found.surprise[answers.index].tolist(), observed["answers/tokens"])
             figures |= {"kl/standard_error": error} if (error := mean_of(observed["kl"]).standard_error) else {}
         means = {name: each.by_prompt.value for name, each in observed.items()}
         return Measured({**means, **figures, **intervals_of(observed, SHARES)}, answers.candidates, observed)
 
-    def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context, other: str) -> Observed:
+    def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context, other: str) -> Wins:
         """Return the outcome of each answer against that of another model, called `other` in the progress."""
         if self.judge.scores_alone:
             return wins_by_score(ours, theirs)

@@ -1,7 +1,7 @@
 """Win rate: how often a judge prefers a policy's answers to another model's answers to the same prompts."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -13,27 +13,38 @@ from dpo_lab.ranking.base import Ranker, Verdict, failed, verdicts_of
 from dpo_lab.records import Candidates
 
 
+@dataclass(frozen=True)
+class Wins:
+    """The outcome of each answer against the other model's answer beside it."""
+
+    observed: Observed
+    """1 for a win, a half for a tie; answers about which the judge said nothing are left out."""
+    shorter_by: tuple[int, ...]
+    """Characters of the other model's answer minus the own one's, of each answer in `observed`."""
+
+
 def win_rate(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> dict[str, float]:
     """Return the share of wins, with its 95 % interval over prompts; prompts where the judge failed do not count."""
-    return share_of(wins_by_score(ours, theirs)).figures("win_rate")
+    return share_of(wins_by_score(ours, theirs).observed).figures("win_rate")
 
 
-def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> Observed:
+def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> Wins:
     """Return the outcome of each answer by its score: 1 for a win, a half for a tie; prompts where the judge failed are left out.
 
     >>> from dpo_lab.records import Prompt
     >>> prompt = Prompt.from_text("?")
     >>> one = [Candidates(prompt=prompt, responses=("a", "b"), scores=(1.0, 0.5))]
     >>> two = [Candidates(prompt=prompt, responses=("c", "d"), scores=(0.0, 0.5))]
-    >>> wins_by_score(one, two).values
+    >>> wins_by_score(one, two).observed.values
     [1.0, 0.5]
     """
-    outcomes, prompts = list[float](), list[str]()
+    outcomes, prompts, shorter_by = list[float](), list[str](), list[int]()
     for mine, other in zip(ours, theirs, strict=True):
         if mine.scores and other.scores:
             outcomes += [_outcome(score - beaten) for score, beaten in zip(mine.scores, other.scores, strict=True)]
             prompts += [mine.prompt.id] * len(mine.scores)
-    return _refuse_none(outcomes, prompts)
+            shorter_by += [len(beside) - len(own) for own, beside in zip(mine.responses, other.responses, strict=True)]
+    return _refuse_none(outcomes, prompts, shorter_by)
 
 
 def wins_side_by_side(
@@ -44,7 +55,7 @@ def wins_side_by_side(
     *,
     name: str,
     directory: Path | None,
-) -> Observed:
+) -> Wins:
     """Return the outcome of each answer beside the other model's, shown in both orders: 1 and 0 if the orders agree, else a half.
 
     For a judge that compares the answers of a set, whose scores say nothing across sets. Answers are paired in their order.
@@ -67,7 +78,8 @@ def wins_side_by_side(
         shares = [fmean((_first_wins(one), 1 - _first_wins(other))) for one, other in zip(verdicts, others, strict=True)]
         verdicts = [one if failed(one) else other for one, other in zip(verdicts, others, strict=True)]
     told = [at for at, said in enumerate(verdicts) if not failed(said)]
-    return _refuse_none([shares[at] for at in told], [sides[at].prompt.id for at in told])
+    shorter_by = [len(sides[at].responses[1]) - len(sides[at].responses[0]) for at in told]
+    return _refuse_none([shares[at] for at in told], [sides[at].prompt.id for at in told], shorter_by)
 
 
 def _first_wins(verdict: Verdict) -> float:
@@ -78,7 +90,7 @@ def _outcome(difference: float) -> float:
     return float(difference > 0) + 0.5 * float(difference == 0)
 
 
-def _refuse_none(outcomes: list[float], prompts: list[str]) -> Observed:
+def _refuse_none(outcomes: list[float], prompts: list[str], shorter_by: list[int]) -> Wins:
     if not outcomes:
         raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
-    return Observed(outcomes, prompts)
+    return Wins(Observed(outcomes, prompts), tuple(shorter_by))

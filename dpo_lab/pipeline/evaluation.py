@@ -88,7 +88,7 @@ def evaluate(
         "evaluation": measure.content(),
         "held out": context.held_out.content() if context.held_out else None,
         "seed": context.seed,
-        "intervals": "by prompt",
+        "intervals": "by prompt, and of wins at equal length",
     }
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []

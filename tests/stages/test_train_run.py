@@ -12,6 +12,7 @@ from dpo_lab.components import RunError, plain
 from dpo_lab.data.problems import DataError
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.data.sources import FilePairs
+from dpo_lab.evaluation.answer_figures import CONTROLLED
 from dpo_lab.evaluation.win_rate import win_rate
 from dpo_lab.losses.odpo import ODPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
@@ -60,7 +61,7 @@ def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tu
     outputs, summary = finished
     both_sides = {"gold", "well_formed", *(f"answers/{name}" for name in ("tokens", "ended", "distinct_1", "distinct_2"))}
     figures = {f"{name}/{side}" for name in both_sides for side in ("before", "after")}
-    with_interval = both_sides | {"win_rate", "win_rate/previous", "kl", "kl/k1", "kl/k3", "answers/perplexity"}
+    with_interval = both_sides | {"win_rate", "win_rate/previous", CONTROLLED.name, "kl", "kl/k1", "kl/k3", "answers/perplexity"}
     figures |= (with_interval - both_sides) | {"kl/standard_error"}
     made = {f"made/{name}" for name in ("without_pair", "distinct", "gap", "score")}
     of_policy = {"gold", "win_rate", "win_rate/previous", "kl", "answers/tokens"}
