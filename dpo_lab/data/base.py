@@ -82,6 +82,8 @@ class RoundPairs:
     """By what they were made, and counts, as plain data for the run's record."""
     artifacts: tuple[Artifact, ...] = ()
     """What they were made from, in order."""
+    drawn_by: str = ""
+    """Id of the model that drew their responses, if the log-probabilities kept with them are its own; else empty."""
 
 
 class Data(Component, ABC):

@@ -116,4 +116,5 @@ class OnPolicy(Data):
             figures=values_of(made.facts),
             made_by=made.facts,
             artifacts=(answers, ranking, made),
+            drawn_by=policy.id if self.sampler.gives_own_logps else "",
         )

@@ -1,7 +1,7 @@
 """One round of preference training: a store's pairs and a reference make a policy out of a model."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.storage import record_of
 from dpo_lab.progress import Part, part
+from dpo_lab.reference.audit import not_as_drawn
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.run_directory import METRICS
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
@@ -36,7 +37,7 @@ from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import Optim
 from dpo_lab.training.processes import Meet, together
 from dpo_lab.training.settings import TrainerSettings
-from dpo_lab.training.step_0 import check_step_0
+from dpo_lab.training.step_0 import StartGapError, check_step_0
 from dpo_lab.training.steps import Row
 
 
@@ -54,6 +55,13 @@ class Round:
     """The policy before this round."""
     reference: ModelOnDisk
     """The frozen reference of this round."""
+    drawn_by: str = ""
+    """Id of the model whose own log-probabilities were kept with the responses that it drew; empty: of none."""
+
+    @property
+    def reference_drew(self) -> bool:
+        """Whether the reference drew the responses."""
+        return self.drawn_by == self.reference.id
 
     @property
     def parents(self) -> list[str]:
@@ -96,6 +104,7 @@ def policy_content(training: Training, this: Round, store: TokenStore) -> dict[s
         "start": this.start.id,
         "reference": [this.reference.id, training.reference.content()],
         "tokens": store.fingerprint(),
+        **({"drawn": store.drawn_digest()} if this.reference_drew and training.reference.takes_drawn else {}),
         "labels": [store.label_digest(name) for name in training.loss.needs_labels],
         "adapter": training.adapter.content(),
         "seed": [training.seed, this.number],
@@ -116,9 +125,8 @@ def train_policy(
         tell: takes the figures of every logged step as it is made.
     """
     settings, device = training.trainer, training.device
-    made = _prepared(training, this, store, Group(0, settings.devices))
+    this, made, gap = _begun(training, this, store)
     module = made.module
-    gap = _step_0(training, made) if training.compares_with_start(this) and training.reference.compares else None
     record, others = _recorder(directory, tell), partial(_train_as_worker, training, this, store, directory)
     with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", made.total_steps) as shown:
         figures = fit(
@@ -149,6 +157,27 @@ def train_policy(
         "seconds/reference": made.reference_seconds,
         "seconds/dpo": figures.seconds,
     }
+
+
+def _begun(training: Training, this: Round, store: TokenStore) -> tuple[Round, "Prepared", float | None]:
+    """Return what the first process trains, and its gap before the first step where policy and reference are one model then.
+
+    Log-probabilities that were drawn with the answers and leave a gap are given up: the round returned is one without them.
+    """
+    group = Group(0, training.trainer.devices)
+    made = _prepared(training, this, store, group)
+    if not (training.compares_with_start(this) and training.reference.compares):
+        return this, made, None
+    try:
+        return this, made, _step_0(training, made)
+    except StartGapError as error:
+        if not made.module.reference.as_drawn:
+            raise
+        note = not_as_drawn(f"a response of the first step differs by {error.gap:.2g} nats, allowed {error.allowed:.2g}")
+    del made  # before another model is loaded
+    this = replace(this, drawn_by="")
+    made = _prepared(training, this, store, group)
+    return this, replace(made, notes=(*made.notes, note)), _step_0(training, made)
 
 
 def step_0_gap(training: Training, this: Round, store: TokenStore) -> float:
@@ -189,7 +218,8 @@ def _prepared(training: Training, this: Round, store: TokenStore, group: Group) 
     module = PreferenceModule(
         policy, scorer, training.loss, training.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
-    return Prepared(module, batches, loaded.tokenizer, total_steps, (*how.notes, *steadied), reference_seconds, attention)
+    notes = (*how.notes, *steadied, *([scorer.note] if scorer.note else []))
+    return Prepared(module, batches, loaded.tokenizer, total_steps, notes, reference_seconds, attention)
 
 
 def _step_0(training: Training, made: Prepared) -> float:
@@ -235,6 +265,7 @@ def _reference_scorer(
     reference = ReferenceModel(
         Path(this.reference.path),
         lambda: model if starts_as_reference else made_ready(this.reference.loaded(device).model, how, store),
+        drew=this.reference_drew,
     )
     with training.precision.autocast(device):  # the reference is scored as the policy will be
         return training.reference.scorer(reference, store, how, root=training.root, name=this.name)

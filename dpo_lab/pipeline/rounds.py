@@ -1,7 +1,7 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +137,7 @@ def play_rounds(state: RunState) -> None:
     for number in range(1, state.alignment.iteration.rounds + 1):
         this = round_of(state, number, policy)
         found = round_pairs(state, this, policy)
+        this = replace(this, drawn_by=found.drawn_by)
         pairs = at_most(state, found.train)
         store = store_of(state, pairs, this.name)
         held_out = store_of(state, found.held_out, f"{this.name}-held-out") if found.held_out else None

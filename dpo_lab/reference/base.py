@@ -23,10 +23,17 @@ class ReferenceModel:
     """Its directory; a Hub id where it is one."""
     load: Callable[[], nn.Module]
     """Returns it, ready to be scored; references that need no second model never call it."""
+    drew: bool = False
+    """Whether it drew the store's responses, so that the log-probabilities kept with them are its own."""
 
 
 class ReferenceScorer(nn.Module, ABC):
     """Gives the reference's log-probabilities of a batch; part of the LightningModule, never of its checkpoint."""
+
+    as_drawn: bool = False
+    """Whether they are those that were drawn with the responses."""
+    note: str = ""
+    """What differs from what was expected, and why, for people."""
 
     @abstractmethod
     def forward(self, batch: ResponseBatch) -> ResponseLogps:
@@ -63,6 +70,11 @@ class Reference(Component, ABC):
     """True if every micro-batch is scored under it, beside the policy; False if its numbers are kept, or there are none."""
     moves: ClassVar[bool] = False
     """True if it changes while the policy is trained."""
+
+    @property
+    def takes_drawn(self) -> bool:
+        """Whether log-probabilities that the reference gave while it drew the responses may stand for its pass."""
+        return False
 
     def refuse_steps(self, total: int) -> None:
         """Raise RunError if a training of so many optimizer steps makes nothing of this reference."""

@@ -1,6 +1,5 @@
-"""The cached reference: scored once per token store, kept on disk by content, audited when it is used again."""
+"""The cached reference: scored once per token store or as it was drawn, kept on disk by content, audited."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,25 +10,21 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.components import RunError, component
+from dpo_lab.components import component
 from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.models.load import evaluating, weights_digest
 from dpo_lab.progress import part, say
+from dpo_lab.reference.audit import computed_in, drawn_in, not_as_drawn, reason_against_drawn, refuse_drift
 from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
 from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.passes import batches_of, token_positions
-from dpo_lab.scoring.rounding import beyond, rounding
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import TokenStore
 
 SCORING_VERSION = 2  # raise it when the same weights and ids would give other numbers
 FILE, PARTS = "logps.safetensors", "parts"
-
-
-class ReferenceDriftError(RunError):
-    """Kept log-probabilities do not agree with the model that they are said to come from."""
 
 
 @component
@@ -40,7 +35,8 @@ class CachedReference(Reference):
     writes_into: ClassVar[tuple[str, ...]] = ("root",)
 
     audit_rows: Annotated[int, Field(ge=0)] = 4
-    """Random responses that are scored again whenever a kept pass is used."""
+    """Responses that are scored again whenever a kept pass, or what was drawn with the answers, is used; 0 takes nothing as
+    drawn."""
     tolerance: PositiveFloat | None = None
     """Largest difference in nats per response that the audit accepts (another batch shape gives other rounding); null: 1e-3
     where everything is computed in fp32, in bf16 from 5e-2 on, more for longer responses."""
@@ -51,15 +47,20 @@ class CachedReference(Reference):
         """Return how exact an audit is that does not happen."""
         return {} if self.audit_rows else {"tolerance": "no response is scored again (reference.audit_rows=0)"}
 
+    @property
+    def takes_drawn(self) -> bool:
+        """Whether they may stand for a pass: only where the audit looks at some of them."""
+        return self.audit_rows > 0
+
     def content(self) -> dict[str, Any]:
-        """Return the kind alone: the audit does not change the numbers."""
-        return {"class": "cached"}
+        """Return the kind, and whether numbers are never taken as they were drawn: of the audit nothing else changes them."""
+        return {"class": "cached", **({} if self.takes_drawn else {"takes_drawn": False})}
 
     def scorer(
         self, model: ReferenceModel, store: TokenStore, fit: Fit, *, root: Path, name: str
     ) -> tuple[ReferenceScorer, float]:
         """Return the scorer that looks the store's numbers up, and the seconds that scoring them took."""
-        scorer, artifact = reference_pass(model.load(), store, fit, self, root=self.root or root, name=name)
+        scorer, artifact = reference_pass(model.load(), store, fit, self, root=self.root or root, name=name, drew=model.drew)
         return scorer, artifact.seconds
 
 
@@ -69,8 +70,9 @@ class CachedScorer(ReferenceScorer):
     per_token: Tensor
     ends: Tensor
 
-    def __init__(self, per_token: Tensor, store: TokenStore) -> None:
+    def __init__(self, per_token: Tensor, store: TokenStore, *, as_drawn: bool = False, note: str = "") -> None:
         super().__init__()
+        self.as_drawn, self.note = as_drawn, note
         self.register_buffer("per_token", per_token, persistent=False)
         self.register_buffer("ends", torch.from_numpy(store.response_ends.copy()), persistent=False)
 
@@ -81,12 +83,16 @@ class CachedScorer(ReferenceScorer):
 
 
 def reference_pass(
-    model: nn.Module, store: TokenStore, fit: Fit, cached: CachedReference, *, root: Path, name: str
+    model: nn.Module, store: TokenStore, fit: Fit, cached: CachedReference, *, root: Path, name: str, drew: bool = False
 ) -> tuple[CachedScorer, Artifact]:
     """Return the scorer of a store under a model, from disk if the same weights have scored the same ids before.
 
     Nothing but weights, token ids and the scoring itself is part of the key: a changed loss, learning rate, seed,
     adapter shape or output name finds the pass again.
+
+    Args:
+        drew: the model drew the responses: the log-probabilities that it gave then are taken if the audit finds them to be
+            those of a pass, and responses that were cut since are scored; else all are, and the scorer's note says why.
 
     Raises:
         ReferenceDriftError: if a kept pass does not agree with the model any more.
@@ -97,58 +103,42 @@ def reference_pass(
         "dtype": number_format(model),
         "scoring": [SCORING_VERSION, fit.own_logits],
     }
+    how: dict[str, Any] = {"rows": cached.audit_rows, "tolerance": cached.tolerance}
+    drew = drew and store.drawn_logps is not None
+    why_not = reason_against_drawn(model, store, fit, **how) if drew else ""
+    if as_drawn := drew and not why_not:
+        content["drawn"] = store.drawn_digest()
     plan = Plan(root, "reference", name, content)
 
-    artifact = plan.make(lambda directory: _score(model, store, fit, directory), resume=True)
+    artifact = plan.make(lambda directory: _score(model, store, fit, directory, as_drawn=as_drawn), resume=True)
     per_token = load_file(artifact.path / FILE)["per_token"]
-    if not artifact.made_now:
-        audit(model, store, fit, per_token, cached, artifact.path)
-    return CachedScorer(per_token, store), artifact
+    if not (artifact.made_now or as_drawn):
+        refuse_drift(model, store, fit, per_token, path=artifact.path, **how)
+    scorer = CachedScorer(per_token, store, as_drawn=as_drawn, note=not_as_drawn(why_not) if why_not else "")
+    return scorer, artifact
 
 
-def _score(model: nn.Module, store: TokenStore, fit: Fit, directory: Path) -> dict[str, Any]:
+def _score(model: nn.Module, store: TokenStore, fit: Fit, directory: Path, *, as_drawn: bool) -> dict[str, Any]:
     parts = Parts(directory / PARTS, store)
     if message := parts.missing():
         say(f"  {message}")
+    if as_drawn:
+        parts.take_drawn(store)
     device = next(model.parameters()).device
     forwards = 0
     with evaluating(model), part("reference", store.num_responses) as shown:
         for responses in batches_of(store, fit.layout):
-            resumed = bool(parts.known[responses].all())
-            if not resumed:
-                batch = fit.layout.rows(store, responses).to(device)
+            unknown = [response for response in responses if not parts.known[response]]
+            if unknown:
+                batch = fit.layout.rows(store, unknown).to(device)
                 parts.add(batch.responses.cpu(), score(model, batch, own_logits=fit.own_logits).per_token.float().cpu())
-                forwards += len(responses)
-            shown.advance(len(responses), resumed=resumed)
+                forwards += len(unknown)
+            shown.advance(len(responses), resumed=not unknown)
     save_file({"per_token": parts.per_token}, directory / FILE)
     parts.remove()
-    return {"responses": store.num_responses, "forwards": forwards}
+    return {"responses": store.num_responses, "forwards": forwards} | ({"drawn": int(drawn_in(store).sum())} if as_drawn else {})
 
 
 def number_format(model: nn.Module) -> str:
     """Return the dtype of the weights, and the one that is computed in if autocast says another."""
-    weight = next(model.parameters())
-    kind = weight.device.type
-    computed = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    return f"{weight.dtype} {computed}"
-
-
-def audit(model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, cached: CachedReference, path: Path) -> None:
-    """Score a few random responses again and compare them with the kept numbers."""
-    count = min(cached.audit_rows, store.num_responses)
-    if not count:
-        return
-    # other rows each time, so that in the end all are looked at; no result depends on which
-    generator = torch.Generator().manual_seed(time.time_ns())
-    chosen = torch.randperm(store.num_responses, generator=generator)[:count]
-    batch = fit.layout.rows(store, chosen.tolist())
-    kept = CachedScorer(per_token, store)(batch).sums
-    with evaluating(model):
-        now = score(model, batch.to(next(model.parameters()).device), own_logits=fit.own_logits).sums.cpu()
-    drift = (now - kept).abs()
-    allowed = torch.full_like(drift, cached.tolerance) if cached.tolerance else rounding(model, batch.counts)
-    if worst := beyond(drift, allowed):
-        raise ReferenceDriftError(
-            f"{path}: one of {count} responses scored again differs by {worst[0]:.2g} nats from the kept numbers "
-            f"(allowed {worst[1]:.2g}, reference.tolerance). Remove this directory to score all of them again."
-        )
+    return f"{next(model.parameters()).dtype} {computed_in(model)}"

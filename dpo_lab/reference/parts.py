@@ -43,6 +43,13 @@ class Parts:
         with sealed_file(path) as file:
             file.write(save({"responses": responses, "per_token": per_token}))
 
+    def take_drawn(self, store: TokenStore) -> None:
+        """Take what was drawn with the responses; nothing is written, the store has it."""
+        drawn = torch.tensor(store.drawn_logps)
+        given = ~drawn.isnan()
+        self.per_token[given] = drawn[given]
+        self.known |= given[self.ends - 1]
+
     def missing(self) -> str:
         """Return how many responses are scored and which are missing, or an empty text at the very beginning."""
         if not self.known.any():

@@ -4,7 +4,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -51,6 +51,10 @@ class OpenSampler(ABC):
 
 class Sampler(Component, ABC):
     """How answers of a model to prompts are drawn."""
+
+    gives_own_logps: ClassVar[bool] = False
+    """True if a token is drawn with the log-probability that the policy itself gives it, computed with the same weights in the
+    same number format: it can then stand for a forward pass. An engine of its own has kernels and roundings of its own."""
 
     num_samples: int
     """Answers per prompt."""

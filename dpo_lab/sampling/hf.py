@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -30,6 +30,8 @@ DROPPED = 8  # answers leave the batch when at least one in so many is finished
 @component
 class HFSampler(Sampler):
     """Draws answers token by token from a transformers model."""
+
+    gives_own_logps: ClassVar[bool] = True
 
     num_samples: PositiveInt = 5
     """Answers per prompt."""

@@ -100,7 +100,9 @@ def tokenise_items(
                 fit = fitted(example, answers, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
                 if fit:
                     prompt, responses = fit
-                    builder.add_item([builder.add_response(prompt, each) for each in responses], **labels_in(example))
+                    logps = drawn_logps(example, answers, prompt, responses)
+                    added = [builder.add_response(prompt, *each) for each in zip(responses, logps, strict=True)]
+                    builder.add_item(added, **labels_in(example))
             shown.advance(len(some))
     noun = examples[0].noun if examples else "pairs"
     made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
@@ -132,6 +134,21 @@ def encoded(examples: Sequence[Example], encoder: ChatEncoder) -> list[list[Enco
         else:
             made.append([next(of_text) for _ in example.responses])
     return made
+
+
+def drawn_logps(
+    example: Example, answers: Sequence[Encoded], prompt: list[int], responses: Sequence[list[int]]
+) -> list[Sequence[float]]:
+    """Return the log-probabilities of each response as they were drawn; none where the prompt or the response was cut.
+
+    Args:
+        prompt: as it is stored, and so are `responses`.
+    """
+    if not example.drawn or prompt != answers[0].prompt:
+        return [()] * len(responses)
+    return [
+        drawn.logps if len(response) == len(drawn.logps) else () for drawn, response in zip(example.drawn, responses, strict=True)
+    ]
 
 
 def _treated(answers: Sequence[Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 Ids = NDArray[np.int32]
 TOKENS = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "item_responses", "item_ends")
 LABELS = ("scores", "preference", "desirable")
+DRAWN = "drawn_logps"
 SIDES = {"score_chosen": 0, "score_rejected": 1}
 """The scores of a pair by the names that a loss reads them under."""
 
@@ -48,6 +49,9 @@ class TokenStore:
     """(items,) probability that the first response of a pair is the better one."""
     desirable: NDArray[np.float32]
     """(items,) 1 for a labelled answer that is desirable, 0 for one that is not."""
+    drawn_logps: NDArray[np.float32] | None = None
+    """(tokens of all responses,) log-probability of each token under the model that drew it, NaN for responses that were not
+    drawn or were cut afterwards; None where there are only such. No part of the fingerprint: ids do not depend on it."""
 
     @property
     def num_prompts(self) -> int:
@@ -166,9 +170,14 @@ class TokenStore:
         """Return a digest of one kind of label."""
         return hashlib.sha256(np.ascontiguousarray(self.label(name)).tobytes()).hexdigest()
 
+    def drawn_digest(self) -> str:
+        """Return a digest of the log-probabilities that were drawn, empty if there are none."""
+        drawn = self.drawn_logps
+        return "" if drawn is None else hashlib.sha256(np.ascontiguousarray(drawn).tobytes()).hexdigest()
+
     def save(self, directory: Path) -> None:
         """Write one .npy file per array."""
-        for name in (*TOKENS, *LABELS):
+        for name in (*TOKENS, *LABELS, *([] if self.drawn_logps is None else [DRAWN])):
             np.save(directory / f"{name}.npy", getattr(self, name), allow_pickle=False)
         (directory / "fingerprint.json").write_text(json.dumps({"fingerprint": self.fingerprint()}))
 
@@ -184,7 +193,8 @@ class TokenStore:
                 array = np.load(path, allow_pickle=False)
             return array
 
-        return cls(**{name: mapped(name) for name in (*TOKENS, *LABELS)})
+        drawn = [DRAWN] if (directory / f"{DRAWN}.npy").exists() else []
+        return cls(**{name: mapped(name) for name in (*TOKENS, *LABELS, *drawn)})
 
 
 class StoreBuilder:
@@ -198,9 +208,13 @@ class StoreBuilder:
         self._owners = array("q")
         self._items, self._item_ends = array("q"), array("q")
         self._labels = {name: array("f") for name in LABELS}
+        self._drawn: dict[int, Sequence[float]] = {}
 
-    def add_response(self, prompt: Sequence[int], response: Sequence[int]) -> int:
+    def add_response(self, prompt: Sequence[int], response: Sequence[int], logps: Sequence[float] = ()) -> int:
         """Return the index of a response to a prompt, new or known.
+
+        Args:
+            logps: what the model that drew it said of each of its tokens; of equal responses the first one's stay.
 
         Raises:
             ValueError: if either is empty: a response is predicted from the token before it.
@@ -211,6 +225,8 @@ class StoreBuilder:
         index = self._responses.add(response, owner)
         if index == len(self._owners):
             self._owners.append(owner)
+        if logps:
+            self._drawn.setdefault(index, logps)
         return index
 
     def add_item(
@@ -246,7 +262,17 @@ class StoreBuilder:
             item_responses=np.asarray(self._items, dtype=np.int64),
             item_ends=np.asarray(self._item_ends, dtype=np.int64),
             **{name: np.asarray(values, dtype=np.float32) for name, values in self._labels.items()},
+            drawn_logps=self._drawn_logps(),
         )
+
+    def _drawn_logps(self) -> NDArray[np.float32] | None:
+        if not self._drawn:
+            return None
+        ends = self._responses.ends
+        logps = np.full(len(self._responses.ids), np.nan, dtype=np.float32)
+        for index, of_response in self._drawn.items():
+            logps[ends[index - 1] if index else 0 : ends[index]] = of_response
+        return logps
 
 
 def known(value: float | None) -> float:

@@ -11,13 +11,25 @@ from dpo_lab.scoring.rounding import beyond, rounding
 from dpo_lab.training.module import PreferenceModule
 
 
+class StartGapError(RunError):
+    """A policy that starts as its reference has other log-probabilities than the reference."""
+
+    def __init__(self, gap: float, allowed: float) -> None:
+        super().__init__(
+            f"policy and reference are the same model before the first step, yet differ by {gap:.2g} nats in a "
+            f"response (allowed {allowed:.2g}). The model that is trained is then not the one that was scored: "
+            "another number format or kernel; try precision=fp32."
+        )
+        self.gap, self.allowed = gap, allowed
+
+
 def check_step_0(
     module: PreferenceModule, step: list[ItemBatch], reference: Reference, precision: Precision, device: torch.device
 ) -> float:
     """Return the largest gap in nats between policy and reference before the first step; they are the same model.
 
     Raises:
-        RunError: if they disagree, for then every margin of the run would be wrong by as much.
+        StartGapError: if they disagree, for then every margin of the run would be wrong by as much.
     """
     module.to(device)
     gap = 0.0
@@ -29,10 +41,6 @@ def check_step_0(
             # a cached reference was scored in batches of other shapes
             allowed = torch.zeros_like(gaps) if reference.exact else rounding(module.policy, policy.counts)
             if worst := beyond(gaps, allowed):
-                raise RunError(
-                    f"policy and reference are the same model before the first step, yet differ by {worst[0]:.2g} nats in a "
-                    f"response (allowed {worst[1]:.2g}). The model that is trained is then not the one that was scored: "
-                    "another number format or kernel; try precision=fp32."
-                )
+                raise StartGapError(*worst)
             gap = max(gap, float(gaps.max()))
     return gap

@@ -20,6 +20,7 @@ from dpo_lab.pipeline.policy import Round, policy_content
 from dpo_lab.pipeline.rounds import training_of
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.optim import AdamW
@@ -111,3 +112,13 @@ def test_a_policy_depends_on_the_labels_that_its_loss_reads_and_on_no_others(los
     changing = {name for name in names if key(labelled(name), loss=loss) != key(labelled(), loss=loss)}
     assert changing == set(loss.needs_labels)
     assert {name for name in names if key(labelled(name)) != key(labelled())} == set()  # plain DPO reads none
+
+
+def test_a_policy_depends_on_what_was_drawn_where_it_is_taken_for_the_reference_s_pass(store: TokenStore) -> None:
+    drawn = replace(store, drawn_logps=np.zeros(len(store.response_ids), dtype=np.float32))
+    own, others = replace(ROUND, drawn_by=ROUND.reference.id), replace(ROUND, drawn_by="the newest policy")
+    assert (own.reference_drew, others.reference_drew, ROUND.reference_drew) == (True, False, False)
+    assert key(drawn, own) != key(store, own)
+    assert key(drawn, others) == key(store, others)
+    for reference in (FrozenReference(), CachedReference(audit_rows=0)):
+        assert key(drawn, own, reference=reference) == key(store, own, reference=reference)

@@ -1,11 +1,13 @@
 """Pairs that the policy makes: the tokens that were drawn are stored and trained, with what the model said of them."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 
+from dpo_lab.components import component
 from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import ModelOnDisk, evaluating, save_model
@@ -40,8 +42,12 @@ def test_ids_drawn_are_ids_stored_whatever_the_template_renders(template: str, t
     assert made.counts == {}
     assert made.store.prompt(0).tolist() == encoder.prompt_ids([ASKED])[0]
     assert [made.store.response(side).tolist() for side in (0, 1)] == [each.ids.tolist() for each in drawn]
+    assert made.store.drawn_logps is not None
+    assert made.store.drawn_logps.tolist() == [-1.0] * len(made.store.response_ids)
     cut = tokenise_items([pair], tokenizer, max_length=made.store.row_lengths.max() - 1, truncation="keep_end_prompt")
-    assert cut.counts
+    whole = [] if "prompt_too_long" in cut.counts else [drawn[1]]  # after another prompt the model would have said something else
+    known = np.full(0, np.nan) if cut.store.drawn_logps is None else cut.store.drawn_logps
+    assert (~np.isnan(known)).sum() == sum(len(each.ids) for each in whole)
 
 
 def test_two_draws_of_one_text_are_two_pairs() -> None:
@@ -69,6 +75,7 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
     sets = {each.prompt.id: each for each in map(Candidates.from_record, read_jsonl(made.artifacts[0].path / CANDIDATES))}
     store, _ = token_store(made.train, data, policy, root=tmp_path, name="round1", force=False)
     assert store.num_pairs == len(made.train) > 4
+    assert made.drawn_by == policy.id
     assert len({ended for pair in made.train for ended in pair.finished}) == 2, "some ended, some were cut"
     model = policy.loaded(CPU).model
     with evaluating(model):
@@ -80,6 +87,22 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
             assert store.response(side).tolist() == drawn.ids.tolist()
             raw = torch.tensor(drawn.logps)  # before temperature and top_p
             assert torch.allclose(raw, per_token[batch.responses.tolist().index(side)], atol=1e-4)
+            end = store.response_ends[side]
+            assert store.drawn_logps is not None
+            assert torch.equal(torch.tensor(store.drawn_logps[end - len(raw) : end]), raw)
+
+
+@component
+class OtherEngine(HFSampler):
+    """Stands in for an engine with kernels of its own: what it says of its tokens is not what the policy says."""
+
+    gives_own_logps: ClassVar[bool] = False
+
+
+def test_what_another_engine_says_of_its_tokens_never_stands_for_the_policy(policy: ModelOnDisk, tmp_path: Path) -> None:
+    sampler = OtherEngine(num_samples=4, max_new_tokens=12)
+    data = OnPolicy(prompts=FilmPrompts(num_prompts=2), sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst())
+    assert data.pairs(request(policy, tmp_path)).drawn_by == ""
 
 
 @pytest.mark.parametrize("where", ["config", "generation"])

@@ -10,7 +10,8 @@ from dpo_lab.layouts.base import ResponseBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import evaluating
-from dpo_lab.reference.cached import FILE, CachedReference, ReferenceDriftError, reference_pass
+from dpo_lab.reference.audit import ReferenceDriftError
+from dpo_lab.reference.cached import FILE, CachedReference, reference_pass
 from dpo_lab.reference.parts import Parts
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
@@ -60,7 +61,7 @@ def drift(monkeypatch: pytest.MonkeyPatch, by: float, response: int | None = Non
         per_token[batch.counts.cumsum(0)[place] - 1] += by
         return ResponseLogps(per_token, batch.counts)
 
-    monkeypatch.setattr("dpo_lab.reference.cached.score", drifted)
+    monkeypatch.setattr("dpo_lab.reference.audit.score", drifted)
 
 
 def test_drift_is_refused_with_the_directory_to_remove(
