@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from dpo_lab.amounts import count_of
-from dpo_lab.evaluation.statistics import wilson
+from dpo_lab.evaluation.statistics import Observed, share_of
 from dpo_lab.records import Candidates
 
 Preference = Callable[[Candidates, int, int], float | None]
@@ -21,7 +21,8 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
     """Return the figures of ranked candidates, of which some say what people prefer; one set is held at a time.
 
     - `accuracy`: share of comparisons, a preferred answer against each other of its prompt, in which the preferred one has the
-      higher score; equal scores count half (`equal_scores`). `accuracy/low` and `/high`: Wilson's 95 % interval over comparisons.
+      higher score; equal scores count half (`equal_scores`). `accuracy/low` and `/high`: the 95 % interval of `share_of`, whose
+      unit is the prompt, since comparisons of one answer with several others are right or wrong together; None of one prompt.
     - `log_loss`: mean of -log of the ranker's probability for what people prefer, in nats; a coin has 0.693.
     - `first_place`: share of pairs shown that the answer in the first place wins, in both orders, 0.5 without a bias;
       `first_place_nats`: the mean log-odds for it. `order_consistency`: share of pairs with the same winner in both orders.
@@ -43,15 +44,16 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
         lengths = [float(len(text)) for text in each.responses]
         if (correlation := spearman(each.scores, lengths)) is not None:
             found.correlations.append(correlation)
-    low, high = wilson(_mean(found.right) or 0.0, len(found.right))
+    accuracy = share_of(Observed(found.right, found.of_prompt)) if found.right else None
     return {
         "prompts": found.prompts,
         "labelled": found.labelled,
         "people_tie": found.people_tie,
         "comparisons": len(found.right),
-        "accuracy": _mean(found.right),
-        "accuracy/low": low,
-        "accuracy/high": high,
+        "accuracy": accuracy.value if accuracy else None,
+        "accuracy/low": accuracy.low if accuracy else None,
+        "accuracy/high": accuracy.high if accuracy else None,
+        "accuracy/prompts": accuracy.prompts if accuracy else 0,
         "equal_scores": found.right.count(0.5),
         "log_loss": _mean(found.losses),
         **_places(found),
@@ -70,6 +72,8 @@ class _Counts:
     labelled: int = 0
     people_tie: int = 0
     right: list[float] = field(default_factory=list)
+    of_prompt: list[str] = field(default_factory=list)
+    """The id of the prompt of each entry of `right`."""
     losses: list[float] = field(default_factory=list)
     first_wins: list[float] = field(default_factory=list)
     first_odds: list[float] = field(default_factory=list)
@@ -93,6 +97,7 @@ def _add_comparisons(found: _Counts, each: Candidates, preference: Preference) -
             gap = each.scores[better] - each.scores[worse]
             longer = len(each.responses[better]) - len(each.responses[worse])
             found.right.append(_half_if_equal(gap))
+            found.of_prompt.append(each.prompt.id)
             probability = preference(each, better, worse)
             if probability is not None:
                 found.losses.append(-math.log(max(probability, LEAST)))
@@ -138,7 +143,8 @@ def lines_of(report: dict[str, Any]) -> list[str]:
     lines = [f"people prefer an answer to {count_of(labelled - ties, 'prompt')}" + (f", and call {ties} a tie" if ties else "")]
     if report["accuracy"] is not None:
         equal = f", {count_of(report['equal_scores'], 'equal score')}" if report["equal_scores"] else ""
-        interval = f"[{report['accuracy/low']:.3f}, {report['accuracy/high']:.3f}]"
+        low, high = report["accuracy/low"], report["accuracy/high"]
+        interval = "no interval" if low is None else f"[{low:.3f}, {high:.3f}]"
         lines.append(
             _line("accuracy", report["accuracy"], f"{interval} of {count_of(report['comparisons'], 'comparison')}{equal}")
         )

@@ -11,7 +11,8 @@ import torch
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import bytes_text, weights_text
 from dpo_lab.components import ConfigError
-from dpo_lab.memory.host import host_memory
+from dpo_lab.memory.loading import CLEARLY
+from dpo_lab.memory.loading import available as available
 from dpo_lab.memory.plan import (
     FRAGMENTS,
     KERNELS,
@@ -31,18 +32,9 @@ from dpo_lab.models.storage import storage_of
 from dpo_lab.progress import say
 from dpo_lab.tokens.store import TokenStore
 
-CLEARLY = 1.1
-"""How far above what a device has a plan must be before a run is refused: plans are right within 15 %."""
 LARGE = 1_000_000_000  # weights from which training without a GPU is a matter of hours
 REACHED = 0.6  # share of a matrix product's speed that training reaches (docs/benchmarks.md)
 SMALLER = "model=smollm2_135m"
-
-
-def available(device: torch.device) -> float:
-    """Return the bytes that a device has for this process: of a GPU's free memory, of the host's within its control groups."""
-    if device.type == "cuda":
-        return float(torch.cuda.mem_get_info()[0])
-    return host_memory()
 
 
 def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:

@@ -11,6 +11,7 @@ from dpo_lab.artifacts import Artifact, Plan, write_durably
 from dpo_lab.continuing import kept_part, remove_kept
 from dpo_lab.evaluation.ranker_report import ranker_report
 from dpo_lab.memory.host import give_back
+from dpo_lab.memory.loading import check_ranker_fits
 from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
 from dpo_lab.ranking.base import Ranker, failed, rank_kept, refuse_if_all_failed, with_verdict
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
@@ -34,6 +35,7 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
     total = int(candidates.facts["prompts"])
 
     def produce(directory: Path) -> dict[str, Any]:
+        check_ranker_fits(ranker, device)
         with ranker.open(device) as opened, kept_part("rank", total, directory) as keep:
             judged = rank_kept(opened, stream_candidates(candidates), keep, label=label)
             scored = (with_verdict(each, verdict) for each, verdict in judged if not failed(verdict))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,22 @@ def test_a_csv_file_that_cannot_be_read_is_refused_in_one_line(content: bytes, s
     assert "\n" not in str(refused.value)
 
 
+def test_a_parquet_file_is_read_as_the_same_rows_of_json(tmp_path: Path, file: Path) -> None:
+    from pyarrow import Table, parquet
+
+    rows = [{"prompt": f"Why {at}?", "answers": ["No.", "So it is."], "scores": None if at else [1.0, 2.0]} for at in range(300)]
+    parquet.write_table(Table.from_pylist(rows), tmp_path / "answers.parquet")
+    written(file, *rows)
+    found, expected = (read(path)[0] for path in (tmp_path / "answers.parquet", file))
+    assert [replace(each, source="") for each in found] == [replace(each, source="") for each in expected]
+    content = (tmp_path / "answers.parquet").read_bytes()
+    for broken in (content[:-9], b"PAR1 and no more", b""):
+        (tmp_path / "answers.parquet").write_bytes(broken)
+        with pytest.raises(DataError, match=r"^\S+answers\.parquet (cannot be read as parquet whole \(|is empty)") as refused:
+            read(tmp_path / "answers.parquet")
+        assert "\n" not in str(refused.value)
+
+
 def test_answers_that_were_sampled_here_keep_their_tokens(file: Path) -> None:
     drawn = (Drawn.of([5, 1], [-0.5, -2.0]), Drawn.of([7], [-1.0]))
     sampled = Candidates(
@@ -259,9 +276,9 @@ def test_the_content_of_files_counts_and_not_their_place(tmp_path: Path) -> None
     assert first.content() != second.content()
 
 
-@pytest.mark.parametrize(("name", "said"), [("nope.json", "does not exist"), ("empty", "holds no"), ("a.parquet", "ends in")])
+@pytest.mark.parametrize(("name", "said"), [("nope.json", "does not exist"), ("empty", "holds no"), ("a.txt", "ends in")])
 def test_what_is_no_file_of_answers_is_refused(name: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    (tmp_path / "a.txt").write_text("Why?")
     with pytest.raises(DataError, match=f"{said}.*candidates.path"):
         read(tmp_path / name)

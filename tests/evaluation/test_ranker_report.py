@@ -1,6 +1,7 @@
 """How a ranker agrees with people: every figure worked out by hand."""
 
 import math
+from itertools import count
 
 import pytest
 
@@ -10,13 +11,14 @@ from dpo_lab.ranking.gold import GoldRanker
 from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.records import Candidates, Prompt
 
-PROMPT = Prompt.from_text("Why?")
+ASKED = count()
 
 
 def ranked(
     answers: str, scores: tuple[float, ...], preferred: tuple[int, ...] = (), pairwise: tuple[tuple[float, ...], ...] = ()
 ) -> Candidates:
-    return Candidates(prompt=PROMPT, responses=tuple(answers.split()), scores=scores, preferred=preferred, pairwise=pairwise)
+    prompt = Prompt.from_text(f"Why {next(ASKED)}?")
+    return Candidates(prompt=prompt, responses=tuple(answers.split()), scores=scores, preferred=preferred, pairwise=pairwise)
 
 
 def test_accuracy_counts_every_comparison_and_equal_scores_half() -> None:
@@ -31,10 +33,24 @@ def test_accuracy_counts_every_comparison_and_equal_scores_half() -> None:
     found = ranker_report(sets, lambda *_: None)
     assert (found["prompts"], found["labelled"], found["people_tie"], found["comparisons"]) == (6, 5, 1, 5)
     assert found["accuracy"] == (1 + 0 + 0.5 + 0 + 1) / 5
-    assert (found["accuracy/low"], found["accuracy/high"]) == wilson(0.5, 5)
+    assert found["accuracy/prompts"] == 4
     assert found["equal_scores"] == 1
     assert found["log_loss"] is None
     assert found["first_place"] is None
+
+
+def test_the_interval_counts_prompts_and_not_comparisons() -> None:
+    one_each = [ranked("a bb", (1.0, 0.0), (int(at < 12),)) for at in range(40)]  # 28 of 40 are right
+    found = ranker_report(one_each, lambda *_: None)
+    assert (found["accuracy/low"], found["accuracy/high"]) == wilson(0.7, 40)
+    together = [ranked("a bb cc dd ee", (9.0 - 9 * (at < 12), 1.0, 2.0, 3.0, 4.0), (0,)) for at in range(40)]
+    four = ranker_report(together, lambda *_: None)  # the same with four comparisons a prompt, all right or all wrong
+    assert (four["accuracy"], four["comparisons"], four["accuracy/prompts"]) == (0.7, 160, 40)
+    width = found["accuracy/high"] - found["accuracy/low"]
+    assert four["accuracy/high"] - four["accuracy/low"] == pytest.approx(width, rel=0.05)
+    (alone,) = (ranker_report(together[:1], lambda *_: None),)
+    assert (alone["accuracy"], alone["accuracy/low"]) == (0.0, None)
+    assert "no interval of 4 comparisons" in "".join(lines_of(alone))
 
 
 def test_log_loss_is_that_of_the_rankers_own_probability() -> None:

@@ -12,6 +12,7 @@ from dpo_lab.layouts.base import Kernel
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.memory import check as fits
 from dpo_lab.memory.check import memory_plan
+from dpo_lab.memory.loading import CLEARLY
 from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.memory.tracing import Live, Pass, extrapolated, follow
 from dpo_lab.memory.unmade import longest_rows
@@ -148,11 +149,11 @@ def test_a_training_that_does_not_fit_is_refused_with_a_change_that_does(
     train, store = run
     smaller = replace(train, trainer=replace(train.trainer, token_budget=512))
     least = memory_plan(smaller, store).needed
-    assert least < memory_plan(train, store).needed / fits.CLEARLY
+    assert least < memory_plan(train, store).needed / CLEARLY
     monkeypatch.setattr(fits, "available", lambda device: least)
     with pytest.raises(ConfigError, match=r"Use trainer.token_budget=512; `dpo-lab doctor` shows the plan."):
         fits.check_fits(train, store)
-    monkeypatch.setattr(fits, "available", lambda device: memory_plan(train, store).needed / fits.CLEARLY + 1)
+    monkeypatch.setattr(fits, "available", lambda device: memory_plan(train, store).needed / CLEARLY + 1)
     fits.check_fits(train, store)  # within what plans may be off
 
 

@@ -204,6 +204,15 @@ def test_a_command_that_cannot_work_is_refused_in_one_line(words: list[str], sai
     assert said in refusal(capsys, "ranker=length", *words)
 
 
+def test_a_ranker_that_does_not_fit_is_refused_before_it_is_loaded(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(Path("model"))
+    answers({"prompt": "Why?", "responses": ["a", "b"]})
+    monkeypatch.setattr("dpo_lab.memory.loading.available", lambda _: 1e6)
+    monkeypatch.setattr("dpo_lab.ranking.pairrm.ranker.load_network", lambda *_: pytest.fail("loaded"))
+    said = refusal(capsys, "ranker=pairrm", "ranker.path=model")
+    assert re.search(r"ranker=pairrm needs about 6\.\d+ MB, and this machine has 1 MB free\. Use a smaller model", said)
+
+
 def test_a_file_that_is_nowhere_and_answers_that_a_ranker_cannot_judge_are_refused(capsys: Capture) -> None:
     answers({"prompt": "Why?", "responses": ["a", "b"]})
     assert "nope.json does not exist" in refusal(capsys, "ranker=length", path="nope.json")

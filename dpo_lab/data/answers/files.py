@@ -1,4 +1,4 @@
-"""Answers of JSON, JSON Lines and CSV files, or of a directory of them, taken row by row."""
+"""Answers of JSON, JSON Lines, CSV and parquet files, or of a directory of them, taken row by row."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,12 +18,15 @@ from dpo_lab.data.csv_rows import CsvRows
 from dpo_lab.data.files import SUFFIXES, Rows, refuse_other_than_rows
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.pairs import pair_of
+from dpo_lab.data.parquet_rows import ParquetRows
 from dpo_lab.data.problems import CODES, DataError, Problem, Problems, Report, RowProblem
 from dpo_lab.data.reader import SILENT, RowReader, sample_of
 from dpo_lab.progress import part
 from dpo_lab.records import Candidates
 
-CSV = ".csv"
+CSV, PARQUET = ".csv", ".parquet"
+TABLES: dict[str, type[CsvRows] | type[ParquetRows]] = {CSV: CsvRows, PARQUET: ParquetRows}
+"""What reads the rows of files that are not JSON, by the end of their name."""
 OWN_FILE = "candidates.jsonl"
 GIVE_NOTHING = ("one_answer", "equal_answers")
 """Codes of rows in which nothing is wrong, and nothing can be preferred."""
@@ -33,7 +36,7 @@ Read = Callable[[Row], Candidates]
 
 @component
 class AnswerFiles(Component):
-    """Files whose rows hold a prompt and several answers: .json, .jsonl, .csv, or a directory of such files.
+    """Files whose rows hold a prompt and several answers: .json, .jsonl, .csv, .parquet, or a directory of such files.
 
     The names of columns decide how a file is read, each file by itself; where more than one choice of columns can be meant,
     nothing is read.
@@ -49,7 +52,7 @@ class AnswerFiles(Component):
     @property
     def label(self) -> str:
         """The file's name without its suffix, or the directory's."""
-        return self.path.stem if self.path.suffix.lower() in (*SUFFIXES, CSV) else self.path.absolute().name
+        return self.path.stem if self.path.suffix.lower() in (*SUFFIXES, *TABLES) else self.path.absolute().name
 
     def content(self) -> dict[str, Any]:
         """Return the columns with the files' digests in place of their path; how many rows may be unusable is no content."""
@@ -74,15 +77,15 @@ class AnswerFiles(Component):
             )
         refuse_damage(directory)
         if not self.path.is_dir():
-            if self.path.suffix.lower() != CSV or not self.path.exists():
+            if self.path.suffix.lower() not in TABLES or not self.path.exists():
                 refuse_other_than_rows(self.path, "candidates.path")
             return [self.path]
         if (self.path / OWN_FILE).is_file():
             return [self.path / OWN_FILE]
-        found = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, CSV) and path.is_file())
+        found = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, *TABLES) and path.is_file())
         if not found:
             raise DataError(
-                f"{self.path} holds no {', '.join((*SUFFIXES, CSV))} file, so there are no answers to rank. Correct "
+                f"{self.path} holds no {', '.join((*SUFFIXES, *TABLES))} file, so there are no answers to rank. Correct "
                 f"candidates.path (now in {Path.cwd()}), or convert the files to JSON Lines.",
                 code="no_file",
             )
@@ -109,7 +112,8 @@ class _AnswerFile:
         self.num_rows = self.num_kept = 0
 
     def read(self, reports: list[Report]) -> Iterator[Candidates]:
-        rows = CsvRows(self.path) if self.path.suffix.lower() == CSV else Rows(self.path, key="candidates.path")
+        table = TABLES.get(self.path.suffix.lower())
+        rows = table(self.path) if table else Rows(self.path, key="candidates.path")
         sample = sample_of(rows.again(), [path for paths in self.columns.named.values() for path in paths])
         take, known, note = self._reading(sample)
         with part(f"read {self.path.name}", rows.at_most) as shown:
