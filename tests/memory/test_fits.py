@@ -148,12 +148,12 @@ def test_a_training_that_does_not_fit_is_refused_with_a_change_that_does(
 ) -> None:
     train, store = run
     smaller = replace(train, trainer=replace(train.trainer, token_budget=512))
-    least = memory_plan(smaller, store).needed
-    assert least < memory_plan(train, store).needed / CLEARLY
+    least, needed = memory_plan(smaller, store).needed, memory_plan(train, store).needed
+    assert least < needed / CLEARLY
     monkeypatch.setattr(fits, "available", lambda device: least)
     with pytest.raises(ConfigError, match=r"Use trainer.token_budget=512; `dpo-lab doctor` shows the plan."):
         fits.check_fits(train, store)
-    monkeypatch.setattr(fits, "available", lambda device: memory_plan(train, store).needed / CLEARLY + 1)
+    monkeypatch.setattr(fits, "available", lambda device: needed / CLEARLY + 1)
     fits.check_fits(train, store)  # within what plans may be off
 
 

@@ -18,7 +18,8 @@ from dpo_lab.scoring import rounding
 from dpo_lab.training.settings import TrainerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-GIVEN = ("data=jsonl", f"data.path={ROOT / 'docs' / 'example_pairs.jsonl'}")
+SMALL = ("model.num_layers=1", "model.hidden_size=32", "model.intermediate_size=48", "model.num_heads=2")
+GIVEN = ("data=jsonl", f"data.path={ROOT / 'docs' / 'example_pairs.jsonl'}", *SMALL)
 
 
 def examined(outputs: Path, *more: str) -> int:
@@ -43,9 +44,10 @@ def test_a_training_that_fits_is_described_and_not_run(tmp_path: Path, capsys: p
 def test_a_training_that_does_not_fit_ends_with_1_and_the_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(fits, "available", lambda device: 50e6)  # weights, gradients and optimizer fit, passes do not
+    monkeypatch.setattr(fits, "available", lambda device: 10e6)  # weights, gradients and optimizer fit, passes do not
+    monkeypatch.setattr(fits, "smallest_change", lambda *_: "trainer.token_budget=64")  # tests/memory looks for it
     assert examined(tmp_path) == 1
-    assert "Use trainer.token_budget=" in capsys.readouterr().err
+    assert "Use trainer.token_budget=64" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full_ends_with_1(
@@ -94,7 +96,7 @@ def test_the_optimizer_is_planned_where_an_epoch_is_one_step(epochs: int, steps:
 
 
 def test_a_round_of_made_pairs_is_planned_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["doctor", f"paths.outputs={tmp_path}", "prompts.num_prompts=500", "data.max_length=64"]) == 0
+    assert main(["doctor", f"paths.outputs={tmp_path}", "prompts.num_prompts=500", "data.max_length=64", *SMALL]) == 0
     lines = capsys.readouterr().out.splitlines()
     (reference,) = (line for line in lines if line.startswith("reference "))
     tokens = 500 * 2 * (64 - 64 // 3)

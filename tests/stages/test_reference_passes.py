@@ -13,18 +13,18 @@ from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.losses.ipo import IPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.load import save_model
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
-from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
 from dpo_lab.training.settings import TrainerSettings
+from tests.conftest import small_model
 from tests.small_stage import given, pairs_file, stage, with_lora
 
 
@@ -35,11 +35,11 @@ def forwards(root: Path) -> int:
 
 
 @pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
     """A model on disk."""
-    outputs = tmp_path_factory.mktemp("base")
-    stage(outputs, iteration=Iteration(rounds=1)).run()
-    return next(path for path in (outputs / "model").glob("tiny*") if path.is_dir())
+    directory = tmp_path_factory.mktemp("base")
+    save_model(small_model(tokenizer), tokenizer, directory, "")
+    return directory
 
 
 def run_of(base: Path, outputs: Path, **fields: Any) -> Any:
@@ -54,20 +54,18 @@ def test_only_weights_and_tokens_make_the_reference_score_again(base: Path, tmp_
     run = run_of(base, tmp_path / "one", reference=kept)
     run.run()
     assert forwards(kept.root) == 60  # type: ignore[arg-type]
-    changes: tuple[dict[str, Any], ...] = (
-        {"optim": AdamW(lr=1e-3)},
-        {"loss": DPOLoss(beta=0.3)},
-        {"loss": IPOLoss()},
-        {"seed": 5},
-        {"model": replace(run.model, adapter=LoRA(rank=2))},
-        {"trainer": TrainerSettings(accelerator="cpu", batch_size=4, token_budget=64)},
-        {"layout": PaddedLayout()},
-        {"reference": replace(kept, audit_rows=1)},
-        {"outputs": tmp_path / "elsewhere"},
-    )
-    for change in changes:
-        replace(run, **change).run()
-        assert forwards(kept.root) == 60, change  # type: ignore[arg-type]
+    replace(
+        run,
+        optim=AdamW(lr=1e-3),
+        loss=IPOLoss(beta=0.3),
+        seed=5,
+        model=replace(run.model, adapter=LoRA(rank=2)),
+        trainer=TrainerSettings(accelerator="cpu", batch_size=4, token_budget=64),
+        layout=PaddedLayout(),
+        reference=replace(kept, audit_rows=1),
+        outputs=tmp_path / "elsewhere",
+    ).run()
+    assert forwards(kept.root) == 60  # type: ignore[arg-type]
     other = tmp_path / "other.jsonl"
     other.write_text((tmp_path / "one" / "pairs.jsonl").read_text().replace("answer 7", "answer 8", 1))
     replace(run, data=FilePairs(path=other, max_length=64)).run()
@@ -86,11 +84,16 @@ def test_one_changed_weight_makes_the_reference_score_again(base: Path, tmp_path
     assert forwards(tmp_path / "out") == 120
 
 
+@pytest.fixture(scope="module")
+def wanted(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The figures of a run with the cached reference."""
+    return run_of(base, tmp_path_factory.mktemp("cached")).run()
+
+
 @pytest.mark.parametrize("reference", [AdapterOffReference(), PreviousAdapterReference(), FrozenReference()])
 def test_references_beside_the_policy_agree_with_the_cached_one_and_score_nothing_ahead(
-    base: Path, tmp_path: Path, reference: Any
+    base: Path, wanted: Any, tmp_path: Path, reference: Any
 ) -> None:
-    wanted = run_of(base, tmp_path / "cached").run()
     figures = run_of(base, tmp_path / "out", reference=reference).run()
     assert forwards(tmp_path / "out") == 0
     for name in ("eval/loss", "eval/margin", "eval/accuracy", "eval/loss/before"):
@@ -99,6 +102,7 @@ def test_references_beside_the_policy_agree_with_the_cached_one_and_score_nothin
     assert json.loads((policy / MANIFEST).read_text())["facts"]["step_0_gap"] == 0.0
 
 
+@pytest.mark.slow
 def test_the_adapter_of_the_round_before_is_the_reference_of_the_next(tmp_path: Path) -> None:
     two_rounds: dict[str, Any] = {"model": with_lora(), "optim": AdamW(lr=1e-2)}
     wanted = stage(tmp_path / "cached", **two_rounds).run()

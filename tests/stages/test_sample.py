@@ -54,6 +54,7 @@ def test_the_same_command_finds_the_answers_and_force_draws_them_again(
     assert answers() == first
 
 
+@pytest.mark.slow
 def test_a_training_takes_the_answers_that_were_drawn_for_its_first_round(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

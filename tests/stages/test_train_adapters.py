@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import FourBit, NoQuant, Quant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
+from dpo_lab.reference.base import Reference
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.ema import EMAReference
 from dpo_lab.reference.frozen import FrozenReference
@@ -36,7 +39,18 @@ KINDS: dict[str, LoRA] = {
     "dora": LoRA(rank=4, dora=True),
     "dora with embeddings": LoRA(rank=4, dora=True, modules_to_save=("embed_tokens", "norm")),
 }
-every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def with_references(*references: Reference) -> pytest.MarkDecorator:
+    """Run a test with every kind and every reference; fast tests have each of them once at least, the slow ones the others."""
+    combined = [
+        pytest.param(kind, reference, id=f"{name}-{type(reference).__name__}", marks=() if fast else pytest.mark.slow)
+        for number, (name, kind) in enumerate(KINDS.items())
+        for reference, fast in zip(references, (number % 3 == place for place in range(3)), strict=True)
+    ]
+    return pytest.mark.parametrize(("kind", "reference"), combined)
+
+
 LN_2 = float(torch.tensor(2.0).log())
 
 
@@ -63,6 +77,19 @@ def facts_of(outputs: Path) -> Any:
     return json.loads((policy_of(outputs) / MANIFEST).read_text())["facts"]
 
 
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[LoRA], Path]:
+    """What trains an adapter of a kind on the model, once for all tests, and returns its directory."""
+
+    @cache
+    def policy(kind: LoRA) -> Path:
+        outputs = tmp_path_factory.mktemp("trained")
+        run_of(base, outputs, kind, AdapterOffReference()).run()
+        return policy_of(outputs)
+
+    return policy
+
+
 def rows_of(outputs: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (policy_of(outputs) / "metrics.jsonl").read_text().splitlines()]
 
@@ -71,8 +98,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir()) if path.is_file()}
 
 
-@pytest.mark.parametrize("reference", [AdapterOffReference(), FrozenReference(), CachedReference()])
-@every_kind
+@with_references(AdapterOffReference(), FrozenReference(), CachedReference())
 def test_training_begins_at_ln_2_and_is_read_back_by_plain_peft(
     base: Path, tmp_path: Path, kind: LoRA, reference: Any, store: TokenStore
 ) -> None:
@@ -91,13 +117,17 @@ def test_training_begins_at_ln_2_and_is_read_back_by_plain_peft(
         assert float((plain(ids).logits - ours(ids).logits).abs().max()) < 1e-4
 
 
-@pytest.mark.parametrize("reference", [PreviousAdapterReference(), CachedReference(), EMAReference(every=1)])
-@every_kind
+@with_references(PreviousAdapterReference(), CachedReference(), EMAReference(every=1))
 def test_an_adapter_is_trained_on_against_its_frozen_copy(
-    base: Path, tmp_path: Path, kind: LoRA, reference: Any, store: TokenStore, monkeypatch: pytest.MonkeyPatch
+    base: Path,
+    trained: Callable[[LoRA], Path],
+    tmp_path: Path,
+    kind: LoRA,
+    reference: Any,
+    store: TokenStore,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_of(base, tmp_path / "one", kind, AdapterOffReference()).run()
-    first = policy_of(tmp_path / "one")
+    first = trained(kind)
     before = {path: bytes_of(path) for path in (base, first)}
     kept: list[nn.Module] = []
 
@@ -122,8 +152,17 @@ def test_an_adapter_is_trained_on_against_its_frozen_copy(
             assert torch.equal(score(policy, batch).per_token, score(model, batch).per_token)
 
 
-@pytest.mark.parametrize("reference", [AdapterOffReference(), EMAReference(every=1), FrozenReference()])
-@pytest.mark.parametrize("quant", [NoQuant(), FourBit()], ids=["bf16", "4bit"])
+@pytest.mark.parametrize(
+    ("quant", "reference"),
+    [
+        pytest.param(NoQuant(), EMAReference(every=1), id="bf16-EMAReference"),
+        pytest.param(FourBit(), AdapterOffReference(), id="4bit-AdapterOffReference"),
+        pytest.param(NoQuant(), AdapterOffReference(), id="bf16-AdapterOffReference", marks=pytest.mark.slow),
+        pytest.param(NoQuant(), FrozenReference(), id="bf16-FrozenReference", marks=pytest.mark.slow),
+        pytest.param(FourBit(), EMAReference(every=1), id="4bit-EMAReference", marks=pytest.mark.slow),
+        pytest.param(FourBit(), FrozenReference(), id="4bit-FrozenReference", marks=pytest.mark.slow),
+    ],
+)
 def test_on_a_base_in_half_precision_the_gap_is_0_too(base: Path, tmp_path: Path, quant: Quant, reference: Any) -> None:
     run = run_of(base, tmp_path, KINDS["dora with embeddings"], reference, precision=Precision(mode="bf16-mixed"))
     assert replace(run, model=replace(run.model, quant=quant)).run()["eval/loss"] < 0.69
@@ -131,10 +170,9 @@ def test_on_a_base_in_half_precision_the_gap_is_0_too(base: Path, tmp_path: Path
     assert facts_of(tmp_path)["loss/first"] == pytest.approx(LN_2, abs=1e-6)
 
 
-def test_an_adapter_of_another_kind_is_refused_with_what_to_say(base: Path, tmp_path: Path) -> None:
-    run_of(base, tmp_path / "one", KINDS["dora"], CachedReference()).run()
+def test_an_adapter_of_another_kind_is_refused_with_what_to_say(trained: Callable[[LoRA], Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"Use adapter.rank=4 adapter.dora=true."):
-        run_of(policy_of(tmp_path / "one"), tmp_path / "two", LoRA(), CachedReference()).run()
+        run_of(trained(KINDS["dora"]), tmp_path / "two", LoRA(), CachedReference()).run()
 
 
 def test_a_reference_that_copies_the_policy_after_each_step_leaves_every_loss_at_ln_2(base: Path, tmp_path: Path) -> None:
@@ -146,7 +184,7 @@ def test_a_reference_that_copies_the_policy_after_each_step_leaves_every_loss_at
         assert all(math.isclose(loss, LN_2, rel_tol=1e-7) for loss in losses), name
 
 
-@pytest.mark.parametrize("adapter", [LoRA(rank=4), NoAdapter()])
+@pytest.mark.parametrize("adapter", [LoRA(rank=4), pytest.param(NoAdapter(), marks=pytest.mark.slow)], ids=["lora", "full"])
 def test_until_the_first_update_it_is_the_frozen_reference(base: Path, tmp_path: Path, adapter: Adapter) -> None:
     run_of(base, tmp_path / "moving", adapter, EMAReference(alpha=0.5, every=2)).run()
     run_of(base, tmp_path / "frozen", adapter, FrozenReference()).run()
@@ -155,6 +193,7 @@ def test_until_the_first_update_it_is_the_frozen_reference(base: Path, tmp_path:
     assert moving[2] > frozen[2]  # it has come half the way: the margin that is left is smaller
 
 
+@pytest.mark.slow
 def test_rounds_each_begin_with_a_fresh_reference(tmp_path: Path) -> None:
     stage(tmp_path, model=with_lora(), optim=AdamW(lr=1e-2), reference=EMAReference(every=1)).run()
     manifests = [json.loads(path.read_text()) for path in (tmp_path / "policy").glob(f"*/{MANIFEST}")]

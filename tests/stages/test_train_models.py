@@ -15,21 +15,26 @@ from transformers import MixtralConfig, MixtralForCausalLM
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapter import LoRA, NoAdapter
+from dpo_lab.models.load import save_model
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import PreviousAdapterReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW
+from tests.conftest import small_model
 from tests.small_stage import directories, given, pairs_file, stage, with_lora
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    outputs = tmp_path_factory.mktemp("outputs")
-    return outputs, stage(outputs).run()
+def base(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any) -> Path:
+    """A model on disk."""
+    directory = tmp_path_factory.mktemp("base")
+    save_model(small_model(tokenizer), tokenizer, directory, "")
+    return directory
 
 
+@pytest.mark.slow
 def test_lora_over_two_rounds_keeps_one_adapter_that_plain_peft_loads(tmp_path: Path) -> None:
     from peft import AutoPeftModelForCausalLM
 
@@ -42,6 +47,7 @@ def test_lora_over_two_rounds_keeps_one_adapter_that_plain_peft_loads(tmp_path: 
     assert loaded.peft_config["default"].r == 4
 
 
+@pytest.mark.slow
 def test_lora_starts_from_the_seed_alone_whether_the_base_was_made_or_found(tmp_path: Path) -> None:
     # peft draws from torch's global generator, whose state depends on what ran before
     one = stage(tmp_path / "one", model=with_lora(), iteration=Iteration(rounds=1))
@@ -56,15 +62,16 @@ def test_lora_starts_from_the_seed_alone_whether_the_base_was_made_or_found(tmp_
     assert first == second
 
 
+@pytest.mark.slow
 def test_adapter_dropout_does_not_stop_the_second_round(tmp_path: Path) -> None:
     summary = stage(tmp_path, model=with_lora(dropout=0.3), optim=AdamW(lr=1e-2)).run()
     assert "kl/round_2" in summary
 
 
 def test_a_saved_adapter_is_a_model_to_train_on_with_its_own_numbers(tmp_path: Path) -> None:
-    stage(tmp_path, model=with_lora(), iteration=Iteration(rounds=1)).run()
-    policy = next(path for path in (tmp_path / "policy").glob("tiny*round1*") if path.is_dir())
     path = pairs_file(tmp_path)
+    given(tmp_path, path, model=with_lora()).run()
+    policy = next(path for path in (tmp_path / "policy").glob("tiny*round1*") if path.is_dir())
     model = PretrainedModel(path=str(policy), licence="none", adapter=LoRA(rank=4))
     assert given(tmp_path, path, model=model).run()["eval/pairs"] == 6
     for adapter, said in ((LoRA(rank=8), "rank=4"), (NoAdapter(), "use adapter=lora")):
@@ -72,9 +79,8 @@ def test_a_saved_adapter_is_a_model_to_train_on_with_its_own_numbers(tmp_path: P
             given(tmp_path, path, model=replace(model, adapter=adapter)).run()
 
 
-def test_changed_weights_in_a_directory_are_another_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    source = next(path for path in (finished[0] / "model").glob("tiny-films-*") if path.is_dir())
-    shutil.copytree(source, tmp_path / "model")
+def test_changed_weights_in_a_directory_are_another_model(base: Path, tmp_path: Path) -> None:
+    shutil.copytree(base, tmp_path / "model")
     run = given(tmp_path, pairs_file(tmp_path), model=PretrainedModel(path=str(tmp_path / "model"), licence="none"))
     run.run()
     weights = load_file(tmp_path / "model" / "model.safetensors")
@@ -91,6 +97,7 @@ def test_bf16_on_a_cpu_scores_the_reference_as_it_trains(tmp_path: Path) -> None
     assert facts["step_0_gap"] <= 5e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adapter", [None, LoRA(rank=4)], ids=["full", "lora"])
 def test_bf16_true_over_two_rounds_samples_evaluates_and_saves_in_bf16(tmp_path: Path, adapter: LoRA | None) -> None:
     parts: dict[str, Any] = {"model": with_lora(), "reference": PreviousAdapterReference()} if adapter else {}
@@ -121,10 +128,9 @@ def test_auto_is_the_run_of_the_format_that_it_comes_to_and_says_why(tmp_path: P
     assert json.loads((policy / MANIFEST).read_text())["facts"]["precision"] == said
 
 
-def test_a_directory_in_hugging_face_layout_is_a_model(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
-    (directory,) = (finished[0] / "model").glob("tiny-films-*")
-    model = PretrainedModel(path=str(directory), licence="none")
-    summary = given(tmp_path, pairs_file(tmp_path), model=model).run()
+def test_a_directory_in_hugging_face_layout_is_a_model(base: Path, tmp_path: Path) -> None:
+    model = PretrainedModel(path=str(base), licence="none")
+    summary = given(tmp_path, pairs_file(tmp_path), model=model, optim=AdamW(lr=1e-2)).run()
     assert summary["eval/loss"] < summary["eval/loss/before"]
 
 

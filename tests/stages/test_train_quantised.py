@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.load import save_model
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.reference.adapters import AdapterOffReference, PreviousAdapterReference
@@ -19,6 +20,7 @@ from dpo_lab.reference.cached import CachedReference
 from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW, AdamW8bit
+from tests.conftest import small_model
 from tests.small_stage import directories, given, pairs_file, stage, with_lora
 
 KINDS = {"4bit": FourBit(), "8bit": EightBit()}
@@ -47,6 +49,7 @@ def test_before_the_first_step_policy_and_reference_agree_as_in_fp32(
     assert summary["eval/loss"] < summary["eval/loss/before"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounds_of_a_quantised_model_keep_one_adapter_on_the_base_as_it_was_on_disk(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
@@ -63,6 +66,7 @@ def test_rounds_of_a_quantised_model_keep_one_adapter_on_the_base_as_it_was_on_d
     assert not all(torch.equal(weight, second[name]) for name, weight in first.items())
 
 
+@pytest.mark.slow
 def test_how_a_base_is_held_is_part_of_what_is_made_with_it(tmp_path: Path) -> None:
     path = pairs_file(tmp_path)
     for quant in (NoQuant(), FourBit(), FourBit(double=False), EightBit()):
@@ -72,10 +76,9 @@ def test_how_a_base_is_held_is_part_of_what_is_made_with_it(tmp_path: Path) -> N
     assert len(directories(tmp_path, "model")) == 1
 
 
-def test_a_base_in_bf16_has_an_adapter_in_fp32(tmp_path: Path) -> None:
-    stage(tmp_path / "made", model=with_lora(), iteration=Iteration(rounds=1)).run()
-    (base,) = directories(tmp_path / "made", "model")
-    model = PretrainedModel(path=str(tmp_path / "made" / "model" / base), licence="none", dtype="bf16", adapter=LoRA(rank=4))
+def test_a_base_in_bf16_has_an_adapter_in_fp32(tmp_path: Path, tokenizer: Any) -> None:
+    save_model(small_model(tokenizer), tokenizer, tmp_path / "base", "")
+    model = PretrainedModel(path=str(tmp_path / "base"), licence="none", dtype="bf16", adapter=LoRA(rank=4))
     path = pairs_file(tmp_path)
     run = given(tmp_path, path, model=model, optim=AdamW(lr=1e-2))
     assert run.run()["eval/loss"] < 0.69
