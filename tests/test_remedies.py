@@ -8,6 +8,8 @@ import pytest
 
 from dpo_lab.cli.main import main
 from dpo_lab.components import RunError
+from dpo_lab.rules.check import refuse_illegal
+from dpo_lab.stages.train import Train
 from tests.models.directories import model_directory
 
 
@@ -66,3 +68,37 @@ def test_prompts_without_any_for_evaluation_are_refused(
     assert "use prompts.num_held_out=N with N above 0" in capsys.readouterr().err
     assert main([*words, "prompts.num_held_out=1"]) == 1
     assert capsys.readouterr().err == "error: reached\n"
+
+
+RULES = {  # a rule that is broken: what its message proposes on this command line
+    "FILE evaluation=generation prompts=films": ["evaluation=preference without prompts=films"],
+    "FILE iteration.rounds=3": ["iteration.rounds=1", "data=on_policy without data.path=mine.jsonl"],
+    "evaluation=preference": ["evaluation=generation"],
+    "reference=none": ["reference=cached", "loss=simpo"],
+    "reference=adapter_off adapter=lora": ["reference=previous_adapter", "iteration.reference=first"],
+    "reference=ema loss=simpo": ["reference=none"],
+    "loss=sppo_soft ranker=length": ["loss=dpo"],
+    "layout.attention=flex": ["layout.attention=sdpa"],
+    "precision=bf16_true adapter=dora recipe.lr=1e-3": ["precision=bf16", "adapter=lora"],
+}
+
+
+@pytest.mark.parametrize("typed", RULES)
+def test_a_rule_proposes_what_works_on_the_command_line_that_it_answers(
+    typed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def accepted(stage: Train) -> None:
+        refuse_illegal(stage)
+        raise RunError("accepted")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Train, "run", accepted)
+    words = typed.replace("FILE", "data=jsonl data.path=mine.jsonl").split()
+    assert main(["train", *words]) == 2
+    said = capsys.readouterr().err
+    for remedy in RULES[typed]:
+        assert remedy in said
+        setting, _, left_out = remedy.partition(" without ")
+        rest = [word for word in words if word.partition("=")[0] != setting.partition("=")[0] and word != left_out]
+        assert main(["train", *rest, setting]) == 1
+        assert capsys.readouterr().err == "error: accepted\n"

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 from dpo_lab.cli.arguments import CommandLine, key_of
 from dpo_lab.cli.keys import with_typed_keys
-from dpo_lab.cli.session import Job, OutputClosed, Session, answer, complain
+from dpo_lab.cli.remedies import tried_remedies
+from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
@@ -36,7 +37,7 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
         raise OutputClosed from error  # nobody reads the output of the other jobs either
     except Exception as error:
         job.code, job.message = answer(error, session.outputs)
-        job.message = in_words_of(config, job.message)
+        job.message = in_words_of(config, job.message) if job.code == USAGE else job.message
         if job.message:
             complain(job.message, job.code)
         job.message = job.message or f"{type(error).__name__}: {error}"
@@ -46,12 +47,12 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
 
 
 def in_words_of(config: Any, message: str) -> str:
-    """Return a message in which keys stand as the command line set them."""
-    from dpo_lab.cli.build import unresolved
+    """Return a message in which keys stand as the command line set them, and remedies as they work there."""
+    from dpo_lab.cli.build import tried, unresolved
 
-    return (
-        with_typed_keys(message, unresolved(config), {key_of(override) for override in task_overrides(config)}) if message else ""
-    )
+    named = task_overrides(config)
+    typed = with_typed_keys(message, unresolved(config), {key_of(override) for override in named})
+    return tried_remedies(typed, named, lambda words: tried(config, words))
 
 
 def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:

@@ -60,11 +60,14 @@ def with_typed_keys(message: str, raw: Mapping[str, Any], typed: Collection[str]
     >>> raw = {"trainer": {"token_budget": "${recipe.token_budget}"}, "recipe": {"token_budget": 512}}
     >>> [with_typed_keys("Use trainer.token_budget=256", raw, typed) for typed in (["recipe.token_budget"], [])]
     ['Use recipe.token_budget=256', 'Use trainer.token_budget=256']
+    >>> with_typed_keys("data.sampler.top_p=2", {"data": {"sampler": "${sampler}"}, "sampler": {"top_p": 2}}, [])
+    'sampler.top_p=2'
     """
 
     def typed_one(found: re.Match[str]) -> str:
-        source = origin(raw, found[0])
-        return source if source in typed else found[0]
+        source, part = origin(raw, found[0]), found[0].rpartition(".")[0]
+        is_on_shelf = origin(raw, part) != part  # its part is taken as a whole, and cannot be set below
+        return source if source in typed or is_on_shelf else found[0]
 
     return re.sub(r"(?<![\w./])[a-z_]+(?:\.\w+)+(?==)", typed_one, message)
 

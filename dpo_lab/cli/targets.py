@@ -105,7 +105,9 @@ def imported(name: str, beside: ModuleType | None = None) -> ModuleType | None:
 
 # ---------------------------------------------------------------- from a node to a component
 def made_of(node: Any, key: str = "", takes: Any = None) -> Any:
-    """Return plain data in which every node has become the component that it describes, innermost first.
+    """Return plain data in which every node has become the component that it describes.
+
+    A class is looked at before what stands below it.
 
     Args:
         takes: annotation of the field that the node stands in; a class of another role is refused before it is made.
