@@ -28,7 +28,7 @@ def write_report(directory: Path) -> Path:
     Raises:
         OSError: if the directory cannot be written.
     """
-    page = _environment().get_template("page.html").render(_content(read_record(directory)))
+    page = environment().get_template("page.html").render(_content(read_record(directory)))
     return RunDirectory(directory).write_report(page)
 
 
@@ -129,7 +129,8 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
 
 
 @cache
-def _environment() -> "Environment":
+def environment() -> "Environment":
+    """Return what reads the templates; text is escaped."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     return Environment(

@@ -106,8 +106,8 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
 LOSSES = ", ".join(options("loss"))
 MESSAGES = {
     "trian": (
-        "'trian' is no stage. Did you mean 'train'? Valid: doctor, export, pretrain, publish, rank, sample, train, verify, "
-        "completion. Example: dpo-lab train model=tiny"
+        "'trian' is no stage. Did you mean 'train'? Valid: doctor, evaluate, export, pretrain, publish, rank, sample, train, "
+        "verify, completion. Example: dpo-lab train model=tiny"
     ),
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films",
     "train --experiment=snorkel_mistral": (

@@ -1,0 +1,160 @@
+"""Finished runs compared by paired differences of what was observed of each held-out prompt."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact, write_durably
+from dpo_lab.components import ConfigError
+from dpo_lab.damage import examine
+from dpo_lab.evaluation.statistics import Comparison, Observed, compare_all
+from dpo_lab.figures import Figure
+from dpo_lab.pipeline.evaluation import measured_in
+from dpo_lab.records import write_jsonl
+from dpo_lab.report.comparison_page import comparison_page
+from dpo_lab.report.figures import figures_in
+from dpo_lab.run_directory import REPORT, RunDirectory
+
+REPORT_JSON, VERDICTS = "report.json", "verdicts.jsonl"
+OF_ONE_LOSS = ("eval/loss", "eval/margin")
+"""Figures that mean another thing for another loss, or another strength of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """What is known of one run."""
+
+    name: str
+    path: Path
+    id: str
+    """Content id of its last measurement."""
+    figures: Mapping[str, Figure]
+    values: Mapping[str, float]
+    observed: Mapping[str, Observed]
+    loss: Any
+    """What it was trained with, as its configuration says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """One figure of all runs."""
+
+    figure: Figure
+    values: Mapping[str, tuple[float, float | None, float | None]]
+    """By the run's name: value and ends of the interval."""
+    comparisons: tuple[Comparison, ...]
+
+
+def compared_run(directory: Path) -> ComparedRun:
+    """Return a finished run with the observations of its last policy.
+
+    Raises:
+        ConfigError: if there is no such run, or nothing was observed in it.
+    """
+    said = f"runs: {directory}"
+    if not directory.is_dir():
+        raise ConfigError(f"{said} is no directory (in {Path.cwd()}). Give the directories of finished runs: outputs/train/NAME.")
+    if not RunDirectory(directory).is_run:
+        raise ConfigError(
+            f"{said} is no run of train: it has no run.json. Give the directories of finished runs: outputs/train/NAME."
+        )
+    if damage := examine(directory).damage:
+        raise ConfigError(f"{said} is damaged ({damage}). Run the training again: it makes that part again.")
+    if Artifact.open(directory) is None:
+        raise ConfigError(f"{said} is unfinished: it has no manifest.json. Run the same command again, which resumes it.")
+    run = RunDirectory(directory).run()
+    entries = [each for each in run["lineage"] if each["kind"] == "evaluation" and "-after-" in each["name"]]
+    measurement = _opened(directory, entries[-1]) if entries else None
+    measured = measured_in(measurement) if measurement else None
+    if measurement is None or measured is None or not measured.observed:
+        raise ConfigError(
+            f"{said}: no answer or pair of its own was kept, only their means: nothing was held out, or the run is older than "
+            "observed.jsonl. Run it again with force=true, and with data.held_out=N if its pairs are given."
+        )
+    return ComparedRun(
+        name=directory.resolve().name,
+        path=directory,
+        id=measurement.id,
+        figures={figure.name: figure for figure in figures_in(run)},
+        values=measured.figures,
+        observed=measured.observed,
+        loss=RunDirectory(directory).config().get("loss"),
+    )
+
+
+def _opened(directory: Path, entry: Mapping[str, Any]) -> Artifact | None:
+    """Return an artifact of a run's lineage, beside the run or where it was when the run was made."""
+    beside = directory.resolve().parents[1] / entry["kind"] / entry["name"]
+    found = (Artifact.open(path) for path in (beside, Path(entry["path"])))
+    return next((each for each in found if each and each.id == entry["id"]), None)
+
+
+def compare_runs(runs: Sequence[ComparedRun], against: str | None = None) -> list[Compared]:
+    """Return every figure that all runs have, with every pair of runs compared, or one run with each other one.
+
+    Figures of the loss itself are compared only where all runs have the same loss.
+
+    Raises:
+        ConfigError: if the runs share no figure, or were measured on different prompts.
+    """
+    first = runs[0]
+    same_loss = all(each.loss == first.loss for each in runs)
+    names = [
+        name
+        for name in first.figures
+        if all(name in each.figures and name in each.observed for each in runs) and (same_loss or name not in OF_ONE_LOSS)
+    ]
+    if not names:
+        raise ConfigError(f"runs: {first.name} and the others have no figure in common. Compare runs of one evaluation=.")
+    compared = []
+    for name in sorted(names, key=lambda name: not first.figures[name].main):
+        observed = {each.name: each.observed[name] for each in runs}
+        refuse_other_prompts(observed)
+        figure = first.figures[name]
+        ends = {each.name: (each.values[name], each.values.get(f"{name}/low"), each.values.get(f"{name}/high")) for each in runs}
+        found = compare_all(observed, against=against, better=figure.better)
+        compared.append(Compared(figure=figure, values=ends, comparisons=tuple(found)))
+    return compared
+
+
+def refuse_other_prompts(observed: Mapping[str, Observed]) -> None:
+    """Raise ConfigError if two runs were measured on different prompts."""
+    (first, ours), *others = observed.items()
+    for name, theirs in others:
+        if apart := set(ours.by_prompt.prompts) ^ set(theirs.by_prompt.prompts):
+            raise ConfigError(
+                f"runs: {first} and {name} were measured on different held-out prompts ({len(apart)} stand in one alone), so "
+                "they cannot be compared pair by pair. Give both the same data, held_out, seed and evaluation."
+            )
+
+
+def write_comparison(directory: Path, runs: Sequence[ComparedRun], compared: Sequence[Compared]) -> None:
+    """Write report.json, verdicts.jsonl (a line per prompt and figure, with the mean of each run) and report.html."""
+    report = {
+        "runs": [{"name": each.name, "directory": str(each.path), "measurement": each.id} for each in runs],
+        "figures": [
+            {
+                "name": each.figure.name,
+                "title": each.figure.title,
+                "better": each.figure.better,
+                "values": {name: dict(zip(("value", "low", "high"), ends, strict=True)) for name, ends in each.values.items()},
+                "comparisons": [found.record() for found in each.comparisons],
+            }
+            for each in compared
+        ],
+    }
+    write_jsonl(directory / VERDICTS, (line for each in compared for line in verdict_lines(each.figure.name, runs)))
+    write_durably(directory / REPORT_JSON, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_durably(directory / REPORT, comparison_page(report))
+
+
+def verdict_lines(name: str, runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """Return the mean of each run for every prompt."""
+    means = {}
+    for each in runs:
+        grouped = each.observed[name].by_prompt
+        means[each.name] = dict(zip(grouped.prompts, (grouped.sums / grouped.counts).tolist(), strict=True))
+    prompts = runs[0].observed[name].by_prompt.prompts
+    return [{"prompt_id": prompt, "figure": name, **{run: each[prompt] for run, each in means.items()}} for prompt in prompts]
