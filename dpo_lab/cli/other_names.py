@@ -37,7 +37,7 @@ OTHER_NAMES = {
         ("threads", "num_threads", "cpu_threads", "num_workers", "dataloader_num_workers"),
         " # OMP_NUM_THREADS=VALUE in front of the command sets the threads of the CPU",
     ),
-    "gradient_checkpointing": "trainer.token_budget=1024 # the tokens of a forward pass decide its memory",
+    **dict.fromkeys(("gradient_checkpointing", "activation_checkpointing"), "model.checkpointing=true"),
     "packing": "layout=packed",
     "padding_free": "layout=packed",
     # steps

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dpo_lab.components import ConfigError
 from dpo_lab.models.adapted import held_in
+from dpo_lab.models.checkpointing import recompute_layers
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.hub import fetched
 from dpo_lab.models.load import plain_errors, without_dropout
@@ -80,6 +81,8 @@ def outline(config: Any, spec: ModelSpec, storage: Storage) -> nn.Module:
     policy = spec.adapter.attach(model.train(), 0)
     if storage.adapter_dtype != torch.float32:
         held_in(policy, storage.adapter_dtype)
+    if spec.checkpointing:
+        recompute_layers(policy, keep_draws=False)
     return policy
 
 

@@ -15,6 +15,7 @@ from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import Adapter
+from dpo_lab.models.checkpointing import recompute_layers
 from dpo_lab.models.directory import base_of
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.models.precision import Precision
@@ -81,6 +82,8 @@ class Training:
     precision: Precision
     trainer: TrainerSettings
     callbacks: Mapping[str, RunCallback]
+    checkpointing: bool
+    """Whether layers are computed again in the backward pass."""
     order: Order
     """Of the pairs."""
     seed: int
@@ -212,6 +215,8 @@ def _prepared(training: Training, this: Round, store: TokenStore, group: Group) 
     scorer.follow(policy)
     if training.precision.weights != torch.float32:
         held_in(policy, training.precision.weights)  # adapters are made in fp32
+    if training.checkpointing:
+        recompute_layers(policy)
     batches = _batches(training, store, how, seed, group)
     total_steps = min(batches.total_steps, training.trainer.max_steps or batches.total_steps)
     training.reference.refuse_steps(total_steps)

@@ -182,6 +182,7 @@ def training_of(alignment: Alignment) -> Training:
         precision=alignment.precision,
         trainer=alignment.trainer,
         callbacks=alignment.callbacks,
+        checkpointing=alignment.model.checkpointing,
         order=alignment.data.order,
         seed=alignment.seed,
         root=alignment.outputs,

@@ -35,7 +35,8 @@ class Sample(Component):
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
         others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
-        return {f"trainer.{name}": "answers are drawn on one device, and nothing is trained" for name in others}
+        idle = {f"trainer.{name}": "answers are drawn on one device, and nothing is trained" for name in others}
+        return {**idle, "model.checkpointing": "nothing is trained"}
 
     def check(self) -> None:
         """Raise ConfigError for a model that a training has to make first."""

@@ -111,7 +111,7 @@ MISTAKES = {
     ),
     "ranker._target_=dpo_lab.losses.dpo.DPOLoss": "ranker._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a ",
     "recipe.token_budget=512 gradient_checkpointing=true": (
-        "gradient_checkpointing is neither a group nor a key. Write recipe.token_budget=1024 "
+        "gradient_checkpointing is neither a group nor a key. Write model.checkpointing=true"
     ),
     "recipe.beta=0.2 loss.beta=0.1": "`recipe.beta=0.2` has no effect: loss=dpo takes recipe.beta, but loss.beta=0.1 gives ",
     "hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs=2 has no effect on a single run: it is for several (-m). Leave it out.",

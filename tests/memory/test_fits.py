@@ -18,6 +18,7 @@ from dpo_lab.memory.tracing import Live, Pass, extrapolated, follow
 from dpo_lab.memory.unmade import longest_rows
 from dpo_lab.memory.weights import held, outline
 from dpo_lab.models.adapter import LoRA
+from dpo_lab.models.checkpointing import recompute_layers
 from dpo_lab.models.load import load_tokenizer
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import FourBit
@@ -85,13 +86,14 @@ def test_the_layers_of_a_4_bit_base_take_half_a_byte_and_their_constants() -> No
     assert found.weights == int(3 * LAYER * (4 + 8 / 64 + 32 / (64 * 256)) / 8 + 4 * (rest + lora))
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["kept", "again"])
 @pytest.mark.parametrize("adapter", [None, LoRA(rank=2)])
-def test_passes_without_numbers_take_what_real_ones_take(adapter: LoRA | None) -> None:
+def test_passes_without_numbers_take_what_real_ones_take(adapter: LoRA | None, again: bool) -> None:
     from transformers import LlamaForCausalLM
 
     from dpo_lab.scoring.fitting import read_segments
 
-    spec = replace(SPEC, adapter=adapter) if adapter else SPEC
+    spec = replace(SPEC, checkpointing=again, adapter=adapter or SPEC.adapter)
     store, layout = longest_rows(30, 4), PrefixLayout()
     responses = list(range(8))
     traced = follow(
@@ -106,6 +108,8 @@ def test_passes_without_numbers_take_what_real_ones_take(adapter: LoRA | None) -
         compares=False,
     )
     model = spec.adapter.attach(LlamaForCausalLM(config()).train(), 0)
+    if again:
+        recompute_layers(model, keep_draws=False)
     read_segments(model, layout)
     rows, kept = layout.rows(store, responses), list[int]()
     with Live([*model.parameters(), *model.buffers()]) as live:
@@ -113,6 +117,18 @@ def test_passes_without_numbers_take_what_real_ones_take(adapter: LoRA | None) -
         scored = score(model, rows).per_token
         scored.sum().backward()
     assert (traced.activations, traced.peak) == (kept[0], live.peak)
+
+
+def test_layers_that_are_computed_again_keep_what_goes_into_them_alone() -> None:
+    """32 positions of 16 numbers in 4 bytes for each layer more, and nothing else."""
+    store, layout, some = longest_rows(30, 4), PrefixLayout(), [0, 1, 2, 3]
+
+    def kept(layers: int) -> float:
+        made = outline(config(num_hidden_layers=layers), replace(SPEC, checkpointing=True), Storage())
+        one = follow(made, layout, store, some, scored=some, device="cpu", half=False, accumulates=False, compares=False)
+        return one.activations
+
+    assert kept(4) - kept(3) == layout.num_tokens(store, some) * config().hidden_size * 4
 
 
 def test_layers_are_a_line(run: tuple[Train, TokenStore]) -> None:

@@ -15,6 +15,7 @@ from dpo_lab.training.optim import AdamW, AdamW8bit, RMSprop
 from dpo_lab.training.settings import TrainerSettings
 from tests.small_stage import stage
 
+AGAIN = "model.checkpointing=true"
 MODEL = PretrainedModel(path="x", licence="none")
 
 
@@ -33,16 +34,22 @@ def test_passes_are_halved_down_to_256_tokens() -> None:
 @pytest.mark.parametrize(
     ("model", "texts"),
     [
-        (MODEL, ["adapter=lora", "adapter=lora quant=8bit", "adapter=lora quant=4bit"]),
-        (replace(MODEL, adapter=LoRA()), ["quant=8bit", "quant=4bit"]),
-        (replace(MODEL, adapter=LoRA(dora=True)), ["quant=4bit"]),
-        (replace(MODEL, adapter=LoRA(), quant=EightBit()), ["quant=4bit"]),
-        (replace(MODEL, adapter=LoRA(), quant=FourBit()), []),
-        (TinyModel(), ["adapter=lora"]),
+        (
+            MODEL,
+            [AGAIN, "adapter=lora", "adapter=lora quant=8bit", "adapter=lora quant=4bit", f"adapter=lora quant=4bit {AGAIN}"],
+        ),
+        (replace(MODEL, adapter=LoRA()), [AGAIN, "quant=8bit", "quant=4bit", f"quant=4bit {AGAIN}"]),
+        (replace(MODEL, adapter=LoRA(dora=True)), [AGAIN, "quant=4bit", f"quant=4bit {AGAIN}"]),
+        (replace(MODEL, adapter=LoRA(), quant=EightBit()), [AGAIN, "quant=4bit", f"quant=4bit {AGAIN}"]),
+        (replace(MODEL, adapter=LoRA(), quant=FourBit()), [AGAIN]),
+        (replace(MODEL, adapter=LoRA(), quant=FourBit(), checkpointing=True), []),
+        (TinyModel(), [AGAIN, "adapter=lora"]),
     ],
-    ids=["full", "lora", "dora", "8bit", "4bit", "tiny"],
+    ids=["full", "lora", "dora", "8bit", "4bit", "least", "tiny"],
 )
-def test_a_model_is_adapted_before_it_has_fewer_bits(model: PretrainedModel | TinyModel, texts: list[str]) -> None:
+def test_a_model_is_computed_again_and_adapted_before_it_has_fewer_bits(
+    model: PretrainedModel | TinyModel, texts: list[str]
+) -> None:
     assert [text for text, _ in model.smaller()] == texts
 
 
@@ -55,7 +62,7 @@ def test_an_optimizer_keeps_its_settings_in_8_bits() -> None:
 def test_without_bitsandbytes_nothing_that_needs_it_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (specs, optimizers):
         monkeypatch.setattr(module, "without_bitsandbytes", lambda: "No module named 'bitsandbytes'")
-    assert [text for text, _ in MODEL.smaller()] == ["adapter=lora"]
+    assert [text for text, _ in MODEL.smaller()] == [AGAIN, "adapter=lora"]
     assert list(AdamW().smaller()) == []
 
 
@@ -64,8 +71,9 @@ def test_the_last_proposal_is_the_least_of_model_and_passes_together(tmp_path: P
     proposed = list(changes(run))
     assert [text for text, _ in proposed] == [
         *("trainer.token_budget=256", "optim=adamw_8bit"),
-        *("adapter=lora", "adapter=lora quant=8bit", "adapter=lora quant=4bit"),
-        "adapter=lora quant=4bit trainer.token_budget=256",
+        *(AGAIN, "adapter=lora", "adapter=lora quant=8bit", "adapter=lora quant=4bit", f"adapter=lora quant=4bit {AGAIN}"),
+        f"adapter=lora quant=4bit {AGAIN} trainer.token_budget=256",
     ]
     last = proposed[-1][1]
+    assert last.model.checkpointing
     assert (last.model.quant, last.trainer.token_budget, last.optim) == (FourBit(), 256, run.optim)

@@ -1,0 +1,32 @@
+"""Activation checkpointing: each layer of a model is computed again in the backward pass in place of keeping what it made."""
+
+from typing import Any
+
+from torch import nn
+
+from dpo_lab.components import ConfigError
+
+
+def recompute_layers(model: nn.Module, *, keep_draws: bool = True) -> None:
+    """Have every decoder layer computed again in the backward pass, where the model is in train mode and asked for gradients.
+
+    The library's own, without reentrant autograd: frozen layers below an adapter need no gradient of their inputs, and gradients
+    are those of the plain model to the bit. A model in eval mode, as sampling and evaluation have it, computes as before.
+
+    Args:
+        model: one of transformers, or such a one with adapters on it.
+        keep_draws: repeat the random numbers of dropout; False where nothing is computed.
+
+    Raises:
+        ConfigError: if the model cannot.
+    """
+    whole: Any = model
+    stock = whole.get_base_model() if hasattr(whole, "get_base_model") else whole
+    if not getattr(stock, "supports_gradient_checkpointing", False):
+        raise ConfigError(
+            f"model.checkpointing=true: {type(stock).__name__} cannot compute its layers again. "
+            "Leave it out; trainer.token_budget=1024 makes a forward pass smaller."
+        )
+    # transformers 5.17 knows the old name alone; later ones warn of it and version 6 removes it
+    enable = getattr(stock, "activation_checkpointing_enable", None) or stock.gradient_checkpointing_enable
+    enable({"use_reentrant": False, "preserve_rng_state": keep_draws})
