@@ -1,5 +1,6 @@
 """A sequence classifier scores answers as plain transformers does, one row at a time."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,31 @@ def test_scores_are_those_of_one_row_at_a_time(labels: int, tokens: int, tmp_pat
 def test_more_labels_are_refused_before_a_weight_is_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ranker\.path=.* has 3 labels; a reward model has one"):
         RewardModel(path=str(write(tmp_path, 3))).check()
+
+
+def test_without_a_token_for_padding_each_row_is_scored_by_itself(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1)
+    with RewardModel(path=str(directory)).open(CPU) as opened:
+        padded = opened.rank(SETS)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "pad_token_id": None}))
+    with RewardModel(path=str(directory)).open(CPU) as opened:
+        alone = opened.rank(SETS)
+    for one, other in zip(padded, alone, strict=True):
+        assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_without_labels_or_a_chat_template_it_is_refused_in_one_line(tmp_path: Path) -> None:
+    directory = write(tmp_path, 1)
+    config = json.loads((directory / "config.json").read_text())
+    (directory / "config.json").write_text(json.dumps({**config, "id2label": {}}))
+    with pytest.raises(ConfigError, match=r"^ranker\.path=\S+ has 0 labels; a reward model has one"):
+        RewardModel(path=str(directory)).check()
+    (directory / "config.json").write_text(json.dumps(config))
+    (directory / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match=r"^ranker\.path=\S+: its tokenizer has no chat template"):  # noqa: SIM117
+        with RewardModel(path=str(directory)).open(CPU):
+            pass
 
 
 def test_a_directory_that_is_not_whole_is_named_by_its_own_key(tmp_path: Path) -> None:

@@ -213,6 +213,20 @@ def test_a_ranker_that_does_not_fit_is_refused_before_it_is_loaded(capsys: Captu
     assert re.search(r"ranker=pairrm needs about 6\.\d+ MB, and this machine has 1 MB free\. Use a smaller model", said)
 
 
+@pytest.mark.parametrize("combine", ["z_score", "borda", "majority"])
+def test_members_of_an_ensemble_and_their_settings_are_named_on_the_command_line(combine: str) -> None:
+    answers({"prompt": "Why?", "responses": ["a", "c c c", "b b"]})
+    longer = [
+        "+ranker@ranker.members.own=function",
+        "ranker.members.own.path=own_scores:score",
+        "ranker.members.length.prefers=longer",
+    ]
+    assert rank("ranker=ensemble", f"ranker.combine={combine}", *longer, "~ranker.members.pairrm") == 0
+    (row,) = made("ranking", "candidates.jsonl")
+    half = 1.5**0.5  # of three equally spaced numbers, the standard score of the greatest
+    assert row["scores"] == pytest.approx([-half, half, 0.0] if combine == "z_score" else [0.0, 2.0, 1.0])
+
+
 def test_a_file_that_is_nowhere_and_answers_that_a_ranker_cannot_judge_are_refused(capsys: Capture) -> None:
     answers({"prompt": "Why?", "responses": ["a", "b"]})
     assert "nope.json does not exist" in refusal(capsys, "ranker=length", path="nope.json")
@@ -252,4 +266,4 @@ def test_a_command_of_the_readme_ranks_and_pairs(command: str, capsys: Capture) 
 
 
 def test_the_readme_shows_more_than_one_command() -> None:
-    assert len(COMMANDS) == 2
+    assert len(COMMANDS) == 3
