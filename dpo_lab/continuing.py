@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,9 @@ def make_now(rows: Sequence[int], make: Callable[[], Any]) -> Any:
 
 
 @contextmanager
-def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompts") -> Iterator[Keep]:
+def kept_part(
+    name: str, total: int, directory: Path | None, rows: str = "prompts", tokens_in: Callable[[Any], int] = lambda result: 0
+) -> Iterator[Keep]:
     """Show a part's progress while the block runs, and keep the result of each of its batches.
 
     A result is found again by the rows of its batch alone: what else it depends on is covered by the id of the artifact,
@@ -39,21 +42,26 @@ def kept_part(name: str, total: int, directory: Path | None, rows: str = "prompt
         total: rows of all batches.
         directory: of the artifact, made with `Plan.make(resume=True)`; `remove_kept` clears it. None keeps nothing.
         rows: what the rows are called.
+        tokens_in: how many tokens the result of a batch has; their number per second is shown.
     """
     path = directory and directory / KEPT / f"{name.replace(' ', '_')}.jsonl"
     found = _read(path) if path else {}
     if found:
         say(f"  resuming {name}: {sum(map(len, found))} of {total} {rows} done")
 
+    began, tokens = time.monotonic(), 0
     with part(name, total) as shown:
 
         def keep(batch: Sequence[int], make: Callable[[], Any]) -> Any:
+            nonlocal tokens
             key = tuple(batch)
             resumed = key in found
             result = _result_at(path, found.pop(key)) if path and resumed else make()
             if path and not resumed:
                 _append(path, [key, result])
-            shown.advance(len(key), resumed=resumed)
+            tokens += 0 if resumed else tokens_in(result)
+            speed = f"{tokens / max(time.monotonic() - began, 1e-9):,.0f} tokens/s" if tokens else ""
+            shown.advance(len(key), speed, resumed=resumed)
             return result
 
         yield keep

@@ -45,9 +45,9 @@ class Contest:
         self.samples, self.tokens = samples, tokens
         self.tokenizer: Any = SimpleNamespace(eos_token_id=None)
 
-    def ours(self, temperature: float) -> Answers:
+    def ours(self, temperature: float, batch_size: int = 256) -> Answers:
         """Return our sampler's answers, those to one prompt side by side."""
-        sampler = HFSampler(num_samples=self.samples, temperature=temperature, max_new_tokens=self.tokens)
+        sampler = HFSampler(num_samples=self.samples, temperature=temperature, max_new_tokens=self.tokens, batch_size=batch_size)
         drawn = sampler.of(self.model, self.tokenizer).draw(self.prompts, 0)
         return [answer.ids.tolist() for each in drawn for answer in each]
 
@@ -76,6 +76,29 @@ def unequal(contest: Contest) -> int:
     return sum(answer != expected[place // contest.samples] for place, answer in enumerate(ours))
 
 
+def changed_by_composition(layers: int, prompts: int, samples: int, tokens: int, dtype: torch.dtype) -> tuple[int, int]:
+    """Return how many answers at temperature 1 another composition of the batches changes, and how many there are.
+
+    All prompts are answered in one batch, and then each prompt in a batch of its own.
+    """
+    contest = Contest(layers, prompts, samples, tokens)
+    contest.model.to(dtype)
+    together = contest.ours(1.0)
+    alone = contest.ours(1.0, batch_size=samples)
+    return sum(one != other for one, other in zip(together, alone, strict=True)), len(together)
+
+
+def composition(layers: int, prompts: int, samples: int, tokens: int) -> int:
+    """Print the share of answers that the composition of batches changes; return 1 if it changes any in fp32."""
+    print(f"{machine()}, one thread; torch {version('torch')}, transformers {version('transformers')}")
+    print("| number format | answers | changed by another composition of the batches |\n|---|---|---|")
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        changed, count = found[dtype] = changed_by_composition(layers, prompts, samples, tokens, dtype)
+        print(f"| {str(dtype).removeprefix('torch.')} | {count} | {changed} ({changed / count:.0%}) |")
+    return int(found[torch.float32][0] > 0)
+
+
 def timed(contestants: Mapping[str, Callable[[float], Answers]], rounds: int) -> dict[str, Spread]:
     """Return the CPU-seconds of each contestant at temperature 1; they take turns, a first turn warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
@@ -89,15 +112,20 @@ def timed(contestants: Mapping[str, Callable[[float], Answers]], rounds: int) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; return 1 if greedy tokens differ, for then nothing is timed."""
+    """Print the table; return 1 if greedy tokens differ, for then nothing is timed, or if batches change answers in fp32."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=16)
     parser.add_argument("--samples", type=int, default=5, help="answers to each prompt")
     parser.add_argument("--tokens", type=int, default=48, help="of each answer")
     parser.add_argument("--layers", type=int, default=8, help="8: 57 M weights")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--composition", action="store_true", help="the share of answers that other batches change; nothing is timed"
+    )
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
+    if asked.composition:
+        return composition(asked.layers, asked.prompts, asked.samples, asked.tokens)
     contest = Contest(asked.layers, asked.prompts, asked.samples, asked.tokens)
     with evaluating(contest.model):
         if count := unequal(contest):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.components import RunError
 from dpo_lab.continuing import remove_kept
 from dpo_lab.memory.host import give_back
 from dpo_lab.models.load import ModelOnDisk
@@ -41,6 +42,7 @@ def sampled(
         draw = derive(seed, "sample")
         answers = answers_to(prompts, policy, sampler, device, draw, name="sample", directory=directory)
         give_back()
+        refuse_silence(answers.candidates, policy.path)
         origin = {"model": policy.id, "seed": seed, "sampling": sampler.content()}
         write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in answers.candidates))
         remove_kept(directory)
@@ -52,6 +54,17 @@ def sampled(
         }
 
     return plan.make(produce, force=force, resume=True)
+
+
+def refuse_silence(candidates: Sequence[Candidates], model: str) -> None:
+    """Raise RunError if every answer of a model is empty."""
+    if candidates and not any(text for each in candidates for text in each.responses):
+        count = sum(len(each.responses) for each in candidates)
+        raise RunError(
+            f"{model} answers nothing: all {count} answers to {len(candidates)} prompts are empty, so there is nothing to rank "
+            "or train on. It was not trained to answer in its chat template, or ends at once: use an instruction-tuned model "
+            "(model.path=DIR or a Hub id), or sampler.temperature=1 sampler.top_p=1."
+        )
 
 
 def read_candidates(artifact: Artifact) -> list[Candidates]:

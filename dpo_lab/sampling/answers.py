@@ -49,7 +49,7 @@ def answers_to(
         encoder = ChatEncoder(model.tokenizer)
         taken = encoder.taken(distinct(prompts), policy.path)
         taken, ids = readable(taken, encoder.prompt_ids(taken), model.readable, policy.path)
-        with kept_part(name, len(taken), directory) as keep:
+        with kept_part(name, len(taken), directory, tokens_in=model.tokens_in) as keep:
             drawn = model.draw(ids, seed, num_samples=num_samples, keep=keep)
         return DrawnAnswers(ids, candidates_of(taken, drawn, model))
 

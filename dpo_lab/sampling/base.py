@@ -38,6 +38,10 @@ class OpenSampler(ABC):
                 its prompts and the seed, not on the batches before, so that kept batches need not be drawn again.
         """
 
+    def tokens_in(self, batch: Any) -> int:
+        """Return how many tokens were drawn in a batch that went through `keep`; 0, as here, shows no speed."""
+        return 0
+
     def has_ended(self, answer: Sequence[int]) -> bool:
         """Return whether an answer ended by itself, not because it was cut."""
         return len(answer) > 0 and answer[-1] in self.ends

@@ -110,6 +110,10 @@ class OpenHFSampler(OpenSampler):
                     answers[index] = drawn[position * count : (position + 1) * count] * (wanted // count)
         return answers
 
+    def tokens_in(self, batch: list[tuple[list[int], list[float]]]) -> int:
+        """Return how many tokens the answers of a batch have."""
+        return sum(len(ids) for ids, _ in batch)
+
     def texts(self, answers: Sequence[Sequence[int]]) -> list[str]:
         """Return token ids of answers as text, up to the first stop text."""
         texts = super().texts(answers)

@@ -1,6 +1,7 @@
 """The stage `sample`: answers are kept with the tokens that were drawn, and those of a training's first round are its own."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,25 @@ def test_a_training_takes_the_answers_that_were_drawn_for_its_first_round(
     assert main(["train", *words, *SMALL, *more]) == 0, capsys.readouterr().err
     assert [each.name for each in Path("outputs/candidates").glob("*/candidates.jsonl")] == [path.name]
     assert path.stat().st_mtime_ns == before
+
+
+def test_a_model_that_answers_nothing_is_one_line(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo_lab.sampling.hf.OpenHFSampler.texts", lambda self, answers: [""] * len(answers))
+    assert main(["sample", *words, *SMALL]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: model answers nothing: all 8 answers to 4 prompts are empty")
+    assert "sampler.temperature=1" in said
+    assert said.count("\n") == 1
+
+
+def test_while_answers_are_drawn_the_speed_and_the_time_left_are_shown(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo_lab.progress.EVERY_SECONDS", 0.0)
+    assert main(["sample", *words, *SMALL, "sampler.batch_size=2"]) == 0
+    assert re.search(r"sample  2/4  \d+:\d\d left  [\d,]+ tokens/s", capsys.readouterr().out)
 
 
 def test_a_model_that_a_training_makes_is_refused_with_what_to_type(capsys: pytest.CaptureFixture[str]) -> None:
