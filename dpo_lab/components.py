@@ -71,6 +71,21 @@ class Component:
         read = {name: value for name, value in plain_fields(self).items() if name not in idle}
         return {"class": f"{kind.__module__}.{kind.__qualname__}", **source, **read}
 
+    def training(self) -> dict[str, Any] | None:
+        """Return what determines a training that this part needs before it is used, as plain data; None: it needs none.
+
+        Such a part (a ranker, so far) has a `label`, and defines `train` and `trained`.
+        """
+        return None
+
+    def train(self, directory: Path) -> dict[str, Any]:
+        """Write what is learned into a directory, continuing what a killed call left there; return facts for the manifest."""
+        raise NotImplementedError
+
+    def trained(self, directory: Path) -> "Component":
+        """Return the part that reads what `train` wrote; in ids it counts as this one."""
+        raise NotImplementedError
+
     def bytes_needed(self, device: str) -> float:
         """Return the bytes of the models of its own that this part loads for its part of a round; the policy is released before.
 

@@ -107,6 +107,19 @@ def write_tokenizer(tokenizer: Any, directory: Path, source: Path | None) -> Non
     readable_by_version_4(directory)
 
 
+def write_plain_tokenizer(tokenizer: Any, directory: Path, **special: Any) -> None:
+    """Write a tokenizer of the library `tokenizers` in the files that transformers reads.
+
+    Args:
+        special: names of its special tokens, as transformers calls them.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    fast: Any = PreTrainedTokenizerFast
+    fast(tokenizer_object=tokenizer, **special).save_pretrained(str(directory))
+    readable_by_version_4(directory)
+
+
 def bring_sources(source: Path, directory: Path) -> None:
     """Copy those files a vocabulary was made from that are in one directory and not in another."""
     for name in SOURCES:

@@ -13,6 +13,7 @@ from dpo_lab.evaluation.context import Context, HeldOut, Measured
 from dpo_lab.evaluation.intervals import observed_in, records_of
 from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
+from dpo_lab.pipeline.ranker import ready
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 
 ANSWERS, OBSERVED = "answers.jsonl", "observed.jsonl"
@@ -92,6 +93,8 @@ def evaluate(
     }
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []
+    measure, trained = ready(measure, context.outputs)
+    parents += [each.id for each in trained]
     plan = Plan(context.outputs, "evaluation", context.name, content, parents=list(dict.fromkeys(parents)))
     earlier, last = (measured_in(each) if each else None for each in (before, previous))
     compared = replace(context, measured_before=earlier, measured_previous=last)

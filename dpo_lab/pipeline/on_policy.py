@@ -11,6 +11,7 @@ from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
 from dpo_lab.pipeline.made_pairs import made_figures, values_of
 from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.ranker import ready
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing, left_out_text
@@ -96,6 +97,7 @@ class OnPolicy(Data):
         prompts, seed = self.prompts.for_round(asked.prompts, asked.seed), derive(asked.seed, "round", asked.number)
         where: dict[str, Any] = {"root": asked.root, "name": asked.name, "force": asked.force}
         answers = sampled(prompts, policy, self.sampler, seed=seed, device=asked.device, **where)
+        _, trained = ready(self.ranker, asked.root)
         ranking = ranked(answers, self.ranker, device=asked.device, **where)
         made = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
         pairs = read_pairs(made)
@@ -115,6 +117,6 @@ class OnPolicy(Data):
             notes=tuple(pair_notes(made.facts)),
             figures=values_of(made.facts),
             made_by=made.facts,
-            artifacts=(answers, ranking, made),
+            artifacts=(*trained, answers, ranking, made),
             drawn_by=policy.id if self.sampler.gives_own_logps else "",
         )

@@ -13,6 +13,7 @@ from dpo_lab.evaluation.ranker_report import ranker_report
 from dpo_lab.memory.host import give_back
 from dpo_lab.memory.loading import check_ranker_fits
 from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
+from dpo_lab.pipeline.ranker import ready
 from dpo_lab.ranking.base import Ranker, failed, rank_kept, refuse_if_all_failed, with_verdict
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 
@@ -30,7 +31,8 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
         name: readable part of the directory's name.
     """
     content = {"candidates": candidates.id, "ranker": ranker.content()}
-    plan = Plan(root, "ranking", name, content, parents=[candidates.id])
+    ranker, trained = ready(ranker, root)
+    plan = Plan(root, "ranking", name, content, parents=[candidates.id, *(each.id for each in trained)])
     label = f"ranker={ranker.label}"
     total = int(candidates.facts["prompts"])
 

@@ -27,6 +27,7 @@ from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.evaluation import Measurements
 from dpo_lab.pipeline.policy import Round, Training, policy_content, train_policy
+from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
 from dpo_lab.pipeline.screen import Screen, choices_of
 from dpo_lab.pipeline.tokens import token_store
@@ -95,15 +96,13 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
             screen.say(f"  {alignment.precision.explained(alignment.trainer.device())}")
         screen.say(*(f"  {note}" for each in given or () for note in each.notes))
 
-    first = given[0] if given else None
-    storage = storage_of(alignment.model, alignment.precision, alignment.trainer.device())
     base, made = base_model(
         alignment.model,
         alignment.data,
-        first,
+        given[0] if given else None,
         root=alignment.outputs,
         seed=alignment.seed,
-        storage=storage,
+        storage=storage_of(alignment.model, alignment.precision, alignment.trainer.device()),
         announce=announce,
         checkpoint=checkpoint_of(alignment.callbacks),
     )
@@ -122,10 +121,11 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
     measurements = Measurements(alignment.evaluation, figures, context, lineage, force)
     state = RunState(alignment, screen, recorder, name, base, given, lineage, measurements, force)
     if made:
-        screen.say(text.pretrain_line(made.seconds if made.made_now else None, f"{made.path}/"))
+        screen.say(text.made_line("pretrain", made.seconds if made.made_now else None, f"{made.path}/"))
     else:
-        notes = (*tokenizer_notes(base), *(template_notes(base, first.train) if first else ()))
+        notes = (*tokenizer_notes(base), *(template_notes(base, given[0].train) if given else ()))
         screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
+    lineage += trained_for((alignment.data.ranked_by, alignment.evaluation), alignment.outputs, screen)
     if not alignment.evaluation.on_pairs:
         measurements.of_base()
     return state

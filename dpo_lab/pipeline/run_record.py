@@ -81,7 +81,7 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
 def seconds_of(lineage: Sequence[Artifact]) -> dict[str, float]:
     """Return how long each part of a run took when it was made, all rounds together."""
     seconds: dict[str, float] = defaultdict(float)
-    for artifact in lineage:
+    for artifact in {each.id: each for each in lineage}.values():  # a ranker is used in every round
         kind = artifact.manifest["kind"]
         if kind == "policy":  # its own seconds are those of all of this
             for name in ("reference", "dpo"):

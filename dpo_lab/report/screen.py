@@ -35,10 +35,10 @@ def header(name: str, choices: Sequence[tuple[str, str]], parameters: int | None
     return "  ".join([f"dpo-lab train  {name}   ", *shown, f"{threads} threads" if threads > 1 else "1 thread"])
 
 
-def pretrain_line(made_in: float | None, path: str) -> str:
-    """Return the line of the base model; `made_in` is None when it was there already."""
+def made_line(part: str, made_in: float | None, path: str) -> str:
+    """Return the line of the base model or of a ranker that was trained; `made_in` is None when it was there already."""
     state = f"ready in {seconds(made_in)}" if made_in is not None else "was there already"
-    return f"1 pretrain   {state:28}{path}"
+    return f"1 {part:10} {state:28}{path}"
 
 
 def round_lines(number: int, rounds: int, pairs: str, facts: Facts, notes: Sequence[str] = ()) -> list[str]:

@@ -6,7 +6,7 @@ attention is one fused call; and the last layer is computed for the positions th
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +90,12 @@ class Encoder(nn.Module):
             mask: 1 for tokens and 0 for padding, (rows, time); None: nothing is padded.
             positions: where states are read, (rows, positions).
         """
+        for states in self.each_layer(ids, mask, positions):  # noqa: B007  # the states of one layer are held at a time
+            pass
+        return states
+
+    def each_layer(self, ids: Tensor, mask: Tensor | None, positions: Tensor) -> Iterator[Tensor]:
+        """Yield the states after each layer: of all tokens, (rows, time, hidden), and at last what `forward` returns."""
         states, hidden = self.embeddings.LayerNorm(self.embeddings.word_embeddings(ids)), None
         if mask is not None:
             states = states * mask[..., None]
@@ -100,8 +106,9 @@ class Encoder(nn.Module):
         *layers, last = self.encoder.layer
         for layer in layers:
             states = layer(states, states, relative, buckets, hidden, None)
+            yield states
         read = states[torch.arange(len(ids), device=ids.device)[:, None], positions]
-        return last(states, read, relative, buckets, hidden, positions)  # type: ignore[no-any-return]
+        yield last(states, read, relative, buckets, hidden, positions)
 
 
 class Layer(nn.Module):

@@ -49,7 +49,11 @@ class PairNetwork(nn.Module):
             mask: 1 for tokens and 0 for padding, (rows, time); None: nothing is padded.
             anchors: where the prefixes of prompt, first and second answer stand, (rows, 3).
         """
-        prompt, first, second = self.pretrained_model(ids, mask, anchors).unbind(1)
+        return self.compared(self.pretrained_model(ids, mask, anchors))
+
+    def compared(self, states: Tensor) -> Tensor:
+        """Return the log-odds that the first answer is better, shape (rows,), from the last states of the three prefixes."""
+        prompt, first, second = states.unbind(1)
         score_first, score_second = (self.head_layer(torch.cat([prompt, answer], -1)) for answer in (first, second))
         return (score_first - score_second).mean(-1)  # type: ignore[no-any-return]  # over tasks
 

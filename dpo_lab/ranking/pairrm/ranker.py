@@ -103,10 +103,7 @@ class PairRM(Ranker):
 
     def preference(self, candidates: Candidates, one: int, other: int) -> float | None:
         """Return the probability that an answer beats another, by their own log-odds in both orders."""
-        if not candidates.pairwise:
-            return None
-        odds = (candidates.pairwise[one][other] - candidates.pairwise[other][one]) / 2
-        return 1 / (1 + math.exp(-odds / self.temperature))
+        return probability_of_a_win(candidates, one, other, self.temperature)
 
     @contextmanager
     def open(self, device: torch.device) -> Iterator[OpenRanker]:
@@ -138,6 +135,14 @@ class OpenPairRM:
             both_orders=self.both_orders,
         )
         return [Verdict(scores=tuple(scores(matrix).tolist()), pairwise=tuple(map(tuple, matrix.tolist()))) for matrix in found]
+
+
+def probability_of_a_win(candidates: Candidates, one: int, other: int, temperature: float) -> float | None:
+    """Return the probability that an answer beats another, from their log-odds in both orders; None if they were not compared."""
+    if not candidates.pairwise:
+        return None
+    odds = (candidates.pairwise[one][other] - candidates.pairwise[other][one]) / 2
+    return 1 / (1 + math.exp(-odds / temperature))
 
 
 def source_of(prompt: Prompt) -> str:

@@ -1,0 +1,127 @@
+"""Labelled comparisons that a tiny PairRM learns from: rows of the film world with what is true of their tokens and answers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dpo_lab.ranking.pairrm.texts import FIRST, SOURCE, Comparison, PairTexts
+from dpo_lab.seeding import random_for
+from dpo_lab.world.grammar import ADJECTIVES, NOUNS
+from dpo_lab.world.labelled import LabelledPrompt, labelled_prompts
+
+STEPS_AT_A_TIME = 16  # whose pairs are sorted by length together: little padding
+PAIRS_OF_A_PROMPT = 4
+NO_TOKEN = -100  # cross_entropy leaves it out
+
+
+@dataclass(frozen=True)
+class Example:
+    """One comparison of two answers to a prompt."""
+
+    row: Comparison
+    lengths: tuple[int, int, int]
+    """Tokens of prompt, first and second answer."""
+    prompt: LabelledPrompt
+    shown: tuple[int, int]
+    """Which of the prompt's answers stands first, and which second."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a step learns from: (rows, time), (rows, 2) with one entry for each answer, or (rows,)."""
+
+    ids: Tensor
+    mask: Tensor
+    anchors: Tensor
+    """Where the prefixes of prompt and answers stand, (rows, 3)."""
+    segment: Tensor
+    """0 for tokens of the prompt, 1 and 2 for those of the answers, (rows, time)."""
+    title_words: Tensor
+    """Which tokens of the answers are words of a title, (rows, time)."""
+    in_prompt: Tensor
+    """Which of the prompt's tokens are words of a title, (rows, time)."""
+    first_is_better: Tensor
+    asked: Tensor
+    """Whether adjective and noun of the film that an answer names are the asked one's, (rows, 2, 2)."""
+    tone: Tensor
+    """-1 to 1, (rows, 2)."""
+    spoiler: Tensor
+
+    @property
+    def word_asked(self) -> Tensor:
+        """Return whether each of `title_words`, in their order, stands in the prompt's title too, (title words,)."""
+        row, position = self.title_words.nonzero(as_tuple=True)
+        asked = self.ids.masked_fill(~self.in_prompt, -1)
+        return (self.ids[row, position][:, None] == asked[row]).any(1).float()
+
+
+def title_ids(tokenizer: Any) -> Tensor:
+    """Return the ids of the words that film titles consist of, each of which has to be one token behind a space."""
+    encoded = [each.ids for each in tokenizer.encode_batch(list(ADJECTIVES + NOUNS), add_special_tokens=False)]
+    assert all(len(ids) == 1 for ids in encoded), "the vocabulary is too small for the words of titles"
+    return torch.tensor([ids[0] for ids in encoded])
+
+
+def steps_of(texts: PairTexts, seed: int, *, pairs: int, part: int, kept: float) -> Iterator[Examples]:
+    """Yield what 16 steps learn from.
+
+    Args:
+        pairs: of a step.
+        part: counts such portions; each has a random stream of its own.
+        kept: the share of sentences that stay in the reviews (`labelled_prompts`).
+    """
+    shuffle = random_for(seed, "pairs", part)
+    prompts, examples = labelled_prompts(seed, part, kept=kept), list[Example]()
+    while len(examples) < pairs * STEPS_AT_A_TIME:
+        examples += _examples_of(next(prompts), texts, shuffle)
+    ordered = sorted(examples[: pairs * STEPS_AT_A_TIME], key=lambda each: len(each.row.ids))
+    steps = [ordered[start : start + pairs] for start in range(0, len(ordered), pairs)]
+    shuffle.shuffle(steps)
+    words = title_ids(texts.tokenizer)
+    yield from (_together(step, words) for step in steps)
+
+
+def _examples_of(prompt: LabelledPrompt, texts: PairTexts, shuffle: Any) -> list[Example]:
+    """Return at most four comparisons of a prompt's answers, none of them of equal reward."""
+    source = texts.segments([prompt.text], SOURCE)[prompt.text]
+    by_text = texts.segments(prompt.answers, FIRST)
+    answers, rewards = [by_text[each] for each in prompt.answers], [each.reward for each in prompt.reviews]
+    numbers = range(len(answers))
+    shown = [(one, other) for one in numbers for other in numbers if rewards[one] != rewards[other]]
+    shuffle.shuffle(shown)
+    return [
+        Example(
+            texts.comparison(source, answers[one], answers[other]),
+            (len(source), len(answers[one]), len(answers[other])),
+            prompt,
+            (one, other),
+        )
+        for one, other in shown[:PAIRS_OF_A_PROMPT]
+    ]
+
+
+def _together(step: list[Example], words: Tensor) -> Examples:
+    """Return a step's comparisons as tensors, padded to the longest."""
+    time = max(len(each.row.ids) for each in step)
+    ids, segment = torch.zeros(len(step), time, dtype=torch.long), torch.full((len(step), time), NO_TOKEN)
+    for number, each in enumerate(step):
+        length = len(each.row.ids)
+        ids[number, :length] = torch.tensor(each.row.ids)
+        segment[number, :length] = torch.arange(3).repeat_interleave(torch.tensor(each.lengths))
+    of_titles = torch.isin(ids, words)
+    reviews = [[each.prompt.reviews[answer] for answer in each.shown] for each in step]
+    return Examples(
+        ids=ids,
+        mask=(segment != NO_TOKEN).long(),
+        anchors=torch.tensor([each.row.anchors for each in step]),
+        segment=segment,
+        title_words=of_titles & (segment > 0),
+        in_prompt=of_titles & (segment == 0),
+        first_is_better=torch.tensor([float(first.reward > second.reward) for first, second in reviews]),
+        asked=torch.tensor([[each.prompt.asked[answer] for answer in each.shown] for each in step]).float(),
+        tone=torch.tensor([[2 * each.tone - 1 for each in both] for both in reviews]),
+        spoiler=torch.tensor([[float(each.spoiler) for each in both] for both in reviews]),
+    )
