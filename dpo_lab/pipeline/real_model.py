@@ -70,6 +70,11 @@ def named(base: ModelOnDisk) -> str:
     return base.path if commit is None or Path(base.path).is_dir() else f"{base.path} at revision {commit}"
 
 
+def notes_on(base: ModelOnDisk, pairs: Sequence[PreferencePair]) -> tuple[str, ...]:
+    """Return what a reader should know of a given model and of the pairs it is trained on, one line each."""
+    return (*tokenizer_notes(base), *template_notes(base, pairs))
+
+
 def tokenizer_notes(base: ModelOnDisk) -> tuple[str, ...]:
     """Return what the tokenizer lacked, one line each."""
     return completed_tokenizer(base.path, base.storage.revision)[1]

@@ -28,7 +28,7 @@ from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.evaluation import Measurements
 from dpo_lab.pipeline.policy import Round, Training, policy_content, train_policy
 from dpo_lab.pipeline.ranker import trained_for
-from dpo_lab.pipeline.real_model import named, template_notes, tokenizer_notes
+from dpo_lab.pipeline.real_model import named, notes_on
 from dpo_lab.pipeline.screen import Screen, choices_of
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair
@@ -123,8 +123,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
     if made:
         screen.say(text.made_line("pretrain", made.seconds if made.made_now else None, f"{made.path}/"))
     else:
-        notes = (*tokenizer_notes(base), *(template_notes(base, given[0].train) if given else ()))
-        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes))
+        screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes_on(base, given[0].train if given else ())))
     lineage += trained_for((alignment.data.ranked_by, alignment.evaluation), alignment.outputs, screen)
     if not alignment.evaluation.on_pairs:
         measurements.of_base()
