@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from dpo_lab.amounts import count_of
+from dpo_lab.evaluation.ranking_shape import RankingShape
 from dpo_lab.evaluation.statistics import Observed, share_of
 from dpo_lab.records import Candidates
 
@@ -28,6 +29,7 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
       `first_place_nats`: the mean log-odds for it. `order_consistency`: share of pairs with the same winner in both orders.
     - `length_correlation`: Spearman's correlation of score and characters within a prompt, the mean over the prompts where it
       is defined. `longer/ranker`, `longer/people`: share of comparisons in which each prefers the longer answer.
+    - What a ranking looks like without people: `ranking_shape.RankingShape.figures`.
 
     A figure that cannot be told is None: of log-loss, where the ranker gives no probability; of places, where it compared no
     pairs, or showed each in one order.
@@ -41,6 +43,7 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
         found.prompts += 1
         _add_comparisons(found, each, preference)
         _add_places(found, each)
+        found.shape.add(each)
         lengths = [float(len(text)) for text in each.responses]
         if (correlation := spearman(each.scores, lengths)) is not None:
             found.correlations.append(correlation)
@@ -61,6 +64,7 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
         "length_correlation/prompts": len(found.correlations),
         "longer/ranker": _mean(found.longer_ranker),
         "longer/people": _mean(found.longer_people),
+        **found.shape.figures(),
     }
 
 
@@ -74,6 +78,7 @@ class _Counts:
     right: list[float] = field(default_factory=list)
     of_prompt: list[str] = field(default_factory=list)
     """The id of the prompt of each entry of `right`."""
+    shape: RankingShape = field(default_factory=RankingShape)
     losses: list[float] = field(default_factory=list)
     first_wins: list[float] = field(default_factory=list)
     first_odds: list[float] = field(default_factory=list)
@@ -140,13 +145,14 @@ def spearman(values: Sequence[float], others: Sequence[float]) -> float | None:
 def lines_of(report: dict[str, Any]) -> list[str]:
     """Return the figures for people, at most 80 columns wide."""
     labelled, ties = report["labelled"], report["people_tie"]
-    lines = [f"people prefer an answer to {count_of(labelled - ties, 'prompt')}" + (f", and call {ties} a tie" if ties else "")]
+    tied = f", and call {ties} a tie" if ties else ""
+    lines = [f"people prefer an answer to {count_of(labelled - ties, 'prompt')}{tied}"] if labelled else []
     if report["accuracy"] is not None:
         equal = f", {count_of(report['equal_scores'], 'equal score')}" if report["equal_scores"] else ""
         low, high = report["accuracy/low"], report["accuracy/high"]
-        interval = "no interval" if low is None else f"[{low:.3f}, {high:.3f}]"
+        interval = "no interval " if low is None else f"[{low:.3f}, {high:.3f}] "
         lines.append(
-            _line("accuracy", report["accuracy"], f"{interval} of {count_of(report['comparisons'], 'comparison')}{equal}")
+            _line("accuracy", report["accuracy"], f"{interval}of {count_of(report['comparisons'], 'comparison')}{equal}")
         )
     if report["log_loss"] is not None:
         lines.append(_line("log-loss", report["log_loss"], "nats; a coin has 0.693"))
@@ -160,6 +166,10 @@ def lines_of(report: dict[str, Any]) -> list[str]:
         lines.append(_line("length", report["length_correlation"], f"Spearman with the score, mean of {of}"))
     if report["longer/people"] is not None:
         lines.append(_line("longer wins", report["longer/ranker"], f"of comparisons; {report['longer/people']:.3f} for people"))
+    if report["cycles"] is not None:
+        lines.append(_line("cycles", report["cycles"], f"of {count_of(report['triples'], 'triple')} beat each other in a circle"))
+    if report["margin"] is not None:
+        lines.append(_line("margin", report["margin"], f"best minus worst, {report['margin/second']:.3f} to the second"))
     return lines
 
 

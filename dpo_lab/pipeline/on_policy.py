@@ -116,7 +116,7 @@ class OnPolicy(Data):
             origin=made_pairs_text(answers.facts, answers.seconds, made.facts),
             notes=tuple(pair_notes(made.facts)),
             figures=values_of(made.facts),
-            made_by=made.facts,
+            made_by={**made.facts, "report": ranking.facts.get("report", {})},
             artifacts=(*trained, answers, ranking, made),
             drawn_by=policy.id if self.sampler.gives_own_logps else "",
         )

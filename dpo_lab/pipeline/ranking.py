@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from dpo_lab.artifacts import Artifact, Plan, write_durably
+from dpo_lab.artifacts import MANIFEST, Artifact, Plan, write_durably
 from dpo_lab.continuing import kept_part, remove_kept
+from dpo_lab.evaluation.ranker_agreement import ranker_agreement
 from dpo_lab.evaluation.ranker_report import ranker_report
 from dpo_lab.memory.host import give_back
 from dpo_lab.memory.loading import check_ranker_fits
@@ -16,15 +17,17 @@ from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
 from dpo_lab.pipeline.ranker import ready
 from dpo_lab.ranking.base import Ranker, failed, rank_kept, refuse_if_all_failed, with_verdict
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
+from dpo_lab.report.page import write_ranker_page
 
-REPORT = "ranking_report.json"
+REPORT, PAGE = "ranking_report.json", "ranking_report.html"
 
 
 def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, device: torch.device, force: bool) -> Artifact:
     """Return the artifact with ranked candidates; after a stop, prompts that are ranked are not ranked again.
 
     A few prompts at a time are held in memory, however many there are. A prompt for which the ranker fails is left out and
-    counted. Where people said which answers they prefer, `ranking_report.json` and the facts say how the ranker agrees.
+    counted. `ranking_report.json`, the page beside it and the fact `report` say what the ranking looks like and, where people
+    said which answers they prefer, how the ranker agrees (the fact `people` too).
 
     Args:
         candidates: an artifact `candidates`, with the number of its prompts among its facts.
@@ -32,7 +35,7 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
     """
     content = {"candidates": candidates.id, "ranker": ranker.content()}
     ranker, trained = ready(ranker, root)
-    plan = Plan(root, "ranking", name, content, parents=[candidates.id, *(each.id for each in trained)])
+    plan = Plan(root, "ranking", name, content, parents=[candidates.id, *(each.id for each in trained)], apart=(PAGE,))
     label = f"ranker={ranker.label}"
     total = int(candidates.facts["prompts"])
 
@@ -45,15 +48,26 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
         give_back()
         refuse_if_all_failed(label, list(islice(stream_candidates(candidates), 1)), total, count)
         remove_kept(directory)
-        return {"prompts": total, "failed": total - count, **_compared(directory, ranker, candidates.facts.get("labelled", 0))}
+        report = _reported(directory, ranker)
+        people = {"people": report} if candidates.facts.get("labelled", 0) else {}
+        return {"prompts": total, "failed": total - count, "report": report, **people}
 
     return plan.make(produce, force=force, resume=True)
 
 
-def _compared(directory: Path, ranker: Ranker, labelled: int) -> dict[str, Any]:
-    """Write how a ranker agrees with people, and return it as a fact; nothing where people said nothing."""
-    if not labelled:
-        return {}
+def _reported(directory: Path, ranker: Ranker) -> dict[str, Any]:
+    """Write what a ranking looks like, as JSON and as a page, and return it."""
     report = ranker_report(map(Candidates.from_record, read_jsonl(directory / CANDIDATES)), ranker.preference)
     write_durably(directory / REPORT, json.dumps({"ranker": ranker.label, **report}, indent=1) + "\n")
-    return {"people": report}
+    write_ranker_page(directory / PAGE, ranker.label, report)
+    return report
+
+
+def agreements(ranking: Artifact) -> dict[str, dict[str, Any]]:
+    """Return how a ranking agrees with each other one of the same answers that stands beside it, by the name of its directory."""
+    answers, found = ranking.manifest["content"]["candidates"], dict[str, dict[str, Any]]()
+    for path in sorted(ranking.path.parent.glob(f"*/{MANIFEST}")):
+        other = Artifact.open(path.parent) if path.parent != ranking.path else None
+        if other and other.manifest["content"].get("candidates") == answers:
+            found[other.path.name] = ranker_agreement(stream_candidates(ranking), stream_candidates(other))
+    return found

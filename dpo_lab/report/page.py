@@ -1,13 +1,15 @@
 """report.html: one self-contained page about a run, made from the files in its directory alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dpo_lab import __version__
+from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
 from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
+from dpo_lab.report.ranker import RankerPart, Report, cell, ranker_part
 from dpo_lab.report.record import RunRecord, read_record
 from dpo_lab.run_directory import RunDirectory
 
@@ -109,6 +111,12 @@ def _lineage(record: RunRecord) -> list[dict[str, Any]]:
     ]
 
 
+def _ranker(record: RunRecord) -> RankerPart | None:
+    """Return the ranker's reports, round by round."""
+    rounds = record.run.get("rounds") or []
+    return ranker_part({f"round {each['number']}": (each.get("made_by") or {}).get("report") or {} for each in rounds})
+
+
 PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "about": _about,
     "verdict": lambda record: verdict(record.summary, record.run.get("rounds") or [], figures_in(record.run)),
@@ -116,6 +124,7 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "samples": _samples,
     "answers": _answers,
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary, figures_in(record.run)),
+    "ranker": _ranker,
     "times": lambda record: times(record.summary),
     "curves": lambda record: curves(record.rows),
     "lengths": lambda record: length_charts(record.run.get("lengths") or {}),
@@ -126,6 +135,23 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "figures": lambda record: {name: exact(value) for name, value in record.summary.items()},
 }
 """What the page is made of; each part stands alone, so that a bad one leaves the others."""
+
+
+def write_ranker_page(path: Path, label: str, report: Report, agreements: Mapping[str, Report] | None = None) -> None:
+    """Write the page of one ranking.
+
+    Args:
+        path: of the page.
+        label: the ranker's name.
+        report: as `ranking_report.json` has it.
+        agreements: with other rankings of the same answers, by their names.
+    """
+    template = environment().get_template("ranker.html")
+    found = [(name, cell(each, "pairs"), cell(each, "best"), each["prompts"]) for name, each in (agreements or {}).items()]
+    page = template.render(
+        label=label, prompts=report["prompts"], ranker=ranker_part({label: report}), agreements=found, version=__version__
+    )
+    write_durably(path, page)
 
 
 @cache

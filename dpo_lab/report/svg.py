@@ -21,8 +21,15 @@ SOFT, LINE, *SERIES = COLOURS
 ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.14, 0.05  # of the axis: a round narrower than its label has a shorter one, or none
 
 
-def line_chart(steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool = False) -> str:
-    """Return curves over optimizer steps.
+def line_chart(
+    steps: Sequence[float],
+    series: Sequence[Sequence[float]],
+    marks: Sequence[float],
+    *,
+    share: bool = False,
+    x_label: str = "optimizer step",
+) -> str:
+    """Return curves over optimizer steps, or over what `x_label` says.
 
     Args:
         steps: the x values, ascending.
@@ -31,7 +38,7 @@ def line_chart(steps: Sequence[float], series: Sequence[Sequence[float]], marks:
         share: whether the values are shares, shown from 0 to 1 whatever they are.
     """
     with _own_style():
-        return _svg(_line_figure(steps, series, marks, share=share))
+        return _svg(_line_figure(steps, series, marks, share=share, x_label=x_label))
 
 
 def x_range(steps: Sequence[float]) -> list[float]:
@@ -76,7 +83,9 @@ def _own_style() -> Iterator[None]:
         yield
 
 
-def _line_figure(steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool) -> "Figure":
+def _line_figure(
+    steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool, x_label: str
+) -> "Figure":
     figure, axes = _axes()
     for colour, values in zip(SERIES, series, strict=False):
         for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
@@ -85,7 +94,7 @@ def _line_figure(steps: Sequence[float], series: Sequence[Sequence[float]], mark
             axes.plot(*zip(*inside, strict=True) if inside else ((), ()), color=colour, linewidth=1.4, marker=few, markersize=2.5)
     if share:
         axes.set_ylim(-0.03, 1.03)
-    axes.set_xlabel("optimizer step", color=SOFT, labelpad=3)
+    axes.set_xlabel(x_label, color=SOFT, labelpad=3)
     left, right = _limits(steps)
     axes.set_xlim(left, right)
     for number, (mark, end) in enumerate(pairwise([*marks, right]) if len(marks) > 1 else (), start=1):

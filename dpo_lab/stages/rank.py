@@ -46,11 +46,13 @@ class Rank(Component):
 
         ask_hub_early(self)
         refuse_illegal(self)
+        from dpo_lab.evaluation.ranker_agreement import agreement_line
         from dpo_lab.evaluation.ranker_report import lines_of
         from dpo_lab.pipeline.answers import CANDIDATES
         from dpo_lab.pipeline.given_answers import gathered
         from dpo_lab.pipeline.pairs import paired
-        from dpo_lab.pipeline.ranking import ranked
+        from dpo_lab.pipeline.ranking import PAGE, agreements, ranked
+        from dpo_lab.report.page import write_ranker_page
         from dpo_lab.report.screen import indented, pair_notes
 
         given = gathered(self.candidates, root=self.outputs, name=self.candidates.label, force=self.force)
@@ -59,12 +61,16 @@ class Rank(Component):
         ranking = ranked(given, self.ranker, device=self.trainer.device(), **where)
         pairs = paired(ranking, self.ranker, self.pairing, **where)
         facts = {**given.facts, **ranking.facts, **pairs.facts}
+        others = agreements(ranking)
+        if "report" in facts:
+            write_ranker_page(ranking.path / PAGE, self.ranker.label, facts["report"], others)
         seconds = f"{ranking.seconds:.0f} s" if ranking.made_now else "ranked before; force=true ranks again"
         failed = f", {facts['failed']} left out: {self.ranker.label} gave no number" if facts["failed"] else ""
         say(
             f"ranking {ranking.path / CANDIDATES}",
             f"  {count_of(facts['answers'], 'answer')} to {count_of(facts['prompts'], 'prompt')}{failed}: {seconds}",
-            *(f"  {line}" for line in (lines_of(facts["people"]) if "people" in facts else [])),
+            *(f"  {line}" for line in (lines_of(facts["report"]) if "report" in facts else [])),
+            *(f"  {agreement_line(name, each)}" for name, each in others.items()),
             f"pairs   {pairs.path / PAIRS}",
             f"  {count_of(facts['pairs'], 'pair')}",
             *indented(pair_notes(facts), "  "),

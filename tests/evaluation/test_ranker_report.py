@@ -1,10 +1,12 @@
 """How a ranker agrees with people: every figure worked out by hand."""
 
 import math
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
+from dpo_lab.evaluation.ranker_agreement import ranker_agreement
 from dpo_lab.evaluation.ranker_report import LEAST, lines_of, ranker_report
 from dpo_lab.evaluation.statistics import wilson
 from dpo_lab.ranking.gold import GoldRanker
@@ -101,5 +103,27 @@ def test_the_lines_for_people_fit_in_80_columns() -> None:
     matrix = ((0.0, -12.345), (10.0, 0.0))
     sets = [ranked("a bb", (0.0, 0.0), (0,), pairwise=matrix)] * 1000 + [ranked("a bb", (1.0, 0.0), (0, 1))] * 1000
     lines = lines_of(ranker_report(sets, PairRM().preference))
-    assert len(lines) == 7
+    assert len(lines) == 8
     assert max(map(len, lines)) + 2 <= 80  # the stage indents them
+
+
+def test_what_a_ranking_looks_like_without_people() -> None:
+    circle = ((0.0, 1.0, -1.0), (-1.0, 0.0, 1.0), (1.0, -1.0, 0.0))  # a beats b, b beats c, c beats a
+    order = ((0.0, 1.0, 1.0), (-1.0, 0.0, 1.0), (-1.0, -1.0, 0.0))
+    found = ranker_report(
+        [ranked("a b c", (3.0, 1.0, 0.0), (), circle), ranked("a b c", (0.0, 2.0, 4.0), (), order)], lambda *_: None
+    )
+    assert (found["cycles"], found["triples"]) == (0.5, 2)
+    assert (found["margin"], found["margin/second"], found["score"]) == (3.5, 2.0, 10 / 6)
+    # best of 1: the means 4/3 and 2; of 2: (1 + 3 + 3) / 3 and (2 + 4 + 4) / 3; of 3: 3 and 4
+    assert found["best_of"] == pytest.approx([5 / 3, 17 / 6, 3.5])
+    assert any("cycles" in line for line in lines_of(found))
+    assert max(map(len, lines_of(found))) <= 80
+
+
+def test_two_rankers_agree_as_far_as_they_order_pairs_alike() -> None:
+    one, equal = ranked("a b c", (3.0, 2.0, 1.0)), ranked("a b", (1.0, 0.0))
+    other = [replace(one, scores=(2.0, 3.0, 1.0)), replace(equal, scores=(0.0, 0.0)), ranked("a b", (1.0, 0.0))]
+    found = ranker_agreement([one, equal], other)
+    assert found["pairs"] == (0 + 1 + 1 + 0.5) / 4
+    assert (found["best"], found["prompts"]) == (0.5, 2)  # of equal scores the first is the best

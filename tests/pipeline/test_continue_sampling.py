@@ -28,6 +28,7 @@ from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.evaluation import ANSWERS, OBSERVED, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.pairs import read_pairs
+from dpo_lab.pipeline.ranking import PAGE, REPORT
 from dpo_lab.ranking.base import Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates
@@ -92,7 +93,7 @@ def same(one: Artifact, other: Artifact) -> bool:
     """Return whether two artifacts hold the same bytes and say the same of them."""
     told = [{**each.manifest, "seconds": 0} for each in (one, other)]
     files = [{str(path.relative_to(each.path)) for path in each.path.rglob("*")} for each in (one, other)]
-    return told[0] == told[1] and files[0] == files[1] == {MANIFEST, *one.manifest["files"]}
+    return told[0] == told[1] and files[0] == files[1] and files[0] - {PAGE} == {MANIFEST, *one.manifest["files"]}
 
 
 @pytest.mark.parametrize("at", range(6))
@@ -109,7 +110,7 @@ def test_sampling_and_ranking_killed_at_any_batch_make_the_others_alone_and_the_
         made = pairs_of(policy, tmp_path / "cut")
     assert first + then == whole
     assert all(same(*artifacts) for artifacts in zip(made, undisturbed, strict=True))
-    assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES}, {PAIRS}]
+    assert [set(artifact.manifest["files"]) for artifact in undisturbed] == [{CANDIDATES}, {CANDIDATES, REPORT}, {PAIRS}]
     said = capsys.readouterr().out
     assert said.strip() == (f"resuming {whole[at]}: {at % 3 * 4} of 12 prompts done" if at % 3 else "")
 

@@ -93,6 +93,16 @@ def test_another_pairing_or_the_same_command_ranks_nothing_again(capsys: Capture
     assert sorted(len(path.read_text().splitlines()) for path in Path("outputs/pairs").glob("*/pairs.jsonl")) == [1, 2]
 
 
+def test_two_rankers_of_the_same_answers_are_compared(capsys: Capture) -> None:
+    answers({"prompt": "Why?", "responses": ["No.", "So it is."]}, {"prompt": "How?", "responses": ["ab", "abc d"]})
+    assert rank("ranker=length") == 0  # the shorter one in words
+    assert "agrees with" not in capsys.readouterr().out
+    assert rank(*FUNCTION) == 0  # the longer one in characters
+    assert re.search(r"agrees with answers-length-\w+: .00 of pairs in the same order, .00 with", capsys.readouterr().out)
+    (page,) = Path("outputs/ranking").glob("answers-function-*/ranking_report.html")
+    assert "answers-length-" in page.read_text()
+
+
 def test_scores_and_probabilities_stand_in_the_pairs_as_data_reads_them() -> None:
     write(Path("tiny"))
     answers(*({"prompt": "Which film?", "responses": [f"It is {word}.", "No."]} for word in ("good", "bad")))
@@ -139,7 +149,9 @@ def test_labelled_pairs_say_how_the_ranker_agrees_with_people(capsys: Capture) -
     assert (report["ranker"], report["labelled"], report["comparisons"]) == ("pairrm", 9, 9)
     facts = json.loads((path.parent / "manifest.json").read_text())["facts"]
     assert facts["people"] == {name: value for name, value in report.items() if name != "ranker"}
-    assert None not in report.values()
+    assert [name for name, value in report.items() if value is None] == ["cycles"]  # two answers make no circle
+    page = (path.parent / "ranking_report.html").read_text()
+    assert "0.444 (0.189 to 0.733)" in page
     said = capsys.readouterr().out
     for words in ("accuracy", "log-loss", "first place", "both orders", "length", "longer wins"):
         assert f"    {words}" in said

@@ -100,7 +100,9 @@ def test_the_pairs_of_each_round_say_by_what_they_were_made(finished: tuple[Path
     assert rounds[0]["made_by"]["pairing"] == plain(BestVsWorst().content())
     assert [each[name] for each in rounds for name in ("prompts", "answers")] == [12, 36] * 2
     (run,) = (outputs / "train").glob("tiny-dpo-films-*/run.json")
-    assert [each["made_by"] for each in json.loads(run.read_text())["rounds"]] == rounds
+    recorded = [each["made_by"] for each in json.loads(run.read_text())["rounds"]]
+    assert [{name: each[name] for name in rounds[0]} for each in recorded] == rounds
+    assert [each["report"]["best_of/prompts"] for each in recorded] == [12, 12]
 
 
 def test_the_end_screen_shows_those_figures(finished: tuple[Path, dict[str, Any]]) -> None:
