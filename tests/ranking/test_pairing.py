@@ -102,6 +102,12 @@ def test_what_is_left_out_is_counted_by_its_reason() -> None:
     assert counts == {"equal_texts": 1, "large_gaps": 1, "ties": 1}  # a-a, a-c of gap 3, a-b of gap 0
 
 
+def test_a_prompt_whose_answers_all_score_alike_is_a_tie_and_not_an_equal_text() -> None:
+    counts = Counter[str]()
+    assert pairs_of(BestVsWorst(), ranked(1.0, 1.0, 1.0), counts=counts) == []
+    assert counts == {"ties": 1}
+
+
 def test_two_texts_are_one_pair_whatever_scores_their_copies_have() -> None:
     counts = Counter[str]()
     (pair,) = pairs_of(AllPairs(), ranked(3.0, 2.0, 1.0, texts=("a", "b", "a")), counts=counts)

@@ -96,7 +96,7 @@ class Pairing(Component, ABC):
         """Return why two answers are no pair, a key of `REASONS`; an empty text if they are one."""
         one, other = candidates.responses[better], candidates.responses[worse]
         gap = candidates.scores[better] - candidates.scores[worse]
-        if one == other:
+        if one == other and better != worse:  # best and worst are the same answer where all scores are equal: a tie
             return "equal_texts"
         if gap <= 0:
             return "ties"
