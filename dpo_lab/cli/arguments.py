@@ -97,6 +97,11 @@ def key_of(override: str) -> str:
     return override.lstrip("+~").split("=")[0]
 
 
+def plain_key(override: str) -> str:
+    """Return the key of an override without its package: ranker@judge=gold is about ranker."""
+    return key_of(override).split("@")[0]
+
+
 def read(stage: str, arguments: Sequence[str]) -> CommandLine:
     """Return the command line of a stage.
 

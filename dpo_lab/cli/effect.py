@@ -1,18 +1,16 @@
 """Settings on a shelf that nothing takes from: who would take them, tried before it is proposed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dpo_lab.cli.arguments import key_of
+from dpo_lab.cli.arguments import plain_key
 from dpo_lab.cli.conf import few, takers
 from dpo_lab.cli.keys import at, has_no_effect
+from dpo_lab.cli.remedies import Try
 from dpo_lab.components import ConfigError
 
 MOST = 6
 """Options that are tried; each takes some tenths of a second."""
-
-Try = Callable[[Sequence[str]], Sequence[str] | None]
-"""Returns overrides, completed by what they need, if the command works with them in place of its own; else None."""
 
 
 def refuse_without_effect(
@@ -26,11 +24,6 @@ def refuse_without_effect(
     for override in named:
         if has_no_effect(raw, taken, plain_key(override)):
             raise ConfigError(f"`{override}` has no effect: {why_without_effect(override, taken, choices, raw, named, tried)}")
-
-
-def plain_key(override: str) -> str:
-    """Return the key of an override without its package: ranker@judge=gold is about ranker."""
-    return key_of(override).split("@")[0]
 
 
 def why_without_effect(

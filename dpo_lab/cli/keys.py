@@ -60,7 +60,7 @@ def with_typed_keys(message: str, raw: Mapping[str, Any], typed: Collection[str]
     >>> raw = {"trainer": {"token_budget": "${recipe.token_budget}"}, "recipe": {"token_budget": 512}}
     >>> [with_typed_keys("Use trainer.token_budget=256", raw, typed) for typed in (["recipe.token_budget"], [])]
     ['Use recipe.token_budget=256', 'Use trainer.token_budget=256']
-    >>> with_typed_keys("data.sampler.top_p=2", {"data": {"sampler": "${sampler}"}, "sampler": {"top_p": 2}}, [])
+    >>> with_typed_keys("made.sampler.top_p=2", {"made": {"sampler": "${sampler}"}, "sampler": {"top_p": 2}}, [])
     'sampler.top_p=2'
     """
 

@@ -1,10 +1,13 @@
 """Settings that a rule's message proposes, tried on the command line that it answers before they are shown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from dpo_lab.cli.effect import Try, plain_key
+from dpo_lab.cli.arguments import plain_key
 from dpo_lab.copying import SETTING
+
+Try = Callable[[Sequence[str]], Sequence[str] | None]
+"""Returns overrides, completed by what they need, if the command works with them in place of its own; else None."""
 
 ALSO = " Also: "  # several things are wrong, and what mends one of them leaves the others
 

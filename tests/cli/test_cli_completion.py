@@ -56,4 +56,4 @@ def test_groups_options_and_keys_are_completed(program: str) -> None:
 
 def test_completion_of_another_shell_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "zsh"]) == 2
-    assert capsys.readouterr().err.endswith("Write dpo-lab completion.\n")
+    assert capsys.readouterr().err.endswith("Write dpo-lab completion\n")

@@ -108,8 +108,8 @@ def test_an_artifact_that_has_lost_its_manifest_is_unfinished(tmp_path: Path, ca
         (["nowhere"], "nowhere is not a directory"),
         (["."], ". holds no artifact"),
         ([], "outputs is not a directory"),
-        (["a", "b"], "a b: verify takes one directory, and no options. Write dpo-lab verify DIR."),
-        (["--all"], "--all: verify takes one directory, and no options. Write dpo-lab verify DIR."),
+        (["a", "b"], "a b: verify takes one directory, and no options. Write dpo-lab verify DIR"),
+        (["--all"], "--all: verify takes one directory, and no options. Write dpo-lab verify DIR"),
     ],
 )
 def test_what_cannot_be_checked_is_exit_code_2(

@@ -55,7 +55,7 @@ def test_a_disk_that_is_full_ends_with_1(
 ) -> None:
     monkeypatch.setattr(disk, "free_disk", lambda outputs: 1e6)
     assert examined(tmp_path) == 1
-    assert "MB of disk, 1 MB free. Use paths.outputs=DIR." in capsys.readouterr().err
+    assert "MB of disk, 1 MB free. Use paths.outputs=DIR\n" in capsys.readouterr().err
 
 
 def test_a_policy_that_is_not_its_reference_ends_with_1(

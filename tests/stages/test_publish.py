@@ -35,7 +35,7 @@ def test_a_folder_is_written_and_shown(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["push=true"], "push=true requires the repository: repo=OWNER/NAME."),
+        (["push=true"], "push=true requires the repository: repo=OWNER/NAME"),
         (["push=true", "repo=pairs"], "repo=pairs is not the name of a repository, which is OWNER/NAME."),
         (["private=false"], "nothing is uploaded (push=false)"),
         (["what=model", "test_share=0.1"], "a model has no splits"),
