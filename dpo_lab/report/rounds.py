@@ -41,13 +41,14 @@ def rows_by_round(figures: Sequence[Figure], summary: Mapping[str, Any]) -> list
 
 
 def rounds_lines(figures: Sequence[Figure], summary: Mapping[str, Any]) -> list[str]:
-    """Return the table for the screen, at most 80 columns wide; more rounds than fit stand below, with the figures again."""
+    """Return the table for the screen, at most 80 columns wide; more rounds than fit stand below, with the figures again.
+
+    Shares have their intervals, so that three rounds fit; the page has those of all figures.
+    """
     rows = rows_by_round(figures, summary)
     numbers = sorted({number for row in rows for number in row.rounds})
-    columns = [["before", *(cell_text(row.before, row.figure.digits) for row in rows)]] if any(row.before for row in rows) else []
-    columns += [
-        [f"round {number}", *(cell_text(row.rounds.get(number), row.figure.digits) for row in rows)] for number in numbers
-    ]
+    columns = [["before", *(_cell_of(row, row.before) for row in rows)]] if any(row.before for row in rows) else []
+    columns += [[f"round {number}", *(_cell_of(row, row.rounds.get(number)) for row in rows)] for number in numbers]
     labels = ["rounds", *(f"  {row.figure.by_round or row.figure.row or row.figure.title}" for row in rows)]
     return [line for block in _blocks(columns, _width(labels)) for line in _lines([labels, *block])] if rows else []
 
@@ -64,6 +65,11 @@ def cell_text(value: Value | None, digits: int) -> str:
         return "0"
     ends = [_rounded(end, digits) for end in (value.low, value.high) if end is not None]
     return f"{_rounded(value.value, digits)} [{', '.join(ends)}]" if len(ends) == 2 else _rounded(value.value, digits)
+
+
+def _cell_of(row: Row, value: Value | None) -> str:
+    has_interval = value is not None and row.figure.unit == "share"
+    return cell_text(value if has_interval or value is None else Value(value.value), row.figure.digits)
 
 
 def _rounded(value: float, digits: int) -> str:

@@ -16,11 +16,12 @@ def summary(rounds: int) -> dict[str, Any]:
     for number in range(1, rounds + 1):
         for name in ("win_rate", "win_rate/previous"):
             found |= {f"{name}/round_{number}{end}": value for end, value in (("", 0.957), ("/low", 0.938), ("/high", 0.97))}
-        found |= {f"gold/round_{number}": 0.75, f"kl/round_{number}": 1.5 * number}
+        kl = {f"kl/round_{number}{end}": 1.5 * number + off for end, off in (("", 0.0), ("/low", -0.25), ("/high", 0.25))}
+        found |= {f"gold/round_{number}": 0.75, **kl}
     return found
 
 
-def test_three_rounds_stand_side_by_side_with_the_model_before() -> None:
+def test_three_rounds_stand_side_by_side_with_the_intervals_of_shares() -> None:
     assert rounds_lines(FIGURES, summary(3)) == [
         "rounds                before  round 1         round 2         round 3",
         "  judge: gold         .50     .75             .75             .75",
@@ -56,7 +57,7 @@ def test_the_page_joins_what_was_measured_and_what_was_trained() -> None:
     )
     assert table
     assert table.numbers == [1, 2]
-    assert table.rows[0] == (KL.title, Cell("0"), [Cell("1.5"), Cell("3")])
+    assert table.rows[0] == (KL.title, Cell("0"), [Cell("1.5", "1.25 to 1.75"), Cell("3", "2.75 to 3.25")])
     assert table.rows[1] == (WIN_RATE.title, Cell(""), [Cell("0.957", "0.938 to 0.97")] * 2)
     assert [(title, cells) for title, _, cells in table.rows if title == "pairs"] == [("pairs", [Cell("600"), Cell("597")])]
     assert "made_by" not in [title for title, _, _ in table.rows]
