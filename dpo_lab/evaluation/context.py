@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from dpo_lab.components import RunError, plain
+from dpo_lab.components import Component, RunError, plain
 from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.held_out import held_out_logps
 from dpo_lab.evaluation.intervals import Observations
@@ -79,6 +79,8 @@ class Context:
     """What it found out about the policy of the round before; None in the first round, whose previous model is `before`."""
     held_out: HeldOut | None = None
     """For a measure with `on_pairs`."""
+    ranker: Component | None = None
+    """What chose the pairs that the policy was trained on; None for pairs that were given."""
     layout: Layout
     precision: Precision
     device: torch.device

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from pydantic import PositiveInt
 
-from dpo_lab.components import ConfigError, component
+from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Prompts
 from dpo_lab.evaluation.answer_figures import ANSWER_FIGURES, CONTROLLED, ENDED, OF_DIVERGENCE, observed_answers, prompts_of
 from dpo_lab.evaluation.base import Measure, Setting
+from dpo_lab.evaluation.belief import BELIEFS, another_opinion, belief_figures, beliefs
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.intervals import intervals_of, observed_by
@@ -32,7 +33,7 @@ from dpo_lab.seeding import derive
 from dpo_lab.tokens.build import tokenise_answers
 from dpo_lab.tokens.store import TokenStore
 
-SHARES = ("win_rate", WIN_PREVIOUS.name, ENDED.name)
+SHARES = ("win_rate", WIN_PREVIOUS.name, ENDED.name, *BELIEFS)
 OF_ANSWERS = {"kl": "kl", "kl/k1": "k1", "kl/k3": "k3"}
 """Figures by the field of `Divergence` that holds each answer's own."""
 
@@ -151,7 +152,9 @@ class GenerationEvaluation(Measure):
         wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
         details = (replace(each, interval=True) for each in judge.details)
         scores = [score] if judge.scores_alone else []
-        return [*scores, wins, WIN_PREVIOUS, KL, *details, *ANSWER_FIGURES, CONTROLLED, *OF_DIVERGENCE]
+        other = another_opinion(ranker, judge, self.prompts)
+        believed = belief_figures(other, judge) if other else []
+        return [*scores, wins, WIN_PREVIOUS, *believed, KL, *details, *ANSWER_FIGURES, CONTROLLED, *OF_DIVERGENCE]
 
     def measure(self, context: Context) -> Measured:
         """Draw and judge answers; compare them with those of the model before once it has been measured."""
@@ -168,6 +171,8 @@ class GenerationEvaluation(Measure):
             earlier = context.measured_previous
             previous = self.wins(answers.candidates, earlier.answers, context, "previous") if earlier else wins
             observed |= {"win_rate": wins.observed, WIN_PREVIOUS.name: previous.observed}
+            if ranker := another_opinion(context.ranker, self.judge, self.prompts):
+                observed |= beliefs(ranker, answers.candidates, before.answers, wins, context.device, context.directory)
             figures |= controlled_share(wins.observed, np.array(wins.shorter_by, dtype=float)).figures(CONTROLLED.name)
             figures["kl"] = float(found.kl[answers.index].mean())
             figures |= perplexity(found.surprise[answers.index].tolist(), observed["answers/tokens"])
@@ -178,9 +183,13 @@ class GenerationEvaluation(Measure):
     def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context, other: str) -> Wins:
         """Return the outcome of each answer against that of another model, called `other` in the progress."""
         if self.judge.scores_alone:
-            return wins_by_score(ours, theirs)
-        name = f"judge beside {other}"
-        return wins_side_by_side(self.judge, ours, theirs, context.device, name=name, directory=context.directory)
+            wins = wins_by_score(ours, theirs)
+        else:
+            name = f"judge beside {other}"
+            wins = wins_side_by_side(self.judge, ours, theirs, context.device, name=name, directory=context.directory)
+        if wins is None:
+            raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
+        return wins
 
     def observed(self, answers: Answers) -> dict[str, Observed]:
         """Return what is known of each answer alone: the judge's score and its details, length, ends and words."""

@@ -7,7 +7,6 @@ from statistics import fmean
 
 import torch
 
-from dpo_lab.components import RunError
 from dpo_lab.evaluation.statistics import Observed, share_of
 from dpo_lab.ranking.base import Ranker, Verdict, failed, verdicts_of
 from dpo_lab.records import Candidates
@@ -25,11 +24,14 @@ class Wins:
 
 def win_rate(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> dict[str, float]:
     """Return the share of wins, with its 95 % interval over prompts; prompts where the judge failed do not count."""
-    return share_of(wins_by_score(ours, theirs).observed).figures("win_rate")
+    wins = wins_by_score(ours, theirs)
+    return share_of(wins.observed).figures("win_rate") if wins else {}
 
 
-def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> Wins:
+def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> Wins | None:
     """Return the outcome of each answer by its score: 1 for a win, a half for a tie; prompts where the judge failed are left out.
+
+    None if it failed for each prompt.
 
     >>> from dpo_lab.records import Prompt
     >>> prompt = Prompt.from_text("?")
@@ -44,7 +46,7 @@ def wins_by_score(ours: Sequence[Candidates], theirs: Sequence[Candidates]) -> W
             outcomes += [_outcome(score - beaten) for score, beaten in zip(mine.scores, other.scores, strict=True)]
             prompts += [mine.prompt.id] * len(mine.scores)
             shorter_by += [len(beside) - len(own) for own, beside in zip(mine.responses, other.responses, strict=True)]
-    return _refuse_none(outcomes, prompts, shorter_by)
+    return Wins(Observed(outcomes, prompts), tuple(shorter_by)) if outcomes else None
 
 
 def wins_side_by_side(
@@ -55,10 +57,11 @@ def wins_side_by_side(
     *,
     name: str,
     directory: Path | None,
-) -> Wins:
+) -> Wins | None:
     """Return the outcome of each answer beside the other model's, shown in both orders: 1 and 0 if the orders agree, else a half.
 
     For a judge that compares the answers of a set, whose scores say nothing across sets. Answers are paired in their order.
+    None if the judge failed for each pair of answers.
 
     Args:
         name: what the progress calls this part.
@@ -78,8 +81,10 @@ def wins_side_by_side(
         shares = [fmean((_first_wins(one), 1 - _first_wins(other))) for one, other in zip(verdicts, others, strict=True)]
         verdicts = [one if failed(one) else other for one, other in zip(verdicts, others, strict=True)]
     told = [at for at, said in enumerate(verdicts) if not failed(said)]
-    shorter_by = [len(sides[at].responses[1]) - len(sides[at].responses[0]) for at in told]
-    return _refuse_none([shares[at] for at in told], [sides[at].prompt.id for at in told], shorter_by)
+    if not told:
+        return None
+    shorter_by = tuple(len(sides[at].responses[1]) - len(sides[at].responses[0]) for at in told)
+    return Wins(Observed([shares[at] for at in told], [sides[at].prompt.id for at in told]), shorter_by)
 
 
 def _first_wins(verdict: Verdict) -> float:
@@ -88,9 +93,3 @@ def _first_wins(verdict: Verdict) -> float:
 
 def _outcome(difference: float) -> float:
     return float(difference > 0) + 0.5 * float(difference == 0)
-
-
-def _refuse_none(outcomes: list[float], prompts: list[str], shorter_by: list[int]) -> Wins:
-    if not outcomes:
-        raise RunError("the judge failed for each held-out prompt, before training or after it; choose another judge.")
-    return Wins(Observed(outcomes, prompts), tuple(shorter_by))

@@ -88,16 +88,18 @@ def evaluate(
         **({"measured previous": previous.id} if previous else {}),
         "evaluation": measure.content(),
         "held out": context.held_out.content() if context.held_out else None,
+        **({"ranker": context.ranker.content()} if context.ranker and before else {}),
         "seed": context.seed,
         "intervals": "by prompt, and of wins at equal length",
     }
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []
     measure, trained = ready(measure, context.outputs)
-    parents += [each.id for each in trained]
+    ranker, also = ready(context.ranker, context.outputs) if context.ranker and before else (None, [])
+    parents += [each.id for each in (*trained, *also)]
     plan = Plan(context.outputs, "evaluation", context.name, content, parents=list(dict.fromkeys(parents)))
     earlier, last = (measured_in(each) if each else None for each in (before, previous))
-    compared = replace(context, measured_before=earlier, measured_previous=last)
+    compared = replace(context, measured_before=earlier, measured_previous=last, ranker=ranker)
 
     def produce(directory: Path) -> dict[str, Any]:
         measured = measure.measure(compared.inside(directory))

@@ -1,7 +1,7 @@
 """What `train` does: the base model, then round after round, then figures, samples and the end screen."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from dpo_lab.pipeline.evaluation import Measurements
 from dpo_lab.pipeline.policy import Round, Training, policy_content, train_policy
 from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, notes_on
+from dpo_lab.pipeline.run_state import RunState
 from dpo_lab.pipeline.screen import Screen, choices_of
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair
@@ -40,27 +41,6 @@ from dpo_lab.report.rounds import rounds_lines
 from dpo_lab.run_directory import METRICS, REPORT, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
-
-
-@dataclass
-class RunState:
-    """A run: what it works with, and what it has found so far."""
-
-    alignment: Alignment
-    screen: Screen
-    recorder: Recorder
-    name: str
-    base: ModelOnDisk
-    given: list[GivenPairs] | None
-    """Of each round."""
-    lineage: list[Artifact]
-    """Every artifact that the run is made from, in the order in which they were made."""
-    measurements: Measurements
-    force: bool = False
-    """Make everything again but the base model."""
-    rounds: list[dict[str, Any]] = field(default_factory=list)
-    """The figures of each round."""
-    summary: dict[str, Any] = field(default_factory=dict)
 
 
 def run_rounds(
@@ -114,6 +94,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
         precision=alignment.precision,
         device=alignment.trainer.device(),
         seed=alignment.seed,
+        ranker=alignment.data.ranked_by,
         outputs=alignment.outputs,
         name=f"{name}-before",
     )

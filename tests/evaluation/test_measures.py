@@ -156,8 +156,10 @@ def test_a_judge_that_compares_sees_both_orders_so_that_its_bias_for_a_place_win
     ours = [Candidates(prompt=Prompt.from_text(f"{n}?"), responses=("a", "best"), scores=(0.0, 0.0)) for n in range(3)]
     theirs = [replace(each, responses=("b", "c")) for each in ours]
     wins = wins_side_by_side(FirstPlace(), ours, theirs, torch.device("cpu"), name="judge", directory=None)
+    assert wins
     assert list(wins.observed.values) == ([0.5] * 6 if pairwise else [0.5, 1.0] * 3)
     assert list(wins.observed.prompts) == [each.prompt.id for each in ours for _ in range(2)]
     turned = wins_side_by_side(FirstPlace(), theirs, ours, torch.device("cpu"), name="judge", directory=None)
+    assert turned
     assert [1 - value for value in turned.observed.values] == list(wins.observed.values)
     assert wins.shorter_by == (0, -3) * 3
