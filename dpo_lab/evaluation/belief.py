@@ -39,7 +39,7 @@ BELIEFS = (BELIEVED.name, AGREED.name)
 
 def another_opinion(ranker: Component | None, judge: Ranker, prompts: Prompts) -> Ranker | None:
     """Return a ranker whose belief says more than the judge does: another one than the judge, that can judge such prompts."""
-    if not isinstance(ranker, Ranker) or ranker.content() == judge.content() or ranker.cannot_judge(prompts):
+    if not isinstance(ranker, Ranker) or ranker == judge or ranker.cannot_judge(prompts):
         return None
     return ranker
 

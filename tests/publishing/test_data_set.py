@@ -156,7 +156,7 @@ def test_prompts_without_a_usable_pair_are_counted_on_the_screen_and_in_the_card
 ) -> None:
     undecided = [Candidates(prompt=Prompt.from_text(f"Same {number}?"), responses=("same", "same")) for number in range(2)]
     path = folder(tmp_path, made_pairs(tmp_path, [*conversations(4), *undecided]).path)
-    why = left_out_text({"equal_texts": 2})
+    why = left_out_text({"ties": 2})
     assert f"  2 of 6 prompts without a usable pair ({why})\n" in capsys.readouterr().out
     table = (path / "README.md").read_text().partition("## How it was made")[2].partition("##")[0].strip().splitlines()
     names, _, row = (line.split(" | ") for line in table[-3:])

@@ -15,6 +15,7 @@ from dpo_lab.components import RunError
 from dpo_lab.damage import SUSPECT, examine
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline import rounds
+from dpo_lab.pipeline.ranking import PAGE
 from dpo_lab.run_directory import REPORT
 from dpo_lab.stages.train import Train
 from dpo_lab.training.iteration import Iteration
@@ -49,8 +50,11 @@ def flip(path: Path, at: float = 0.5) -> None:
     path.write_bytes(data)
 
 
+PAGES = (REPORT, PAGE)  # drawn anew from what is covered
+
+
 def files_of(outputs: Path) -> list[Path]:
-    covered = [path for path in sorted(outputs.rglob("*")) if path.is_file() and path.name != REPORT]
+    covered = [path for path in sorted(outputs.rglob("*")) if path.is_file() and path.name not in PAGES]
     return [path.relative_to(outputs) for path in covered if not path.name.endswith(".lock")]
 
 
