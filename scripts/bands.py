@@ -25,17 +25,18 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 
+from dpo_lab.figures import has_rounds
+
 Summary = dict[str, float]
 
 
 def gains(summary: Summary) -> list[float]:
     """Return by how much the gold reward rose in each round.
 
-    >>> [round(gain, 2) for gain in gains({"gold/before": 0.5, "gold/round_1": 0.75, "gold/round_2": 0.875})]
-    [0.25, 0.12]
+    >>> gains({"gold/before": 0.5, "gold/round_1": 0.75, "gold/round_1/low": 0.7, "gold/round_2": 0.875})
+    [0.25, 0.125]
     """
-    rounds = sorted((name for name in summary if name.startswith("gold/round_")), key=lambda name: int(name.rpartition("_")[2]))
-    course = [summary["gold/before"], *(summary[name] for name in rounds)]
+    course = [summary["gold/before"], *(summary[f"gold/round_{number}"] for number in has_rounds(summary, "gold"))]
     return [after - before for before, after in pairwise(course)]
 
 
