@@ -49,7 +49,7 @@ def why_without_effect(
     name = key.rpartition(".")[2]  # loss=simpo has a beta of its own, where other losses take recipe.beta
     own = next((group for group in groups if name in (at(raw, group) or {})), None)
     if own and tried([*others, f"{own}.{name}={value}"]) is not None:
-        return f"{own}={choices[own]} has a value of its own. Write {own}.{name}={value}"
+        return f"{own}={choices[own]} has its own value. Write {own}.{name}={value}"
     now = " and ".join(f"{group}={choices[group]}" for group in groups)
     found = [words for taker in would[:MOST] if (words := tried([*without(named, taker), taker])) is not None]
     use = few([" ".join([word for word in words if word not in named]) for words in found])
