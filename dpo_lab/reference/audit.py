@@ -1,5 +1,6 @@
 """The audit: a few responses are scored again and compared with log-probabilities that are to stand for a pass."""
 
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from dpo_lab.models.load import evaluating
 from dpo_lab.scoring.fitting import Fit
 from dpo_lab.scoring.logps import ResponseLogps
 from dpo_lab.scoring.passes import token_positions
-from dpo_lab.scoring.rounding import beyond, rounding
+from dpo_lab.scoring.rounding import BF16_LEAST, beyond, rounding
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
@@ -52,7 +53,7 @@ def reason_against_drawn(model: nn.Module, store: TokenStore, fit: Fit, *, rows:
     drawn = drawn_in(store).nonzero().flatten()
     generator = torch.Generator().manual_seed(derive(0, "audit", store.fingerprint()))
     chosen = drawn[torch.randperm(len(drawn), generator=generator)[:rows]].tolist()
-    worst = furthest(model, store, fit, torch.tensor(store.drawn_logps), chosen, tolerance)
+    worst = furthest(model, store, fit, torch.tensor(store.drawn_logps), chosen, tolerance, at_most=BF16_LEAST)
     if not worst:
         return ""
     return (
@@ -73,13 +74,20 @@ def drawn_in(store: TokenStore) -> Tensor:
 
 
 def furthest(
-    model: nn.Module, store: TokenStore, fit: Fit, per_token: Tensor, chosen: Sequence[int], tolerance: float | None
+    model: nn.Module,
+    store: TokenStore,
+    fit: Fit,
+    per_token: Tensor,
+    chosen: Sequence[int],
+    tolerance: float | None,
+    *,
+    at_most: float = math.inf,
 ) -> tuple[float, float] | None:
     """Return gap and allowance, in nats, of the response furthest beyond what is allowed; None if all of them are within.
 
     Args:
         per_token: (tokens of all responses,) the log-probabilities that are compared with the model's.
-        tolerance: nats per response; None: what the number format explains.
+        tolerance: nats per response; None: what the number format explains, `at_most` so much.
     """
     if not chosen:
         return None
@@ -90,7 +98,7 @@ def furthest(
     with evaluating(model):
         now = score(model, there, own_logits=fit.own_logits)
     gaps = (now.sums.cpu() - kept.sums).abs()
-    allowed = torch.full_like(gaps, tolerance) if tolerance else rounding(model, there.counts).cpu()
+    allowed = torch.full_like(gaps, tolerance) if tolerance else rounding(model, there.counts).clamp(max=at_most).cpu()
     return beyond(gaps, allowed)
 
 

@@ -32,6 +32,8 @@ FEWER = [
     "reference.audit_rows=2",
 ]
 """Counts, and a learning rate at which eight pairs change a small model."""
+SLOWLY = ["recipe.lr=3e-5"]
+"""For SPPO, whose squares of a thousand times the log-ratio blow up a small model at that rate: all its answers become one."""
 pytestmark = pytest.mark.slow
 
 
@@ -54,7 +56,9 @@ def command(stand_ins: Path, outputs: Path, *words: str, model: str = "mistral")
     """Return a command line that reads the stand-ins."""
     paths = {"prompts": "prompts", "ranker": "PairRM-hf", "model": model}
     here = [f"{key}.path={stand_ins / name}" for key, name in paths.items()]
-    return [sys.executable, str(ROOT / "train.py"), *here, *FEWER, *words, f"paths.outputs={outputs}"]
+    keys = {word.partition("=")[0] for word in words}
+    fewer = [word for word in FEWER if word.partition("=")[0] not in keys]
+    return [sys.executable, str(ROOT / "train.py"), *here, *fewer, *words, f"paths.outputs={outputs}"]
 
 
 def run(line: list[str], *, until: str = "") -> str:
@@ -103,7 +107,7 @@ def results(outputs: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 @pytest.mark.parametrize(
     ("recipe", "model", "words"),
-    [("snorkel_mistral", "mistral", []), ("snorkel_mistral", "qwen2", ["quant=none"]), ("sppo", "mistral", [])],
+    [("snorkel_mistral", "mistral", []), ("snorkel_mistral", "qwen2", ["quant=none"]), ("sppo", "mistral", SLOWLY)],
     ids=["snorkel-4bit", "snorkel-qwen", "sppo"],
 )
 def test_a_recipe_runs_its_three_rounds(recipe: str, model: str, words: list[str], stand_ins: Path, tmp_path: Path) -> None:
