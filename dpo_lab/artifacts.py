@@ -159,7 +159,7 @@ class Plan:
         Args:
             produce: writes files into the directory it is given and returns facts for the manifest.
             force: make it again even if it is finished.
-            resume: `produce` goes on with what a killed process left in the directory, instead of finding it empty.
+            resume: `produce` resumes from what a killed process left in the directory, instead of finding it empty.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,6 @@ class Call:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Call":
-        """Return the call that a record describes; TypeError or KeyError if it is none."""
+        """Return the call that a record describes; TypeError or KeyError if it is not a call's."""
         lists = {name: tuple(record[name]) for name in ("overrides", "differences")}
         return cls(**{**record, **lists})

@@ -20,7 +20,7 @@ class ConfigError(ValueError):
 
 
 class RunError(RuntimeError):
-    """A run that must not go on; the message is all that the user sees."""
+    """A run that must stop; the message is all that the user sees."""
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field, DataclassField))
@@ -54,7 +54,7 @@ class Component:
     def idle(self) -> Mapping[str, str]:
         """Return the fields (dotted: of parts below) that make no difference as the others are set, and why.
 
-        A command line that names one is refused; the part's own are no content.
+        A command line that names one is refused; the part's own are not part of its content.
         """
         return {}
 
@@ -87,7 +87,7 @@ class Component:
         raise NotImplementedError
 
     def bytes_needed(self, device: str) -> float:
-        """Return the bytes of the models of its own that this part loads for its part of a round; the policy is released before.
+        """Return the bytes of the models that this part loads for its part of a round; the policy is released before.
 
         Args:
             device: where they are loaded, `cpu` or `cuda`.

@@ -1,4 +1,4 @@
-"""Parts that go on after a kill: what each batch of rows gave is kept on disk until the artifact is finished."""
+"""Parts that resume after a kill: what each batch of rows gave is kept on disk until the artifact is finished."""
 
 import hashlib
 import json

@@ -3,7 +3,7 @@
 import re
 
 SETTING = r"(?<![\w/.{$'\"])[+~]?[a-z_][\w.@-]*(?:/\w+)*=(?:\.\.\.|(?:[^\s=()]|\([^\s()]*\))+(?<![.,;:!?]))"
-"""key=value, or a placeholder such as paths.outputs=DIR or data.path=...; a value that is a full stop itself is none."""
+"""key=value, or a placeholder such as paths.outputs=DIR or data.path=...; a value that is only a full stop does not count."""
 NEXT = re.compile(rf"({SETTING})\.( +)([A-Z][a-z]+(?=[ ,:;])|[^\sA-Z])")
 LAST = re.compile(rf"({SETTING})\.(?=\s*$)", re.M)
 OR = re.compile(rf"({SETTING}),(?= (?:or|and) {SETTING})")

@@ -23,7 +23,7 @@ SUSPECT = "suspect.json"
 BEGUN = "begun.json"
 """Stands in an unfinished artifact: the ids of those that it is made from."""
 BESIDE = (MANIFEST, RECORD, SUSPECT, BEGUN)
-"""What stands in an artifact's directory and is no part of it."""
+"""Files in an artifact's directory that do not belong to it."""
 NAMED = 3  # damaged files that a message names
 State = tuple[int, int, int]
 
@@ -196,7 +196,7 @@ def suspect(directory: Path, identity: str, roots: Iterable[Path]) -> list[Path]
     Args:
         directory: where the damaged artifact stands.
         identity: its id.
-        roots: outputs directories that may hold what was made from it; those with a copy of their own are left alone.
+        roots: outputs directories that may hold what was made from it; those with their own copy are left alone.
     """
     own, place = directory.absolute().parents[1], Path(directory.parent.name, directory.name)
     places = [own, *(root for root in roots if root != own and not (root / place).exists())]

@@ -41,13 +41,13 @@ class HubEntry:
     def absent(self) -> str:
         """Return what to do where the Hub knows no such name."""
         return (
-            f"{self.path} is no directory (in {Path.cwd()}), and the Hub has no such {self.kind}, or a private one. "
+            f"{self.path} is not a directory (in {Path.cwd()}), and the Hub has no such {self.kind}, or a private one. "
             f"Correct {self.key}.path; for a private one log in with `hf auth login` or set HF_TOKEN."
         )
 
     def no_id(self) -> str:
         """Return what to do where the path can be neither a directory nor a Hub id."""
-        return f"{self.path} is no directory (in {Path.cwd()}), and no Hub id, which is owner/name. Correct {self.key}.path."
+        return f"{self.path} is neither a directory (in {Path.cwd()}) nor a Hub id, which is owner/name. Correct {self.key}.path."
 
     def unreachable(self) -> str:
         """Return why it cannot be had without a connection, and the two ways to get it."""

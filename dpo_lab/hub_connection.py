@@ -15,7 +15,7 @@ WITHIN_SECONDS = 3.0  # a server that answers later than this would not deliver 
 
 
 class Probe:
-    """One request to the Hub, made in a thread: looking up a name has no time limit of its own."""
+    """One request to the Hub, made in a thread: looking up a name has no time limit otherwise."""
 
     def __init__(self, address: str) -> None:
         self.address, self.answered = address, False

@@ -53,7 +53,7 @@ def read_manifest(directory: Path) -> dict[str, Any] | None:
     One without a digest, of an earlier version, is accepted if its id is that of its content: its facts are not covered.
 
     Raises:
-        ManifestError: if it is no manifest, or was changed since it was written.
+        ManifestError: if it is not a manifest, or was changed since it was written.
         PermissionError: if it may not be read.
     """
     try:
@@ -84,7 +84,7 @@ def _refuse_other_shape(manifest: Mapping[str, Any]) -> None:
         if not isinstance(manifest[name], kind) or isinstance(manifest[name], bool):
             raise ManifestError(f"{MANIFEST} has a {type(manifest[name]).__name__} as {name}")
     if not all(isinstance(parent, str) for parent in manifest["parents"]):
-        raise ManifestError(f"{MANIFEST} has parents that are no ids")
+        raise ManifestError(f"{MANIFEST} has parents that are not ids")
     for name, about in manifest["files"].items():
         whole = isinstance(about, dict) and isinstance(about.get("bytes"), int) and isinstance(about.get("sha256"), str)
         place = PurePosixPath(name)

@@ -45,7 +45,7 @@ class MeanOverItems:
 
     @classmethod
     def from_state(cls, state: "Mapping[str, Any]") -> "MeanOverItems":
-        """Return the means that go on from a state."""
+        """Return the means that continue from a state."""
         means = cls()
         means.count, means.sums = state["count"], dict(state["sums"])
         return means

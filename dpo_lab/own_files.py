@@ -1,4 +1,4 @@
-"""Files that share their content with a copy by hard links (`cp -al`), given content of their own before they change in place."""
+"""Files that share their content with a copy by hard links (`cp -al`), given their own content before they change in place."""
 
 import os
 import shutil

@@ -101,7 +101,7 @@ class RunDirectory:
             return {}
 
     def text(self, name: str) -> str:
-        """Return what stands in a file; bytes that are no text become a replacement character."""
+        """Return what stands in a file; bytes that are not text become a replacement character."""
         return (self.path / name).read_text(encoding="utf-8", errors="replace")
 
 

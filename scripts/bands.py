@@ -2,7 +2,7 @@
 
 Two kinds of run: `films`, which is plain `python train.py`, and `pairs`, the tiny model on a file of real preferences
 (the band is for the first 400 of instruction-data-with-preference.json, rasbt/LLMs-from-scratch). Every run starts from nothing,
-in a directory of its own, so that its seconds are those of a first run.
+in its own directory, so that its seconds are those of a first run.
 """
 
 import sys
@@ -55,7 +55,7 @@ class Band:
     high: float = float("inf")
 
     def holds(self, summary: Summary) -> bool:
-        """Return whether a run's figure lies in the band; one that is no number lies in none."""
+        """Return whether a run's figure lies in the band; one that is not a number lies in none."""
         return self.low <= self.figure(summary) <= self.high
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""What `dpo-lab doctor` plans against what a training takes, each in a process of its own: python scripts/bench_memory.py."""
+"""What `dpo-lab doctor` plans against what a training takes, each in its own process: python scripts/bench_memory.py."""
 
 import sys
 from pathlib import Path

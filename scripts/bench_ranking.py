@@ -1,6 +1,6 @@
 """PairRM beside llm-blender after equal scores: python scripts/bench_ranking.py --python PYTHON --path DIR --backbone DIR.
 
-llm-blender does not run on this project's transformers, so it has an environment of its own:
+llm-blender does not run on this project's transformers, so it has its own environment:
 
     python3.11 -m venv blender && blender/bin/pip install llm-blender transformers==4.44.2 torch sentencepiece protobuf
     python scripts/bench_ranking.py --python blender/bin/python --path DIR --backbone DIR

@@ -1,4 +1,4 @@
-"""Memory and time of reading many short rows, each way in a process of its own: python scripts/bench_reading.py."""
+"""Memory and time of reading many short rows, each way in its own process: python scripts/bench_reading.py."""
 
 import sys
 from pathlib import Path

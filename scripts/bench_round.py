@@ -54,7 +54,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--token-budget", type=int, default=2048, help="ours: tokens per forward pass of the training")
     for field in fields(RoundTask):
         name = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(name, type=int, default=field.default, help="a smaller round is no benchmark")
+        parser.add_argument(name, type=int, default=field.default, help="a smaller round is not a benchmark")
     return parser
 
 

@@ -79,7 +79,7 @@ def unequal(contest: Contest) -> int:
 def changed_by_composition(layers: int, prompts: int, samples: int, tokens: int, dtype: torch.dtype) -> tuple[int, int]:
     """Return how many answers at temperature 1 another composition of the batches changes, and how many there are.
 
-    All prompts are answered in one batch, and then each prompt in a batch of its own.
+    All prompts are answered in one batch, and then each prompt in its own batch.
     """
     contest = Contest(layers, prompts, samples, tokens)
     contest.model.to(dtype)

@@ -1,4 +1,4 @@
-"""Memory and time of ranking and pairing many answers, the stage in a process of its own: python scripts/bench_size.py."""
+"""Memory and time of ranking and pairing many answers, the stage in its own process: python scripts/bench_size.py."""
 
 import sys
 from pathlib import Path

@@ -3,7 +3,7 @@
     python scripts/bench_train.py --trl-python TRL/bin/python --swift-python SWIFT/bin/python --scan --rounds 3
     python scripts/bench_train.py --smoke
 
-Each contestant runs in processes of its own, a peer in an interpreter of its own: `pip install trl==1.16.0` in one
+Each contestant runs in its own processes, a peer in its own interpreter: `pip install trl==1.16.0` in one
 environment, `uv pip install ms-swift==4.6.0 transformers==5.19.0 trl==0.29.1` in another (pip takes long to resolve it).
 All train the same model on the same ids with the same optimizer; nothing is timed unless their losses are the same.
 """

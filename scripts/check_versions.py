@@ -1,6 +1,6 @@
 """python scripts/check_versions.py [oldest] [newest]: the fast tests on both ends of the libraries that pyproject.toml allows.
 
-Each end is an environment of its own in .versions/: the packages of the one that runs this script as hard links, and over them
+Each end is a separate environment in .versions/: the packages of the one that runs this script as hard links, and over them
 the libraries of that end. torch and lightning stay, since another torch is gigabytes. What follows `--` goes to pytest, and
 --reuse takes the environments of an earlier call, so that the tests can be run in pieces:
 

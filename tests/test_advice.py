@@ -30,8 +30,8 @@ MESSAGES = {
     ),
     "--lr=1e-4": "--lr=1e-4: settings have no dashes. Write optim.lr=1e-4 or recipe.lr=1e-4",
     "--seed 1": "--seed: settings have no dashes. Write seed=1",
-    "--lrr=1": "--lrr=1 is no option. Valid: --cfg, --package, --config-dir, --info, --multirun, --shell-completion, --resolve, "
-    "--hydra-help, --help, --version; settings are written key=value",
+    "--lrr=1": "--lrr=1 is not an option. Valid: --cfg, --package, --config-dir, --info, --multirun, --shell-completion, "
+    "--resolve, --hydra-help, --help, --version; settings are written key=value",
 }
 
 

@@ -83,7 +83,7 @@ def test_a_finished_part_is_not_used_if_a_part_that_it_was_made_from_is_damaged(
     pairs = plan(tmp_path, made["candidates"], kind="pairs")
     assert pairs.finished(with_parents=True)
     shutil.rmtree(made["candidates"].path)
-    assert pairs.finished(with_parents=True), "deleting a part is no damage"
+    assert pairs.finished(with_parents=True), "deleting a part is not damage"
     flip(made["model"].path / "rows.txt")
     forget()
     assert pairs.finished(with_parents=True), "nothing tells that it was made from the model any more"

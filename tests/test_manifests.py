@@ -37,7 +37,7 @@ MANIFESTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a file elsewhere": (resealed(files={"../x": {"bytes": 4, "sha256": ""}}), "describes the file '../x' in no known way"),
     "a file of the system": (resealed(files={"/x": {"bytes": 4, "sha256": ""}}), "describes the file '/x' in no known way"),
     "seconds as a truth value": (resealed(seconds=True), "has a bool as seconds"),
-    "parents that are numbers": (resealed(parents=[1]), "has parents that are no ids"),
+    "parents that are numbers": (resealed(parents=[1]), "has parents that are not ids"),
     "a list": (lambda old: [old], "holds a list in place of an object"),
     "null": (lambda old: None, "holds a NoneType in place of an object"),
 }

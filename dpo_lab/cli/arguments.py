@@ -31,7 +31,7 @@ class UsageError(ValueError):
 
 
 class UnknownOptionError(ValueError):
-    """What starts with dashes and is no option."""
+    """What starts with dashes and is not an option."""
 
     def __init__(self, argument: str, rest: Sequence[str]) -> None:
         super().__init__(argument)
@@ -172,7 +172,7 @@ def is_place(key: str) -> bool:
 
 
 def escaped(value: str) -> str:
-    """Return a text as Hydra reads it: in quotes where a character would have a meaning of its own.
+    """Return a text as Hydra reads it: in quotes where a character would have a special meaning.
 
     >>> escaped("/data/x"), escaped("my file (1).jsonl"), escaped("it's")
     ('/data/x', "'my file (1).jsonl'", "'it\\\\'s'")
@@ -252,7 +252,7 @@ def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[st
 def unknown_stage(word: str) -> str:
     """Return what to write instead of a stage that does not exist."""
     known = (*stages(), *TOOLS)
-    return f"{word!r} is no stage.{nearest(word, known)} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
+    return f"{word!r} is not a stage.{nearest(word, known)} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
 
 
 def is_path_problem(override: str) -> bool:

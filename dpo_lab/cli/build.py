@@ -103,7 +103,7 @@ def taken_by(raw: Mapping[str, Any]) -> list[str]:
     try:
         kind = class_of(raw.get("_target_"))
         if not is_dataclass(kind) or not hasattr(kind, "run"):
-            raise TargetError("this is no stage. It has to be a component with a method `run`.")
+            raise TargetError("this is not a stage. It has to be a component with a method `run`.")
     except TargetError as error:
         raise ConfigError(f"_target_={as_typed(raw.get('_target_'))}: {error}") from error
     return [field.name for field in fields(kind)]
@@ -137,7 +137,7 @@ def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str
 
 
 def own_defaults(target: str | None) -> dict[str, Any]:
-    """Return the defaults of a class's fields as plain data, empty if it is no dataclass."""
+    """Return the defaults of a class's fields as plain data, empty if it is not a dataclass."""
     kind = class_of(target) if target else None
     own = fields(kind) if is_dataclass(kind) else ()
     return {field.name: as_node(field.default) for field in own if field.default is not MISSING}

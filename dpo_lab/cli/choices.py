@@ -41,7 +41,7 @@ def refuse_choices(overrides: Sequence[Any], config_dir: Path | None, *, is_mult
 
 
 def refuse_hydra_setting(override: str, *, alone: bool) -> None:
-    """Raise UsageError for a setting of Hydra that is a part of its own, or has no effect here.
+    """Raise UsageError for a setting of Hydra that is a separate part, or has no effect here.
 
     Args:
         alone: whether this is a single run.

@@ -10,7 +10,7 @@ from dpo_lab.cli.other_names import name_here
 from dpo_lab.conf_files import CONF
 from dpo_lab.spelling import abbreviated, like
 
-PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are no stage
+PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are not stages
 
 
 def stages() -> dict[str, str]:

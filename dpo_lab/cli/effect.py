@@ -46,7 +46,7 @@ def why_without_effect(
             (text for text in others if tried([each for each in named if each != text]) is not None), "another setting"
         )
         return f"{chosen[0]} takes {key}, but {instead} gives that value directly. Leave one of the two out."
-    name = key.rpartition(".")[2]  # loss=simpo has a beta of its own, where other losses take recipe.beta
+    name = key.rpartition(".")[2]  # loss=simpo has its own beta, where other losses take recipe.beta
     own = next((group for group in groups if name in (at(raw, group) or {})), None)
     if own and tried([*others, f"{own}.{name}={value}"]) is not None:
         return f"{own}={choices[own]} has its own value. Write {own}.{name}={value}"

@@ -66,7 +66,7 @@ def stage_help(stage: str) -> str:
 
 
 def usage_rows(stage: str, taken: set[str]) -> list[str]:
-    """Return how values, several runs and directories of one's own are written."""
+    """Return how values, several runs and the user's own directories are written."""
     return [
         "single values    optim.lr=1e-4 seed=1" if "optim" in taken else "single values    paths.outputs=DIR",
         *(OF_RECORDED if stage in recorded() else ()),

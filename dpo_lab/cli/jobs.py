@@ -13,7 +13,7 @@ from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, compl
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
-    """Build a stage and run it; its failure is kept, so that the other jobs of a sweep go on.
+    """Build a stage and run it; its failure is kept, so that the other jobs of a sweep run.
 
     Returns:
         The figure by which runs are compared, for a sweeper that searches; None if there is none.

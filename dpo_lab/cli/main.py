@@ -150,7 +150,7 @@ def swept_keys(line: CommandLine) -> list[str]:
     """Return the keys that have a list to sweep over.
 
     Raises:
-        UsageError: if -m is given without a list, or a group is given what is none of its options.
+        UsageError: if -m is given without a list, or a group is given an unknown option.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 

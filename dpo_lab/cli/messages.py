@@ -48,7 +48,7 @@ def explain(error: Exception, line: CommandLine) -> str:
         return f"+{found[1]}: the key is there already. Write {found[1]}=... without the plus sign."
     if found := re.search(r"Error merging override ([\w.]+)=", text):
         key = found[1]
-        return f"{key}: nothing can be set below a value that is no mapping. A list is written whole: {key.split('.')[0]}=[...]"
+        return f"{key}: only a mapping has keys below it. A list is written whole: {key.split('.')[0]}=[...]"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
 
 
@@ -70,13 +70,13 @@ def unreadable(override: str) -> str:
     key, _, value = override.partition("=")
     meant = next((word for word in re.split(r"[^\w.-]+", value) if word in options(key)), "") if key in groups() else ""
     if meant:  # no option has such a character, so quotes would not help
-        return f"{override} cannot be read: {key} takes one option, and each setting is a word of its own. Write {key}={meant}"
+        return f"{override} cannot be read: {key} takes one option, and each setting is a separate word. Write {key}={meant}"
     if several := re.fullmatch(r"[{(\[]((?:[\w.+-]+, ?)+[\w.+-]+)[)}\]]", value):
         values = several[1].replace(" ", "")
         return f"{override} cannot be read. To run each of them: -m {key}={values}"
     if is_path_problem(override):
         quoted = value.strip("'\"").replace("'", "\\'")
-        return f"{override} cannot be read: the value holds a character with a meaning of its own. Quote it: \"{key}='{quoted}'\""
+        return f"{override} cannot be read: the value holds a character with a special meaning. Quote it: \"{key}='{quoted}'\""
     return f"{override} cannot be read. Write group=option or key=value."
 
 

@@ -121,7 +121,7 @@ def here(name: str, value: str) -> tuple[str, str] | None:
 
 
 def name_here(name: str) -> str:
-    """Return the last name of the key that another tool's setting is here; the name itself if it is no such key.
+    """Return the last name of the key that another tool's setting is here; the name itself if it is not such a key.
 
     >>> name_here("r"), name_here("learning_rate"), name_here("use_lora"), name_here("beta")
     ('rank', 'lr', 'use_lora', 'beta')

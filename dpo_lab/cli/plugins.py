@@ -1,4 +1,4 @@
-"""Launchers and sweepers of Hydra that are packages of their own: which package brings one, and whether it is installed."""
+"""Launchers and sweepers of Hydra that are separate packages: which package brings one, and whether it is installed."""
 
 from importlib.util import find_spec
 

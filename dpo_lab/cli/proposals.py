@@ -47,7 +47,7 @@ class Mistake:
         keys = {key_of(word) for word in words}
         rest = tuple(text for text in self.others if key_of(text) not in keys)
         found = composed(self.stage, (*rest, *words), self.config_dir)
-        if found is None and composed(self.stage, rest, self.config_dir) is None:  # another mistake has an answer of its own
+        if found is None and composed(self.stage, rest, self.config_dir) is None:  # another mistake has its own answer
             found = composed(self.stage, tuple(words), self.config_dir)
         return found is not None and all(has_effect(found.raw, key_of(word)) for word in words)
 

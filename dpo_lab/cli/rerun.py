@@ -1,4 +1,4 @@
-"""`rerun=DIR`: a finished run repeated from what its directory records, in a place of its own, and the figures compared."""
+"""`rerun=DIR`: a finished run repeated from what its directory records, in a new place, and the figures compared."""
 
 import json
 import sys

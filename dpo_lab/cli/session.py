@@ -14,10 +14,10 @@ ERROR, USAGE = 1, 2
 
 
 class Stopped(BaseException):
-    """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with an exit code of its own."""
+    """A signal asked the program to end. No KeyboardInterrupt, which Lightning answers with its own exit code."""
 
     received: ClassVar[int | None] = None
-    """The last signal: an import that it interrupts may fail with an error of its own instead."""
+    """The last signal: an import that it interrupts may fail with its own error instead."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)

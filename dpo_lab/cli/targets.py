@@ -46,7 +46,7 @@ def class_of(target: Any) -> type:
         TargetError: if there is none, or it is nothing that a configuration may build.
     """
     if not isinstance(target, str) or not all(name.isidentifier() for name in target.split(".")) or "." not in target:
-        raise TargetError("this is no dotted path of a class, for instance dpo_lab.losses.dpo.DPOLoss.")
+        raise TargetError("this is not a dotted path of a class, for instance dpo_lab.losses.dpo.DPOLoss.")
     found = located(target)
     if not isinstance(found, type) or not (issubclass(found, Component) or is_partial(found)):
         kind = "a class" if isinstance(found, type) else "a function" if callable(found) else f"a {type(found).__name__}"
@@ -88,7 +88,7 @@ def names_in(holder: ModuleType | type) -> list[str]:
 
 
 def imported(name: str, beside: ModuleType | None = None) -> ModuleType | None:
-    """Return a module, imported; None if the module beside it is no package that holds it."""
+    """Return a module, imported; None if the module beside it is not a package that holds it."""
     try:
         return import_module(name)
     except ModuleNotFoundError as error:
@@ -152,7 +152,7 @@ def roles(takes: Any) -> tuple[type[Component], ...]:
 
 
 def refuse_other_role(kind: type, expected: Sequence[type[Component]]) -> None:
-    """Raise RoleError if a class is none of the roles that its place takes."""
+    """Raise RoleError if a class has none of the roles that its place takes."""
     if expected and not is_partial(kind) and not issubclass(kind, tuple(expected)):
         wanted = " or ".join(f"{role.__module__}.{role.__qualname__}" for role in expected)
         raise RoleError(f"what stands here is a subclass of {wanted}, and {kind.__name__} is not one.")

@@ -51,7 +51,7 @@ def unknown_option(stage: str, argument: str, rest: Sequence[str]) -> str:
     if known:
         return f"{argument}: settings have no dashes. Write {few([f'{key}={value or unknown}' for key in known])}."
     valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
-    return f"{argument} is no option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
+    return f"{argument} is not an option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
 
 def at_root(mistake: Mistake, raw: Mapping[str, Any], valid: Sequence[str]) -> str:

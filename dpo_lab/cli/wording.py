@@ -56,7 +56,7 @@ def part_in_words(value: Any, key: str) -> str:
     """Return how the part that a key holds is chosen: by its group, or as a mapping with a `_target_`."""
     group = key.rpartition(".")[2]
     if value is None and "." in key:
-        return f"null is no part. To leave it out: '~{key}'"
+        return f"null is not a part. To leave it out: '~{key}'"
     if group not in groups():
         return "Input should be a part: keys with values, of which _target_ names its class"
     if value in options(group):
@@ -65,7 +65,7 @@ def part_in_words(value: Any, key: str) -> str:
 
 
 def choice_of(key: str) -> str:
-    """Return how a part is chosen by the group at the end of its key; nothing if that is no group."""
+    """Return how a part is chosen by the group at the end of its key; nothing if that is not a group."""
     group = key.rpartition(".")[2]
     return f"Write {group}=OPTION, with one of {', '.join(options(group))}" if group in groups() else ""
 

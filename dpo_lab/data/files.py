@@ -63,7 +63,7 @@ def _checked(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int,
         if row.keys().isdisjoint(first[1]) and row != first[1]:
             raise DataError(
                 f"{path} row {number} has the columns {_names(row)}; row {first[0]} has {_names(first[1])}. "
-                "One file holds one layout, so none of it is read. Put the other rows in a file of their own.",
+                "One file holds one format, so none of it is read. Put the other rows in a separate file.",
                 code="mixed_formats",
             )
         yield number, row

@@ -138,7 +138,7 @@ def _shown(path: str, origin: Origin) -> str:
 
 
 def _parquet_rows(files: Sequence[str]) -> list[int]:
-    """Return how many rows each file has, from the files' own counts; none where one is no parquet file of this machine."""
+    """Return how many rows each file has, from the files' own counts; none where one is not a parquet file on this machine."""
     if not all(path.endswith(".parquet") and Path(path).is_file() for path in files):
         return []
     from pyarrow import parquet

@@ -143,7 +143,8 @@ def refuse_faulty_file(path: Path, origin: Origin) -> None:
         parquet.ParquetFile(path)
     except Exception as error:
         raise DataError(
-            f"{path} is no whole parquet file ({innermost(error)}): it was cut off or changed. {again(origin)}", code="incomplete"
+            f"{path} is not a whole parquet file ({innermost(error)}): it was cut off or changed. {again(origin)}",
+            code="incomplete",
         ) from error
 
 
@@ -153,11 +154,11 @@ def explanation(origin: Origin, error: Exception) -> DataError:
     if "Config name is missing" in text or ("BuilderConfig" in text and "not found" in text):
         listed = ", ".join(re.findall(r"'([^']+)'", text[text.index("[") :].partition("]")[0])) if "[" in text else ""
         has = f"has the configurations {listed}" if listed else "has several configurations"
-        chosen = f"{key}.config={origin.config} is none of them" if origin.config else "none is chosen"
+        chosen = f"{key}.config={origin.config} does not exist" if origin.config else "none is chosen"
         return DataError(f"{path} {has}, and {chosen}. Choose with {key}.config=NAME.", code="config")
     if "scripts are no longer supported" in text:
         return DataError(
-            f"{path} is read by a Python script of its own, and code that comes with data is never run. "
+            f"{path} is read by its own Python script, and code that comes with data is never run. "
             "Use a copy in parquet or JSON Lines.",
             code="script",
         )
@@ -181,7 +182,7 @@ def explanation(origin: Origin, error: Exception) -> DataError:
     if "Couldn't cast" in (cause := innermost(error)):
         return DataError(
             f"{path}: its files or splits have different columns or types ({cause}), and one configuration has one table. "
-            "Put the others in a directory of their own.",
+            "Put the others in a separate directory.",
             code="mixed_formats",
         )
     if "PermissionError" in kind or getattr(error, "errno", None) in (28, 30):  # disk full, read-only file system

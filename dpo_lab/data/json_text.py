@@ -79,7 +79,7 @@ def unwrapped(value: Any, name: str, *, literal: bool = False) -> Any:
     """Return the text or the turns that a column holds, out of JSON text, a list of one text, or an object around turns.
 
     Raises:
-        RowProblem: it holds several texts, JSON that is no turns, or an object with more than turns in it.
+        RowProblem: it holds several texts, JSON that is not turns, or an object with more than turns in it.
     """
     if isinstance(value, str):
         value = of_text(value, name, literal=literal)
@@ -99,7 +99,7 @@ def unwrapped(value: Any, name: str, *, literal: bool = False) -> Any:
 
 
 def answer_of(value: dict[str, Any], name: str) -> tuple[Any, Any]:
-    """Return (answer, score or None) of an object that is no turn; the answer is text or turns.
+    """Return (answer, score or None) of an object that is not a turn; the answer is text or turns.
 
     Raises:
         RowProblem: none or several of its keys are known to hold the answer, or another key holds text.

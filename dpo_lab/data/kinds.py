@@ -78,7 +78,7 @@ def is_media(value: Any) -> bool:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield every text inside a value that is not blank; the keys of objects are no text."""
+    """Yield every text inside a value that is not blank; the keys of objects do not count."""
     if isinstance(value, str):
         if value.strip():
             yield value

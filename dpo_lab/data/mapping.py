@@ -111,7 +111,7 @@ def explained_mapping(row: Row, named: Mapping[str, str] = NOTHING, *, prompt: b
     chosen, rejected = roles["chosen"], roles["rejected"]
     said = [f"Type which column is what, and the others are left out: {words}"]
     if "NAME" in roles.values():
-        said.append("(NAME: the column; a pair needs a better and a worse answer, each in a column of its own)")
+        said.append("(NAME: the column; a pair needs a better and a worse answer, each in a separate column)")
     elif not ("chosen" in named or is_better(words_of(chosen)) or is_worse(words_of(rejected))):
         labels = [name for name in row if not LABELS.isdisjoint(words_of(name))]
         which = f"{', '.join(labels)} may say which answer is better in each row, and that is not read; " if labels else ""

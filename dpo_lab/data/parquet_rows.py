@@ -16,7 +16,7 @@ class ParquetRows:
     A few hundred rows are held at a time.
 
     Raises:
-        DataError: the file is no whole parquet file, or has no rows.
+        DataError: the file is not a whole parquet file, or has no rows.
     """
 
     def __init__(self, path: Path) -> None:

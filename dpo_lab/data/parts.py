@@ -34,7 +34,7 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
         is_question: text of the prompt is a user turn.
 
     Raises:
-        RowProblem: a column holds JSON that is no turns, several texts, or an object of unknown keys; with what to type.
+        RowProblem: a column holds JSON that is not turns, several texts, or an object of unknown keys; with what to type.
     """
     values: dict[str, Any] = {name: row[name] for name in KEPT if name in row}
     for role, path in roles.items():
@@ -84,7 +84,7 @@ def with_mapping(problem: RowProblem, row: Row, columns: Columns, role: str = ""
 
 
 def literal_words(row: Row, columns: Columns, role: str) -> str:
-    """Return what to type for JSON that is no turns: that it is the text itself, or which key of it holds the text."""
+    """Return what to type for JSON that is not turns: that it is the text itself, or which key of it holds the text."""
     path = columns.named.get(role) or next((name for name in row if name.lower() == role), role)
     text = value_at(row, path)
     value = parsed(text) if isinstance(text, str) else text

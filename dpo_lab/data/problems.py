@@ -28,7 +28,7 @@ class Code:
 CODES: dict[str, Code] = {
     "unknown_layout": Code(
         "error",
-        "the columns are no known row format",
+        "the columns match no known row format",
         'README.md, "Your own pairs", lists the formats, and docs/example_pairs.jsonl shows one.',
     ),
     "ambiguous_columns": Code(

@@ -145,7 +145,7 @@ class RowReader:
         """Return the pair, label or ranked list of a row.
 
         Raises:
-            RowProblem: the row is none, is written in another way than the file, or has text that nobody reads.
+            RowProblem: the row is unusable, is written in another way than the file, or has text that nobody reads.
         """
         parts = parts_of(row, self.roles, self.columns, self.named, is_question=self.is_question)
         self.refuse_other_format(row, parts)

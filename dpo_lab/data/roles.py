@@ -21,7 +21,7 @@ ANSWER_PAIRS = (
 )
 """Names of the better and the worse answer in known data; beside them every `chosen_X` with `rejected_X`, and so on."""
 TURN_PROMPTS = ("messages", "conversations", "conversation", "context", "input")
-"""Names of prompts that are turns; text under them is no known prompt."""
+"""Names of prompts that are turns; text under them is not a known prompt."""
 QUESTIONS = ("instruction", "question", "query", "input")
 """Names of prompts that are text of a user turn."""
 SYSTEMS = ("system", "system_prompt", "system_message")

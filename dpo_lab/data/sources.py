@@ -21,7 +21,7 @@ from dpo_lab.data.split import held_out_of, split_by_prompt
 Share = Annotated[float, Field(ge=0, le=1)]
 MaxLength = Annotated[int, Field(ge=4)]
 NEUTRAL = ("path", "max_dropped", "revision", "config", "licence")
-"""Fields that are no content by themselves: `Origin.content` or a file's digest stands for them."""
+"""Fields that do not count as content: `Origin.content` or a file's digest stands for them."""
 
 
 @component
@@ -70,7 +70,7 @@ class FilePairs(Given):
         return {} if self.holds_out else {"split_seed": "no prompts are held out (data.held_out=0)"}
 
     def content(self) -> dict[str, Any]:
-        """Return the fields with the content's digest in place of the path; how many rows may be unusable is no content."""
+        """Return the fields with the content's digest in place of the path; how many rows may be unusable does not count."""
         fields = {name: value for name, value in super().content().items() if name not in NEUTRAL}
         if self.place.is_dir():
             return {**fields, **Origin(path=str(self.place), config=self.config).content()}
@@ -91,7 +91,9 @@ class FilePairs(Given):
             return rounds_of(data, [split], [self.held_out_split], "data.held_out_split", self)
         for name in ("config", "split", "held_out_split"):
             if value := getattr(self, name):
-                raise ConfigError(f"data.{name}={value}: {self.place} is no directory, and a file has no splits. Leave it out.")
+                raise ConfigError(
+                    f"data.{name}={value}: {self.place} is not a directory, and a file has no splits. Leave it out."
+                )
         pairs, report = load_pairs(self.place, max_dropped=self.max_dropped, columns=self.columns)
         train, held_out = split_by_prompt(pairs, self.held_out, self.split_seed)
         return [GivenPairs(train, held_out, tuple(report.lines()))]

@@ -27,7 +27,7 @@ def split_by_prompt(
     count = default_held_out(len(prompts)) if held_out is None else held_out
     if count < 0:
         raise DataError(
-            f"data.held_out={count} is no number of prompts. Use 0 or more, or null for a fifth of them.", code="held_out"
+            f"data.held_out={count} is not a number of prompts. Use 0 or more, or null for a fifth of them.", code="held_out"
         )
     if held_out != 0 and len(prompts) <= 1:
         raise DataError(

@@ -27,7 +27,7 @@ def text_of(row: Row, name: str) -> str:
 
 
 def turns_of(value: Any, name: str) -> list[Message]:
-    """Return turns with the roles system, user and assistant; an empty system turn is no system turn."""
+    """Return turns with the roles system, user and assistant; an empty system turn is not a system turn."""
     blank = value is None or (isinstance(value, str) and not value.strip())
     items = [] if blank else [value] if isinstance(value, dict) else value
     if not isinstance(items, list):
@@ -104,7 +104,7 @@ def same_turns(turns: list[Message], others: list[Message]) -> bool:
 
 
 def common_beginning(first: str, second: str) -> int:
-    """Return the largest end of a common beginning after which both go on with whitespace and then text."""
+    """Return the largest end of a common beginning after which both continue with whitespace and then text."""
     end = 0
     while end < min(len(first), len(second)) and first[end] == second[end]:
         end += 1

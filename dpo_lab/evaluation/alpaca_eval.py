@@ -43,7 +43,7 @@ def annotations_in(path: Path) -> list[Annotation]:
     Rows without a preference, which the judge did not answer, are left out.
 
     Raises:
-        RunError: naming file and row, if it is no such file.
+        RunError: naming file and row, if it is another kind of file.
     """
     found, seen = list[Annotation](), dict[str, int]()
     for number, row in enumerate(_rows_of(path), start=1):
@@ -70,7 +70,7 @@ def difficulties_in(path: Path) -> dict[str, float]:
     """Return the difficulty of each instruction: a JSON list of rows with `instruction` and `difficulty`, on the logit scale.
 
     Raises:
-        RunError: naming file and row, if it is no such file.
+        RunError: naming file and row, if it is another kind of file.
     """
     found = {}
     for number, row in enumerate(_rows_of(path), start=1):
@@ -154,7 +154,7 @@ def joined(annotations: Sequence[Annotation], difficulties: Mapping[str, float])
 
 
 def gamed_rows(variants: Sequence[Sequence[Annotation]], difficulties: Mapping[str, float] | None) -> Gamed:
-    """Return the regulariser's rows, each variant with the length feature of its own."""
+    """Return the regulariser's rows, each variant with its own length feature."""
     differences = [np.array([float(each.baseline_chars - each.output_chars) for each in rows]) for rows in variants]
     length = np.concatenate([length_feature(each) for each in differences])
     every = [each for rows in variants for each in rows]
@@ -183,7 +183,7 @@ def _outcome(preference: Any, path: Path, number: int) -> float | None:
         return None
     if not isinstance(preference, int | float) or not (preference == OLD_TIE or 1 <= preference <= 2):
         raise RunError(
-            f"{path} row {number}: preference {preference!r} is no number from 1 (the baseline wins) to 2 (the model wins)."
+            f"{path} row {number}: preference {preference!r} is not a number from 1 (the baseline wins) to 2 (the model wins)."
         )
     return outcome_of(float(preference))
 
@@ -194,7 +194,7 @@ def _rows_of(path: Path) -> list[dict[str, Any]]:
     except FileNotFoundError as error:
         raise RunError(f"{path}: no such file (in {Path.cwd()}).") from error
     except ValueError as error:
-        raise RunError(f"{path} is no JSON ({error}). Give a list of rows in [ ].") from error
+        raise RunError(f"{path} is not JSON ({error}). Give a list of rows in [ ].") from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise RunError(f"{path} is no list of rows. Give a JSON list of objects.")
+        raise RunError(f"{path} is not a list of rows. Give a JSON list of objects.")
     return rows

@@ -1,6 +1,6 @@
 """What the ranker that chose the training pairs believes of a policy, beside what the judge says of the same answers.
 
-A policy is trained to please its ranker. Where the ranker's belief goes on rising and the judge's word does not, or the two agree
+A policy is trained to please its ranker. Where the ranker's belief keeps rising and the judge's word does not, or the two agree
 about fewer answers than before, the policy has learned what the ranker is wrong about (Gao et al. 2023, arXiv:2210.10760).
 """
 

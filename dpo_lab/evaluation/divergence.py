@@ -16,7 +16,7 @@ from dpo_lab.scoring.passes import batches_of
 from dpo_lab.scoring.score import response_logits
 from dpo_lab.tokens.store import TokenStore
 
-HUGE = 80.0  # nats: e to more than that is no number in float32
+HUGE = 80.0  # nats: beyond e^88 float32 is infinite
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ class SeveralMeasures(Measure):
     """Measures beside one another; each names and measures its own figures."""
 
     measures: dict[str, Measure]
-    """By a name of one's own, in the order of the screen; runs are compared by the main figure of the first that has one."""
+    """By a name of your choice, in the order of the screen; runs are compared by the main figure of the first that has one."""
 
     @property
     def on_pairs(self) -> bool:  # type: ignore[override]  # a class has it as a variable, several have that of their measures

@@ -16,7 +16,7 @@ NOT_MERGED = ("trainable_tokens_", "parametrizations.")  # parts of state dicts 
 
 
 def refuse_unmergeable(policy: Any) -> None:
-    """Raise ConfigError if a policy's adapter is of a kind that is no change of weights."""
+    """Raise ConfigError if a policy's adapter is of a kind that cannot be written as a change of weights."""
     for name, config in getattr(policy, "peft_config", {}).items():
         kind = config.peft_type.value
         if kind != "LORA" or config.trainable_token_indices:

@@ -93,7 +93,7 @@ def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> S
     _refuse_damaged(str(path), path)
     made = Artifact.open(path)
     if not path.is_dir():
-        raise ConfigError(f"policy={path} is no directory (in {Path.cwd()}). Give that of a finished run, or of a policy.")
+        raise ConfigError(f"policy={path} is not a directory (in {Path.cwd()}). Give that of a finished run, or of a policy.")
     if made is None and not any((path / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
         raise ConfigError(f"policy={path} holds no model: there is neither {ADAPTER_CONFIG} nor config.json in it.")
     if (path / "checkpoints").exists() and made is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 def fill(units: Iterable[Sequence[int]], num_tokens: Callable[[list[int]], int], budget: int) -> Iterator[list[int]]:
-    """Yield batches of items, in order, each of at most `budget` tokens; an item that is longer gets a batch of its own.
+    """Yield batches of items, in order, each of at most `budget` tokens; a longer item gets its own batch.
 
     The items of a unit stay together where the budget lets them.
 

@@ -1,4 +1,4 @@
-"""The packed layout: every response with a prompt of its own, one after the other in one row, no padding."""
+"""The packed layout: every response with its own prompt, one after the other in one row, no padding."""
 
 from collections.abc import Sequence
 from typing import ClassVar

@@ -42,7 +42,7 @@ class State:
 class Recorder:
     """Writes a run's rows to metrics.jsonl and sends them to its loggers; a context manager that always closes them.
 
-    On entering, each logger gets the recorded rows that it has not got yet, so a run that goes on sends new rows only.
+    On entering, each logger gets the recorded rows that it has not got yet, so a resumed run sends new rows only.
     A logger that fails is told of and left behind: the file is the truth, and the same command sends the rest later.
     """
 
@@ -89,7 +89,7 @@ class Recorder:
             self._lines.pop(key, None)
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             say(
-                f"  logger.{key} stopped ({reason}), and this run goes on without it. "
+                f"  logger.{key} stopped ({reason}), and this run continues without it. "
                 f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later."
             )
 

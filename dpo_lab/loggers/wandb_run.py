@@ -52,12 +52,12 @@ class WandbLogger(RunLogger):
             )
 
     def destination(self) -> str:
-        """Return project, mode and what is sent; each run of a W&B sweep is a destination of its own."""
+        """Return project, mode and what is sent; each run of a W&B sweep is a separate destination."""
         sweep_run = os.environ.get("WANDB_RUN_ID", "") if in_sweep() else ""
         return f"{self.entity or ''}/{self.project}/{sweep_run} {self._mode()}{' with samples' if self.samples else ''}"
 
     def open(self, run: RunIdentity, mark: Mark) -> Follower:
-        """Return the W&B run, the same one for a run that goes on."""
+        """Return the W&B run, the same one for a resumed run."""
         import wandb
 
         mode = self._mode()

@@ -41,7 +41,7 @@ def with_sums(pairs: PairLogps, chosen: Tensor, rejected: Tensor) -> PairLogps:
     """Return the same pairs with other log-probabilities of the whole responses, spread evenly over their tokens.
 
     For losses that put another quantity in the place of log-probabilities and leave the rest to a loss that they hold.
-    A response that stands in several pairs is one of its own in each: the quantity may depend on the pair.
+    A response that stands in several pairs counts separately in each: the quantity may depend on the pair.
 
     >>> from dpo_lab.scoring.logps import pair_logps
     >>> with_sums(pair_logps(-2.0, -6.0, tokens=(5, 2)), torch.tensor([-1.0]), torch.tensor([-3.0])).responses.per_token

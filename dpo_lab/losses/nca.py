@@ -15,7 +15,7 @@ class NCALoss(PreferenceLoss):
     """Noise contrastive alignment with one preferred response, Chen et al. 2024, table 1 (arXiv:2402.05369).
 
     -log sigmoid(beta a) - 1/2 log sigmoid(-beta a) - 1/2 log sigmoid(-beta b), with a and b the log-ratios of chosen and
-    rejected: each response against a noise of its own, so that likelihoods do not fall together.
+    rejected: each response against its own noise, so that likelihoods do not fall together.
 
     >>> from dpo_lab.scoring.logps import pair_logps
     >>> same = pair_logps(-2.0, -6.0)

@@ -54,7 +54,7 @@ class MemoryPlan:
     updated: bool
     """Whether the optimizer's state is there then."""
     reference: float
-    """Of a reference that is a model or an adapter of its own."""
+    """Of a reference that is a separate model or adapter."""
     kept: float
     """Of models that earlier parts of the run have loaded and keep."""
     mapped: float

@@ -63,7 +63,7 @@ def refuse_unusable(directory: Path, again: str) -> None:
     config = read_json(directory, CONFIG, again)
     if "auto_map" in config and not _known(config.get("model_type")):
         raise ConfigError(
-            f"model.path={directory} needs Python code of its own, which is never run (trust_remote_code=false). "
+            f"model.path={directory} needs its own Python code, which is never run (trust_remote_code=false). "
             "Use a model that transformers knows by itself."
         )
     if config.get("is_encoder_decoder"):
@@ -141,7 +141,7 @@ def read_json(directory: Path, name: str, again: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ConfigError(f"{path} is no JSON ({error}): it was cut off or changed. {again}") from error
+        raise ConfigError(f"{path} is not JSON ({error}): it was cut off or changed. {again}") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds no JSON object: it is not that of a model. {again}")
     return found
@@ -159,7 +159,7 @@ def header_of(path: Path, again: str) -> dict[str, Any]:
         tensors = {name: about for name, about in header.items() if name != "__metadata__"}
         end = 8 + length + max((about["data_offsets"][1] for about in tensors.values()), default=0)
     except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
-        raise ConfigError(f"{path} is no safetensors file: it was cut off or changed. {again}") from error
+        raise ConfigError(f"{path} is not a safetensors file: it was cut off or changed. {again}") from error
     if end != size:
         raise ConfigError(f"{path} is not whole: it has {size} bytes and its header speaks of {end}. {again}")
     return tensors

@@ -16,7 +16,7 @@ from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant, without_bits
 CHECKPOINTING = "model.checkpointing=true"
 """What makes a training keep less, as it is typed."""
 NEITHER = "is neither pretrained nor tiny; see dpo_lab/models/spec.py."
-"""What is wrong with a model that is none of the kinds below."""
+"""What is wrong with a model of none of the kinds below."""
 
 
 class ModelSpec(Component):
@@ -50,7 +50,7 @@ class ModelSpec(Component):
             )
 
     def content(self) -> dict[str, Any]:
-        """Return what determines the weights, untrained and trained: `checkpointing` is no part of it."""
+        """Return what determines the weights, untrained and trained: `checkpointing` does not count."""
         return {name: value for name, value in super().content().items() if name != "checkpointing"}
 
     def smaller(self) -> "Iterator[tuple[str, ModelSpec]]":

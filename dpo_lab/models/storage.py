@@ -70,12 +70,12 @@ def record_of(storage: Storage, base: str) -> dict[str, Any]:
 
 
 def storage_from(record: dict[str, Any]) -> Storage:
-    """Return how a base was held; ConfigError if it was by a quantisation of one's own, which is not found from here."""
+    """Return how a base was held; ConfigError if it was by the user's own quantisation, which is not found from here."""
     fields = dict(record["quant"])
     name = fields.pop("class")
     if name not in KINDS:
         raise ConfigError(
-            f"the policy's base was held by {name}, which is none of this package ({', '.join(KINDS)}), so it cannot be held so "
-            "again here. export.base=original merges into the weights on disk."
+            f"the policy's base was held by {name}, which this package does not know ({', '.join(KINDS)}), so it cannot be "
+            "held so again here. export.base=original merges into the weights on disk."
         )
     return Storage(KINDS[name](**fields), getattr(torch, record["dtype"]), record["revision"])

@@ -61,7 +61,7 @@ def has_own_template(tokenizer: Any) -> bool:
 
 
 def adds_start(tokenizer: Any) -> bool:
-    """Return whether a tokenizer puts its start token before a text of its own accord."""
+    """Return whether a tokenizer puts its start token before a text unasked."""
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 

@@ -14,13 +14,13 @@ from dpo_lab.models.tokenizer import write_tokenizer
 
 GENERATION = "generation_config.json"
 NOT_TAKEN_OVER = ("quantization_config", "auto_map")
-"""Of a base's configuration: its weights are plain now, and code of its own is neither run nor copied."""
+"""Of a base's configuration: its weights are plain now, and its own code is neither run nor copied."""
 NAMES_BEFORE: dict[str, dict[str, str]] = {
     "gpt_neox": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
     "gpt_neox_japanese": {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"},
     "modernbert-decoder": {"rope_theta": "global_rope_theta", "rope_local_base_freq": "local_rope_theta"},
 }
-"""What version 4 calls rotary parameters where it has a name of its own for them."""
+"""What version 4 calls rotary parameters where it has another name for them."""
 
 
 def write_beside(model: Any, tokenizer: Any, directory: Path, base: str, revision: str | None, *, dtype: str, tied: bool) -> None:

@@ -55,10 +55,12 @@ def compared_run(directory: Path) -> ComparedRun:
     """
     said = f"runs: {directory}"
     if not directory.is_dir():
-        raise ConfigError(f"{said} is no directory (in {Path.cwd()}). Give the directories of finished runs: outputs/train/NAME.")
+        raise ConfigError(
+            f"{said} is not a directory (in {Path.cwd()}). Give the directories of finished runs: outputs/train/NAME."
+        )
     if not RunDirectory(directory).is_run:
         raise ConfigError(
-            f"{said} is no run of train: it has no run.json. Give the directories of finished runs: outputs/train/NAME."
+            f"{said} is not a run of train: it has no run.json. Give the directories of finished runs: outputs/train/NAME."
         )
     if damage := examine(directory).damage:
         raise ConfigError(f"{said} is damaged ({damage}). Run the training again: it makes that part again.")
@@ -70,7 +72,7 @@ def compared_run(directory: Path) -> ComparedRun:
     measured = measured_in(measurement) if measurement else None
     if measurement is None or measured is None or not measured.observed:
         raise ConfigError(
-            f"{said}: no answer or pair of its own was kept, only their means: nothing was held out, or the run is older than "
+            f"{said}: no answer or pair of this run was kept, only their means: nothing was held out, or the run is older than "
             "observed.jsonl. Run it again with force=true, and with data.held_out=N if its pairs are given."
         )
     return ComparedRun(

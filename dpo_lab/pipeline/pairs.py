@@ -27,7 +27,7 @@ def paired(
     """Return the artifact with the pairs of ranked candidates; one prompt at a time is held in memory, and what is selected.
 
     Its facts say which model drew the answers and how, who ranked them and which pairing made the pairs (`made_by`), and count
-    prompts, answers, pairs, prompts without any, and under `left_out` the pairs of answers that are none, by reason
+    prompts, answers, pairs, prompts without any, and under `left_out` the pairs of answers that were left out, by reason
     (`ranking.pairing.base.REASONS`).
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 from dpo_lab.components import ConfigError
 
 OTHER_NAMES = {"llama-2-community": "llama2", "llama-3-community": "llama3"}
-"""What the yaml files call licences for which the Hub has a name of its own."""
+"""What the yaml files call licences for which the Hub has another name."""
 KNOWN = frozenset(
     (
         *("apache-2.0", "mit", "bsd", "bsd-2-clause", "bsd-3-clause", "openrail", "bigscience-openrail-m"),
@@ -36,7 +36,7 @@ class Part:
 def parts_in(call: Mapping[str, Any]) -> list[Part]:
     """Return what a run was made from, as the configuration of its command line states it; the model first.
 
-    A tiny model is trained from nothing and has no licence of its own; the embedded prompts are this project's.
+    A tiny model is trained from nothing and has no licence; the embedded prompts are this project's.
     """
     model, data = call.get("model") or {}, call.get("data") or {}
     parts = [Part("base model", str(model["path"]), model.get("licence"))] if "path" in model else []

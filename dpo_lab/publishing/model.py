@@ -13,7 +13,7 @@ from dpo_lab.publishing.source import Source
 from dpo_lab.run_directory import METRICS, SAMPLES
 
 NOT_PART = (METRICS, SAMPLES, "README.md", "profile_operators.txt", "profile_trace.json.gz")
-"""Files of a policy that are no part of the model; the card replaces peft's."""
+"""Files of a policy that do not belong to the model; the card replaces peft's."""
 BASE = "base_model_name_or_path"
 PLACES = ("_name_or_path", "name_or_path")
 """Keys of configurations that hold where a model was on the machine that trained it."""

@@ -47,7 +47,7 @@ class Source:
             ConfigError: if it has nothing of that kind.
         """
         if asked == "pairs" and not self.pairs:
-            raise ConfigError(f"what=pairs: {self.path} made no pairs of its own. Use what=model, or another source.")
+            raise ConfigError(f"what=pairs: {self.path} made no pairs itself. Use what=model, or another source.")
         if asked == "model" and self.model is None:
             raise ConfigError(f"what=model: {self.path} holds pairs and no model. Use what=pairs, or another source.")
         return "pairs" if asked == "pairs" or (asked == "auto" and self.pairs) else "model"
@@ -66,7 +66,9 @@ def source_at(place: str) -> Source:
     """
     path = Path(place)
     if not path.is_dir():
-        raise ConfigError(f"source={place} is no directory (in {Path.cwd()}). Give a finished run, pairs, a policy or an export.")
+        raise ConfigError(
+            f"source={place} is not a directory (in {Path.cwd()}). Give a finished run, pairs, a policy or an export."
+        )
     made = whole(path, place)
     kind = made.manifest["kind"]
     if RunDirectory(path).is_run:

@@ -135,7 +135,7 @@ def verdicts_of(
 
 
 def failed(verdict: Verdict) -> bool:
-    """Return whether a verdict says nothing, because a number in it is none.
+    """Return whether a verdict says nothing, because a number in it is NaN or infinite.
 
     >>> failed(Verdict(scores=(0.5, float("nan")))), failed(Verdict(scores=(0.5, 0.5)))
     (True, False)

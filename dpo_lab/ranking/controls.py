@@ -1,4 +1,4 @@
-"""Rankers that read no meaning: what a trained ranker has to beat, and a first try of the loop on prompts of one's own."""
+"""Rankers that read no meaning: what a trained ranker has to beat, and a first try of the loop on one's own prompts."""
 
 from collections.abc import Sequence
 from typing import ClassVar, Literal

@@ -21,7 +21,7 @@ class EnsembleRanker(Ranker):
     scores_alone: ClassVar[bool] = False
 
     members: dict[str, Ranker]
-    """By a name of one's own. All are open at the same time."""
+    """By a name of your choice. All are open at the same time."""
     combine: Literal["z_score", "borda", "majority"] = "z_score"
     """z_score: the mean of the members' standard scores within the prompt. borda: the mean number of answers that members place
     below, ties half. majority: the number of answers that more members place below than above, ties half."""
@@ -32,7 +32,7 @@ class EnsembleRanker(Ranker):
         return next((member.topic for member in self.members.values() if member.topic), "")
 
     def check(self) -> None:
-        """Raise ConfigError if there is nothing to combine; members are checked as parts of their own."""
+        """Raise ConfigError if there is nothing to combine; members are checked as separate parts."""
         if len(self.members) < 2:
             raise ConfigError(
                 f"members={{{','.join(self.members)}}}: an ensemble has at least two members. Add one, for instance "

@@ -33,7 +33,7 @@ class RewardModel(Ranker):
     on_hub: ClassVar[tuple[str, ...]] = ("path",)
 
     path: str
-    """Directory or Hub id; weights in safetensors, no code of its own."""
+    """Directory or Hub id; weights in safetensors, without its own code."""
     revision: str | None = None
     """Commit, tag or branch on the Hub; null: the newest."""
     tokens_per_batch: PositiveInt = 4096

@@ -46,7 +46,7 @@ class ReferenceScorer(nn.Module, ABC):
         """Take note of an optimizer step, counted from 1, for references that move."""
 
     def state(self, policy: nn.Module) -> dict[str, Tensor]:
-        """Return what a checkpoint needs to go on with a reference that has moved."""
+        """Return what a checkpoint needs to resume with a reference that has moved."""
         return {}
 
     def continue_from(self, state: dict[str, Tensor], policy: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""A reference pass under way: what is scored is kept batch by batch, so that a killed pass goes on where it stopped."""
+"""A reference pass under way: what is scored is kept batch by batch, so that a killed pass resumes where it stopped."""
 
 import shutil
 from pathlib import Path

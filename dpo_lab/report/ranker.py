@@ -1,4 +1,4 @@
-"""What a ranker's rankings look like: a part of a run's page, round by round, and a page of its own beside a ranking."""
+"""What a ranker's rankings look like: a part of a run's page, round by round, and a separate page beside a ranking."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

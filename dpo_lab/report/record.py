@@ -80,5 +80,5 @@ def _rows(text: str, absent: list[str]) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError):
             unreadable += 1
     if unreadable:
-        absent.append(f"{METRICS} has {unreadable} of {len(rows) + unreadable} lines that are no row of a step; left out")
+        absent.append(f"{METRICS} has {unreadable} of {len(rows) + unreadable} lines that are not the row of a step; left out")
     return rows

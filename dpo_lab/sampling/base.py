@@ -58,7 +58,7 @@ class Sampler(Component, ABC):
 
     gives_own_logps: ClassVar[bool] = False
     """True if a token is drawn with the log-probability that the policy itself gives it, computed with the same weights in the
-    same number format: it can then stand for a forward pass. An engine of its own has kernels and roundings of its own."""
+    same number format: it can then stand for a forward pass. A separate engine has its own kernels and roundings."""
 
     num_samples: int
     """Answers per prompt."""

@@ -32,7 +32,7 @@ def names_of(prompts: Sequence[Sequence[int]]) -> list[str]:
 def uniforms_of(seed: int, names: Sequence[str], count: int, steps: int) -> Tensor:
     """Return the random numbers of `count` answers to each prompt, (prompts x count, steps), those of one prompt side by side.
 
-    Each answer has a stream of its own, so that neither its neighbours nor how many answers and steps there are change it.
+    Each answer has its own stream, so that neither its neighbours nor how many answers and steps there are change it.
     """
     rows = []
     for name in names:

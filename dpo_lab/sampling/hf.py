@@ -92,7 +92,7 @@ class OpenHFSampler(OpenSampler):
     ) -> list[list[Drawn]]:
         """Return the answers to each prompt; prompts of similar length share a batch.
 
-        Each answer has random numbers of its own, made from the seed, the prompt's tokens and the answer's number: whatever
+        Each answer has its own random numbers, made from the seed, the prompt's tokens and the answer's number: whatever
         the batches are, it is the same, up to draws that the rounding of another batch shape decides.
         """
         wanted = num_samples or self.settings.num_samples

@@ -33,7 +33,7 @@ class Evaluate(Component):
             raise ConfigError(f"runs names {twice[0]} twice; leave one of them out.")
         if self.against is not None and self.against not in self.runs:
             raise ConfigError(
-                f"against={self.against} is none of the runs; use one of {', '.join(self.runs)}, or null for every pair."
+                f"against={self.against} is not among the runs; use one of {', '.join(self.runs)}, or null for every pair."
             )
 
     def run(self) -> dict[str, Any]:

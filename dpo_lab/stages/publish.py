@@ -47,7 +47,7 @@ class Publish(Component):
         return idle | ({"base": "pairs have none"} if self.what == "pairs" else {})
 
     def check(self) -> None:
-        """Raise ConfigError for names that are none."""
+        """Raise ConfigError for a name that the Hub would refuse."""
         from dpo_lab.publishing.write import refuse_no_target
 
         refuse_no_target(self.push, self.repo)

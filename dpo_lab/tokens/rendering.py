@@ -45,7 +45,7 @@ class Template:
         return text
 
     def continued(self, turns: Sequence[Message]) -> str:
-        """Return the text up to which an answer goes on with the last turn, which is the assistant's.
+        """Return the text up to which an answer continues the last turn, which is the assistant's.
 
         Raises:
             TemplateError: if the template drops what stands there.
@@ -148,7 +148,7 @@ def doubles(added: str, answer: str) -> bool:
 
 
 def _answered(turns: Sequence[Message], answer: str) -> list[Message]:
-    """Return a conversation with an answer; it goes on with the last turn if that is the assistant's."""
+    """Return a conversation with an answer; it continues the last turn if that is the assistant's."""
     if turns[-1]["role"] == "assistant":
         return [*turns[:-1], {"role": "assistant", "content": f"{turns[-1]['content']}\n\n{answer}"}]
     return [*turns, {"role": "assistant", "content": answer}]

@@ -81,7 +81,7 @@ class TokenStore:
             ValueError: if an item is not a pair.
         """
         if self.num_items and self._width != 2:
-            raise ValueError("some items of this store are no pairs: they have other than two responses")
+            raise ValueError("some items of this store are not pairs: their number of responses is not two")
         return self.item_responses.reshape(-1, 2)
 
     @cached_property

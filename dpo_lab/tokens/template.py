@@ -63,7 +63,7 @@ class ChatEncoder:
         if prompt.rendered:
             return prompt.messages[0]["content"]
         turns = self.turns(prompt)
-        if turns[-1]["role"] == "assistant":  # the response goes on with the last turn
+        if turns[-1]["role"] == "assistant":  # the response continues the last turn
             return self.template.continued(turns)
         return self.template.render(turns, generation=True)
 
@@ -111,7 +111,7 @@ class ChatEncoder:
 
     @cached_property
     def _end_texts(self) -> tuple[str, ...]:
-        """How the tokens that end an answer of the model are written, longest first; an ordinary word among them is no mark."""
+        """How the tokens that end an answer of the model are written, longest first, without ordinary words."""
         marks = self.tokenizer.added_tokens_decoder
         tokens = {str(self.tokenizer.convert_ids_to_tokens(token)) for token in ends_known(self.tokenizer) if token in marks}
         return tuple(sorted({self.tokenizer.eos_token or "", *tokens} - {""}, key=len, reverse=True))

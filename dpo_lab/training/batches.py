@@ -61,7 +61,7 @@ def micro_batches(items: Sequence[int], store: TokenStore, layout: Layout, budge
     """Return the items of a step in micro-batches of at most `budget` tokens through the model's body.
 
     Rows of like length stand together, so that little is padded, and the items of one prompt, so that a layout can share it.
-    An item that is longer than the budget is a micro-batch of its own.
+    An item that is longer than the budget is a micro-batch by itself.
     """
 
     def num_tokens(some: list[int]) -> int:

@@ -54,7 +54,7 @@ class RunCallback(Component, ABC):
     """Whether the trained weights depend on it. It is then part of the policy's id and of the run's, runs in every process,
     comes before the others after every step, and has to do the same whenever the same steps are repeated."""
     saves: ClassVar[bool] = False
-    """Whether it saves what a killed training goes on from. It then comes last: what the others made of the step is saved too."""
+    """Whether it saves what a killed training resumes from. It then comes last: what the others made of the step is saved too."""
 
     @property
     def needs_steps(self) -> int:
@@ -67,7 +67,7 @@ class RunCallback(Component, ABC):
 
 
 def checkpoint_of(callbacks: Mapping[str, RunCallback]) -> "Checkpoint":
-    """Return how a run saves what it goes on from, as its callbacks say; as usual where none of them saves."""
+    """Return how a run saves what it resumes from, as its callbacks say; as usual where none of them saves."""
     return next((each for each in callbacks.values() if isinstance(each, Checkpoint)), Checkpoint())
 
 
@@ -109,7 +109,7 @@ def steps_or_minutes(every: int | str) -> int | str:
 
 
 def repeatable(metric: str) -> str:
-    """Return the name of a figure that a repeated step has again; ValueError if it is none."""
+    """Return the name of a figure that a repeated step has again; ValueError if it is not such a figure."""
     if metric not in REPEATABLE:
         raise ValueError(f"no figure of a step that is the same when it is repeated; there are {', '.join(REPEATABLE)}")
     return metric
@@ -122,7 +122,7 @@ def repeatable_or_none(metric: str) -> str:
 
 @component
 class Checkpoint(RunCallback):
-    """Saves what a killed training goes on from; SIGTERM and Ctrl-C save too, at the end of the step."""
+    """Saves what a killed training resumes from; SIGTERM and Ctrl-C save too, at the end of the step."""
 
     saves: ClassVar[bool] = True
 
@@ -182,7 +182,7 @@ class EarlyStopping(RunCallback):
     window: PositiveInt = 5
     """Number of rows averaged, because single steps are noisy; checks start once there are that many."""
     patience: PositiveInt | None = 10
-    """Rows in a row without a better mean after which training ends; null: it goes on."""
+    """Rows in a row without a better mean after which training ends; null: it never ends early."""
     min_delta: NonNegativeFloat = 0.0
     """By how much a mean has to be better than the best so far to count."""
     threshold: float | None = None
@@ -219,7 +219,7 @@ class EarlyStopping(RunCallback):
 
 @component
 class Samples(RunCallback):
-    """Lets the policy answer a few prompts of the training as it goes on; samples.jsonl beside the metrics keeps the answers.
+    """Lets the policy answer a few prompts of the training while it runs; samples.jsonl beside the metrics keeps the answers.
 
     No random number of training is drawn for it, so that the weights are those of a training without it.
     """

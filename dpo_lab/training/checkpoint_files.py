@@ -67,7 +67,7 @@ def newest(directory: Path) -> Path | None:
 
 
 def fault_of(path: Path) -> str:
-    """Return why training cannot go on from a checkpoint, or an empty text."""
+    """Return why training cannot resume from a checkpoint, or an empty text."""
     try:
         if not _is_whole(path):
             return "it is damaged, or was not written by this version"

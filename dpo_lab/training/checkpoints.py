@@ -1,4 +1,4 @@
-"""Checkpoints: what a killed training goes on from, saved between optimizer steps and written so that a kill leaves no half."""
+"""Checkpoints: what a killed training resumes from, saved between optimizer steps and written so that a kill leaves no half."""
 
 import os
 import signal
@@ -63,7 +63,7 @@ class Checkpoints(L.Callback):
 
     Args:
         steps, seconds: how often; None where that is not counted.
-        keep: how many of the newest stay while training goes on.
+        keep: how many of the newest stay while training runs.
         best: name of a figure whose best step stays too; empty for none.
     """
 
@@ -120,7 +120,7 @@ class Checkpoints(L.Callback):
         figures = step_figures(trainer).newest
         if self.best not in figures:
             raise ConfigError(
-                f"callbacks.checkpoint.best={self.best} is no figure of this training; there are {', '.join(sorted(figures))}."
+                f"callbacks.checkpoint.best={self.best} is not a figure of this training; there are {', '.join(sorted(figures))}."
             )
         value = figures[self.best]
         if self.best_step and self.sign * value <= self.sign * self.best_value:

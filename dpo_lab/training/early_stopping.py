@@ -62,7 +62,7 @@ class StopEarly(L.Callback):
             return
         if self.metric not in figures.newest:
             known = ", ".join(sorted(figures.newest))
-            raise ConfigError(f"{KEY}.metric={self.metric} is no figure of this training; there are {known}.")
+            raise ConfigError(f"{KEY}.metric={self.metric} is not a figure of this training; there are {known}.")
         self.reason = self.look(figures.newest[self.metric])
         if self.reason and step < steps:
             trainer.should_stop = True

@@ -38,7 +38,7 @@ def fit(
 
     Args:
         part: the progress that the person sees.
-        directory: where checkpoints are kept; training goes on from the newest one there.
+        directory: where checkpoints are kept; training resumes from the newest one there.
         record: takes the figures of every logged step.
         describe: says what pairs hold, for a step that fails.
         group: the connected processes that train together; rank 0 alone records and saves.
@@ -70,7 +70,7 @@ def fit(
         )
         kept = group.gathered(newest(directory / DIRECTORY) if group.rank == 0 else None)[0]
         if kept and group.rank == 0:
-            say(f"  {part.name} goes on after step {int(kept.stem.partition('_')[2])} of {part.total}")
+            say(f"  {part.name} resumes after step {int(kept.stem.partition('_')[2])} of {part.total}")
         try:
             trainer.fit(module, datamodule=batches, ckpt_path=kept, weights_only=True)
         except NonFiniteStepError as error:

@@ -35,7 +35,7 @@ class NonFiniteStepError(Exception):
 class StepModule(L.LightningModule, ABC):
     """Trains `policy`; a batch is a list of micro-batches whose losses add up to the loss of one optimizer step.
 
-    Of several processes each has a batch of its own, and their losses add up to that of the step: gradients are added, not
+    Of several processes each has its own batch, and their losses add up to that of the step: gradients are added, not
     averaged, and every figure is that of the whole step.
 
     A checkpoint holds the trainable tensors, the unfinished sums of figures, and the reference if it moves. The seed of dropout

@@ -18,7 +18,7 @@ MAX_ROWS = 40  # of the table
 
 
 class Profiling(L.Callback):
-    """Watches steps once in a training; a process that goes on after they were recorded does not record again."""
+    """Watches steps once in a training; a process that resumes after they were recorded does not record again."""
 
     def __init__(self, directory: Path, *, wait: int, warmup: int, active: int) -> None:
         self.directory, self.wait, self.warmup, self.active = directory, wait, warmup, active

@@ -31,7 +31,7 @@ class TrainerSettings(Component):
     """Pairs per optimizer step, of all devices together; the loss of a step is the mean over them."""
     token_budget: PositiveInt = 8192
     """Tokens per forward pass (micro-batch) of a device; changes memory and speed, never the result. A longer pair gets a
-    pass of its own."""
+    separate pass."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
 

@@ -14,7 +14,7 @@ Row = dict[str, float]
 
 
 class MoreFigures(L.Callback, ABC):
-    """A callback with figures of its own for every row."""
+    """A callback with its own figures for every row."""
 
     @abstractmethod
     def count(self, module: StepModule) -> None:

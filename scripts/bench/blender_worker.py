@@ -1,4 +1,4 @@
-"""llm-blender in an environment of its own: ranks the sets that it is sent, and says how many CPU-seconds that took.
+"""llm-blender in its own environment: ranks the sets that it is sent, and says how many CPU-seconds that took.
 
 Run by scripts/bench_ranking.py with another Python; it imports nothing of the project.
 """

@@ -19,7 +19,7 @@ TOKEN_BUDGETS = ("512", "1024", "2048", "4096")
 
 @dataclass(frozen=True, kw_only=True)
 class Contestant:
-    """One way to train, in a process of its own."""
+    """One way to train, in its own process."""
 
     name: str
     module: str

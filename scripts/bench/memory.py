@@ -1,4 +1,4 @@
-"""One training in a process of its own, and by how much its memory grows from just before the load. Run as `python -m`."""
+"""One training in its own process, and by how much its memory grows from just before the load. Run as `python -m`."""
 
 import argparse
 import json
@@ -134,7 +134,7 @@ def growth_from_load() -> Iterator[dict[str, int]]:
 
 
 def load_libraries() -> None:
-    """Import what a training imports on its way: its code is no part of a plan."""
+    """Import what a training imports on its way: its code does not count in a plan."""
     import bitsandbytes  # noqa: F401
     import lightning  # noqa: F401
     import peft  # noqa: F401

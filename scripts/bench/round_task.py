@@ -1,6 +1,6 @@
 """The round of bench_round.py: its prompts, its policy, its PairRM, and how token ids are read as text.
 
-Prompts have the 16 lengths of `task.LENGTHS`, whose statistics are those of HH, in every portion, with ids of their own.
+Prompts have the 16 lengths of `task.LENGTHS`, whose statistics are those of HH, in every portion, with their own ids.
 All answers have the same number of tokens, the mean of HH's responses, so that every contestant does the same work.
 """
 

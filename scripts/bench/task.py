@@ -1,6 +1,6 @@
 """What every contestant of bench_train.py shares: token ids, starting weights, optimizer settings, and the form of a result.
 
-Needs torch and transformers alone, because every contestant imports it in an interpreter of its own.
+Needs torch and transformers alone, because every contestant imports it in its own interpreter.
 """
 
 import argparse

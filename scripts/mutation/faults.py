@@ -159,14 +159,14 @@ def _of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
 
 
 def _alike(one: ast.expr, other: ast.expr) -> bool:
-    """Return whether two arguments can be mistaken for each other: two numbers, or two that are no constants."""
+    """Return whether two arguments can be mistaken for each other: two numbers, or two that are not constants."""
     numbers = [isinstance(each, ast.Constant) and not isinstance(each.value, str) for each in (one, other)]
     texts = any(isinstance(each, ast.Constant | ast.JoinedStr) for each in (one, other))
     return all(numbers) or not (texts or isinstance(one, ast.Starred) or isinstance(other, ast.Starred))
 
 
 def _instead_of(node: ast.stmt) -> str:
-    """Return what stands where a statement is removed; nothing for one whose absence is no small fault."""
+    """Return what stands where a statement is removed; nothing for one whose absence is not a small fault."""
     match node:
         case ast.Expr(value=ast.Call()) | ast.AugAssign() | ast.Raise():
             return "pass"

@@ -92,7 +92,7 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
     lines = capsys.readouterr().out.splitlines()
     first = lines.index("groups to change first")
     named = [line.split()[0] for line in lines[first + 1 :] if line.startswith("  ") and not line.startswith("   ")]
-    assert named[:4] == ["model", "quant", "data", "ranker"]  # options that need lines of their own stand further in
+    assert named[:4] == ["model", "quant", "data", "ranker"]  # options that need separate lines stand further in
     assert max(map(len, lines)) <= 120
     assert any(line.split()[0] == "optim" and "the optimizer" in line for line in lines if line)
     loss = next(at for at, line in enumerate(lines) if line.startswith("  loss "))
@@ -106,7 +106,7 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
 LOSSES = ", ".join(options("loss"))
 MESSAGES = {
     "trian": (
-        "'trian' is no stage. Did you mean 'train'? Valid: doctor, evaluate, export, pretrain, publish, rank, sample, train, "
+        "'trian' is not a stage. Did you mean 'train'? Valid: doctor, evaluate, export, pretrain, publish, rank, sample, train, "
         "verify, completion. Example: dpo-lab train model=tiny"
     ),
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films",
@@ -153,7 +153,7 @@ MESSAGES = {
     "train +seed=1": "+seed: the key is there already. Write seed=... without the plus sign.",
     "train ~foo": "~foo: there is no such key to remove. --cfg job shows those that exist.",
     "train data=jsonl data.path=a=b.jsonl": (
-        "data.path=a=b.jsonl cannot be read: the value holds a character with a meaning of its own. "
+        "data.path=a=b.jsonl cannot be read: the value holds a character with a special meaning. "
         "Quote it: \"data.path='a=b.jsonl'\""
     ),
     "train --config-dir /nowhere": "--config-dir /nowhere: there is no such directory. Correct the path.",
@@ -185,7 +185,7 @@ def test_an_unknown_group_is_answered_with_all_groups(command: str, capsys: pyte
 
 def test_an_unknown_option_names_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--multirn", "seed=0,1"]) == 2
-    assert capsys.readouterr().err.startswith("error: --multirn is no option. Did you mean '--multirun'? Valid: --cfg, ")
+    assert capsys.readouterr().err.startswith("error: --multirn is not an option. Did you mean '--multirun'? Valid: --cfg, ")
 
 
 def test_options_of_a_second_directory_count(capsys: pytest.CaptureFixture[str]) -> None:

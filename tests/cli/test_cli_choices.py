@@ -115,7 +115,7 @@ MISTAKES = {
     ),
     "recipe.beta=0.2 loss.beta=0.1": "`recipe.beta=0.2` has no effect: loss=dpo takes recipe.beta, but loss.beta=0.1 gives ",
     "hydra.launcher.n_jobs=2": "hydra.launcher.n_jobs=2 has no effect on a single run: it is for several (-m). Leave it out.",
-    "tags.0._target_=x": "tags.0._target_: nothing can be set below a value that is no mapping.",
+    "tags.0._target_=x": "tags.0._target_: only a mapping has keys below it.",
     "seed=abc": "seed=abc: Input should be a whole number.",
     "loss.beta=abc": "loss.beta=abc: Input should be a number.",
     "force=maybe": "force=maybe: Input should be true or false.",

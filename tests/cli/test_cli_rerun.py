@@ -91,7 +91,7 @@ def test_relative_paths_are_those_of_the_first_call_and_outputs_are_the_caller_s
 
 
 def test_the_second_rerun_finds_the_first_and_force_starts_over() -> None:
-    directory = recorded("force=true")  # the run's own force is no reason to repeat its repetition
+    directory = recorded("force=true")  # the run's own force is not a reason to repeat its repetition
     assert train([f"rerun={directory}"]) == train([f"rerun={directory}"]) == 0
     assert len(RAN) == 2
     assert train([f"rerun={directory}", "force=true"]) == 0

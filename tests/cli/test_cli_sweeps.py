@@ -158,7 +158,7 @@ FAULTY = {  # what the second job asks of the data: what reading finds
     "data.held_out=1,5": "(data.held_out=5) cannot run: data.held_out=5 ",
     "data.columns.prompt=prompt,frage": "cannot run: data.columns.prompt=frage: pairs.jsonl has no such column",
     "data.path=pairs.jsonl,broken.jsonl": "cannot run: broken.jsonl",
-    "data.split=null,test": "data.split=test: pairs.jsonl is no directory",
+    "data.split=null,test": "data.split=test: pairs.jsonl is not a directory",
 }
 
 

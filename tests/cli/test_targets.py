@@ -104,10 +104,10 @@ def test_a_component_of_ones_own_is_built() -> None:
 def test_a_component_that_is_no_stage_is_not_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "_target_=dpo_lab.losses.dpo.DPOLoss"]) == 2
     assert capsys.readouterr().err == (
-        "error: _target_=dpo_lab.losses.dpo.DPOLoss: this is no stage. It has to be a component with a method `run`.\n"
+        "error: _target_=dpo_lab.losses.dpo.DPOLoss: this is not a stage. It has to be a component with a method `run`.\n"
     )
     assert main(["train", "~_target_"]) == 2
-    assert capsys.readouterr().err.startswith("error: _target_=null: this is no dotted path of a class")
+    assert capsys.readouterr().err.startswith("error: _target_=null: this is not a dotted path of a class")
 
 
 # ---------------------------------------------------------------- names
@@ -134,7 +134,7 @@ def test_a_name_that_leads_nowhere_says_where_it_ends(target: str) -> None:
 
 @pytest.mark.parametrize("target", ["", "dpo_lab", "a b.c", "os.system()", ".os", 4, None, ["os.system"]])
 def test_what_is_no_dotted_path_is_refused(target: Any) -> None:
-    with pytest.raises(TargetError, match="this is no dotted path of a class"):
+    with pytest.raises(TargetError, match="this is not a dotted path of a class"):
         class_of(target)
 
 

@@ -130,7 +130,7 @@ def test_the_card_says_which_files_are_which_split_and_which_configuration(tmp_p
     path = written(tmp_path / "set", {"one/x.jsonl": rows(3), "two/x.jsonl": rows(4)}, card)
     assert len(first(path, config="two", held_out=0).train) == 4
     assert str(refused(path)) == f"{path} has the configurations one, two, and none is chosen. Choose with data.config=NAME."
-    assert "data.config=three is none of them" in str(refused(path, config="three"))
+    assert "data.config=three does not exist" in str(refused(path, config="three"))
 
 
 def test_the_split_is_train_or_the_only_one_or_named(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_split_is_train_or_the_only_one_or_named(tmp_path: Path) -> None:
 
 def test_a_file_has_no_splits(tmp_path: Path) -> None:
     path = written(tmp_path, {"pairs.jsonl": rows(6)}) / "pairs.jsonl"
-    with pytest.raises(ConfigError, match=r"^data.split=train: .*pairs.jsonl is no directory, and a file has no splits"):
+    with pytest.raises(ConfigError, match=r"^data.split=train: .*pairs.jsonl is not a directory, and a file has no splits"):
         first(path, split="train")
 
 

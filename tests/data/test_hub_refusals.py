@@ -21,7 +21,7 @@ HALF = gzip.compress(json.dumps(rows(300)).encode())[:200]
 FAULTY: dict[str, tuple[dict[str, Any], str, str]] = {
     "missing shard": ({"data/train-00000-of-00003.parquet": rows(2)}, "incomplete", "number 00001, 00002 are missing. Download"),
     "LFS pointer": ({"train.parquet": b"version https://git-lfs.github.com/spec/v1\noid"}, "lfs_pointer", "Run `git lfs pull`"),
-    "cut parquet": ({"train.parquet": b"PAR1 and no more"}, "incomplete", "train.parquet is no whole parquet file"),
+    "cut parquet": ({"train.parquet": b"PAR1 and no more"}, "incomplete", "train.parquet is not a whole parquet file"),
     "cut line": ({"train.jsonl": b'{"prompt": "a"}\n{"prom'}, "bad_json", "train.jsonl line 2 is not valid JSON"),
     "cut archive": ({"train.jsonl.gz": HALF}, "unreadable", "EOFError"),
     "latin-1": ({"train.jsonl": '{"prompt": "café"}'.encode("latin-1")}, "bad_encoding", "line 1 holds 0xE9"),
@@ -60,7 +60,7 @@ def test_fewer_rows_than_the_card_counts_are_a_half_download(tmp_path: Path) -> 
 
 def test_a_path_that_is_neither_directory_nor_id_is_refused_without_asking_anyone() -> None:
     error = refused("./no/such/directory")
-    assert (error.code, "no Hub id, which is owner/name. Correct data.path." in str(error)) == ("no_data_set", True)
+    assert (error.code, "nor a Hub id, which is owner/name. Correct data.path." in str(error)) == ("no_data_set", True)
 
 
 def test_a_full_disk_points_to_the_cache(tmp_path: Path) -> None:

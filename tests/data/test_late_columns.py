@@ -85,7 +85,7 @@ def test_a_known_column_is_read_wherever_it_first_holds_something(
 
 
 def apart(path: Path, rows: list[Row]) -> Path:
-    """Write the columns that come later into a file of their own, which the library does not read as the same table."""
+    """Write the columns that come later into a separate file, which the library does not read as the same table."""
     return written(path / "set", {"data/train-0.parquet": rows[:SHORT], "data/train-1.parquet": rows[SHORT : SHORT + 1]})
 
 

@@ -67,7 +67,7 @@ def test_two_processes_stopped_by_sigterm_go_on_to_the_same_weights(tmp_path: Pa
     assert process.returncode == 75, said
     again = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
     assert again.returncode == 0, again.stderr
-    assert "DPO round 1 goes on after step" in again.stdout
+    assert "DPO round 1 resumes after step" in again.stdout
     whole = command(tmp_path / "whole", "trainer=ddp", "trainer.epochs=10")
     subprocess.run(whole, check=True, capture_output=True, env=ENVIRONMENT, timeout=300)
     (stopped,), (undisturbed,) = ((tmp_path / name / "policy").glob("tiny*") for name in ("stopped", "whole"))

@@ -93,7 +93,7 @@ def test_training_that_is_stopped_in_the_second_round_goes_on_after_its_last_sav
     process.send_signal(number)
     process.communicate(timeout=100)
     assert process.returncode == code
-    assert "DPO round 2 goes on after step" in finish(start(tmp_path))
+    assert "DPO round 2 resumes after step" in finish(start(tmp_path))
     assert_same(tmp_path, undisturbed)
 
 
@@ -109,7 +109,7 @@ def test_a_run_whose_terminal_is_closed_saves_and_resumes(undisturbed: Path, tmp
         time.sleep(0.01)
     os.close(terminal)  # the kernel sends SIGHUP; whatever is written from now on fails
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 75
-    assert "DPO round 1 goes on after step" in finish(start(tmp_path))
+    assert "DPO round 1 resumes after step" in finish(start(tmp_path))
     assert_same(tmp_path, undisturbed)
 
 

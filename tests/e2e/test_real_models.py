@@ -191,7 +191,7 @@ def test_an_adapter_on_a_4_bit_base_goes_on_after_a_kill_to_the_same_bits(models
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=100)
     assert process.returncode == -signal.SIGKILL
-    assert "DPO round 1 goes on after step" in finish(start(tmp_path / "two", tmp_path / "cache", *words))
+    assert "DPO round 1 resumes after step" in finish(start(tmp_path / "two", tmp_path / "cache", *words))
     one, two = ((policy_of(tmp_path / name) / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
     assert summary_of(tmp_path / "one") == summary_of(tmp_path / "two")

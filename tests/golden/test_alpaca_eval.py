@@ -188,10 +188,10 @@ def test_the_sums_over_the_baselines_variants_are_those_of_their_annotations(tmp
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "is no JSON"),
-        ('{"a": 1}', "is no list of rows"),
+        ("{", "is not JSON"),
+        ('{"a": 1}', "is not a list of rows"),
         ('[{"instruction": "a", "output_1": "", "preference": 1.0}]', "row 1: no 'output_2'"),
-        ('[{"instruction": "a", "output_1": "", "output_2": "", "preference": 3}]', "row 1: preference 3 is no number from 1"),
+        ('[{"instruction": "a", "output_1": "", "output_2": "", "preference": 3}]', "row 1: preference 3 is not a number from 1"),
         ('[{"instruction": "a", "output_1": "", "output_2": "", "preference": null}]', "no row has a preference"),
         (
             '[{"instruction": "a", "output_1": "", "output_2": "", "preference": 1}' + ', {"instruction": "a", "output_1": "", '

@@ -21,7 +21,7 @@ def rows(count: int = 24) -> list[dict[str, str]]:
 
 
 def run(directory: Path, data: list[dict[str, str]], *words: str) -> dict[str, Any]:
-    """Return the summary of a run on given pairs in a directory of its own."""
+    """Return the summary of a run on given pairs in a separate directory."""
     directory.mkdir()
     path = directory / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, data)), encoding="utf-8")

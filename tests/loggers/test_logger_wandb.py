@@ -204,7 +204,7 @@ def test_a_finished_run_sent_later_equals_one_sent_live_and_text_goes_only_if_as
 def test_a_run_of_a_sweep_agent_keeps_the_id_that_the_agent_gave_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     logger, run = WandbLogger(mode="offline"), tmp_path / "tiny"
     alone = logger.destination()
-    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep7")  # W&B reads both when it is first used, so in a process of its own
+    monkeypatch.setenv("WANDB_SWEEP_ID", "sweep7")  # W&B reads both when it is first used, so in a separate process
     monkeypatch.setenv("WANDB_RUN_ID", "agentrun")
     code = AGENT.format(tests=str(Path(__file__).parent), directory=str(run))
     output_of([sys.executable, "-c", code])

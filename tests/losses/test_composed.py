@@ -58,7 +58,7 @@ def test_a_loss_of_more_than_the_difference_has_no_f_divergence() -> None:
 def test_the_square_of_a_derivative_that_grows_exponentially_is_refused(
     divergence: Divergence, nats: int, reduction: Reduction
 ) -> None:
-    # (e^45)^2 = 1.2e39 is no number of float32, nor is (e^(0.5 * 90))^2
+    # (e^45)^2 = 1.2e39 is not a number of float32, nor is (e^(0.5 * 90))^2
     with pytest.raises(ValidationError, match=f"IPO squares .* under {type(divergence).__name__} .* -{nats} nats"):
         FDivergenceLoss(divergence=divergence, loss=IPOLoss(reduction=reduction))
 

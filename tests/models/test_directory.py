@@ -82,12 +82,12 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda path: (path / "config.json").write_text('{"quantization_config": {"quant_method": "gptq"}}'),
         r"quantised already .gptq, config.json.. Use the model that they were made from; quant=4bit",
     ),
-    "cut tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"a": '), r"tokenizer.json is no JSON .* cut off"),
+    "cut tokenizer": (lambda path: (path / "tokenizer.json").write_text('{"a": '), r"tokenizer.json is not JSON .* cut off"),
     "tokenizer pointer": (
         lambda path: (path / "tokenizer.json").write_text("version https://git-lfs.github.com/spec/v1"),
         "tokenizer.json is a Git LFS pointer",
     ),
-    "cut config": (lambda path: (path / "config.json").write_text('{"a": '), r"config.json is no JSON .* cut off"),
+    "cut config": (lambda path: (path / "config.json").write_text('{"a": '), r"config.json is not JSON .* cut off"),
     "list": (lambda path: (path / "config.json").write_text("[]"), "holds no JSON object"),
     "own code": (lambda path: (path / "config.json").write_text('{"auto_map": {}}'), "never run .trust_remote_code=false"),
     "own code of an unknown kind": (
@@ -104,8 +104,8 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
         r"is not complete: 1 of the 4 weight files .* is missing .model-00002-of-00004.safetensors.. Copy or download it again",
     ),
     "cut shard": (cut, r"model-00002-of-00004.safetensors is not whole: it has \d+ bytes and its header speaks of \d+"),
-    "no header": (lambda path: shard(path).write_bytes(b"<html>"), "is no safetensors file: it was cut off or changed"),
-    "cut header": (lambda path: shard(path).write_bytes(struct.pack("<Q", 500) + b"{"), "is no safetensors file"),
+    "no header": (lambda path: shard(path).write_bytes(b"<html>"), "is not a safetensors file: it was cut off or changed"),
+    "cut header": (lambda path: shard(path).write_bytes(struct.pack("<Q", 500) + b"{"), "is not a safetensors file"),
     "pointer": (
         lambda path: shard(path).write_bytes(b"version https://git-lfs.github.com/spec/v1\noid"),
         "is a Git LFS pointer, not the file itself. Run `git lfs pull`",

@@ -96,7 +96,7 @@ def test_a_cache_that_was_filled_in_part_is_said_offline_and_filled_online(hub: 
         ("nobody/nothing", None, r"the Hub has no such model, or a private one. Correct model.path"),
         ("gated/pairs", None, r"is gated: .* https://huggingface.co/gated/pairs, then log in with `hf auth login`"),
         (NAME, "v9", r"has no revision v9. Correct model.revision"),
-        ("no id at all", None, r"no Hub id, which is owner/name. Correct model.path"),
+        ("no id at all", None, r"nor a Hub id, which is owner/name. Correct model.path"),
     ],
 )
 @pytest.mark.usefixtures("hub")

@@ -91,7 +91,7 @@ def test_in_bf16_true_weights_optimizer_and_forward_are_bf16_and_what_losses_rea
 ) -> None:
     policy = in_bf16(model, tokenizer, tmp_path / "model", adapter)
     assert {weight.dtype for weight in policy.parameters()} == {torch.bfloat16}
-    # rotary frequencies are no weights: rounded, they would shift the positions of long rows
+    # rotary frequencies are not weights: rounded, they would shift the positions of long rows
     assert {each.dtype for name, each in policy.named_buffers() if "inv_freq" in name} == {torch.float32}
     reference, _ = reference_pass(policy, store, FIT, CachedReference(), root=tmp_path, name="r")
     batches = item_batches(store, PaddedLayout(), batch_size=8, token_budget=100, epochs=2, seed=0)

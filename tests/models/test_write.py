@@ -87,7 +87,7 @@ class Written(LogitsProcessor):
 
 
 def generated(directory: Path, kind: str, tokens: list[int]) -> list[int]:
-    """Return what plain generate() makes of the model of a directory that would write these tokens and go on."""
+    """Return what plain generate() makes of the model of a directory that would write these tokens and continue."""
     kinds: Any = {"lora": AutoPeftModelForCausalLM}
     model = kinds.get(kind, AutoModelForCausalLM).from_pretrained(directory)
     if kind == "lora":

@@ -1,4 +1,4 @@
-"""Sampling, ranking and evaluation go on after a kill at any batch, without losing or repeating a row."""
+"""Sampling, ranking and evaluation resume after a kill at any batch, without losing or repeating a row."""
 
 import signal
 from collections.abc import Callable, Iterator, Sequence

@@ -94,7 +94,7 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
 
 @component
 class OtherEngine(HFSampler):
-    """Stands in for an engine with kernels of its own: what it says of its tokens is not what the policy says."""
+    """Stands in for an engine with its own kernels: what it says of its tokens is not what the policy says."""
 
     gives_own_logps: ClassVar[bool] = False
 

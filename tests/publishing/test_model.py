@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def published(run: Path, tmp_path: Path, **fields: Any) -> Path:
-    """Return the folder of a publication below a directory of its own."""
+    """Return the folder of a publication below a separate directory."""
     Publish(**{"source": str(run), "outputs": tmp_path, **LICENCE, **fields}).run()
     (path,) = tmp_path.glob("publication/*/repository")
     return path
@@ -122,9 +122,9 @@ def test_an_adapter_on_a_directory_of_this_machine_needs_the_name_of_its_base(ru
 
 
 def test_what_a_source_does_not_hold_is_refused(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"what=pairs: .* made no pairs of its own. Use what=model"):
+    with pytest.raises(ConfigError, match=r"what=pairs: .* made no pairs itself. Use what=model"):
         published(run, tmp_path, what="pairs")
-    with pytest.raises(ConfigError, match="is no directory"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         published(tmp_path / "none", tmp_path)
     (tmp_path / "begun").mkdir()
     with pytest.raises(ConfigError, match=r"has no manifest.json: it is unfinished"):

@@ -195,14 +195,14 @@ def test_every_golden_set_has_the_logits_of_llm_blender(layout: str) -> None:
         assert shown == 2 or np.allclose(scores(matrix), each["scores"], rtol=0, atol=1e-5)
 
 
-# ---------------------------------------------------------------- what is no PairRM
+# ---------------------------------------------------------------- what is not PairRM
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda path: (path / "tokenizer.json").unlink(), "has no tokenizer.json"),
         (lambda path: (path / "tokenizer.json").write_text("{}"), "tokenizer.json cannot be read"),
         (lambda path: (path / "model.safetensors").rename(path / "pytorch_model.bin"), "pytorch_model.bin is a pickle"),
-        (lambda path: (path / "model.safetensors").write_bytes(b"short"), "model.safetensors is no safetensors file"),
+        (lambda path: (path / "model.safetensors").write_bytes(b"short"), "model.safetensors is not a safetensors file"),
         (lambda path: in_shards(path).unlink(), "ranker.path=MODEL is not complete: 1 of the 2 weight files"),
         (lambda path: without_weight(path, "head_layer.4.bias"), "head_layer.4.bias for instance (absent in place of (1,))"),
         (lambda path: without_weight(path, EMBEDDINGS), f"its weights have no {EMBEDDINGS}"),

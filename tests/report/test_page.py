@@ -199,7 +199,7 @@ def test_files_cut_off_by_a_kill_are_named(tmp_path: Path) -> None:
     text = Page(write_report(tmp_path).read_text()).text
     assert "summary.json is not JSON" in text
     assert "run.json holds a list where an object belongs" in text
-    assert "metrics.jsonl has 1 of 2 lines that are no row of a step" in text
+    assert "metrics.jsonl has 1 of 2 lines that are not the row of a step" in text
     assert "the last one" in text
 
 

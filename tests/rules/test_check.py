@@ -108,7 +108,7 @@ def test_a_part_that_stands_in_two_places_is_refused_once() -> None:
     nowhere = PairRM(path="no id")
     data, evaluation = replace(FILM_DATA, ranker=nowhere), replace(FILM_EVALUATION, judge=nowhere)
     stage = replace(LEGAL, data=data, evaluation=evaluation)
-    assert sum("no id is no directory" in message for message in refused_parts(stage)) == 1
+    assert sum("no id is neither a directory" in message for message in refused_parts(stage)) == 1
 
 
 def test_the_stage_itself_is_asked_first() -> None:

@@ -1,4 +1,4 @@
-"""Settings that make no difference are refused where the command line names them, and are no content."""
+"""Settings that make no difference are refused where the command line names them, and do not count as content."""
 
 from dataclasses import fields, replace
 

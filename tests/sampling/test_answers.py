@@ -57,7 +57,7 @@ def test_sampling_leaves_a_module_that_is_trained_in_train_mode(model: nn.Module
 
 
 class Counter(OpenSampler):
-    """Stands in for an engine of its own process: no module, token ids alone; answers with the prompt's length in letters."""
+    """Stands in for an engine in its own process: no module, token ids alone; answers with the prompt's length in letters."""
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer, self.ends = tokenizer, [tokenizer.eos_token_id]

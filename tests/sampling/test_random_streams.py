@@ -1,4 +1,4 @@
-"""Each answer has random numbers of its own: batches, neighbours and the number of answers change none of them."""
+"""Each answer has its own random numbers: batches, neighbours and the number of answers change none of them."""
 
 from typing import Any
 

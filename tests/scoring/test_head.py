@@ -23,7 +23,7 @@ Values = tuple[Tensor, Tensor, list[Tensor]]
 
 
 class OwnHead(nn.Linear):
-    """A linear layer with a forward of its own, as quantised layers and adapters have."""
+    """A linear layer with its own forward, as quantised layers and adapters have."""
 
     def forward(self, hidden: Tensor) -> Tensor:
         return super().forward(hidden) * 1.0

@@ -36,7 +36,7 @@ OPT: dict[str, Any] = {**SHAPE, "ffn_dim": 48, "word_embed_proj_dim": 32, "max_p
 DRAWING: dict[str, tuple[PreTrainedConfig, str]] = {
     "router jitter": (MixtralConfig(**EXPERTS, router_jitter_noise=0.1), "MixtralSparseMoeBlock"),
     "experts that are drawn": (PhimoeConfig(**EXPERTS, router_jitter_noise=0.1), "PhimoeTopKRouter"),
-    "jitter under a name of its own": (
+    "jitter under another name": (
         DbrxConfig(
             vocab_size=256,
             d_model=32,
@@ -133,7 +133,7 @@ DRAWS = {
     "torch": lambda: torch.rand([]),
     "python": random.random,
     "numpy": np.random.rand,
-    "a generator of its own": lambda: torch.rand([], generator=OWN),
+    "its own generator": lambda: torch.rand([], generator=OWN),
     "the system": lambda: os.urandom(1)[0] / 255,
 }
 

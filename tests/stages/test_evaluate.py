@@ -95,9 +95,9 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line(runs: dict[str, st
 
     assert "a comparison takes two runs or more" in refused("trained")
     assert refused("trained", "hardly", "trained").endswith("twice; leave one of them out.")
-    assert "against=x is none of the runs" in refused("trained", "hardly", against="x")
-    assert "is no directory" in refused("trained", str(tmp_path / "missing"))
-    assert "is no run of train: it has no run.json" in refused("trained", str(tmp_path))
+    assert "against=x is not among the runs" in refused("trained", "hardly", against="x")
+    assert "is not a directory" in refused("trained", str(tmp_path / "missing"))
+    assert "is not a run of train: it has no run.json" in refused("trained", str(tmp_path))
     assert "were measured on different held-out prompts (12 stand in one alone)" in refused("trained", "other pairs")
     unfinished = Path(runs["trained"]).with_name("unfinished")
     shutil.copytree(runs["trained"], unfinished)
@@ -121,5 +121,5 @@ def test_the_command_of_the_readme_compares_runs_and_says_what_is_wrong_in_one_l
     assert "/report.html" in told
     assert main(["evaluate", *command.split(), f"paths.outputs={root}"]) == 2
     error = capsys.readouterr().err
-    assert "outputs/train/A is no directory" in error
+    assert "outputs/train/A is not a directory" in error
     assert "Traceback" not in error

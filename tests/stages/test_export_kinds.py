@@ -256,7 +256,7 @@ def test_a_directory_under_another_name_is_answered_with_policy(
 
 
 def test_a_policy_that_is_no_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is no directory"):
+    with pytest.raises(ConfigError, match="is not a directory"):
         Export(policy=str(tmp_path / "gone"), outputs=tmp_path).run()
 
 

@@ -158,5 +158,5 @@ def test_a_model_with_a_jittered_router_starts_as_its_reference_and_says_what_is
 
 def test_a_missing_model_is_named_with_what_to_do(tmp_path: Path) -> None:
     model = PretrainedModel(path=str(tmp_path / "nothing"), licence="none")
-    with pytest.raises(ConfigError, match=r"nothing is no directory .* and no Hub id.* Correct model.path"):
+    with pytest.raises(ConfigError, match=r"nothing is neither a directory .* nor a Hub id.* Correct model.path"):
         given(tmp_path, pairs_file(tmp_path), model=model).run()

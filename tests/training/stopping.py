@@ -159,7 +159,7 @@ def train(
     precision: Precision = Precision(mode="fp32"),  # noqa: B008
     lr: float = 1e-2,
 ) -> Outcome:
-    """Train a fresh tiny model as a process of its own would, from the checkpoints in the directory if there are any."""
+    """Train a fresh tiny model as a separate process would, from the checkpoints in the directory if there are any."""
     layout = PrefixLayout()
     model = tiny()
     held_in(model, precision.weights)

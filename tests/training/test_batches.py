@@ -54,7 +54,7 @@ def test_micro_batches_hold_a_steps_pairs_once_within_the_budget(store: TokenSto
     assert sorted(pair for each in made for pair in each) == list(range(12))
     for each in made:
         tokens = layout.items(store, each).rows.inputs["input_ids"].numel()
-        assert tokens <= budget or len(each) == 1  # a pair that is longer has a pass of its own
+        assert tokens <= budget or len(each) == 1  # a longer pair has its own pass
     if budget == 1:
         assert len(made) == 12
     if budget == 10**6:

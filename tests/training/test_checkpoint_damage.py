@@ -74,7 +74,7 @@ def test_training_goes_on_from_the_whole_checkpoint_before_a_damaged_one_to_the_
     assert continued.steps == 3
     shown = capsys.readouterr().out
     assert f"{found[4]} cannot be read (it is damaged, or was not written by this version) and is removed" in shown
-    assert "goes on after step 3 of 6" in shown
+    assert "resumes after step 3 of 6" in shown
 
 
 def test_damaged_rows_before_a_checkpoint_are_not_gone_on_from(

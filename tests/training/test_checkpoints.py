@@ -1,4 +1,4 @@
-"""A training that is stopped goes on to the same bits: weights, optimizer, figures; and no checkpoint is half written."""
+"""A training that resumes after a stop ends with the same bits: weights, optimizer, figures; no checkpoint is half written."""
 
 import os
 import signal

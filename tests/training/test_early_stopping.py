@@ -144,5 +144,5 @@ def test_a_figure_that_a_repeated_step_would_not_have_is_refused_with_those_that
 def test_a_figure_that_this_training_does_not_have_is_refused(store: TokenStore, tmp_path: Path) -> None:
     odd = EarlyStopping()
     object.__setattr__(odd, "metric", "odd")
-    with pytest.raises(ConfigError, match=r"metric=odd is no figure of this training; there are grad_norm, kl/implicit, "):
+    with pytest.raises(ConfigError, match=r"metric=odd is not a figure of this training; there are grad_norm, kl/implicit, "):
         train(store, tmp_path, odd)

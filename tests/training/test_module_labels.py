@@ -1,4 +1,4 @@
-"""Items that are no pairs: a module for labelled answers inherits the two passes of a loss that sees the whole step."""
+"""Items that are not pairs: a module for labelled answers inherits the two passes of a loss that sees the whole step."""
 
 from collections.abc import Sequence
 from types import SimpleNamespace

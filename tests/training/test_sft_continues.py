@@ -1,4 +1,4 @@
-"""The making of the tiny model goes on after a signal, from the step that was saved, to the same weights."""
+"""The making of the tiny model resumes after a signal, from the step that was saved, to the same weights."""
 
 import signal
 from pathlib import Path
@@ -22,7 +22,7 @@ EXAMPLES = [(Prompt.from_text(f"question {number}?"), f"answer {number % 7}") fo
 
 
 def make(directory: Path, checkpoint: Checkpoint = USUAL) -> dict[str, Tensor]:
-    """Make the model from its beginning as a process of its own would; return its weights."""
+    """Make the model from its beginning as a separate process would; return its weights."""
     directory.mkdir(exist_ok=True)
     tokenizer = learn_tokenizer([answer for _, answer in EXAMPLES] * 3, SPEC.vocab_size)
     model = untrained(SPEC, tokenizer, 0)
@@ -49,7 +49,7 @@ def test_a_base_model_half_made_is_saved_and_gone_on_with(
         signal.signal(number, before)
     assert "saved after step 4" in capsys.readouterr().out
     again = make(tmp_path / "stopped")
-    assert "pretrain goes on after step 4 of 6" in capsys.readouterr().out
+    assert "pretrain resumes after step 4 of 6" in capsys.readouterr().out
     assert again.keys() == undisturbed.keys()
     assert all(torch.equal(tensor, undisturbed[name]) for name, tensor in again.items())
 

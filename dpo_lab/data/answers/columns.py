@@ -25,7 +25,7 @@ ANSWER_WORDS = ANSWERS.union(
 )
 """Last words of names of columns that hold an answer or a list of answers."""
 NUMBERED = re.compile(r"(.*?)[_ -]?(\d+|(?<=[_ -])[a-hA-H])")
-"""A name that ends in a number, or in a letter of its own: output_1, response2, completion_a."""
+"""A name that ends in a number, or in a single letter: output_1, response2, completion_a."""
 NO_ANSWER = frozenset(("chosen", "rejected"))
 
 
@@ -122,7 +122,7 @@ def words_for(answers: Sequence[str]) -> str:
 
 
 def texts_of_list(value: Any) -> Any:
-    """Return a list of answers; None where a value is none: of turns it is a conversation.
+    """Return a list of answers; None where a value is something else: turns are a conversation.
 
     It may be written as text, in JSON or as Python writes one, or as an object with a text for each model.
 
@@ -222,7 +222,7 @@ def _choices(sample: Row) -> list[tuple[str, ...]]:
 def _known_labels(sample: Row, suffixes: Sequence[str]) -> tuple[str, ...]:
     """Return the columns with what people prefer; RowProblem if columns of different names can be it.
 
-    A column that holds something else under such a name is none.
+    A column that holds something else under such a name does not count.
     """
     families: dict[str, list[str]] = {}
     for column in sample:

@@ -55,7 +55,7 @@ class AnswerFiles(Component):
         return self.path.stem if self.path.suffix.lower() in (*SUFFIXES, *TABLES) else self.path.absolute().name
 
     def content(self) -> dict[str, Any]:
-        """Return the columns with the files' digests in place of their path; how many rows may be unusable is no content."""
+        """Return the columns with the files' digests in place of their path; how many rows may be unusable does not count."""
         return {"columns": self.columns.content(), "files": [[path.name, file_digest(path)] for path in self.files()]}
 
     def check_file(self) -> None:

@@ -30,7 +30,7 @@ class AnswerReader:
     columns: AnswerColumns
 
     def read(self, row: Row) -> Candidates:
-        """Return the candidates of a row, all its answers among them; RowProblem where it is none."""
+        """Return the candidates of a row, all its answers among them; RowProblem if the row has none."""
         values = self._values(row)
         answers = [self._answer(value, name) for value, name in values]
         turns, told = self._prompt(row), [before for before, _ in answers if before]
@@ -147,7 +147,7 @@ def own(row: Row) -> Candidates:
     try:
         return replace(Candidates.from_record(row), scores=(), pairwise=())
     except (KeyError, TypeError, ValueError) as error:
-        raise RowProblem("wrong_type", f"the row is no candidates of this project ({error})", verdict="drop") from error
+        raise RowProblem("wrong_type", f"not a row of candidates of this project ({error})", verdict="drop") from error
 
 
 def is_own(sample: Row) -> bool:

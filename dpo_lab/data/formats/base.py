@@ -111,7 +111,7 @@ class RowFormat:
     recognises: Callable[[Parts], bool]
     """Whether a row that has its answers is written so; the first format that says yes reads it."""
     read: Callable[[Parts], Example]
-    """Return the pair, label or ranked list of a row; RowProblem if it is none."""
+    """Return the pair, label or ranked list of a row; RowProblem if the row holds none of them."""
     answers: tuple[str, ...] = ("chosen", "rejected")
     """Roles that hold the answers; a row of the format has all of them."""
     answers_of: Callable[[Row, Mapping[str, str]], dict[str, str]] | None = None

@@ -26,7 +26,7 @@ def from_plain_explicit(row: Parts) -> PreferencePair:
 def from_plain_implicit(row: Parts) -> PreferencePair:
     """Return the pair of two whole texts, whose common beginning is the prompt.
 
-    No mark says where the prompt ends. Taken is the longest common beginning after which both texts go on with
+    No mark says where the prompt ends. Taken is the longest common beginning after which both texts continue with
     whitespace, as in TRL, so no response begins inside a word; words that both responses share at their start fall to
     the prompt, where they are not trained. Give a prompt column where that matters.
 

@@ -21,7 +21,7 @@ def cluster_bootstrap(
         prompts: how many there are.
         items: how many answers or pairs belong to them.
         seed: of the run.
-        name: of the figure, so that each has draws of its own.
+        name: of the figure, so that each has its own draws.
 
     >>> lengths = np.array([10.0, 20.0, 30.0, 40.0])
     >>> cluster_bootstrap(lambda at: float(np.median(lengths[at])), 4, items=4, seed=0, name="median").value

@@ -43,7 +43,7 @@ class LLMBlender(Ranker):
     revision: str | None = None
     """Commit, tag or branch on the Hub; null: the newest."""
     backbone: str | None = None
-    """Directory whose config.json describes the encoder, where it is none of DeBERTa-v3's; null: as `path` says."""
+    """Directory whose config.json describes the encoder, where it is not one of DeBERTa-v3's; null: as `path` says."""
     temperature: PositiveFloat = 1.0
     """Of the probability of a win: sigmoid(log-odds / temperature); SPPO takes differences of scores, which 0.5 gives."""
 

@@ -93,7 +93,7 @@ class Pairing(Component, ABC):
                 yield made_pair(each, better, worse, ranker, row)
 
     def refusal(self, candidates: Candidates, better: int, worse: int) -> str:
-        """Return why two answers are no pair, a key of `REASONS`; an empty text if they are one."""
+        """Return why two answers do not make a pair, a key of `REASONS`; an empty text if they are one."""
         one, other = candidates.responses[better], candidates.responses[worse]
         gap = candidates.scores[better] - candidates.scores[worse]
         if one == other and better != worse:  # best and worst are the same answer where all scores are equal: a tie

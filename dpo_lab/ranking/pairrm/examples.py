@@ -70,7 +70,7 @@ def steps_of(texts: PairTexts, seed: int, *, pairs: int, part: int, kept: float)
 
     Args:
         pairs: of a step.
-        part: counts such portions; each has a random stream of its own.
+        part: counts such portions; each has its own random stream.
         kept: the share of sentences that stay in the reviews (`labelled_prompts`).
     """
     shuffle = random_for(seed, "pairs", part)

@@ -128,7 +128,7 @@ def learn(
     """Train a network from random weights; return the mean losses of the last 16 steps.
 
     Args:
-        state: file in which the training is kept while it goes on; a call after a kill resumes there, to the bit.
+        state: file in which the training is kept while it runs; a call after a kill resumes there, to the bit.
         advance: told how many steps are done, those of earlier calls first (`resumed`).
     """
     readings = Readings(network.pretrained_model.shape.hidden_size)

@@ -92,7 +92,7 @@ def load_network(
     for name in weight_files(directory, AGAIN):
         try:
             state |= load_file(directory / name)
-        except Exception as error:  # the library has an exception of its own beside OSError
+        except Exception as error:  # the library has its own exception beside OSError
             raise ConfigError(f"ranker.path={directory}: {name} cannot be read ({error}). {AGAIN}") from error
     network = _built(directory, config, state, backbone)
     if (known := tokenizer.get_vocab_size()) > (rows := state[EMBEDDINGS].shape[0]):

@@ -47,7 +47,7 @@ class PairRM(Ranker):
     revision: str | None = None
     """Commit, tag or branch on the Hub; null: the newest."""
     backbone: str | None = None
-    """Directory whose config.json describes the encoder, where it is none of DeBERTa-v3's; null: as `path` says."""
+    """Directory whose config.json describes the encoder, where it is not one of DeBERTa-v3's; null: as `path` says."""
     orders: Literal["both", "first"] = "both"
     """Show every pair in both orders, or in one: half the work, and a bias for the first place stays in the scores."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
