@@ -174,10 +174,10 @@ class Plan:
             lock.acquire()
         _roots[self.root.absolute()] = None
         try:
-            found = examine(self.path)
-            if found.damage:
-                self._tell_of(found.damage)
-            done = self._checked(found)
+            examined = examine(self.path)
+            if examined.damage:
+                self._tell_of(examined.damage)
+            done = self._checked(examined)
             if done and not force:
                 return done
             resume = resume and not force and _mended.isdisjoint((self.id, *self.parents))

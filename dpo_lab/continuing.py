@@ -45,9 +45,9 @@ def kept_part(
         tokens_in: how many tokens the result of a batch has; their number per second is shown.
     """
     path = directory and directory / KEPT / f"{name.replace(' ', '_')}.jsonl"
-    found = _read(path) if path else {}
-    if found:
-        say(f"  resuming {name}: {sum(map(len, found))} of {total} {rows} done")
+    offsets = _read(path) if path else {}
+    if offsets:
+        say(f"  resuming {name}: {sum(map(len, offsets))} of {total} {rows} done")
 
     began, tokens = time.monotonic(), 0
     with part(name, total) as shown:
@@ -55,8 +55,8 @@ def kept_part(
         def keep(batch: Sequence[int], make: Callable[[], Any]) -> Any:
             nonlocal tokens
             key = tuple(batch)
-            resumed = key in found
-            result = _result_at(path, found.pop(key)) if path and resumed else make()
+            resumed = key in offsets
+            result = _result_at(path, offsets.pop(key)) if path and resumed else make()
             if path and not resumed:
                 _append(path, [key, result])
             tokens += 0 if resumed else tokens_in(result)
@@ -99,9 +99,9 @@ def _read(path: Path) -> dict[tuple[int, ...], int]:
 
     A line that was cut or damaged, and all after it, is removed from the file.
     """
-    found: dict[tuple[int, ...], int] = {}
+    offsets: dict[tuple[int, ...], int] = {}
     if not path.exists():
-        return found
+        return offsets
     whole = 0
     make_own(path)
     with path.open("rb+") as file:
@@ -111,7 +111,7 @@ def _read(path: Path) -> dict[tuple[int, ...], int]:
                 if line.endswith(b"\n"):  # a kill cuts the end of a line
                     say(f"  {path} is damaged from line {number} on; what stood there is made again")
                 break
-            found[tuple(json.loads(text)[0])] = whole
+            offsets[tuple(json.loads(text)[0])] = whole
             whole += len(line)
         file.truncate(whole)
-    return found
+    return offsets

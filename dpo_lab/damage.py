@@ -200,18 +200,18 @@ def suspect(directory: Path, identity: str, roots: Iterable[Path]) -> list[Path]
     """
     own, place = directory.absolute().parents[1], Path(directory.parent.name, directory.name)
     places = [own, *(root for root in roots if root != own and not (root / place).exists())]
-    found: dict[Path, dict[str, Any]] = {}
+    manifests: dict[Path, dict[str, Any]] = {}
     for path in {each.resolve() for root in places for each in root.glob(f"*/*/{MANIFEST}")}:
         with suppress(ManifestError, OSError):
             if manifest := read_manifest(path.parent):
-                found[path.parent] = manifest
+                manifests[path.parent] = manifest
     for path in {each.resolve() for root in places for each in root.glob(f"*/*/{BEGUN}")}:
-        if path.parent not in found:
-            found[path.parent] = {"id": "", "parents": begun_from(path.parent)}
-    made = descendants(found, [identity])
-    for path in made:
+        if path.parent not in manifests:
+            manifests[path.parent] = {"id": "", "parents": begun_from(path.parent)}
+    suspects = descendants(manifests, [identity])
+    for path in suspects:
         write_durably(path / SUSPECT, json.dumps({"made_from": str(directory)}) + "\n")
-    return made
+    return suspects
 
 
 def begun_from(directory: Path) -> list[str]:
@@ -239,7 +239,7 @@ def ancestors(root: Path, manifest: Mapping[str, Any]) -> dict[Path, str]:
     places: dict[str, list[Path]] = {}
     for path in root.glob("*/*"):
         places.setdefault(path.name.rpartition("-")[2], []).append(path)
-    found: dict[Path, str] = {}
+    paths: dict[Path, str] = {}
     waiting, seen = list(manifest["parents"]), set(manifest["parents"])
     while waiting:
         identity = waiting.pop()
@@ -247,13 +247,13 @@ def ancestors(root: Path, manifest: Mapping[str, Any]) -> dict[Path, str]:
             try:
                 above = read_manifest(path)
             except (ManifestError, OSError):
-                found[path] = identity
+                paths[path] = identity
                 continue
             if above and above["id"] == identity:
-                found[path] = identity
+                paths[path] = identity
                 waiting += [each for each in above["parents"] if each not in seen]
                 seen.update(above["parents"])
-    return found
+    return paths
 
 
 def listed(texts: list[str]) -> str:

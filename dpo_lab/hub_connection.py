@@ -62,12 +62,12 @@ def cache_alone_if_unreachable() -> Iterator[None]:
     from huggingface_hub import constants
 
     settings: list[Any] = [constants, *([sys.modules["datasets"].config] if "datasets" in sys.modules else [])]
-    before = [each.HF_HUB_OFFLINE for each in settings]
+    before = [module.HF_HUB_OFFLINE for module in settings]
     if not is_reachable():
-        for each in settings:
-            each.HF_HUB_OFFLINE = True
+        for module in settings:
+            module.HF_HUB_OFFLINE = True
     try:
         yield
     finally:
-        for each, value in zip(settings, before, strict=True):
-            each.HF_HUB_OFFLINE = value
+        for module, value in zip(settings, before, strict=True):
+            module.HF_HUB_OFFLINE = value

@@ -65,14 +65,16 @@ def tried(config: DictConfig, words: Sequence[str]) -> list[str] | None:
     from dpo_lab.cli.proposals import composed  # this file is imported where nothing is wrong, too
     from dpo_lab.rules.check import refuse_illegal
 
-    found = composed(str(config.hydra.job.config_name), tuple(words), None)
-    if found is None or any(has_no_effect(found.raw, taken_by(found.raw), key_of(word).split("@")[0]) for word in words):
+    composition = composed(str(config.hydra.job.config_name), tuple(words), None)
+    if composition is None or any(
+        has_no_effect(composition.raw, taken_by(composition.raw), key_of(word).split("@")[0]) for word in words
+    ):
         return None
     try:
-        of_stage = resolved(found.config)
-        missing = without_value(of_stage, found.raw)
+        of_stage = resolved(composition.config)
+        missing = without_value(of_stage, composition.raw)
         if not missing:
-            refuse_illegal(cast(Component, made(of_stage, found.raw)))
+            refuse_illegal(cast(Component, made(of_stage, composition.raw)))
     except (ConfigError, OmegaConfBaseException):
         return None
     return [*words, *(f"{key}=..." for key in missing)]
@@ -126,14 +128,14 @@ def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str
     [{'key': 'beta', 'default': 0.1, 'value': 0.3}]
     """
     before = {**own_defaults(config.get("_target_")), **default}
-    found: list[dict[str, Any]] = []
+    changed: list[dict[str, Any]] = []
     for name, value in config.items():
         key, other = f"{part}.{name}" if part else name, before.get(name)
         if isinstance(value, Mapping):
-            found += differences(value, other if isinstance(other, Mapping) else {}, key)
+            changed += differences(value, other if isinstance(other, Mapping) else {}, key)
         elif name not in before or value != other:
-            found.append({"key": key, "default": other, "value": value})
-    return found
+            changed.append({"key": key, "default": other, "value": value})
+    return changed
 
 
 def own_defaults(target: str | None) -> dict[str, Any]:

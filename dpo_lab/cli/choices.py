@@ -75,10 +75,10 @@ def chosen(override: Any) -> list[Any]:
     if override.is_sweep_override():
         if isinstance(value, Glob) or not override.is_discrete_sweep():
             return []
-        each = list(override.sweep_string_iterator())
+        values = list(override.sweep_string_iterator())
         return [
             text.strip("'\"").replace("True", "true").replace("False", "false")
-            for text in each
+            for text in values
             if not (text.startswith("[") and group in SEVERAL)
         ]
     if isinstance(value, dict):

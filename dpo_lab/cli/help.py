@@ -83,7 +83,7 @@ def keys_of(text: str) -> list[tuple[str, str, str]]:
     >>> keys_of("files:\\n  names:\\n    prompt: null\\n  path: ???")
     [('files.names.prompt', 'null', ''), ('files.path', '???', '')]
     """
-    found: list[tuple[str, str, str]] = []
+    keys: list[tuple[str, str, str]] = []
     above: list[str] = []
     for line in text.splitlines():
         match = re.fullmatch(r"( *)([a-z]\w*):(?: ([^#]*?))?(?: +# (.*))?", line)
@@ -93,8 +93,8 @@ def keys_of(text: str) -> list[tuple[str, str, str]]:
         if not match[3]:
             above.append(match[2])
         elif "${" not in match[3]:
-            found.append((".".join([*above, match[2]]), match[3], match[4] or ""))
-    return found
+            keys.append((".".join([*above, match[2]]), match[3], match[4] or ""))
+    return keys
 
 
 def key_row(name: str, value: str, comment: str) -> str:

@@ -64,10 +64,10 @@ def with_typed_keys(message: str, raw: Mapping[str, Any], typed: Collection[str]
     'sampler.top_p=2'
     """
 
-    def typed_one(found: re.Match[str]) -> str:
-        source, part = origin(raw, found[0]), found[0].rpartition(".")[0]
+    def typed_one(key: re.Match[str]) -> str:
+        source, part = origin(raw, key[0]), key[0].rpartition(".")[0]
         is_on_shelf = origin(raw, part) != part  # its part is taken as a whole, and cannot be set below
-        return source if source in typed or is_on_shelf else found[0]
+        return source if source in typed or is_on_shelf else key[0]
 
     return re.sub(r"(?<![\w./])[a-z_]+(?:\.\w+)+(?==)", typed_one, message)
 

@@ -26,28 +26,28 @@ def explain(error: Exception, line: CommandLine) -> str:
     text = str(error)
     if override := getattr(error, "override", None):
         return unreadable(override)
-    if found := re.search(r"Ambiguous value for argument '(.+)'\n", text):
-        return list_without_multirun(found[1])
-    if found := re.search(r"Could not find '([\w./-]+)'", text):
-        return unknown_option_of_group(found[1], text, line.config_dir)
-    if found := re.search(r"Could not override '([\w./@-]+)'", text):
-        return unknown_key(found[1], error.__cause__, line)
-    if found := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
-        return f"{found[1]} names several values. Add -m to run each of them."
-    if found := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
-        return f"{found[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
-    if found := re.search(r"Environment variable '(\w+)' not found", text):
-        name = found[1]
+    if match := re.search(r"Ambiguous value for argument '(.+)'\n", text):
+        return list_without_multirun(match[1])
+    if match := re.search(r"Could not find '([\w./-]+)'", text):
+        return unknown_option_of_group(match[1], text, line.config_dir)
+    if match := re.search(r"Could not override '([\w./@-]+)'", text):
+        return unknown_key(match[1], error.__cause__, line)
+    if match := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
+        return f"{match[1]} names several values. Add -m to run each of them."
+    if match := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
+        return f"{match[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
+    if match := re.search(r"Environment variable '(\w+)' not found", text):
+        name = match[1]
         return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}"
-    if found := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
-        return f"~{found[1]}: there is no such key to remove. --cfg job shows those that exist."
-    if found := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
-        group = found[1] or found[2]
+    if match := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
+        return f"~{match[1]}: there is no such key to remove. --cfg job shows those that exist."
+    if match := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
+        group = match[1] or match[2]
         return f"+{group}: the group is there already. Write {group}=... without the plus sign."
-    if found := re.search(r"An item is already at '([\w.]+)'", text):
-        return f"+{found[1]}: the key is there already. Write {found[1]}=... without the plus sign."
-    if found := re.search(r"Error merging override ([\w.]+)=", text):
-        key = found[1]
+    if match := re.search(r"An item is already at '([\w.]+)'", text):
+        return f"+{match[1]}: the key is there already. Write {match[1]}=... without the plus sign."
+    if match := re.search(r"Error merging override ([\w.]+)=", text):
+        key = match[1]
         return f"{key}: only a mapping has keys below it. A list is written whole: {key.split('.')[0]}=[...]"
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
 
@@ -116,16 +116,16 @@ def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> st
 # ---------------------------------------------------------------- the system
 def system_message(error: BaseException, outputs: str) -> str | None:
     """Return what to do about an outputs directory that cannot be written or a disk that is full; else None."""
-    for each in chain(error):
-        if "File too large" in str(each) or (isinstance(each, OSError) and each.errno == errno.EFBIG):
+    for cause in chain(error):
+        if "File too large" in str(cause) or (isinstance(cause, OSError) and cause.errno == errno.EFBIG):
             return too_large_message(outputs)
-        if "No space left on device" in str(each) or (isinstance(each, OSError) and each.errno in FULL):
+        if "No space left on device" in str(cause) or (isinstance(cause, OSError) and cause.errno in FULL):
             return full_message(outputs)
-        if isinstance(each, OSError) and each.errno in UNWRITABLE and each.filename and is_below(each.filename, outputs):
-            reason = (each.strerror or type(each).__name__).lower()
-            if each.errno in (errno.EEXIST, errno.ENOTDIR):
+        if isinstance(cause, OSError) and cause.errno in UNWRITABLE and cause.filename and is_below(cause.filename, outputs):
+            reason = (cause.strerror or type(cause).__name__).lower()
+            if cause.errno in (errno.EEXIST, errno.ENOTDIR):
                 reason += ": a file stands where a directory is needed"
-            return f"{each.filename} cannot be written ({reason}). Choose another place with paths.outputs=DIR."
+            return f"{cause.filename} cannot be written ({reason}). Choose another place with paths.outputs=DIR."
     if "write" in str(error) and free_bytes(outputs) < NEARLY_FULL:
         return full_message(outputs)
     if re.search("writ|unexpected pos", str(error)) and file_size_limit() is not None:  # torch hides what the system said

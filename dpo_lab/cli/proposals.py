@@ -70,10 +70,10 @@ def of_another_tool(mistake: Mistake) -> str:
 
     Words that are typed already, or chosen without being typed, are left out.
     """
-    found = here(mistake.key.rpartition(".")[2], mistake.value)
-    if not found:
+    setting = here(mistake.key.rpartition(".")[2], mistake.value)
+    if not setting:
         return ""
-    words, note = shlex.split(found[0]), found[1]
+    words, note = shlex.split(setting[0]), setting[1]
     if not words:
         return f" Leave it out: {note}."
     group = key_of(words[0])

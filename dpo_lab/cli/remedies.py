@@ -28,17 +28,17 @@ def tried_remedies(message: str, named: Sequence[str], tried: Try) -> str:
     if not begins or ALSO in message:
         return message
 
-    def complete(found: re.Match[str]) -> str:
-        words = found[0].split()
+    def complete(remedy: re.Match[str]) -> str:
+        words = remedy[0].split()
         keys = {plain_key(word) for word in words}
         rest = [text for text in named if plain_key(text) not in keys]
         if any(word.partition("=")[2].isupper() for word in words) or tried([*rest, *words]) is not None:
-            return found[0]
+            return remedy[0]
         for other in (text for text in rest if plain_key(text) not in ASKED):
             fewer = [*(text for text in rest if text != other), *words]
             if tried(fewer) == fewer:  # nothing else is needed then
-                return f"{found[0]} without {other}"
-        return found[0]
+                return f"{remedy[0]} without {other}"
+        return remedy[0]
 
     head, tail = message[: begins.end()], message[begins.end() :]
     return head + re.sub(rf"{SETTING}(?: {SETTING})*", complete, tail)

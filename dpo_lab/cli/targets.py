@@ -47,14 +47,14 @@ def class_of(target: Any) -> type:
     """
     if not isinstance(target, str) or not all(name.isidentifier() for name in target.split(".")) or "." not in target:
         raise TargetError("this is not a dotted path of a class, for instance dpo_lab.losses.dpo.DPOLoss.")
-    found = located(target)
-    if not isinstance(found, type) or not (issubclass(found, Component) or is_partial(found)):
-        kind = "a class" if isinstance(found, type) else "a function" if callable(found) else f"a {type(found).__name__}"
+    part = located(target)
+    if not isinstance(part, type) or not (issubclass(part, Component) or is_partial(part)):
+        kind = "a class" if isinstance(part, type) else "a function" if callable(part) else f"a {type(part).__name__}"
         raise TargetError(
             f"this is {kind}, and a configuration builds only components: subclasses of dpo_lab.components.Component. "
             "CONTRIBUTING.md shows how to write one."
         )
-    return found
+    return part
 
 
 def is_partial(kind: type) -> bool:
@@ -68,17 +68,17 @@ def located(target: str) -> Any:
     Another module that a module has imported (`dpo_lab.hub.os`) does not count as a part of it.
     """
     names = target.split(".")
-    found: Any = imported(names[0])
+    holder: Any = imported(names[0])
     for at, name in enumerate(names[1:], start=2):
-        if not isinstance(found, ModuleType | type):
-            raise TargetError(f"{'.'.join(names[: at - 1])} is a {type(found).__name__}, which holds no classes.")
-        value = getattr(found, name, None)
-        if isinstance(found, ModuleType) and (value is None or isinstance(value, ModuleType)):
-            value = imported(".".join(names[:at]), beside=found)
+        if not isinstance(holder, ModuleType | type):
+            raise TargetError(f"{'.'.join(names[: at - 1])} is a {type(holder).__name__}, which holds no classes.")
+        value = getattr(holder, name, None)
+        if isinstance(holder, ModuleType) and (value is None or isinstance(value, ModuleType)):
+            value = imported(".".join(names[:at]), beside=holder)
         if value is None:
-            raise TargetError(f"{found.__name__} has no {name}.{nearest(name, names_in(found))}")
-        found = value
-    return found
+            raise TargetError(f"{holder.__name__} has no {name}.{nearest(name, names_in(holder))}")
+        holder = value
+    return holder
 
 
 def names_in(holder: ModuleType | type) -> list[str]:

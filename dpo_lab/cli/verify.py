@@ -57,11 +57,11 @@ def verify(words: Sequence[str]) -> int:
 
     started = time.monotonic()
     try:
-        found = look(places)
+        state = look(places)
     except RunError as error:
         return complain(str(error), ERROR)
-    report(found, suspects(found), time.monotonic() - started)
-    return ERROR if found.damaged else 0
+    report(state, suspects(state), time.monotonic() - started)
+    return ERROR if state.damaged else 0
 
 
 def artifacts_below(root: Path) -> list[Path]:
@@ -82,33 +82,33 @@ def look(places: Sequence[Path]) -> Found:
     from dpo_lab.damage import examine
     from dpo_lab.durable_files import seal_holds
 
-    found = Found()
+    state = Found()
     for place in places:
         examined = examine(place, thorough=True)
         if examined.manifest:
-            found.whole[place] = examined.manifest
-            found.bytes += sum(about["bytes"] for about in examined.manifest["files"].values())
+            state.whole[place] = examined.manifest
+            state.bytes += sum(about["bytes"] for about in examined.manifest["files"].values())
         elif examined.damage:
-            found.damaged[place] = examined.damage
+            state.damaged[place] = examined.damage
         else:
-            found.unfinished.append(place)
+            state.unfinished.append(place)
             for checkpoint in sorted(place.glob(CHECKPOINTS)):
-                found.bytes += checkpoint.stat().st_size
+                state.bytes += checkpoint.stat().st_size
                 if not seal_holds(checkpoint):
-                    found.damaged[checkpoint] = "it does not match the digest that it carries"
-    return found
+                    state.damaged[checkpoint] = "it does not match the digest that it carries"
+    return state
 
 
-def suspects(found: Found) -> dict[Path, str]:
+def suspects(state: Found) -> dict[Path, str]:
     """Return the whole artifacts that were made from damaged ones, each with one of these."""
     from dpo_lab.damage import descendants
 
-    made: dict[Path, str] = {}
-    parents = {str(parent) for manifest in found.whole.values() for parent in manifest["parents"]}
-    for path in found.damaged:  # by its name: its manifest may be what is damaged
+    suspected: dict[Path, str] = {}
+    parents = {str(parent) for manifest in state.whole.values() for parent in manifest["parents"]}
+    for path in state.damaged:  # by its name: its manifest may be what is damaged
         identities = [each for each in parents if each[:8] == path.name.rpartition("-")[2]]
-        made = {**dict.fromkeys(descendants(_beside(path, found.whole), identities), str(path)), **made}
-    return made
+        suspected = {**dict.fromkeys(descendants(_beside(path, state.whole), identities), str(path)), **suspected}
+    return suspected
 
 
 def _beside(damaged: Path, whole: Mapping[Path, dict[str, Any]]) -> dict[Path, dict[str, Any]]:
@@ -118,20 +118,20 @@ def _beside(damaged: Path, whole: Mapping[Path, dict[str, Any]]) -> dict[Path, d
     return {path: whole[path] for path, root in roots.items() if root == own or not (root / place).exists()}
 
 
-def report(found: Found, made: dict[Path, str], seconds: float) -> None:
+def report(state: Found, suspected: dict[Path, str], seconds: float) -> None:
     """Print what was found and what to do."""
     from dpo_lab.amounts import bytes_text
 
-    for path, damage in found.damaged.items():
+    for path, damage in state.damaged.items():
         sys.stdout.write(f"damaged   {path}: {damage}\n")
-    for path, source in made.items():
+    for path, source in suspected.items():
         sys.stdout.write(f"suspect   {path}: made from {source}\n")
-    for path in found.unfinished:
+    for path in state.unfinished:
         sys.stdout.write(f"unfinished {path}\n")
-    checked = len(found.whole) + len(found.damaged)
-    sys.stdout.write(f"{checked} checked, {bytes_text(found.bytes)} in {seconds:.1f} s: {len(found.damaged)} damaged\n")
-    if found.damaged:
-        paths = [str(path) for path in (*found.damaged, *made)]
+    checked = len(state.whole) + len(state.damaged)
+    sys.stdout.write(f"{checked} checked, {bytes_text(state.bytes)} in {seconds:.1f} s: {len(state.damaged)} damaged\n")
+    if state.damaged:
+        paths = [str(path) for path in (*state.damaged, *suspected)]
         sys.stdout.write(f"delete what is damaged and what was made from it:\n  rm -r {shlex.join(paths)}\n")
         sys.stdout.write(
             "then repeat the commands that made it. A command that needs a damaged part makes it again by itself too.\n"

@@ -135,7 +135,7 @@ def is_worse(words: Sequence[str]) -> bool:
 
 def text_paths(row: Row) -> list[str]:
     """Return the columns, or paths into them, that hold one text or turns; single words only under known names."""
-    found: list[str] = []
+    strong: list[str] = []
     weak: list[str] = []
     for path in paths_in(row):
         value = value_at(row, path)
@@ -146,10 +146,10 @@ def text_paths(row: Row) -> list[str]:
         except RowProblem:
             continue
         if is_turns(value) or isinstance(value, str):
-            (weak if isinstance(value, str) and is_word(value) else found).append(path)
-    found += [path for path in weak if "." not in path and not KNOWN_WORDS.isdisjoint(words_of(path))]
+            (weak if isinstance(value, str) and is_word(value) else strong).append(path)
+    strong += [path for path in weak if "." not in path and not KNOWN_WORDS.isdisjoint(words_of(path))]
     return sorted(
-        found, key=lambda path: "." in path and path.rpartition(".")[2] not in ANSWER_KEYS
+        strong, key=lambda path: "." in path and path.rpartition(".")[2] not in ANSWER_KEYS
     )  # stable: else as in the file
 
 

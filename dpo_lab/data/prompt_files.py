@@ -104,17 +104,17 @@ def read_prompts(path: Path, column: str | None, digest: str | None) -> tuple[Pr
     Raises:
         DataError: the file or directory cannot be read, no column holds prompts, or more than 5 % of the rows are unusable.
     """
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     faulty: list[str] = []
     count = 0
     for file, number, row in _rows_of(path):
         count += 1
         try:
             prompt = prompt_of(row, column)
-            found.setdefault(prompt.id, prompt)
+            prompts.setdefault(prompt.id, prompt)
         except RowProblem as problem:
             faulty.append(f"{file} row {number}: {problem}")
-    if len(faulty) > MAX_FAULTY * count or not found:
+    if len(faulty) > MAX_FAULTY * count or not prompts:
         raise DataError(
             f"{path}: {len(faulty)} of {count} prompts cannot be used ({first_of(faulty, 3)}). "
             "Correct the rows, or name the column that holds text or turns: prompts.column=NAME.",
@@ -122,7 +122,7 @@ def read_prompts(path: Path, column: str | None, digest: str | None) -> tuple[Pr
         )
     if faulty:
         say(f"  {path}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
-    return tuple(found.values())
+    return tuple(prompts.values())
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, int, Row]]:

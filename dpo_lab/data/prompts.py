@@ -119,15 +119,15 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
             f"{rows.label} has no column prompt (columns found: {', '.join(rows.columns)}). Correct {key}, or rename the column.",
             code="missing_field",
         )
-    found: dict[str, Prompt] = {}
+    prompts: dict[str, Prompt] = {}
     faulty: list[str] = []
     for file, number, row in rows.rows(("prompt",)):
         try:
             prompt = usable_prompt(row["prompt"])
-            found.setdefault(prompt.id, prompt)
+            prompts.setdefault(prompt.id, prompt)
         except RowProblem as problem:
             faulty.append(f"{file} row {number}: {problem}")
-    if len(faulty) > MAX_FAULTY * rows.data.num_rows or not found:
+    if len(faulty) > MAX_FAULTY * rows.data.num_rows or not prompts:
         raise DataError(
             f"{rows.label}: {len(faulty)} of {rows.data.num_rows} prompts cannot be used ({first_of(faulty, 3)}). "
             f"Correct the rows, or choose another split: {key}.",
@@ -135,7 +135,7 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
         )
     if faulty:
         say(f"  {rows.label}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
-    return tuple(found.values())
+    return tuple(prompts.values())
 
 
 def usable_prompt(value: Any) -> Prompt:

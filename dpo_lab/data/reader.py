@@ -97,9 +97,9 @@ class RowReader:
             raise with_mapping(problem, sample, columns) from None
         is_question = asks(sample, roles, columns)
         parts = parts_of(sample, roles, columns, named, is_question=is_question)
-        found = format_of(parts)
-        refuse_without_effect(columns, found)
-        used = [path for role, path in roles.items() if role in (*found.columns, *found.answers)]
+        known = format_of(parts)
+        refuse_without_effect(columns, known)
+        used = [path for role, path in roles.items() if role in (*known.columns, *known.answers)]
         tops = {path if path in sample else path.partition(".")[0] for path in (*used, *named.values())}
         return cls(
             sample=sample,
@@ -107,7 +107,7 @@ class RowReader:
             columns=columns,
             named=named,
             roles=roles,
-            format=found,
+            format=known,
             is_question=is_question,
             kinds={role: parts.kind(role) for role in TEXTS},
             read_columns=frozenset(tops) | KEPT,

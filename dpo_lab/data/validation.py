@@ -35,10 +35,10 @@ def validate(examples: Iterable[Taken]) -> tuple[list[Taken], Problems]:
         except RowProblem as problem:
             problems.append(_problem(example, problem.code, problem.found))
             continue
-        found = [*notes(example), *repetitions(example, earlier)]
+        remarks = [*notes(example), *repetitions(example, earlier)]
         if example != given:
-            found.append(("outer_whitespace", "a text begins or ends with whitespace"))
-        for code, text in found:
+            remarks.append(("outer_whitespace", "a text begins or ends with whitespace"))
+        for code, text in remarks:
             problems.append(_problem(example, code, text))
         kept.append(example)
         earlier.add_last()

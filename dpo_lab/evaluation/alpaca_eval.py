@@ -45,7 +45,7 @@ def annotations_in(path: Path) -> list[Annotation]:
     Raises:
         RunError: naming file and row, if it is another kind of file.
     """
-    found, seen = list[Annotation](), dict[str, int]()
+    annotations, seen = list[Annotation](), dict[str, int]()
     for number, row in enumerate(_rows_of(path), start=1):
         lacking = [name for name in ("instruction", "output_1", "output_2", "preference") if name not in row]
         if lacking:
@@ -60,10 +60,10 @@ def annotations_in(path: Path) -> list[Annotation]:
             raise RunError(f"{path} row {number}: the instruction of row {seen[instruction]} again; leave one of them out.")
         seen[instruction] = number
         chars = {"output_chars": len(str(row["output_2"])), "baseline_chars": len(str(row["output_1"]))}
-        found.append(Annotation(instruction=instruction, outcome=outcome, **chars))
-    if not found:
+        annotations.append(Annotation(instruction=instruction, outcome=outcome, **chars))
+    if not annotations:
         raise RunError(f"{path}: no row has a preference, so there is no win rate. Annotate the outputs again.")
-    return found
+    return annotations
 
 
 def difficulties_in(path: Path) -> dict[str, float]:

@@ -47,14 +47,14 @@ def observed_answers(candidates: Sequence[Candidates], tokens: Sequence[int]) ->
     """
     prompts = prompts_of(candidates)
     ended = [float(each.has_ended(at)) for each in candidates for at in range(len(each.responses))]
-    found = {TOKENS.name: Observed([float(count) for count in tokens], prompts), ENDED.name: Observed(ended, prompts)}
+    observed = {TOKENS.name: Observed([float(count) for count in tokens], prompts), ENDED.name: Observed(ended, prompts)}
     for size, figure in enumerate(DISTINCT, start=1):
         grams = [(each.prompt.id, list(_grams(each.responses, size))) for each in candidates]
-        kept = [(prompt, found) for prompt, found in grams if found]
+        kept = [(prompt, words) for prompt, words in grams if words]
         if kept:
             distinct = [float(len(set(words))) for _, words in kept]
-            found[figure.name] = Observed(distinct, [prompt for prompt, _ in kept], [float(len(words)) for _, words in kept])
-    return found
+            observed[figure.name] = Observed(distinct, [prompt for prompt, _ in kept], [float(len(words)) for _, words in kept])
+    return observed
 
 
 def prompts_of(candidates: Iterable[Candidates]) -> list[str]:

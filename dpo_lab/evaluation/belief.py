@@ -72,14 +72,14 @@ def beliefs(
     wins = wins_side_by_side(ranker, ours, theirs, device, name="ranker beside before", directory=directory)
     if wins is None:
         return {}
-    found, told = {BELIEVED.name: wins.observed}, judged.observed
+    observed, told = {BELIEVED.name: wins.observed}, judged.observed
     if list(wins.observed.prompts) != list(told.prompts):
-        return found
+        return observed
     both = [
         (float(believed == said), prompt)
         for believed, said, prompt in zip(wins.observed.values, told.values, told.prompts, strict=True)
         if believed != 0.5 and said != 0.5
     ]
     if both:
-        found[AGREED.name] = Observed([same for same, _ in both], [prompt for _, prompt in both])
-    return found
+        observed[AGREED.name] = Observed([same for same, _ in both], [prompt for _, prompt in both])
+    return observed

@@ -107,7 +107,7 @@ class GenerationEvaluation(Measure):
             directory: where answers and verdicts are kept as they are made, for a call after a kill; None keeps nothing.
         """
         draw = derive(seed, "evaluate", name)
-        made = answers_to(
+        drawing = answers_to(
             self.held_out(),
             policy,
             self.sampler,
@@ -117,9 +117,9 @@ class GenerationEvaluation(Measure):
             directory=directory,
             num_samples=self.num_samples,
         )
-        drawn = [[answer.ids.tolist() for answer in each.drawn] for each in made.candidates]
-        candidates = [replace(each, drawn=()) for each in made.candidates]
-        store, index = tokenise_answers(made.prompt_ids, drawn)
+        drawn = [[answer.ids.tolist() for answer in each.drawn] for each in drawing.candidates]
+        candidates = [replace(each, drawn=()) for each in drawing.candidates]
+        store, index = tokenise_answers(drawing.prompt_ids, drawn)
         places = [response for each in index for response in each]
         if not self.judge.scores_alone:  # it is shown them beside those of other models
             return Answers(candidates, [], store, places)
@@ -164,8 +164,8 @@ class GenerationEvaluation(Measure):
         figures, observed = self.scores(answers.verdicts), self.observed(answers)
         if before:
             with context.policy.lent(context.device) as policy, context.before.lent(context.device) as other:
-                found = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
-            drawn = {name: getattr(found, field)[answers.index].tolist() for name, field in OF_ANSWERS.items()}
+                divergence = divergence_of_answers(policy.model, other.model, answers.store, context.layout, context.directory)
+            drawn = {name: getattr(divergence, field)[answers.index].tolist() for name, field in OF_ANSWERS.items()}
             observed |= observed_by(drawn, prompts_of(answers.candidates))
             wins = self.wins(answers.candidates, before.answers, context, "before")
             earlier = context.measured_previous
@@ -174,8 +174,8 @@ class GenerationEvaluation(Measure):
             if ranker := another_opinion(context.ranker, self.judge, self.prompts):
                 observed |= beliefs(ranker, answers.candidates, before.answers, wins, context.device, context.directory)
             figures |= controlled_share(wins.observed, np.array(wins.shorter_by, dtype=float)).figures(CONTROLLED.name)
-            figures["kl"] = float(found.kl[answers.index].mean())
-            figures |= perplexity(found.surprise[answers.index].tolist(), observed["answers/tokens"])
+            figures["kl"] = float(divergence.kl[answers.index].mean())
+            figures |= perplexity(divergence.surprise[answers.index].tolist(), observed["answers/tokens"])
             figures |= {"kl/standard_error": error} if (error := mean_of(observed["kl"]).standard_error) else {}
         means = {name: each.by_prompt.value for name, each in observed.items()}
         return Measured({**means, **figures, **intervals_of(observed, SHARES)}, answers.candidates, observed)

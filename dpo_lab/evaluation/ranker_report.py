@@ -38,33 +38,33 @@ def ranker_report(candidates: Iterable[Candidates], preference: Preference) -> d
         candidates: with scores; `pairwise` and `preferred` as far as there are any.
         preference: the ranker's.
     """
-    found = _Counts()
-    for each in candidates:
-        found.prompts += 1
-        _add_comparisons(found, each, preference)
-        _add_places(found, each)
-        found.shape.add(each)
-        lengths = [float(len(text)) for text in each.responses]
-        if (correlation := spearman(each.scores, lengths)) is not None:
-            found.correlations.append(correlation)
-    accuracy = share_of(Observed(found.right, found.of_prompt)) if found.right else None
+    counts = _Counts()
+    for ranking in candidates:
+        counts.prompts += 1
+        _add_comparisons(counts, ranking, preference)
+        _add_places(counts, ranking)
+        counts.shape.add(ranking)
+        lengths = [float(len(text)) for text in ranking.responses]
+        if (correlation := spearman(ranking.scores, lengths)) is not None:
+            counts.correlations.append(correlation)
+    accuracy = share_of(Observed(counts.right, counts.of_prompt)) if counts.right else None
     return {
-        "prompts": found.prompts,
-        "labelled": found.labelled,
-        "people_tie": found.people_tie,
-        "comparisons": len(found.right),
+        "prompts": counts.prompts,
+        "labelled": counts.labelled,
+        "people_tie": counts.people_tie,
+        "comparisons": len(counts.right),
         "accuracy": accuracy.value if accuracy else None,
         "accuracy/low": accuracy.low if accuracy else None,
         "accuracy/high": accuracy.high if accuracy else None,
         "accuracy/prompts": accuracy.prompts if accuracy else 0,
-        "equal_scores": found.right.count(0.5),
-        "log_loss": _mean(found.losses),
-        **_places(found),
-        "length_correlation": _mean(found.correlations),
-        "length_correlation/prompts": len(found.correlations),
-        "longer/ranker": _mean(found.longer_ranker),
-        "longer/people": _mean(found.longer_people),
-        **found.shape.figures(),
+        "equal_scores": counts.right.count(0.5),
+        "log_loss": _mean(counts.losses),
+        **_places(counts),
+        "length_correlation": _mean(counts.correlations),
+        "length_correlation/prompts": len(counts.correlations),
+        "longer/ranker": _mean(counts.longer_ranker),
+        "longer/people": _mean(counts.longer_people),
+        **counts.shape.figures(),
     }
 
 
@@ -90,25 +90,25 @@ class _Counts:
     longer_people: list[float] = field(default_factory=list)
 
 
-def _add_comparisons(found: _Counts, each: Candidates, preference: Preference) -> None:
-    found.labelled += bool(each.preferred)
-    if len(each.preferred) == len(each.responses):
-        found.people_tie += 1
+def _add_comparisons(counts: _Counts, ranking: Candidates, preference: Preference) -> None:
+    counts.labelled += bool(ranking.preferred)
+    if len(ranking.preferred) == len(ranking.responses):
+        counts.people_tie += 1
         return
-    for better in each.preferred:
-        for worse in range(len(each.responses)):
-            if worse in each.preferred:
+    for better in ranking.preferred:
+        for worse in range(len(ranking.responses)):
+            if worse in ranking.preferred:
                 continue
-            gap = each.scores[better] - each.scores[worse]
-            longer = len(each.responses[better]) - len(each.responses[worse])
-            found.right.append(_half_if_equal(gap))
-            found.of_prompt.append(each.prompt.id)
-            probability = preference(each, better, worse)
+            gap = ranking.scores[better] - ranking.scores[worse]
+            longer = len(ranking.responses[better]) - len(ranking.responses[worse])
+            counts.right.append(_half_if_equal(gap))
+            counts.of_prompt.append(ranking.prompt.id)
+            probability = preference(ranking, better, worse)
             if probability is not None:
-                found.losses.append(-math.log(max(probability, LEAST)))
+                counts.losses.append(-math.log(max(probability, LEAST)))
             if longer:
-                found.longer_people.append(_half_if_equal(longer))
-                found.longer_ranker.append(_half_if_equal(gap * longer))
+                counts.longer_people.append(_half_if_equal(longer))
+                counts.longer_ranker.append(_half_if_equal(gap * longer))
 
 
 def _add_places(found: _Counts, each: Candidates) -> None:

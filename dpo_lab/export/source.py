@@ -91,14 +91,14 @@ def _place(run: Path, entry: dict[str, Any]) -> Path:
 
 def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> Source:
     _refuse_damaged(str(path), path)
-    made = Artifact.open(path)
+    artifact = Artifact.open(path)
     if not path.is_dir():
         raise ConfigError(f"policy={path} is not a directory (in {Path.cwd()}). Give that of a finished run, or of a policy.")
-    if made is None and not any((path / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
+    if artifact is None and not any((path / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
         raise ConfigError(f"policy={path} holds no model: there is neither {ADAPTER_CONFIG} nor config.json in it.")
-    if (path / "checkpoints").exists() and made is None:
+    if (path / "checkpoints").exists() and artifact is None:
         raise ConfigError(f"policy={path} is an unfinished training. Run it to its end first.")
-    record = made.facts.get("held") if made else None
+    record = artifact.facts.get("held") if artifact else None
     adapter = (path / ADAPTER_CONFIG).exists()
     storage = storage_from(record) if record else None if adapter else Storage()
     if base_path and not adapter:
@@ -106,8 +106,8 @@ def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> S
     base = base_of(base_path or str(path))
     if adapter:
         refuse_missing_base(f"policy={path}", base, "If it was moved, use export.base_path=DIR.")
-    if made:
-        identity: dict[str, Any] = {"policy": made.id}
+    if artifact:
+        identity: dict[str, Any] = {"policy": artifact.id}
     else:
         revision = storage.revision if storage else None
         files = {each.name: file_digest(each) for each in sorted(path.glob("*")) if each.is_file()}
@@ -115,11 +115,11 @@ def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> S
             "files": files,
             "base": PretrainedModel(path=base, revision=revision, licence="").birth() if adapter else None,
         }
-    fingerprint = made.manifest["content"].get("tokens") if made else None
+    fingerprint = artifact.manifest["content"].get("tokens") if artifact else None
     name = path.resolve().name
     return Source(
         path,
-        name.rpartition("-")[0] if made else name,
+        name.rpartition("-")[0] if artifact else name,
         identity,
         storage,
         base,

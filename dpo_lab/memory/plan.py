@@ -227,12 +227,12 @@ def largest(
         order=order,
     )
     again = settings.epochs > 1 and settings.max_steps != 1  # the first step's pairs come once more, after an update
-    found: dict[Moment, list[list[int]]] = defaultdict(list)
+    candidates_at: dict[Moment, list[list[int]]] = defaultdict(list)
     for number, step in enumerate(list(batches.sampler)[: settings.max_steps]):
         for position, items in enumerate(step):
             responses = list(dict.fromkeys(store.responses_of(items).tolist()))
             for updated in dict.fromkeys((number > 0, number > 0 or again)):
-                found[Moment(accumulates=position > 0, updated=updated)].append(responses)
+                candidates_at[Moment(accumulates=position > 0, updated=updated)].append(responses)
 
     def in_body(responses: list[int]) -> int:
         return layout.num_tokens(store, responses)
@@ -241,8 +241,8 @@ def largest(
         return int(store.response_lengths[responses].sum())
 
     chosen = list[tuple[list[int], Moment]]()
-    for moment, candidates in found.items():
-        later = [] if moment.updated else found.get(replace(moment, updated=True), [])
+    for moment, candidates in candidates_at.items():
+        later = [] if moment.updated else candidates_at.get(replace(moment, updated=True), [])
         for size in (in_body, in_head):
             one = max(candidates, key=size)
             if (one, moment) not in chosen and size(one) > max(map(size, later), default=0):

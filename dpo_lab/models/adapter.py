@@ -149,15 +149,15 @@ class LoRA(Adapter):
 
     def _refuse_another(self, model: Any) -> None:
         """Raise ConfigError if the adapter on a model is not this one."""
-        found = model.peft_config[TRAINED]
-        kind = found.peft_type.value
-        if kind != "LORA" or found.bias != "none" or found.trainable_token_indices:
+        config = model.peft_config[TRAINED]
+        kind = config.peft_type.value
+        if kind != "LORA" or config.bias != "none" or config.trainable_token_indices:
             what = f"an adapter of the kind {kind}" if kind != "LORA" else "one that also trains biases or single tokens"
             raise ConfigError(
                 f"adapter: the model to start from has {what}, which is not known here. Merge it into its base first."
             )
-        has = {"rank": found.r, "alpha": found.lora_alpha, "dropout": found.lora_dropout}
-        has |= {"dora": found.use_dora, "rslora": found.use_rslora}
+        has = {"rank": config.r, "alpha": config.lora_alpha, "dropout": config.lora_dropout}
+        has |= {"dora": config.use_dora, "rslora": config.use_rslora}
         has |= {"target_modules": last_parts(adapted_layers(model)), "modules_to_save": last_parts(saved_beside(model))}
         same = {name: getattr(self, name) == value for name, value in has.items()}
         same["target_modules"] = self._is_on(model)

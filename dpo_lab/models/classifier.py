@@ -20,7 +20,7 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
     library: Any = AutoModelForSequenceClassification  # its types do not know output_loading_info
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
-        model, found = library.from_pretrained(
+        model, info = library.from_pretrained(
             str(directory), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
         )
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
@@ -28,7 +28,7 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
             f"ranker.path={directory}: no reward model could be loaded from it ({innermost(error)}). Give a sequence classifier "
             "that transformers knows, with config.json, tokenizer and safetensors."
         ) from error
-    if lacking := sorted(found["missing_keys"]):  # the library would only warn, and start them random
+    if lacking := sorted(info["missing_keys"]):  # the library would only warn, and start them random
         raise ConfigError(
             f"ranker.path={directory} is not a whole sequence classifier: {lacking[0]} is in none of its files and would start "
             "random. Use a reward model, for instance ranker.path=Skywork/Skywork-Reward-V2-Qwen3-0.6B"

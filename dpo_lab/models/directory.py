@@ -139,12 +139,12 @@ def read_json(directory: Path, name: str, again: str) -> dict[str, Any]:
         )
     refuse_pointer(path, again)
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ConfigError(f"{path} is not JSON ({error}): it was cut off or changed. {again}") from error
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise ConfigError(f"{path} holds no JSON object: it is not that of a model. {again}")
-    return found
+    return content
 
 
 def header_of(path: Path, again: str) -> dict[str, Any]:

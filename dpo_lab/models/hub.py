@@ -90,7 +90,7 @@ def snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None =
     (enable_progress_bars if bars else disable_progress_bars)()
     try:
         with cache_alone_if_unreachable():
-            found = snapshot_download(
+            directory = snapshot_download(
                 entry.path,
                 revision=entry.revision,
                 allow_patterns=list(patterns),
@@ -99,7 +99,7 @@ def snapshot(entry: HubEntry, patterns: tuple[str, ...], *, gated: bool | None =
             )
     except Exception as error:  # the library lets through what its transport raises
         raise ConfigError(explanation(entry, error, gated=gated)) from error
-    return Path(found)
+    return Path(directory)
 
 
 def _refuse_without_safetensors(entry: HubEntry, *, gated: bool | None) -> None:

@@ -145,7 +145,7 @@ def load_model(
     with plain_errors(path), _without_reports():
         config = without_dropout(AutoConfig.from_pretrained(files, trust_remote_code=False))
         library: Any = AutoModelForCausalLM  # its types do not know output_loading_info
-        model, found = library.from_pretrained(
+        model, info = library.from_pretrained(
             files,
             config=config,
             dtype=storage.dtype,
@@ -155,7 +155,7 @@ def load_model(
             output_loading_info=True,
             device_map={"": device} if quantised else None,  # 8-bit weights cannot be moved afterwards
         )
-    if lacking := sorted(found["missing_keys"]):  # the library would only warn, and start them random
+    if lacking := sorted(info["missing_keys"]):  # the library would only warn, and start them random
         raise ConfigError(
             f"model.path={path}: {len(lacking)} of the model's weights are in none of its files, {lacking[0]} for instance, and "
             "would start random. Its config.json belongs to another model, or it was saved in part: copy or download it again."

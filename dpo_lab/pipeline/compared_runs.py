@@ -102,20 +102,20 @@ def compare_runs(runs: Sequence[ComparedRun], against: str | None = None) -> lis
         ConfigError: if the runs share no figure, or were measured on different prompts.
     """
     first = runs[0]
-    same_loss = all(each.loss == first.loss for each in runs)
+    same_loss = all(run.loss == first.loss for run in runs)
     names = [
         name
         for name in first.figures
-        if all(name in each.figures and name in each.observed for each in runs) and (same_loss or name not in OF_ONE_LOSS)
+        if all(name in run.figures and name in run.observed for run in runs) and (same_loss or name not in OF_ONE_LOSS)
     ]
     if not names:
         raise ConfigError(f"runs: {first.name} and the others have no figure in common. Compare runs of one evaluation=.")
     compared = []
     for name in sorted(names, key=lambda name: not first.figures[name].main):
-        observed = {each.name: each.observed[name] for each in runs}
+        observed = {run.name: run.observed[name] for run in runs}
         refuse_other_prompts(observed)
         figure = first.figures[name]
-        ends = {each.name: (each.values[name], each.values.get(f"{name}/low"), each.values.get(f"{name}/high")) for each in runs}
+        ends = {run.name: (run.values[name], run.values.get(f"{name}/low"), run.values.get(f"{name}/high")) for run in runs}
         found = compare_all(observed, against=against, better=figure.better)
         compared.append(Compared(figure=figure, values=ends, comparisons=tuple(found)))
     return compared
@@ -135,19 +135,19 @@ def refuse_other_prompts(observed: Mapping[str, Observed]) -> None:
 def write_comparison(directory: Path, runs: Sequence[ComparedRun], compared: Sequence[Compared]) -> None:
     """Write report.json, verdicts.jsonl (a line per prompt and figure, with the mean of each run) and report.html."""
     report = {
-        "runs": [{"name": each.name, "directory": str(each.path), "measurement": each.id} for each in runs],
+        "runs": [{"name": run.name, "directory": str(run.path), "measurement": run.id} for run in runs],
         "figures": [
             {
-                "name": each.figure.name,
-                "title": each.figure.title,
-                "better": each.figure.better,
-                "values": {name: dict(zip(("value", "low", "high"), ends, strict=True)) for name, ends in each.values.items()},
-                "comparisons": [found.record() for found in each.comparisons],
+                "name": entry.figure.name,
+                "title": entry.figure.title,
+                "better": entry.figure.better,
+                "values": {name: dict(zip(("value", "low", "high"), ends, strict=True)) for name, ends in entry.values.items()},
+                "comparisons": [found.record() for found in entry.comparisons],
             }
-            for each in compared
+            for entry in compared
         ],
     }
-    write_jsonl(directory / VERDICTS, (line for each in compared for line in verdict_lines(each.figure.name, runs)))
+    write_jsonl(directory / VERDICTS, (line for entry in compared for line in verdict_lines(entry.figure.name, runs)))
     write_durably(directory / REPORT_JSON, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     write_durably(directory / REPORT, comparison_page(report))
 

@@ -28,13 +28,13 @@ def gathered(answers: AnswerFiles, *, root: Path, name: str, force: bool) -> Art
         counts = {"prompts": 0, "answers": 0, "labelled": 0}
 
         def counted() -> Iterator[Candidates]:
-            for each in answers.read(reports):
+            for candidates in answers.read(reports):
                 counts["prompts"] += 1
-                counts["answers"] += len(each.responses)
-                counts["labelled"] += bool(each.preferred)
-                yield each
+                counts["answers"] += len(candidates.responses)
+                counts["labelled"] += bool(candidates.preferred)
+                yield candidates
 
-        write_jsonl(directory / CANDIDATES, (each.to_record() for each in counted()))
+        write_jsonl(directory / CANDIDATES, (candidates.to_record() for candidates in counted()))
         say(*(line for report in reports for line in report.lines()))
         return {**counts, "rows": sum(report.num_rows for report in reports)}
 

@@ -99,24 +99,24 @@ class OnPolicy(Data):
         answers = sampled(prompts, policy, self.sampler, seed=seed, device=asked.device, **where)
         _, trained = ready(self.ranker, asked.root)
         ranking = ranked(answers, self.ranker, device=asked.device, **where)
-        made = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
-        pairs = read_pairs(made)
+        artifact = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
+        pairs = read_pairs(artifact)
         if not pairs:
             kept = f" The policy of round {asked.number - 1} is kept: {policy.path}." if asked.number > 1 else ""
-            left_out = left_out_text(made.facts["left_out"]) or "none"
+            left_out = left_out_text(artifact.facts["left_out"]) or "none"
             raise RunError(
-                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {made.facts['prompts']} prompts, so "
-                f"there is nothing to train on (left out: {left_out}; answers and scores: {ranking.path}). Draw more or more "
+                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {artifact.facts['prompts']} prompts, "
+                f"so there is nothing to train on (left out: {left_out}; answers and scores: {ranking.path}). Draw more or more "
                 "different answers (sampler.num_samples, sampler.temperature), or widen pairing.min_gap, pairing.max_gap or "
                 f"pairing.max_length_difference.{kept}"
             )
         return RoundPairs(
             train=pairs,
             held_out=[],
-            origin=made_pairs_text(answers.facts, answers.seconds, made.facts),
-            notes=tuple(pair_notes(made.facts)),
-            figures=values_of(made.facts),
-            made_by={**made.facts, "report": ranking.facts.get("report", {})},
-            artifacts=(*trained, answers, ranking, made),
+            origin=made_pairs_text(answers.facts, answers.seconds, artifact.facts),
+            notes=tuple(pair_notes(artifact.facts)),
+            figures=values_of(artifact.facts),
+            made_by={**artifact.facts, "report": ranking.facts.get("report", {})},
+            artifacts=(*trained, answers, ranking, artifact),
             drawn_by=policy.id if self.sampler.gives_own_logps else "",
         )

@@ -128,36 +128,36 @@ def train_policy(
         tell: takes the figures of every logged step as it is made.
     """
     settings, device = training.trainer, training.device
-    this, made, gap = _begun(training, this, store)
-    module = made.module
+    this, prepared, gap = _begun(training, this, store)
+    module = prepared.module
     record, others = _recorder(directory, tell), partial(_train_as_worker, training, this, store, directory)
-    with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", made.total_steps) as shown:
+    with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", prepared.total_steps) as shown:
         figures = fit(
             module,
-            made.batches,
+            prepared.batches,
             settings,
             training.precision,
             part=shown,
             directory=directory,
             record=record,
             callbacks=training.callbacks.values(),
-            describe=lambda pairs: [_as_text(store, made.tokenizer, pair) for pair in pairs],
+            describe=lambda pairs: [_as_text(store, prepared.tokenizer, pair) for pair in pairs],
             group=group,
-            questions=Questions(store, made.tokenizer),
+            questions=Questions(store, prepared.tokenizer),
         )
-    save_model(module.policy, made.tokenizer, directory, base_of(this.base.path), this.base.storage.revision)
+    save_model(module.policy, prepared.tokenizer, directory, base_of(this.base.path), this.base.storage.revision)
     return {
         "pairs": store.num_pairs,
         "steps": figures.newest_step,
-        "notes": [*made.notes, *figures.notes],
+        "notes": [*prepared.notes, *figures.notes],
         "precision": training.precision.explained(device),
         "loss/first": figures.first["loss"],
         "loss/last": figures.newest["loss"],
         "step_0_gap": gap,
         "held": record_of(this.base.storage, base_of(this.base.path)),
-        "attention": made.attention,
+        "attention": prepared.attention,
         "trainable": sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad),
-        "seconds/reference": made.reference_seconds,
+        "seconds/reference": prepared.reference_seconds,
         "seconds/dpo": figures.seconds,
     }
 
@@ -168,19 +168,19 @@ def _begun(training: Training, this: Round, store: TokenStore) -> tuple[Round, "
     Log-probabilities that were drawn with the answers and leave a gap are given up: the round returned is one without them.
     """
     group = Group(0, training.trainer.devices)
-    made = _prepared(training, this, store, group)
+    prepared = _prepared(training, this, store, group)
     if not (training.compares_with_start(this) and training.reference.compares):
-        return this, made, None
+        return this, prepared, None
     try:
-        return this, made, _step_0(training, made)
+        return this, prepared, _step_0(training, prepared)
     except StartGapError as error:
-        if not made.module.reference.as_drawn:
+        if not prepared.module.reference.as_drawn:
             raise
         note = not_as_drawn(f"a response of the first step differs by {error.gap:.2g} nats, allowed {error.allowed:.2g}")
-    del made  # before another model is loaded
+    del prepared  # before another model is loaded
     this = replace(this, drawn_by="")
-    made = _prepared(training, this, store, group)
-    return this, replace(made, notes=(*made.notes, note)), _step_0(training, made)
+    prepared = _prepared(training, this, store, group)
+    return this, replace(prepared, notes=(*prepared.notes, note)), _step_0(training, prepared)
 
 
 def step_0_gap(training: Training, this: Round, store: TokenStore) -> float:

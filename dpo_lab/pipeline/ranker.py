@@ -36,16 +36,16 @@ def trained_for(parts: Iterable[Component | None], root: Path, screen: Screen | 
     return once
 
 
-def _ready(value: Any, root: Path, made: list[Artifact]) -> Any:
+def _ready(value: Any, root: Path, artifacts: list[Artifact]) -> Any:
     if isinstance(value, Component) and (training := value.training()) is not None:
-        made.append(trained(value, training, root))
-        return value.trained(made[-1].path)
+        artifacts.append(trained(value, training, root))
+        return value.trained(artifacts[-1].path)
     if isinstance(value, dict):
-        return {name: _ready(each, root, made) for name, each in value.items()}
+        return {name: _ready(each, root, artifacts) for name, each in value.items()}
     if not (isinstance(value, Component) and is_dataclass(value)):
         return value
     parts: dict[str, Any] = {each.name: getattr(value, each.name) for each in fields(value)}
-    changed = {name: after for name, before in parts.items() if (after := _ready(before, root, made)) != before}
+    changed = {name: after for name, before in parts.items() if (after := _ready(before, root, artifacts)) != before}
     return replace(value, **changed) if changed else value
 
 

@@ -76,7 +76,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
             screen.say(f"  {alignment.precision.explained(alignment.trainer.device())}")
         screen.say(*(f"  {note}" for each in given or () for note in each.notes))
 
-    base, made = base_model(
+    base, pretrained = base_model(
         alignment.model,
         alignment.data,
         given[0] if given else None,
@@ -86,7 +86,7 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
         announce=announce,
         checkpoint=checkpoint_of(alignment.callbacks),
     )
-    name, lineage = f"{alignment.model.label}-{alignment.data.label}", [made] if made else []
+    name, lineage = f"{alignment.model.label}-{alignment.data.label}", [pretrained] if pretrained else []
     context = Context(
         policy=base,
         before=base,
@@ -101,8 +101,8 @@ def opened(alignment: Alignment, given: list[GivenPairs] | None, screen: Screen,
     figures = alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, alignment.data))
     measurements = Measurements(alignment.evaluation, figures, context, lineage, force)
     state = RunState(alignment, screen, recorder, name, base, given, lineage, measurements, force)
-    if made:
-        screen.say(text.made_line("pretrain", made.seconds if made.made_now else None, f"{made.path}/"))
+    if pretrained:
+        screen.say(text.made_line("pretrain", pretrained.seconds if pretrained.made_now else None, f"{pretrained.path}/"))
     else:
         screen.say(f"1 model      {named(base)}", *(f"  {note}" for note in notes_on(base, given[0].train if given else ())))
     lineage += trained_for((alignment.data.ranked_by, alignment.evaluation), alignment.outputs, screen)
@@ -116,23 +116,23 @@ def play_rounds(state: RunState) -> None:
     policy = state.base
     for number in range(1, state.alignment.iteration.rounds + 1):
         this = round_of(state, number, policy)
-        found = round_pairs(state, this, policy)
-        this = replace(this, drawn_by=found.drawn_by)
-        pairs = at_most(state, found.train)
+        round_data = round_pairs(state, this, policy)
+        this = replace(this, drawn_by=round_data.drawn_by)
+        pairs = at_most(state, round_data.train)
         store = store_of(state, pairs, this.name)
-        held_out = store_of(state, found.held_out, f"{this.name}-held-out") if found.held_out else None
-        how = found.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
-        made = trained(state, this, store)
-        tell_of_round(state, this, made, how, found.notes)
+        held_out = store_of(state, round_data.held_out, f"{this.name}-held-out") if round_data.held_out else None
+        how = round_data.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
+        trained_policy = trained(state, this, store)
+        tell_of_round(state, this, trained_policy, how, round_data.notes)
         if policy is not state.base:
             policy.release()
-        policy = state.base.trained(str(made.path), made.id)
-        facts = {name: made.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
-        left_out = len(found.train) - len(pairs)
+        policy = state.base.trained(str(trained_policy.path), trained_policy.id)
+        facts = {name: trained_policy.facts[name] for name in ("pairs", "steps", "loss/first", "loss/last")}
+        left_out = len(round_data.train) - len(pairs)
         facts |= {"pairs/left_out": left_out} if left_out else {}
-        state.summary |= of_round(state.alignment.data.round_figures, found.figures, number)
+        state.summary |= of_round(state.alignment.data.round_figures, round_data.figures, number)
         measured = evaluate_round(state, this, policy, held_out)
-        state.rounds.append({"number": number, **facts, **measured, "made_by": dict(found.made_by)})
+        state.rounds.append({"number": number, **facts, **measured, "made_by": dict(round_data.made_by)})
 
 
 def round_of(state: RunState, number: int, policy: ModelOnDisk) -> Round:

@@ -69,19 +69,19 @@ def how_made(rounds: Sequence[Round]) -> str:
     """Return a table of the rounds: prompts, answers, pairs, and who answered, ranked and paired."""
     rows = [
         (
-            each.number,
-            each.candidates.facts["prompts"],
-            each.candidates.facts["answers"],
-            each.ranking.facts["failed"],
-            each.pairs.facts["pairs"],
-            each.pairs.facts["prompts_without_pair"],
-            left_out_text(each.pairs.facts["left_out"]),
-            each.generator or "answers made elsewhere",
-            settings(each.sampler),
-            settings(each.ranker),
-            settings(each.pairs.manifest["content"]["pairing"]),
+            iteration.number,
+            iteration.candidates.facts["prompts"],
+            iteration.candidates.facts["answers"],
+            iteration.ranking.facts["failed"],
+            iteration.pairs.facts["pairs"],
+            iteration.pairs.facts["prompts_without_pair"],
+            left_out_text(iteration.pairs.facts["left_out"]),
+            iteration.generator or "answers made elsewhere",
+            settings(iteration.sampler),
+            settings(iteration.ranker),
+            settings(iteration.pairs.manifest["content"]["pairing"]),
         )
-        for each in rounds
+        for iteration in rounds
     ]
     names = (
         *("iteration", "prompts", "answers", "prompts without a verdict", "pairs", "prompts without a pair", "left out"),

@@ -79,20 +79,20 @@ def write_data_set(rounds: Sequence[Round], directory: Path, test_share: float) 
     Raises:
         RunError: if there are no pairs.
     """
-    ids = {each.number: [_prompt_id(record) for record in read_jsonl(each.pairs.path / PAIRS)] for each in rounds}
-    held_out = test_prompts((each for some in ids.values() for each in some), test_share)
+    ids = {iteration.number: [_prompt_id(record) for record in read_jsonl(iteration.pairs.path / PAIRS)] for iteration in rounds}
+    held_out = test_prompts((prompt for some in ids.values() for prompt in some), test_share)
     if empty := [number for number, some in ids.items() if not some]:
         raise RunError(
             f"round {empty[0]} has no pairs, so there is nothing to publish of it. Lower pairing.min_gap and run again."
         )
     schema, splits = schema_of(largest_set(rounds)), dict[str, int]()
     (directory / "data").mkdir(exist_ok=True)
-    for each in rounds:
-        behind = f"_iteration_{each.number}" if len(rounds) > 1 else ""
-        tests = sum(prompt in held_out for prompt in ids[each.number])
-        for name, count, is_test in (("train", len(ids[each.number]) - tests, False), ("test", tests, True)):
+    for iteration in rounds:
+        behind = f"_iteration_{iteration.number}" if len(rounds) > 1 else ""
+        tests = sum(prompt in held_out for prompt in ids[iteration.number])
+        for name, count, is_test in (("train", len(ids[iteration.number]) - tests, False), ("test", tests, True)):
             if count:
-                rows = (row for row in rows_of(each) if (row["prompt_id"] in held_out) == is_test)
+                rows = (row for row in rows_of(iteration) if (row["prompt_id"] in held_out) == is_test)
                 splits[f"{name}{behind}"] = _write_split(rows, count, directory / "data", f"{name}{behind}", schema)
     return splits
 

@@ -60,13 +60,13 @@ def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:
     """
     if asked:
         return (in_words_of_hub(asked),)
-    for each in parts:
-        if not each.licence or each.licence.lower() == "unknown":
+    for part in parts:
+        if not part.licence or part.licence.lower() == "unknown":
             raise ConfigError(
-                f"the licence of the {each.what} ({each.name}) is not known, and a card has to state one. "
+                f"the licence of the {part.what} ({part.name}) is not known, and a card has to state one. "
                 "Look it up and add it: licence=ID, for instance licence=cc-by-4.0."
             )
-    return tuple(dict.fromkeys(in_words_of_hub(str(each.licence)) for each in parts))
+    return tuple(dict.fromkeys(in_words_of_hub(str(part.licence)) for part in parts))
 
 
 def in_words_of_hub(licence: str) -> str:

@@ -164,17 +164,17 @@ def probabilities(pair: PreferencePair, answers: Candidates, temperature: float,
         return []
     count = len(answers.responses)
 
-    def odds(one: int, other: int) -> float:
+    def odds(first: int, second: int) -> float:
         if answers.pairwise:
-            return (answers.pairwise[one][other] - answers.pairwise[other][one]) / 2
-        return answers.scores[one] - answers.scores[other]
+            return (answers.pairwise[first][second] - answers.pairwise[second][first]) / 2
+        return answers.scores[first] - answers.scores[second]
 
-    def better(one: int, other: int) -> float:
-        return 0.5 if one == other else 1 / (1 + math.exp(min(700.0, -odds(one, other) / temperature)))
+    def better(first: int, second: int) -> float:
+        return 0.5 if first == second else 1 / (1 + math.exp(min(700.0, -odds(first, second) / temperature)))
 
     if abs(better(chosen, rejected) - pair.preference) > AGREEMENT:
         return []
-    return [[better(one, other) for other in range(count)] for one in range(count)]
+    return [[better(first, second) for second in range(count)] for first in range(count)]
 
 
 def largest_set(rounds: Sequence[Round]) -> int:

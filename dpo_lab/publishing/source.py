@@ -69,18 +69,18 @@ def source_at(place: str) -> Source:
         raise ConfigError(
             f"source={place} is not a directory (in {Path.cwd()}). Give a finished run, pairs, a policy or an export."
         )
-    made = whole(path, place)
-    kind = made.manifest["kind"]
+    artifact = whole(path, place)
+    kind = artifact.manifest["kind"]
     if RunDirectory(path).is_run:
         lineage = RunDirectory(path).run()["lineage"]
         pairs = [placed(path, each) for each in lineage if each["kind"] == "pairs"]
         policies = [each for each in lineage if each["kind"] == "policy"]
         return Source(path, tuple(pairs), placed(path, policies[-1]), path)
     if kind == "pairs":
-        return Source(path, (made,), None, run_of(path, made.id))
+        return Source(path, (artifact,), None, run_of(path, artifact.id))
     if kind in MODELS:
-        policy = made.id if kind == "policy" else str(made.manifest["content"]["source"].get("policy", ""))
-        return Source(path, (), made, run_of(path, policy))
+        policy = artifact.id if kind == "policy" else str(artifact.manifest["content"]["source"].get("policy", ""))
+        return Source(path, (), artifact, run_of(path, policy))
     raise ConfigError(f"source={place} is an artifact of the kind {kind}. Give a finished run, pairs, a policy or an export.")
 
 
@@ -115,17 +115,19 @@ def run_of(path: Path, identity: str) -> Path | None:
     return None
 
 
-def ancestor(made: Artifact, kind: str, *, needed: bool = True) -> Artifact | None:
+def ancestor(artifact: Artifact, kind: str, *, needed: bool = True) -> Artifact | None:
     """Return the nearest artifact of a kind that one was made from, looked for beside it.
 
     Raises:
         ConfigError: if it is needed and not there any more.
     """
-    root = made.path.resolve().parents[1]
-    above = [path for path in ancestors(root, made.manifest) if path.parent.name == kind]
-    direct = [path for path in above if any(path.name.endswith(parent[:8]) for parent in made.manifest["parents"])]
+    root = artifact.path.resolve().parents[1]
+    above = [path for path in ancestors(root, artifact.manifest) if path.parent.name == kind]
+    direct = [path for path in above if any(path.name.endswith(parent[:8]) for parent in artifact.manifest["parents"])]
     if found := [*direct, *above]:
-        return whole(found[0], str(made.path))
+        return whole(found[0], str(artifact.path))
     if needed:
-        raise ConfigError(f"source={made.path}: the {kind} that it was made from is not below {root} any more. Make it again.")
+        raise ConfigError(
+            f"source={artifact.path}: the {kind} that it was made from is not below {root} any more. Make it again."
+        )
     return None

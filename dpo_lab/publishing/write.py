@@ -100,12 +100,12 @@ def files_of(made: Artifact) -> dict[str, dict[str, Any]]:
     return {name.removeprefix(f"{FOLDER}/"): about for name, about in made.manifest["files"].items()}
 
 
-def shown(made: Artifact) -> list[str]:
+def shown(publication: Artifact) -> list[str]:
     """Return what would leave the machine: files, bytes, rows, and three texts as an example."""
-    files, facts = files_of(made), made.facts
+    files, facts = files_of(publication), publication.facts
     size = bytes_text(sum(each["bytes"] for each in files.values()))
     licences = f"licence {', '.join(facts['licences'])}"
-    lines = [f"publication {made.path / FOLDER}", f"  {count_of(len(files), 'file')}, {size}, {licences}"]
+    lines = [f"publication {publication.path / FOLDER}", f"  {count_of(len(files), 'file')}, {size}, {licences}"]
     listed = sorted(files, key=lambda name: -files[name]["bytes"])
     lines += [f"    {name}  {bytes_text(files[name]['bytes'])}" for name in listed[:LISTED]]
     lines += [f"    and {count_of(len(listed) - LISTED, 'other file')}"] if len(listed) > LISTED else []
@@ -118,7 +118,7 @@ def shown(made: Artifact) -> list[str]:
         lines.append(
             f"  {facts['prompts_without_pair']} of {count_of(facts['prompts'], 'prompt')} without a usable pair{left_out}"
         )
-    return [*lines, *(f"    {name}: {text}" for name, text in examples(made))]
+    return [*lines, *(f"    {name}: {text}" for name, text in examples(publication))]
 
 
 def examples(made: Artifact) -> Sequence[tuple[str, str]]:

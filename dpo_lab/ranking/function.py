@@ -46,13 +46,13 @@ class FunctionRanker(Ranker):
         if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
             raise ConfigError(f"path={self.path} is not MODULE:FUNCTION, for instance my_scores:score.")
         try:
-            found = import_module(module)
+            loaded = import_module(module)
         except Exception as error:  # whatever the module does when it is imported
             raise ConfigError(
                 f"path={self.path}: the module {module} cannot be imported ({innermost(error)}). "
                 "If its file is in this directory, put PYTHONPATH=. in front of the command."
             ) from error
-        function = vars(found).get(name)
+        function = vars(loaded).get(name)
         if not inspect.isroutine(function):
             what = "holds no function of that name" if function is None else f"has a {type(function).__name__} of that name"
             raise ConfigError(

@@ -100,8 +100,8 @@ class OpenRewardModel:
             for row, score in zip(batch, self._scores([rows[row] for row in batch]), strict=True):
                 scores[row] = score
         each_score = iter(scores)
-        found = {id(each): tuple(next(each_score) for _ in each.responses) for each in taken}
-        return [Verdict(scores=found.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
+        scores_of = {id(each): tuple(next(each_score) for _ in each.responses) for each in taken}
+        return [Verdict(scores=scores_of.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
 
     def ids(self, candidates: Candidates, answer: str) -> list[int]:
         """Return a row: the conversation as the template writes it, its start token once."""

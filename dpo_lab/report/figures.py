@@ -134,21 +134,21 @@ def rounds_table(rounds: list[dict[str, Any]], summary: Summary, figures: Sequen
     """Return every figure that some round has, from run.json and from the summary's `.../round_N`; None without rounds."""
     by_round = rows_by_round(figures, summary)
     shown = {row.figure.name for row in by_round}
-    found: dict[str, dict[int, Any]] = {}
+    other_figures: dict[str, dict[int, Any]] = {}
     for key, value in summary.items():
         if (match := OF_A_ROUND.fullmatch(key)) and match["name"] not in shown:
-            found.setdefault(match["name"], {})[int(match["number"])] = value
+            other_figures.setdefault(match["name"], {})[int(match["number"])] = value
     for each in rounds:
         for name, value in each.items():
             if name != "number" and name not in shown and not isinstance(value, dict | list):
-                found.setdefault(name, {})[int(each["number"])] = value
+                other_figures.setdefault(name, {})[int(each["number"])] = value
     numbers = sorted(
-        {number for row in by_round for number in row.rounds} | {each for values in found.values() for each in values}
+        {number for row in by_round for number in row.rounds} | {each for values in other_figures.values() for each in values}
     )
     titles = {figure.name: figure.title for figure in figures}
     rows = [(row.figure.title, _cell(row.before), [_cell(row.rounds.get(each)) for each in numbers]) for row in by_round] + [
         (titles.get(name, name), Cell(""), [Cell(number(values.get(each, ""))) for each in numbers])
-        for name, values in found.items()
+        for name, values in other_figures.items()
     ]
     return RoundsTable(numbers, rows) if rows else None
 

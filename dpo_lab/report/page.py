@@ -99,15 +99,15 @@ def _environment_of(record: RunRecord) -> dict[str, str]:
 def _lineage(record: RunRecord) -> list[dict[str, Any]]:
     """Return each part on disk with the names of those it was made from."""
     steps = record.run.get("lineage") or []
-    names = {each["id"]: each["name"] for each in steps}
+    names = {step["id"]: step["name"] for step in steps}
     return [
         {
-            **{name: str(each.get(name, "")) for name in ("kind", "path")},
-            "seconds": "" if each.get("seconds") is None else number(float(each["seconds"])),
-            "parents": [names.get(parent, str(parent)[:8]) for parent in dict.fromkeys(each.get("parents") or ())],
-            "facts": flattened(each.get("facts") or {}),
+            **{name: str(step.get(name, "")) for name in ("kind", "path")},
+            "seconds": "" if step.get("seconds") is None else number(float(step["seconds"])),
+            "parents": [names.get(parent, str(parent)[:8]) for parent in dict.fromkeys(step.get("parents") or ())],
+            "facts": flattened(step.get("facts") or {}),
         }
-        for each in steps
+        for step in steps
     ]
 
 

@@ -39,10 +39,10 @@ def compared_figure(asked: str, figures: list[str], summary: Mapping[str, Any]) 
         return name, float(summary[name])
     if not asked:
         return None
-    found = ", ".join(key for key in summary if not key.startswith("seconds/"))
+    known = ", ".join(key for key in summary if not key.startswith("seconds/"))
     raise RunError(
         f"optimized_metric={name}: the run is finished and kept, but its summary has no such figure: its pairs lack the "
-        f"labels that it needs, or none are held out. It has: {found}."
+        f"labels that it needs, or none are held out. It has: {known}."
     )
 
 

@@ -70,13 +70,13 @@ def readable(prompts: list[Prompt], ids: list[list[int]], most: int, model: str)
     """
     empty, long = sum(not each for each in ids), sum(len(each) > most for each in ids)
     kept = [(prompt, each) for prompt, each in zip(prompts, ids, strict=True) if 0 < len(each) <= most]
-    found = [
+    notes = [
         *([f"{empty} of {len(ids)} prompts left out: they have no token"] if empty else []),
         *([f"{long} of {len(ids)} prompts left out: they are longer than the {most} tokens that {model} reads"] if long else []),
     ]
-    if found and not kept:
-        raise DataError(f"{'; '.join(found)}. Use other prompts, or a model with a longer context.", code="empty_prompt")
-    say(*(f"  {line}" for line in found))
+    if notes and not kept:
+        raise DataError(f"{'; '.join(notes)}. Use other prompts, or a model with a longer context.", code="empty_prompt")
+    say(*(f"  {line}" for line in notes))
     return [prompt for prompt, _ in kept], [each for _, each in kept]
 
 

@@ -97,10 +97,10 @@ class LinearLogps(torch.autograd.Function):
         if keep:
             ctx.kept = (exponentials, total)
             ctx.save_for_backward(hidden, weight, bias, targets)
-        made = torch.cat(squares) if full_softmax else None
-        if made is not None:
-            ctx.mark_non_differentiable(made)
-        return torch.cat(per_token), made
+        squared = torch.cat(squares) if full_softmax else None
+        if squared is not None:
+            ctx.mark_non_differentiable(squared)
+        return torch.cat(per_token), squared
 
     @staticmethod
     @once_differentiable

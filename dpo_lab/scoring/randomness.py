@@ -48,12 +48,12 @@ def without_randomness(model: nn.Module, scored: Callable[[], Tensor]) -> tuple[
     with _as_trained(model), _generators_kept(next(model.parameters()).device), torch.no_grad():
         held: dict[str, nn.Module] = {}
         while not _repeats(model, scored):
-            found = _sources(model, scored)
-            if not found.keys() - held.keys():
-                raise RunError(_refusal({**held, **found}))
-            for module in (found[name] for name in found.keys() - held.keys()):
+            sources = _sources(model, scored)
+            if not sources.keys() - held.keys():
+                raise RunError(_refusal({**held, **sources}))
+            for module in (sources[name] for name in sources.keys() - held.keys()):
                 module.register_forward_pre_hook(_in_evaluation_mode)
-            held |= found
+            held |= sources
     kinds = sorted({type(module).__name__ for module in held.values()})
     return tuple(f"{kind} draws random numbers while it is trained: switched off ({_some(kind, held)})" for kind in kinds)
 
@@ -76,17 +76,17 @@ def _repeats(model: nn.Module, scored: Callable[[], Tensor]) -> bool:
 
 def _sources(model: nn.Module, scored: Callable[[], Tensor]) -> dict[str, nn.Module]:
     """Return the modules that draw, by name; where no known generator moves, those whose kind first gives other outputs."""
-    one = _watched(model, scored)
-    if one.drew:
-        return one.modules
-    pairs = zip(one.outputs, _watched(model, scored).outputs, strict=False)
+    first_pass = _watched(model, scored)
+    if first_pass.drew:
+        return first_pass.modules
+    pairs = zip(first_pass.outputs, _watched(model, scored).outputs, strict=False)
     differing = [(first, second) for (first, made), (second, again) in pairs if (first, made) != (second, again)]
     if not differing:
         return {}
     modules = dict(model.named_modules())
     first, second = (name.split(".") for name in differing[0])
     common = [
-        one for one, other in zip(first, second, strict=False) if one == other
+        part for part, other in zip(first, second, strict=False) if part == other
     ]  # where one was skipped: what is around both
     kind = type(modules[".".join(common)])
     return {name: module for name, module in modules.items() if type(module) is kind}

@@ -52,7 +52,9 @@ class Evaluate(Component):
         against = None if self.against is None else names[self.runs.index(self.against)]
         compared = compare_runs(runs, against)
         facts = {
-            each.figure.name: [{"sentence": found.sentence(), "winner": found.winner} for found in each.comparisons]
+            each.figure.name: [
+                {"sentence": comparison.sentence(), "winner": comparison.winner} for comparison in each.comparisons
+            ]
             for each in compared
         }
 
@@ -62,8 +64,8 @@ class Evaluate(Component):
 
         content = {"measurements": {each.name: each.id for each in runs}, "against": against}
         plan = Plan(self.outputs, "comparison", f"{len(runs)}-runs", content, parents=[each.id for each in runs])
-        made = plan.make(produce, force=self.force)
+        artifact = plan.make(produce, force=self.force)
         for each in compared:
-            say(f"{each.figure.title}", *(f"  {found.sentence()}" for found in each.comparisons))
-        say(f"report {made.path / REPORT}")
+            say(f"{each.figure.title}", *(f"  {comparison.sentence()}" for comparison in each.comparisons))
+        say(f"report {artifact.path / REPORT}")
         return facts

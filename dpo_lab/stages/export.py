@@ -42,12 +42,12 @@ class Export(Component):
         return made.facts
 
 
-def tell(made: Artifact) -> None:
+def tell(exported: Artifact) -> None:
     """Print where the model is and how far it is from the policy."""
-    facts = made.facts
-    what = "written" if made.made_now else "was written before; force=true writes it again"
+    facts = exported.facts
+    what = "written" if exported.made_now else "was written before; force=true writes it again"
     size = f"{facts['dtype']}, {facts['files']} files, {bytes_text(facts['bytes'])}"
-    say(f"export {made.path}  {size}, {what}")
+    say(f"export {exported.path}  {size}, {what}")
     say(f"  policy {facts['policy']}")
     gap = f"  gap to the policy {facts['gap']:.2g} nats per sequence, largest of {facts['rows']}"
     if facts["quantisation_error"]:
@@ -55,4 +55,4 @@ def tell(made: Artifact) -> None:
     else:
         gap += f" (at most {facts['tolerance']:g})"
     say(gap)
-    say(f"  next: vllm serve {made.path}   |   python convert_hf_to_gguf.py {made.path}")
+    say(f"  next: vllm serve {exported.path}   |   python convert_hf_to_gguf.py {exported.path}")

@@ -89,9 +89,9 @@ class Publish(Component):
                 return write.write_pairs(source, directory, self.licence, self.test_share)
             return write.write_trained(source, directory, self.licence, self.base)
 
-        made = plan.make(produce, force=self.force)
-        say(*write.shown(made))
+        publication = plan.make(produce, force=self.force)
+        say(*write.shown(publication))
         if not self.push:
             say("  nothing has left this machine; push=true repo=OWNER/NAME uploads it, private unless private=false")
-            return made.facts
-        return {**made.facts, **write.uploaded(made, str(self.repo), private=self.private, update=self.update)}
+            return publication.facts
+        return {**publication.facts, **write.uploaded(publication, str(self.repo), private=self.private, update=self.update)}

@@ -66,7 +66,7 @@ class Sample(Component):
         device = self.trainer.device()
         storage = storage_of(self.model, self.precision, device)
         policy = pretrained_model(self.model.pretrained, root=self.outputs, storage=storage)
-        made = sampled(
+        candidates = sampled(
             self.prompts.for_round(0, self.seed),
             policy,
             self.sampler,
@@ -76,11 +76,11 @@ class Sample(Component):
             device=device,
             force=self.force,
         )
-        facts = made.facts
+        facts = candidates.facts
         drawn = f"{count_of(facts['answers'], 'answer')} to {count_of(facts['prompts'], 'prompt')}, {facts['tokens']} tokens"
-        rate = f"{made.seconds:.0f} s, {facts['tokens'] / max(made.seconds, 1e-9):.0f} tokens/s"
+        rate = f"{candidates.seconds:.0f} s, {facts['tokens'] / max(candidates.seconds, 1e-9):.0f} tokens/s"
         say(
-            f"candidates {made.path / CANDIDATES}",
-            f"  {drawn}: {rate if made.made_now else 'drawn before; force=true draws again'}",
+            f"candidates {candidates.path / CANDIDATES}",
+            f"  {drawn}: {rate if candidates.made_now else 'drawn before; force=true draws again'}",
         )
         return facts

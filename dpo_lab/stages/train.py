@@ -56,10 +56,10 @@ class Train(Alignment):
                 refuse(broken(self, rules_of_data.SLOW_RULES))
             except (ConfigError, DataError, RunError) as error:
                 read[key] = error
-        found = read[key]
-        if isinstance(found, Exception):
-            raise found
-        refuse_unlabelled(self.loss, found, self.data.label)
+        pairs = read[key]
+        if isinstance(pairs, Exception):
+            raise pairs
+        refuse_unlabelled(self.loss, pairs, self.data.label)
 
     def _plan(self) -> Plan:
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
@@ -91,9 +91,9 @@ class Train(Alignment):
         given = given_pairs(self.data, self.loss, self.iteration.rounds)
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        made = plan.make(
+        trained = plan.make(
             lambda directory: run_rounds(self, given or None, screen, run, self.logger, call, force=self.force),
             force=self.force,
             resume=True,
         )
-        return RunDirectory(made.path).summary() if made.made_now else show_finished(made, run, self.logger)
+        return RunDirectory(trained.path).summary() if trained.made_now else show_finished(trained, run, self.logger)

@@ -105,12 +105,14 @@ def tokenise_items(
                     builder.add_item(added, **labels_in(example))
             shown.advance(len(some))
     noun = examples[0].noun if examples else "pairs"
-    made = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
-    if examples and not made.store.num_items:
+    tokenised = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
+    if examples and not tokenised.store.num_items:
         advice = " Raise data.max_length." if counts.keys() & MORE_ROOM and any(counts[name] for name in MORE_ROOM) else ""
         code = "too_long" if advice else max(("template_refused", "unanswered_opening"), key=lambda name: counts[name])
-        raise TooLongError(f"none of {len(examples)} {noun} is left: {'; '.join(made.notes(max_length, model))}.{advice}", code)
-    return made
+        raise TooLongError(
+            f"none of {len(examples)} {noun} is left: {'; '.join(tokenised.notes(max_length, model))}.{advice}", code
+        )
+    return tokenised
 
 
 def labels_in(example: Example) -> dict[str, Any]:

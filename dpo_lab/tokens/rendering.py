@@ -64,8 +64,8 @@ class Template:
         """
         text = self._rendered(_answered(turns, answer)) or ""
         if text.startswith(start):
-            if found := _behind(text, start, answer):
-                return Rendering(text, found)
+            if end := _behind(text, start, answer):
+                return Rendering(text, end)
             before, mark, after = (self._rendered(_answered(turns, MARK)) or "").rpartition(MARK)
             added = before[len(start) :] if mark and before.startswith(start) else ""
             if added and text == before + answer + after and not doubles(added, answer):
@@ -74,8 +74,8 @@ class Template:
         rest = rest_of(answer, opening)
         if rest is None:
             return Rendering(start + answer, len(start) + len(answer), "unanswered_opening", opening)
-        if text.startswith(start) and (found := _behind(text, start, rest)):
-            return Rendering(text, found)
+        if text.startswith(start) and (end := _behind(text, start, rest)):
+            return Rendering(text, end)
         header, tail, generated = self._plain
         added = header.removeprefix(generated) if header.startswith(generated) else ""
         goes_on = opening or added.strip() or turns[-1]["role"] == "assistant"

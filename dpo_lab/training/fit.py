@@ -52,7 +52,7 @@ def fit(
     module.group = group
     with Signals().held_back() as signals:
         running = Running(part, directory, signals, questions)
-        ordered = sorted(callbacks, key=lambda each: (each.saves, not each.changes_training))
+        ordered = sorted(callbacks, key=lambda callback: (callback.saves, not callback.changes_training))
         trainer = L.Trainer(
             accelerator=settings.accelerator,
             devices=1,
@@ -60,7 +60,7 @@ def fit(
             max_epochs=batches.epochs,
             max_steps=settings.max_steps or -1,
             logger=False,
-            callbacks=[figures, *(each.build(running) for each in ordered)],
+            callbacks=[figures, *(callback.build(running) for callback in ordered)],
             plugins=[DurableFiles()],
             use_distributed_sampler=False,  # it would rebuild the loader without our order
             enable_checkpointing=False,

@@ -188,15 +188,15 @@ def _known_answers(sample: Row) -> tuple[str, ...]:
     choices = _choices(sample)
     if len(choices) == 1:
         return choices[0]
-    found = f"columns found: {', '.join(sample) or '(none)'}"
+    columns = f"columns found: {', '.join(sample) or '(none)'}"
     if choices:
         ways = "; or ".join(map(words_for, choices))
-        raise RowProblem("ambiguous_columns", f"{found}; several can be the answers. Type which: {ways}")
+        raise RowProblem("ambiguous_columns", f"{columns}; several can be the answers. Type which: {ways}")
     single = [name for name, value in sample.items() if isinstance(value, str) and last_word(name) in ANSWER_WORDS]
     alone = f"; {single[0]} holds one answer, and ranking compares answers to one prompt" if len(single) == 1 else ""
     several = f"{words_for(('NAME', 'NAME'))} for one answer in each column"
     words = f"{setting('responses', 'NAME', KEY)} for a list of answers, or {several}"
-    raise RowProblem("unknown_layout", f"{found}; none is known as several answers{alone}. Type {words}")
+    raise RowProblem("unknown_layout", f"{columns}; none is known as several answers{alone}. Type {words}")
 
 
 def _choices(sample: Row) -> list[tuple[str, ...]]:

@@ -82,14 +82,14 @@ class AnswerFiles(Component):
             return [self.path]
         if (self.path / OWN_FILE).is_file():
             return [self.path / OWN_FILE]
-        found = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, *TABLES) and path.is_file())
-        if not found:
+        files = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, *TABLES) and path.is_file())
+        if not files:
             raise DataError(
                 f"{self.path} holds no {', '.join((*SUFFIXES, *TABLES))} file, so there are no answers to rank. Correct "
                 f"candidates.path (now in {Path.cwd()}), or convert the files to JSON Lines.",
                 code="no_file",
             )
-        return found
+        return files
 
     def read(self, reports: list[Report]) -> Iterator[Candidates]:
         """Yield the usable candidates of all files, one row at a time; a report of each file is added when it is read.
@@ -121,10 +121,10 @@ class _AnswerFile:
                 self.num_rows += 1
                 if self.num_rows % ROWS_AT_A_TIME == 0:
                     shown.advance(ROWS_AT_A_TIME)
-                if found := self._taken(take, number, row):
+                if candidates := self._taken(take, number, row):
                     self.num_kept += 1
                     self.unread.update(dict.fromkeys(_unread(row, known)))
-                    yield found
+                    yield candidates
         report = Report(
             file=self.path.name,
             num_rows=self.num_rows,
@@ -155,7 +155,7 @@ class _AnswerFile:
     def _taken(self, take: Read, number: int, row: Row) -> Candidates | None:
         """Return the candidates of a row, None where it is left out; DataError if it shows that the file is read wrongly."""
         try:
-            found, left_out = usable(take(row))
+            candidates, left_out = usable(take(row))
         except RowProblem as problem:
             if problem.verdict == "error":
                 raise self._refusal(number, problem) from None
@@ -163,10 +163,10 @@ class _AnswerFile:
             return None
         for why in left_out:
             self._note(number, "unusable_answer", "keep", why)
-        if found.prompt.id in self.seen:
+        if candidates.prompt.id in self.seen:
             self._note(number, "equal_prompt", "keep", "")
-        self.seen.add(found.prompt.id)
-        return replace(found, source=self.path.name, row=number)
+        self.seen.add(candidates.prompt.id)
+        return replace(candidates, source=self.path.name, row=number)
 
     def _note(self, number: int, code: str, verdict: Any, found: str) -> None:
         self.problems.append(Problem(file=self.path.name, row=number, code=code, verdict=verdict, found=found))

@@ -42,13 +42,13 @@ class AnswerReader:
         texts = [text for _, text in answers]
         labels = {name: value_at(row, name) for name in self.roles.labels}
         said = {name: None if value is ABSENT else value for name, value in labels.items()}
-        found = Candidates(
+        candidates = Candidates(
             prompt=Prompt.of(turns),
             responses=tuple(texts),
             preferred=preferred_of(said, self.roles.suffixes, texts),
         )
-        self._refuse_lost(row, found)
-        return found
+        self._refuse_lost(row, candidates)
+        return candidates
 
     def _values(self, row: Row) -> list[tuple[Any, str]]:
         """Return (value, place) of every answer of a row; a column that is absent or null has none."""
@@ -160,24 +160,25 @@ def usable(candidates: Candidates) -> tuple[Candidates, list[str]]:
 
     Answers with drawn tokens are kept as they were drawn.
     """
-    found = candidates if candidates.drawn or candidates.prompt.rendered else stripped(candidates)
-    faults = dict(_faulty(found)) if not found.drawn else {}
-    kept = [position for position in range(len(found.responses)) if position not in faults]
+    remaining = candidates if candidates.drawn or candidates.prompt.rendered else stripped(candidates)
+    faults = dict(_faulty(remaining)) if not remaining.drawn else {}
+    kept = [position for position in range(len(remaining.responses)) if position not in faults]
     if faults:
-        found = replace(
-            found,
-            responses=tuple(found.responses[position] for position in kept),
-            finished=tuple(found.finished[position] for position in kept) if found.finished else (),
-            preferred=tuple(kept.index(position) for position in found.preferred if position in kept),
+        remaining = replace(
+            remaining,
+            responses=tuple(remaining.responses[position] for position in kept),
+            finished=tuple(remaining.finished[position] for position in kept) if remaining.finished else (),
+            preferred=tuple(kept.index(position) for position in remaining.preferred if position in kept),
         )
-    if len(found.responses) < 2:
+    if len(remaining.responses) < 2:
         holds = f"{len(candidates.responses)} answer{'' if len(candidates.responses) == 1 else 's'}"
         left = f", of which {len(faults)} cannot be used" if faults else ""
         raise RowProblem("one_answer", f"the prompt has {holds}{left}")
-    if len({text.strip() for text in found.responses}) == 1:
-        raise RowProblem("equal_answers", f"all answers are {excerpt(found.responses[0])}")
-    refuse_faults(found if not found.drawn else replace(found, responses=("one", "other")))  # any two: drawn texts stay
-    return found, list(faults.values())
+    if len({text.strip() for text in remaining.responses}) == 1:
+        raise RowProblem("equal_answers", f"all answers are {excerpt(remaining.responses[0])}")
+    any_two = ("one", "other")  # drawn texts stay as they are
+    refuse_faults(replace(remaining, responses=any_two) if remaining.drawn else remaining)
+    return remaining, list(faults.values())
 
 
 def _faulty(candidates: Candidates) -> Iterator[tuple[int, str]]:

@@ -29,7 +29,7 @@ def format_of(row: Parts) -> RowFormat:
     kinds = {row.kind("chosen"), row.kind("rejected")} - {""}
     if not kinds and not {"chosen", "rejected"}.isdisjoint(row.values):
         raise RowProblem("empty_response", f"{row.name('chosen')} and {row.name('rejected')} are both empty")
-    found = next((each for each in FORMATS if each.recognises(row)), None)
-    if found is None:
+    known = next((each for each in FORMATS if each.recognises(row)), None)
+    if known is None:
         raise RowProblem("wrong_type", f"one of {row.name('chosen')} and {row.name('rejected')} is text and the other is turns")
-    return found
+    return known

@@ -48,11 +48,11 @@ def scores_by_text(row: Mapping[str, Any], chosen: str, rejected: str) -> tuple[
     texts, numbers = row[answers], row[scores]
     if not isinstance(texts, list) or not isinstance(numbers, list) or len(texts) != len(numbers):
         raise RowProblem("bad_score", f"{answers} and {scores} are not two lists of one length")
-    found: dict[str, list[float]] = {}
+    scores_of: dict[str, list[float]] = {}
     for position, text in enumerate(texts):
         name = f"{scores}[{position}]"
         score = number_of({name: numbers[position]}, name)
         if isinstance(text, str) and score is not None:
-            found.setdefault(text.strip(), []).append(score)
-    of_chosen, of_rejected = (found.get(text.strip(), []) for text in (chosen, rejected))
+            scores_of.setdefault(text.strip(), []).append(score)
+    of_chosen, of_rejected = (scores_of.get(text.strip(), []) for text in (chosen, rejected))
     return max(of_chosen, default=None), min(of_rejected, default=None)

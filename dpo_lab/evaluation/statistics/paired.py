@@ -61,16 +61,16 @@ def difference_of(ours: Observed, theirs: Observed) -> Difference:
     >>> difference_of(ours, theirs).estimate.text()
     '.75 [.36, 1.14]'
     """
-    one, other = ours.by_prompt, theirs.by_prompt
-    order = _same_prompts(one.prompts, other.prompts)
-    value, prompts = one.value - other.value, len(one.prompts)
-    residuals = one.residuals - other.residuals[order]
-    differing = int((np.abs(one.sums / one.counts - (other.sums / other.counts)[order]) > 0).sum())
+    own, other = ours.by_prompt, theirs.by_prompt
+    order = _same_prompts(own.prompts, other.prompts)
+    value, prompts = own.value - other.value, len(own.prompts)
+    residuals = own.residuals - other.residuals[order]
+    differing = int((np.abs(own.sums / own.counts - (other.sums / other.counts)[order]) > 0).sum())
     items = max(len(ours.values), len(theirs.values))
     if prompts == 1:
         none = Estimate(value=value, prompts=1, items=items, why_none="one prompt says nothing about others")
         return Difference(estimate=none, p_value=1.0, differing=differing)
-    error = clustered_error(residuals, _size(one) + _size(other))
+    error = clustered_error(residuals, _size(own) + _size(other))
     if error == 0 or differing < FEWEST:
         why = f"they differ on {count_of(differing, 'prompt')} of {prompts}; fewer than {FEWEST} cannot tell"
         if error == 0 and differing >= FEWEST:

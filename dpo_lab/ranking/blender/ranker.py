@@ -59,15 +59,15 @@ class LLMBlender(Ranker):
     def check(self) -> None:
         """Raise ConfigError if the package is missing or another version, or a directory holds no PairRM that it reads."""
         try:
-            found = version(DISTRIBUTION)
+            installed = version(DISTRIBUTION)
         except PackageNotFoundError:
             raise ConfigError(
                 f"ranker=llm_blender needs the package {DISTRIBUTION}, which is not installed. Install it "
                 f"(pip install 'dpo-lab[blender]'), or {INSTEAD}."
             ) from None
-        if found != KNOWN:
+        if installed != KNOWN:
             raise ConfigError(
-                f"ranker=llm_blender knows {DISTRIBUTION} {KNOWN}, and {found} is installed. "
+                f"ranker=llm_blender knows {DISTRIBUTION} {KNOWN}, and {installed} is installed. "
                 f"Install that one (pip install {DISTRIBUTION}=={KNOWN}), or {INSTEAD}."
             )
         self.pairrm.check()
@@ -143,14 +143,14 @@ class OpenBlender:
 
         network._full_predict = keeping  # `rank` returns the scores alone, and the probability of a win is in the comparisons
         try:
-            found = self.blender.rank([source], [answers], return_scores=True, batch_size=1, disable_tqdm=True)
+            scores = self.blender.rank([source], [answers], return_scores=True, batch_size=1, disable_tqdm=True)
         except Exception as error:
             raise RunError(
                 f"llm-blender failed for the prompt {excerpt_of(candidates.prompt)}: {innermost(error)}. What is ranked is kept."
             ) from error
         finally:
             del network._full_predict
-        return Verdict(scores=tuple(map(float, found[0])), pairwise=tuple(map(tuple, kept[0]["logits"][0].float().tolist())))
+        return Verdict(scores=tuple(map(float, scores[0])), pairwise=tuple(map(tuple, kept[0]["logits"][0].float().tolist())))
 
 
 def _encoder(directory: Path, backbone: Path | None) -> Any:

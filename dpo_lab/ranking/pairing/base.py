@@ -82,21 +82,21 @@ class Pairing(Component, ABC):
         return selected(usable, self.select, self.keep, left_out)
 
     def _usable(self, candidates: Iterable[Candidates], ranker: Ranker, left_out: Counter[str]) -> Iterator[PreferencePair]:
-        for row, each in enumerate(candidates, start=1):
+        for row, ranking in enumerate(candidates, start=1):
             seen = set[frozenset[str]]()
-            for better, worse in self.choices(each):
-                texts = frozenset((each.responses[better], each.responses[worse]))
-                if why := self.refusal(each, better, worse) or ("repeated" if texts in seen else ""):
+            for better, worse in self.choices(ranking):
+                texts = frozenset((ranking.responses[better], ranking.responses[worse]))
+                if why := self.refusal(ranking, better, worse) or ("repeated" if texts in seen else ""):
                     left_out[why] += 1
                     continue
                 seen.add(texts)
-                yield made_pair(each, better, worse, ranker, row)
+                yield made_pair(ranking, better, worse, ranker, row)
 
     def refusal(self, candidates: Candidates, better: int, worse: int) -> str:
         """Return why two answers do not make a pair, a key of `REASONS`; an empty text if they are one."""
-        one, other = candidates.responses[better], candidates.responses[worse]
+        better_text, worse_text = candidates.responses[better], candidates.responses[worse]
         gap = candidates.scores[better] - candidates.scores[worse]
-        if one == other and better != worse:  # best and worst are the same answer where all scores are equal: a tie
+        if better_text == worse_text and better != worse:  # best and worst are the same answer where all scores are equal: a tie
             return "equal_texts"
         if gap <= 0:
             return "ties"
@@ -104,7 +104,7 @@ class Pairing(Component, ABC):
             return "small_gaps"
         if self.max_gap is not None and gap > self.max_gap:
             return "large_gaps"
-        words = abs(len(one.split()) - len(other.split()))
+        words = abs(len(better_text.split()) - len(worse_text.split()))
         return "lengths" if self.max_length_difference is not None and words > self.max_length_difference else ""
 
 

@@ -35,12 +35,12 @@ def matrices(
     logits = np.zeros(len(rows), np.float32)
     for batch in by_length(rows, tokens):
         logits[batch] = network.logits([rows[row] for row in batch]).float().cpu().numpy()
-    found: list[Matrix] = [np.zeros((len(each), len(each)), np.float32) for each in answers]
+    tables: list[Matrix] = [np.zeros((len(each), len(each)), np.float32) for each in answers]
     for number, first, second, row in places:
-        found[number][first, second] = logits[row]
+        tables[number][first, second] = logits[row]
         if not both_orders:
-            found[number][second, first] = -logits[row]
-    return found
+            tables[number][second, first] = -logits[row]
+    return tables
 
 
 def _rows(
@@ -55,14 +55,14 @@ def _rows(
     for number, (prompt, each) in enumerate(zip(prompts, answers, strict=True)):
         source = texts.cut_prompt(sources[prompt])
         cut = {text: texts.cut_answer(segments[text], source) for text in set(each)}
-        for first, one in enumerate(each):
-            for second, other in enumerate(each):
+        for first, first_text in enumerate(each):
+            for second, second_text in enumerate(each):
                 if first == second or (first > second and not both_orders):
                     continue
-                key = (prompt, one, other)
+                key = (prompt, first_text, second_text)
                 if key not in row_of:
                     row_of[key] = len(rows)
-                    rows.append(texts.comparison(source, cut[one], cut[other]))
+                    rows.append(texts.comparison(source, cut[first_text], cut[second_text]))
                 places.append((number, first, second, row_of[key]))
     return rows, places
 

@@ -90,38 +90,38 @@ def _examples_of(prompt: LabelledPrompt, texts: PairTexts, shuffle: Any) -> list
     by_text = texts.segments(prompt.answers, FIRST)
     answers, rewards = [by_text[each] for each in prompt.answers], [each.reward for each in prompt.reviews]
     numbers = range(len(answers))
-    shown = [(one, other) for one in numbers for other in numbers if rewards[one] != rewards[other]]
+    shown = [(first, second) for first in numbers for second in numbers if rewards[first] != rewards[second]]
     shuffle.shuffle(shown)
     return [
         Example(
-            texts.comparison(source, answers[one], answers[other]),
-            (len(source), len(answers[one]), len(answers[other])),
+            texts.comparison(source, answers[first], answers[second]),
+            (len(source), len(answers[first]), len(answers[second])),
             prompt,
-            (one, other),
+            (first, second),
         )
-        for one, other in shown[:PAIRS_OF_A_PROMPT]
+        for first, second in shown[:PAIRS_OF_A_PROMPT]
     ]
 
 
 def _together(step: list[Example], words: Tensor) -> Examples:
     """Return a step's comparisons as tensors, padded to the longest."""
-    time = max(len(each.row.ids) for each in step)
+    time = max(len(example.row.ids) for example in step)
     ids, segment = torch.zeros(len(step), time, dtype=torch.long), torch.full((len(step), time), NO_TOKEN)
-    for number, each in enumerate(step):
-        length = len(each.row.ids)
-        ids[number, :length] = torch.tensor(each.row.ids)
-        segment[number, :length] = torch.arange(3).repeat_interleave(torch.tensor(each.lengths))
+    for number, example in enumerate(step):
+        length = len(example.row.ids)
+        ids[number, :length] = torch.tensor(example.row.ids)
+        segment[number, :length] = torch.arange(3).repeat_interleave(torch.tensor(example.lengths))
     of_titles = torch.isin(ids, words)
-    reviews = [[each.prompt.reviews[answer] for answer in each.shown] for each in step]
+    reviews = [[example.prompt.reviews[answer] for answer in example.shown] for example in step]
     return Examples(
         ids=ids,
         mask=(segment != NO_TOKEN).long(),
-        anchors=torch.tensor([each.row.anchors for each in step]),
+        anchors=torch.tensor([example.row.anchors for example in step]),
         segment=segment,
         title_words=of_titles & (segment > 0),
         in_prompt=of_titles & (segment == 0),
         first_is_better=torch.tensor([float(first.reward > second.reward) for first, second in reviews]),
-        asked=torch.tensor([[each.prompt.asked[answer] for answer in each.shown] for each in step]).float(),
-        tone=torch.tensor([[2 * each.tone - 1 for each in both] for both in reviews]),
-        spoiler=torch.tensor([[float(each.spoiler) for each in both] for both in reviews]),
+        asked=torch.tensor([[example.prompt.asked[answer] for answer in example.shown] for example in step]).float(),
+        tone=torch.tensor([[2 * review.tone - 1 for review in both] for both in reviews]),
+        spoiler=torch.tensor([[float(review.spoiler) for review in both] for both in reviews]),
     )

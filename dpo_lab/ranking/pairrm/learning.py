@@ -142,13 +142,13 @@ def learn(
     losses: dict[str, float] = {}
     while (done := portion * STEPS_AT_A_TIME) < how.steps:
         steps = steps_of(texts, how.seed, pairs=how.pairs, part=portion, kept=how.kept_sentences(portion))
-        found = [
+        figures = [
             _step(network, readings, optimizer, examples, how.rate(step))
             for step, examples in zip(range(done, how.steps), steps, strict=False)
         ]
-        losses = {name: float(torch.stack([each[name] for each in found]).mean()) for name in found[0]}
+        losses = {name: float(torch.stack([each[name] for each in figures]).mean()) for name in figures[0]}
         portion += 1
-        advance(len(found), resumed=False)
+        advance(len(figures), resumed=False)
         if state and portion % PORTIONS_KEPT == 0 and portion * STEPS_AT_A_TIME < how.steps:
             _keep(state, both, optimizer, portion)
     network.eval()

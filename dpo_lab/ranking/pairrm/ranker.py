@@ -126,7 +126,7 @@ class OpenPairRM:
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return scores and log-odds; a set's own do not depend on the sets beside it."""
         prompts = [source_of(each.prompt) for each in candidates]
-        found = matrices(
+        tables = matrices(
             self.network,
             self.texts,
             prompts,
@@ -134,7 +134,7 @@ class OpenPairRM:
             self.tokens,
             both_orders=self.both_orders,
         )
-        return [Verdict(scores=tuple(scores(matrix).tolist()), pairwise=tuple(map(tuple, matrix.tolist()))) for matrix in found]
+        return [Verdict(scores=tuple(scores(matrix).tolist()), pairwise=tuple(map(tuple, matrix.tolist()))) for matrix in tables]
 
 
 def probability_of_a_win(candidates: Candidates, one: int, other: int, temperature: float) -> float | None:
