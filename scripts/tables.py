@@ -1,4 +1,4 @@
-"""python scripts/tables.py (make tables): bring the tables of README.md and docs/method.md up to date with conf/ and the code."""
+"""python scripts/tables.py (make tables): bring tables of README.md and docs/method.md, and dpo_lab/__init__.pyi, up to date."""
 
 import sys
 from pathlib import Path
@@ -79,9 +79,21 @@ def with_options(text: str) -> str:
     return re.sub(r"^\| `(\w+)` \| ((?:`\w+` ?)+) \| (.*) \|$", row, text, flags=re.M)
 
 
+def with_classes(text: str) -> str:
+    """Return the list of public classes with the class behind every option of conf/."""
+    named = {
+        found for file in CONF.rglob("*.yaml") for found in re.findall(r"_target_: *(dpo_lab[\w.]+)", file.read_text("utf-8"))
+    }
+    homes = sorted(name.rpartition(".")[::2] for name in named)
+    lines = [f"from {module} import {name} as {name}" for module, name in homes]
+    head, _, tail = (part.strip() for part in re.split(r"((?:^from .*\n)+)", text, maxsplit=1, flags=re.M))
+    return "\n".join((head, "", *lines, "", tail, ""))
+
+
 PAGES: dict[str, Callable[[str], str]] = {
     "README.md": with_options,
     "docs/method.md": lambda text: with_table(with_table(text, losses_table()), metrics_table()),
+    "dpo_lab/__init__.pyi": with_classes,
 }
 """Page -> what brings its text up to date."""
 

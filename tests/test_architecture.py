@@ -212,8 +212,8 @@ def test_no_part_imports_itself_through_others() -> None:
     assert circles(by_part(MODULES)) == []
 
 
-def test_the_package_itself_imports_nothing_but_os() -> None:
-    assert imports_of("__init__.py") == {"os"}
+def test_the_package_itself_imports_the_standard_library_only() -> None:
+    assert imports_of("__init__.py") <= {"os", "functools", "ast", "pathlib", "importlib"}
 
 
 @pytest.mark.parametrize("package", sorted(HOMES))
