@@ -1,11 +1,15 @@
 """Rows of a .jsonl or .json file, or one sentence on why there are none."""
 
+import codecs
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dpo_lab.data.json_list import DECODER, Constant, items_of, not_json, syntax_reason
 from dpo_lab.data.problems import DataError, excerpt
 from dpo_lab.hub import LFS_POINTER
 
@@ -14,21 +18,11 @@ SUFFIXES = (".jsonl", ".json")
 BLOCK = 1 << 16  # bytes that are looked at together to count lines
 
 
-class _Constant(str):
-    """NaN, Infinity or -Infinity, which Python reads and JSON does not have; marked so that its row can be named."""
-
-    __slots__ = ()
-
-
-DECODER = json.JSONDecoder(parse_constant=_Constant)
-
-
 class Rows:
     """(row number, object) of every row of a file: JSON Lines or one list of objects, told apart by content.
 
-    A row number is the line of a JSON Lines file (blank lines count) or the position in the list, from 1. JSON Lines are
-    read line by line while the rows are taken, so that one row is held here at a time; a list is parsed as a whole, and its
-    rows can be taken once.
+    A row number is the line of a JSON Lines file (blank lines count) or the position in the list, from 1. Either is read while
+    the rows are taken: a line, or a block of a list, is held here at a time.
 
     Raises:
         DataError: the file is absent, empty, not UTF-8, not JSON, or its rows are not objects that share a column; of several
@@ -40,19 +34,21 @@ class Rows:
         refuse_other_than_rows(path, key)
         self.path = path
         with readable(path):
-            self._list = _List(path) if _is_list(path) else None
-            self.at_most = len(self._list.items) if self._list else count_lines(path)
-            """How many rows there can be; blank lines are counted too."""
+            self._is_list = _is_list(path)
+            self.at_most = _count(path, b"{") if self._is_list else count_lines(path)
+            """How many rows there can be; blank lines, or objects inside of rows, are counted too."""
 
     def __iter__(self) -> Iterator[tuple[int, Row]]:
         with readable(self.path):
-            yield from _checked(self.path, self._list.rows() if self._list else _line_rows(self.path))
+            yield from _checked(self.path, self._rows())
 
     def again(self) -> Iterator[Row]:
-        """Yield the rows without taking them; those of a list that were taken are left out."""
+        """Yield the rows once more, without their numbers."""
         with readable(self.path):
-            rows = enumerate(self._list.items, 1) if self._list else _line_rows(self.path)
-            yield from (row for _, row in rows if isinstance(row, dict))
+            yield from (row for _, row in self._rows())
+
+    def _rows(self) -> Iterator[tuple[int, Row]]:
+        return _list_rows(self.path) if self._is_list else _line_rows(self.path)
 
 
 def _checked(path: Path, rows: Iterator[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
@@ -135,7 +131,14 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _is_list(path: Path) -> bool:
     """Return whether the first text of a file opens a list."""
-    return next((line.lstrip().startswith("[") for _, line in _lines(path) if line.strip()), False)
+    with path.open("rb") as file:
+        block = file.read(BLOCK)
+        refuse_lfs_pointer(path, block)
+        text = block.removeprefix(codecs.BOM_UTF8).lstrip()
+        while block and not text:
+            block = file.read(BLOCK)
+            text = block.lstrip()
+    return text.startswith(b"[")
 
 
 def _parse(path: Path, text: str, first_line: int) -> Any:
@@ -143,31 +146,22 @@ def _parse(path: Path, text: str, first_line: int) -> Any:
     try:
         return json.loads(text) if text.startswith("\ufeff") else DECODER.decode(text)  # json names a mark, its decoder does not
     except json.JSONDecodeError as error:
-        line = first_line + error.lineno - 1
-        found = f"{error.msg.removesuffix(' at')} at column {error.colno}"
+        raise not_json(path, first_line + error.lineno - 1, syntax_reason(error, error.colno)) from error
     except (ValueError, RecursionError) as error:  # an integer of thousands of digits, or nesting without end
-        line, found = first_line, str(error)
-    raise DataError(
-        f"{path} line {line} is not valid JSON ({found}), so the file is not read. "
-        "Correct the line, or remove it if it was cut off.",
-        code="bad_json",
-    )
+        raise not_json(path, first_line, str(error)) from error
 
 
-class _List:
-    """A file that is one JSON list."""
-
-    def __init__(self, path: Path) -> None:
-        text = "".join(line for _, line in _lines(path))
-        self.path, self.items, self._constants = path, _parse(path, text, 1), _may_hold_constants(text)
-
-    def rows(self) -> Iterator[tuple[int, Row]]:
-        """Yield the rows; each leaves the list as it is taken."""
-        for number, item in enumerate(self.items, 1):
-            row, self.items[number - 1] = _object(self.path, number, item), None
-            if self._constants:
-                _refuse_constants(self.path, number, row)
+def _list_rows(path: Path) -> Iterator[tuple[int, Row]]:
+    """Yield the rows of one list."""
+    try:
+        for number, (item, text) in enumerate(items_of(path), 1):
+            row = _object(path, number, item)
+            if _may_hold_constants(text):
+                _refuse_constants(path, number, row)
             yield number, row
+    except UnicodeDecodeError:
+        deque(_lines(path), maxlen=0)  # names the line and the byte
+        raise
 
 
 def _line_rows(path: Path) -> Iterator[tuple[int, Row]]:
@@ -191,8 +185,16 @@ def count_lines(path: Path) -> int:
     return count + (last != b"\n")
 
 
+def _count(path: Path, sign: bytes) -> int:
+    with path.open("rb") as file:
+        return sum(block.count(sign) for block in iter(lambda: file.read(BLOCK), b""))
+
+
 def _refuse_one_object(path: Path) -> None:
     """Raise DataError if the whole of a .json file is one object, such as {"data": [...]}."""
+    lines = list(islice((line for _, line in _lines(path) if line.strip()), 2))
+    if len(lines) == 2 and _is_json(lines[0]):
+        return  # JSON Lines
     try:
         value = json.loads("".join(line for _, line in _lines(path)))
     except (ValueError, RecursionError):
@@ -216,6 +218,14 @@ def _object(path: Path, number: int, item: Any) -> Row:
     )
 
 
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _may_hold_constants(text: str) -> bool:
     """Return whether a search of the parsed values is worth its time."""
     return "NaN" in text or "Infinity" in text
@@ -233,7 +243,7 @@ def _refuse_constants(path: Path, number: int, row: Any) -> None:
 
 def _constants(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
     """Yield (where, name) for each NaN or Infinity inside a row."""
-    if isinstance(value, _Constant):
+    if isinstance(value, Constant):
         yield place, str(value)
     elif isinstance(value, dict):
         for key, item in value.items():

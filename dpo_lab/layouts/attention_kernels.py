@@ -120,7 +120,7 @@ def varlen_segments(
     asked, keys, values = (each[0].transpose(0, 1) for each in (query, key, value))  # (time, heads, size)
     if seen_keys is not None:  # not keys[seen_keys], whose backward sorts
         keys, values = (each.index_select(0, seen_keys) for each in (keys, values))
-    # torch 2.11 takes fewer heads of keys without being told, from 2.12 on it wants to be told
+    # torch 2.11 takes fewer heads of keys without being told, 2.12 and later require it; goes with 2.12 as the oldest version
     told = "enable_gqa" in inspect.signature(varlen_attn).parameters
     shared = {"enable_gqa": query.shape[1] != key.shape[1]} if told else {}
     attend: Any = varlen_attn

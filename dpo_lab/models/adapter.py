@@ -259,7 +259,8 @@ def add_reference_adapter(model: nn.Module, directory: Path | None) -> None:
     adapted: Any = model
     with torch.random.fork_rng(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*ensure_weight_tying.*")  # found out with the first adapter, and in its config
-        # not load_adapter: of embeddings that are tied it gives the second adapter no head (peft 0.21), and says nothing
+        # not load_adapter: where embeddings are tied, the second adapter silently gets no head (tried with peft 0.21.2; tying is
+        # open in https://github.com/huggingface/peft/issues/2864)
         adapted.add_adapter(REFERENCE, copy.deepcopy(adapted.peft_config[TRAINED]))
     begin_as_base(model, REFERENCE)
     if directory:
@@ -274,4 +275,5 @@ def quiet_peft() -> None:
     """Silence what peft's import and its use of transformers 5 say on every run and nobody can act on."""
     logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)  # a kernel package for 4-bit weights
     warnings.filterwarnings("ignore", "fan_in_fan_out is set to", UserWarning)  # GPT-2's layers, and peft sets it itself
-    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # peft 0.21 reads the old name
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing.*", FutureWarning)  # peft 0.21 reads the old name,
+    # which transformers 6 removes: gone with the first peft that reads is_activation_checkpointing

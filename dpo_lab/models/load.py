@@ -215,7 +215,8 @@ def weights_digest(model: nn.Module) -> str:
 def evaluating(model: nn.Module) -> Iterator[nn.Module]:
     """Switch dropout and gradients off for the block and restore the mode.
 
-    generate() in train mode under activation checkpointing returns wrong tokens before transformers 5.24 (the cache is dropped).
+    generate() in train mode under activation checkpointing drops the cache and returns wrong tokens before transformers 5.24:
+    https://github.com/huggingface/transformers/issues/36051. With 5.24 as the oldest version, train mode would do as well.
     """
     was_training = model.training
     model.eval()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 CACHES = ("cache", "past_key_values")
-"""Its name from transformers 5.24 on, and before."""
+"""Its name from transformers 5.24 on, and before; the second goes with 5.24 as the oldest version."""
 
 
 class LibraryCache:

@@ -153,8 +153,9 @@ class Batches(L.LightningDataModule):
     def total_steps(self) -> int:
         """Optimizer steps of all epochs.
 
-        Counted here: asking the Trainer for it builds the loader before the loops are restored, and a run continued in
-        the middle of an epoch would then start from its first batch (Lightning 2.6).
+        Counted here, because `trainer.estimated_stepping_batches` builds the loader before the loops are restored, and a run
+        that resumes in the middle of an epoch would start from its first batch. Until Lightning closes its issue 20550, which
+        is open with 2.6.6: https://github.com/Lightning-AI/pytorch-lightning/issues/20550
         """
         return sum(self.sampler.counts)
 

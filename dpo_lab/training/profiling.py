@@ -12,7 +12,8 @@ from dpo_lab.components import RunError
 from dpo_lab.training.module import StepModule
 from dpo_lab.training.steps import step_figures
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # else torch 2.13 prints two lines about itself for every profile
+# else torch prints two lines about itself for every profile: https://github.com/pytorch/kineto/issues/726, still with 2.13
+os.environ.setdefault("KINETO_LOG_LEVEL", "6")
 TRACE, TABLE = "profile_trace.json.gz", "profile_operators.txt"
 MAX_ROWS = 40  # of the table
 

@@ -1,6 +1,7 @@
 """What llm-blender 0.0.2 needs in order to load on transformers 5, lent to it for the time of loading and taken back.
 
-The package was last changed in April 2024. It imports a constant that transformers 5 dropped (TRANSFORMERS_CACHE). It takes
+The package was last changed in April 2024. It imports a constant that transformers 5 dropped (TRANSFORMERS_CACHE):
+https://github.com/yuchenlin/LLM-Blender/issues/33, open; a release after 0.0.2 that closes it ends the lending. It takes
 AutoTokenizer's tokenizer: transformers 5 builds DeBERTa's without the file's normaliser (NFKC), so that an ellipsis or a
 full-width digit is unknown and scores change without a word. And it downloads a backbone whose weights it then overwrites.
 """

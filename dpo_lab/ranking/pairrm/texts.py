@@ -90,7 +90,8 @@ def load_tokenizer(directory: Path) -> Any:
     """Return a directory's tokenizer as its tokenizer.json describes it.
 
     transformers 5 builds one anew and loses the normaliser that DeBERTa-v3 was trained with (NFKC): an ellipsis, fractions or
-    full-width digits become unknown, and scores change without a word (DebertaV2Tokenizer, seen in 5.17 to 5.23).
+    full-width digits become unknown, and scores change without a word (DebertaV2Tokenizer, tried
+    with 5.17 to 5.23).
 
     Raises:
         ConfigError: if there is none that PairRM can use.
