@@ -65,6 +65,7 @@ from dpo_lab.ranking.ensemble import EnsembleRanker as EnsembleRanker
 from dpo_lab.ranking.function import FunctionRanker as FunctionRanker
 from dpo_lab.ranking.gold import GoldRanker as GoldRanker
 from dpo_lab.ranking.implicit import ImplicitReward as ImplicitReward
+from dpo_lab.ranking.pairing.against_data import Spin as Spin
 from dpo_lab.ranking.pairing.best_against import BestVsRandom as BestVsRandom
 from dpo_lab.ranking.pairing.best_against import BestVsSecond as BestVsSecond
 from dpo_lab.ranking.pairing.best_against import BestVsWorst as BestVsWorst

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from array import array
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypedDict
+
+from dpo_lab.drawn import Drawn, drawn_in, rounded, tokens_of
 
 
 class Message(TypedDict):
@@ -49,47 +50,6 @@ class Prompt:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """The tokens of a response that a model drew, and what the model said of each: eight bytes a token."""
-
-    ids: "array[int]" = field(hash=False)
-    """Its end token included, if it ended by itself."""
-    logps: "array[float]" = field(hash=False)
-    """Natural logarithm of the model's own probability of each token, before temperature and filters, float32."""
-
-    @classmethod
-    def of(cls, ids: Sequence[int], logps: Sequence[float]) -> "Drawn":
-        """Return the drawn response of plain numbers.
-
-        >>> Drawn.of([5, 1], [-0.5, -2.0]).ids.tolist()
-        [5, 1]
-        """
-        if len(ids) != len(logps):
-            raise ValueError(f"{len(ids)} tokens with {len(logps)} log-probabilities")
-        return cls(ids=array("i", ids), logps=array("f", logps))
-
-
-def rounded(values: Iterable[float]) -> list[float]:
-    """Return numbers of float32 with the nine digits that tell each from its neighbours.
-
-    >>> array("f", rounded(array("f", [-1 / 3, 1e-30]))) == array("f", [-1 / 3, 1e-30])
-    True
-    """
-    return [float(f"{value:.9g}") for value in values]
-
-
-def _tokens_of(drawn: Sequence[Drawn]) -> dict[str, Any]:
-    """Return token ids and log-probabilities as plain data; nothing for responses that were not drawn here."""
-    names = {"token_ids": [each.ids.tolist() for each in drawn], "logps": [rounded(each.logps) for each in drawn]}
-    return names if drawn else {}
-
-
-def _drawn_in(record: dict[str, Any]) -> tuple[Drawn, ...]:
-    """Return what `_tokens_of` has written."""
-    return tuple(map(Drawn.of, record.get("token_ids", ()), record.get("logps", ())))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class PreferencePair:
     """One prompt and two responses, of which `chosen` is preferred."""
 
@@ -103,10 +63,13 @@ class PreferencePair:
     score_rejected: float | None = None
     preference: float | None = None
     """Probability that `chosen` is the better one; None when the data does not say."""
+    agreement: float | None = None
+    """Share of several rankers that place `chosen` above `rejected`, ties half; None where one ranker chose."""
     finished: tuple[bool, bool] = (True, True)
     """Whether the chosen and the rejected response ended by themselves; one that was cut gets no end token."""
-    drawn: tuple[Drawn, ...] = ()
-    """The tokens of chosen and rejected response that a model drew: trained as they are. Empty: those of the text are."""
+    drawn: tuple[Drawn | None, ...] = ()
+    """The tokens of chosen and rejected response that a model drew: trained as they are. Empty, or None for one of them: those
+    of the text are."""
     source: str = ""
     """The file or part that the pair comes from."""
     row: int = 0
@@ -115,7 +78,7 @@ class PreferencePair:
     @property
     def id(self) -> str:
         """Digest of the prompt and both responses, and of their tokens where a model drew them."""
-        tokens = [each.ids.tolist() for each in self.drawn]
+        tokens = [each.ids.tolist() if each else None for each in self.drawn]
         text = json.dumps([self.prompt.id, self.chosen, self.rejected, *tokens], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -139,13 +102,14 @@ class PreferencePair:
             "score_chosen": self.score_chosen,
             "score_rejected": self.score_rejected,
             "preference": self.preference,
+            **({"agreement": self.agreement} if self.agreement is not None else {}),
             "prompt_id": self.prompt.id,
             "source": self.source,
             "row": self.row,
             "split": split,
             "rendered": self.prompt.rendered,
             "finished": list(self.finished),
-            **_tokens_of(self.drawn),
+            **tokens_of(self.drawn),
         }
 
     @classmethod
@@ -158,8 +122,9 @@ class PreferencePair:
             score_chosen=record["score_chosen"],
             score_rejected=record["score_rejected"],
             preference=record["preference"],
+            agreement=record.get("agreement"),
             finished=tuple(record.get("finished", (True, True))),
-            drawn=_drawn_in(record),
+            drawn=drawn_in(record),
             source=record["source"],
             row=record["row"],
         )
@@ -176,7 +141,7 @@ class Label:
     desirable: bool
     finished: tuple[bool] = (True,)
     """Whether the response ended by itself."""
-    drawn: tuple[Drawn, ...] = ()
+    drawn: tuple[Drawn | None, ...] = ()
     """The tokens of the response that a model drew; empty: those of the text are trained."""
     source: str = ""
     """The file or part that the label comes from."""
@@ -200,10 +165,12 @@ class Candidates:
     scores: tuple[float, ...] = ()
     finished: tuple[bool, ...] = ()
     """Whether each response ended by itself; empty: all did."""
-    drawn: tuple[Drawn, ...] = ()
-    """The tokens of each response; empty where they are not kept."""
+    drawn: tuple[Drawn | None, ...] = ()
+    """The tokens of each response, None for one that no model drew; empty where they are not kept."""
     pairwise: tuple[tuple[float, ...], ...] = ()
     """Entry (i, j): log-odds that response i is better than j when i is shown first; empty where pairs were not compared."""
+    agreement: tuple[tuple[float, ...], ...] = ()
+    """Entry (i, j): share of several rankers that score response i above j, ties half; empty where one ranker scored."""
     preferred: tuple[int, ...] = ()
     """Positions of the responses that people prefer: one, or those that tie as the best; empty where nobody said."""
     source: str = ""
@@ -233,11 +200,12 @@ class Candidates:
             "responses": list(self.responses),
             "scores": list(self.scores),
             **({"pairwise": [rounded(row) for row in self.pairwise]} if self.pairwise else {}),
+            **({"agreement": [list(row) for row in self.agreement]} if self.agreement else {}),
             **({"preferred": list(self.preferred)} if self.preferred else {}),
             **({"source": self.source, "row": self.row} if self.source else {}),
             "finished": list(self.finished),
             "rendered": self.prompt.rendered,
-            **_tokens_of(self.drawn),
+            **tokens_of(self.drawn),
         }
 
     @classmethod
@@ -249,8 +217,9 @@ class Candidates:
             responses=tuple(record["responses"]),
             scores=tuple(record["scores"]),
             finished=tuple(record.get("finished", ())),
-            drawn=_drawn_in(record),
+            drawn=drawn_in(record),
             pairwise=tuple(map(tuple, record.get("pairwise", ()))),
+            agreement=tuple(map(tuple, record.get("agreement", ()))),
             preferred=tuple(record.get("preferred", ())),
             source=record.get("source", ""),
             row=record.get("row", 0),

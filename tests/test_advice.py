@@ -18,7 +18,7 @@ MESSAGES = {
     "evaluation.prompts.held_out=20": f"{TAKEN}Valid in prompts: num_prompts.",
     "evaluation.prompts.held_out=20 prompts=ultrafeedback": (
         f"{TAKEN}Did you mean 'prompts.num_held_out'? "
-        "Valid in prompts: config, held_out_split, licence, num_held_out, num_prompts, path, revision, split."
+        "Valid in prompts: answer, config, held_out_split, licence, num_held_out, num_prompts, path, revision, split."
     ),
     "data.sampler.top_pp=1": (
         "data.sampler.top_pp cannot be set there: data.sampler is taken from sampler, which has no top_pp. "

@@ -22,6 +22,7 @@ BASE = (
     "copying",
     "components",
     "conf_files",
+    "drawn",
     "records",
     "durable_files",
     "manifests",

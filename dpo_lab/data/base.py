@@ -1,7 +1,7 @@
 """The roles of data: pairs that are given or made in each round, and prompts to make pairs from."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -121,6 +121,11 @@ class Data(Component, ABC):
         return None
 
     @property
+    def reads_answers(self) -> bool:
+        """Whether pairs are made of the data's own answers to `asks` (`Prompts.answers`)."""
+        return False
+
+    @property
     def labels(self) -> tuple[str, ...] | None:
         """The labels that every pair has (`preference`, ...); None if only reading tells."""
         return None
@@ -181,6 +186,8 @@ class Prompts(Component, ABC):
     """What all prompts are about, if they are of one small world; empty for prompts about anything."""
     embedded: ClassVar[bool] = False
     """True if nothing has to be read or downloaded for them."""
+    fields_of_answers: ClassVar[tuple[str, ...]] = ()
+    """Fields that `answers` alone reads."""
 
     @abstractmethod
     def for_round(self, number: int, seed: int) -> list[Prompt]:
@@ -189,6 +196,14 @@ class Prompts(Component, ABC):
     @abstractmethod
     def held_out(self) -> list[Prompt]:
         """Return the prompts that evaluation uses; no round ever trains on them."""
+
+    def answers(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
+        """Return the data's own answer to each of some prompts, an empty text where it has none.
+
+        Args:
+            prompts: as `for_round` gave them.
+        """
+        return [""] * len(prompts)
 
     def examples(self, count: int, seed: int) -> list[tuple[Prompt, str]]:
         """Return (prompt, answer) examples for supervised fine-tuning; empty if there are none."""

@@ -1,9 +1,9 @@
 """Prompts of a person's own: of a JSON or JSON Lines file, or of a directory in Hub layout."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
@@ -15,7 +15,7 @@ from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.problems import DataError, RowProblem, first_of
-from dpo_lab.data.prompts import MAX_FAULTY, usable_prompt
+from dpo_lab.data.prompts import MAX_FAULTY, answer_of, usable_prompt
 from dpo_lab.data.split import default_held_out
 from dpo_lab.data.turns import Row, text_of
 from dpo_lab.data.unread import refuse_inputs
@@ -25,6 +25,8 @@ from dpo_lab.seeding import random_for
 
 COLUMNS = ("prompt", "messages", "instruction", "question")
 """Where a prompt is looked for, in this order."""
+ANSWERS = ("answer", "chosen", "completion", "response", "output")
+"""Where the data's own answer is looked for, in this order."""
 OTHERS = ("system", "system_prompt", "system_message", "input", "context", "history")
 """Columns that belong to a prompt: they would be lost beside another column."""
 
@@ -36,10 +38,15 @@ class FilePrompts(Prompts):
     A column of turns ends with a user turn. Equal prompts count once.
     """
 
+    fields_of_answers: ClassVar[tuple[str, ...]] = ("answer",)
+
     path: Path
     """The file or directory."""
     column: str | None = None
     """The column that holds text or turns; null: prompt, messages, instruction (with input) or question."""
+    answer: str | None = None
+    """The column with the data's own answers, text or turns, which pairing=spin sets against drawn ones; null: answer, chosen,
+    completion, response or output."""
     num_prompts: PositiveInt | None = None
     """Prompts per round; null: all that are not held out."""
     num_held_out: Annotated[int, Field(ge=0)] | None = None
@@ -90,6 +97,11 @@ class FilePrompts(Prompts):
             )
         return random_for(self.split_seed, "held_out").sample(sorted(prompts, key=lambda prompt: prompt.id), count)
 
+    def answers(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
+        """Return what the file answers to each prompt; of equal prompts the first answer."""
+        known = read_answers(self.path, self.column, self.answer, self.content().get("sha256"))
+        return [known.get(prompt.id, "") for prompt in prompts]
+
     def _all(self) -> tuple[Prompt, ...]:
         return read_prompts(self.path, self.column, self.content().get("sha256"))
 
@@ -123,6 +135,33 @@ def read_prompts(path: Path, column: str | None, digest: str | None) -> tuple[Pr
     if faulty:
         say(f"  {path}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
     return tuple(prompts.values())
+
+
+@cache
+def read_answers(path: Path, column: str | None, answer: str | None, digest: str | None) -> Mapping[str, str]:
+    """Return the data's own answers by the ids of their prompts, read once in a process.
+
+    Args:
+        column: see `prompt_of`.
+        answer: the column to read; None: the first of `ANSWERS` that holds one.
+        digest: of the file, so that a changed one is read again.
+
+    Raises:
+        DataError: no row has the column that is named.
+    """
+    found: dict[str, str] = {}
+    columns = dict[str, None]()
+    for _, _, row in _rows_of(path):
+        columns |= dict.fromkeys(row)
+        try:
+            prompt = prompt_of(row, column)
+        except RowProblem:
+            continue  # `read_prompts` counts it
+        if text := next((text for name in ([answer] if answer else ANSWERS) if (text := answer_of(row.get(name), name))), ""):
+            found.setdefault(prompt.id, text)
+    if answer and answer not in columns:
+        raise DataError(f"{path} has no column {answer} (prompts.answer); it has {', '.join(columns)}.", code="missing_field")
+    return found
 
 
 def _rows_of(path: Path) -> Iterator[tuple[str, int, Row]]:

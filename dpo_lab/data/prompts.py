@@ -1,5 +1,6 @@
 """Prompts of the embedded film world, and of Hub data sets."""
 
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ from dpo_lab.progress import say
 from dpo_lab.records import PreferencePair, Prompt
 from dpo_lab.seeding import random_for
 from dpo_lab.world.corpus import sft_corpus
+from dpo_lab.world.grammar import write_review
+from dpo_lab.world.parser import asked_title
 from dpo_lab.world.prompts import held_out_prompts, train_prompts_for
 
 MAX_FAULTY = 0.05
@@ -46,6 +49,12 @@ class FilmPrompts(Prompts):
         """Return every prompt about a held-out film: 318."""
         return [Prompt.from_text(text) for text in held_out_prompts()]
 
+    def answers(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
+        """Return a review of the asked film for each prompt, by the grammar: what the first half of the corpus is like."""
+        return [
+            write_review(asked_title(prompt.text), random_for(seed, "answer", prompt.id), title_share=1.0) for prompt in prompts
+        ]
+
     def examples(self, count: int, seed: int) -> list[tuple[Prompt, str]]:
         """Return reviews written by the grammar, as a curriculum."""
         return [(Prompt.from_text(prompt), review) for prompt, review in sft_corpus(count, seed)]
@@ -57,6 +66,7 @@ class HubPrompts(Prompts):
 
     label: ClassVar[str] = "hub"
     on_hub: ClassVar[tuple[str, ...]] = ("path",)
+    fields_of_answers: ClassVar[tuple[str, ...]] = ("answer",)
 
     path: str
     """Hub id or directory."""
@@ -70,6 +80,8 @@ class HubPrompts(Prompts):
     """The split whose prompts rounds draw from."""
     held_out_split: str
     """The split whose prompts evaluation uses; no round gets one of them."""
+    answer: str = "chosen"
+    """The column with the data's own answers, text or turns, which pairing=spin sets against drawn ones."""
     num_prompts: PositiveInt = 5000
     """Prompts per round."""
     num_held_out: PositiveInt = 500
@@ -98,6 +110,11 @@ class HubPrompts(Prompts):
                 f"{self.split}, and rounds share none. Use prompts.num_prompts={len(prompts) // (number + 1)}."
             )
         return random_for(seed, "prompts").sample(prompts, len(prompts))[start:end]
+
+    def answers(self, prompts: Sequence[Prompt], seed: int) -> list[str]:
+        """Return what the column `answer` says to each prompt; of equal prompts the first answer."""
+        known = answers_in(self.origin, self.split, "prompts.split", self.answer)
+        return [known.get(prompt.id, "") for prompt in prompts]
 
     def held_out(self) -> list[Prompt]:
         """Return the same prompts for every seed."""
@@ -136,6 +153,48 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
     if faulty:
         say(f"  {rows.label}: {len(faulty)} prompts left out ({first_of(faulty, 3)})")
     return tuple(prompts.values())
+
+
+@cache
+def answers_in(origin: Origin, split: str, key: str, column: str) -> Mapping[str, str]:
+    """Return the answers of a split's column by the ids of their prompts, read once in a process.
+
+    Raises:
+        DataError: the split has no such column.
+    """
+    data = DataSet(origin)
+    rows = data.split(chosen_split(data, split, key))
+    if column not in rows.columns:
+        raise DataError(
+            f"{rows.label} has no column {column} (columns found: {', '.join(rows.columns)}). Name the column with the "
+            "data's own answers: prompts.answer=NAME",
+            code="missing_field",
+        )
+    found: dict[str, str] = {}
+    for _, _, row in rows.rows(("prompt", column)):
+        try:
+            prompt = usable_prompt(row["prompt"])
+        except RowProblem:
+            continue  # `prompts_of` counts it
+        if answer := answer_of(row[column], column):
+            found.setdefault(prompt.id, answer)
+    return found
+
+
+def answer_of(value: Any, column: str) -> str:
+    """Return the text of an answer, or of the last turn of a conversation if the assistant has it; else an empty text.
+
+    >>> answer_of([{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}], "chosen"), answer_of(None, "a")
+    ('So.', '')
+    """
+    try:
+        value = unwrapped(value, column)
+        turns = turns_of(value, column) if not isinstance(value, str) else []
+    except RowProblem:
+        return ""
+    if isinstance(value, str):
+        return value.strip()
+    return turns[-1]["content"].strip() if turns and turns[-1]["role"] == "assistant" else ""
 
 
 def usable_prompt(value: Any) -> Prompt:

@@ -74,6 +74,7 @@ class GenerationEvaluation(Measure):
         return {
             "prompts.num_prompts": "evaluation answers the held-out prompts (evaluation.max_prompts)",
             "sampler.num_samples": "evaluation draws evaluation.num_samples answers",
+            **{f"prompts.{name}": "evaluation compares the answers of models" for name in self.prompts.fields_of_answers},
         }
 
     def check(self) -> None:
@@ -117,7 +118,7 @@ class GenerationEvaluation(Measure):
             directory=directory,
             num_samples=self.num_samples,
         )
-        drawn = [[answer.ids.tolist() for answer in each.drawn] for each in drawing.candidates]
+        drawn = [[answer.ids.tolist() for answer in each.drawn if answer] for each in drawing.candidates]
         candidates = [replace(each, drawn=()) for each in drawing.candidates]
         store, index = tokenise_answers(drawing.prompt_ids, drawn)
         places = [response for each in index for response in each]

@@ -46,7 +46,7 @@ def sampled(
         origin = {"model": policy.id, "seed": seed, "sampling": sampler.content()}
         write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in answers.candidates))
         remove_kept(directory)
-        drawn = [answer for each in answers.candidates for answer in each.drawn]
+        drawn = [answer for each in answers.candidates for answer in each.drawn if answer]
         return {
             "prompts": len(answers.candidates),
             "answers": len(drawn),

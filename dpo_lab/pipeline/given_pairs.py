@@ -32,7 +32,7 @@ def data_key(data: Data, evaluation: Measure, iteration: Iteration) -> str:
     parts = (data, data.asks, evaluation.asks)
     fields = [plain_fields(part) if part else None for part in parts]
     kept = [{name: value for name, value in each.items() if name not in NOT_READ} if each else None for each in fields]
-    return json.dumps([kept, iteration.rounds, iteration.prompts], sort_keys=True)
+    return json.dumps([kept, iteration.rounds, iteration.prompts, data.reads_answers], sort_keys=True)
 
 
 def refuse_unlabelled(loss: PreferenceLoss, given: Sequence[GivenPairs], source: str) -> None:

@@ -20,11 +20,14 @@ DISTINCT = _made("distinct", "distinct answers among those to a prompt", "distin
 GAP = _made("gap", "the ranker's score of the chosen answer minus that of the rejected one", "gap of pairs")
 
 
-def made_figures(ranker: Ranker) -> tuple[Figure, ...]:
+def made_figures(ranker: Ranker | None) -> tuple[Figure, ...]:
     """Return the figures of a round's answers and pairs; the model that the round starts from has drawn the answers.
 
-    A ranker whose scores compare the answers to one prompt alone has no mean score that says something.
+    Where nothing is ranked, no answer has a score. A ranker whose scores compare the answers to one prompt alone has no mean
+    score that says something.
     """
+    if ranker is None:
+        return WITHOUT_PAIR, DISTINCT
     title = f"{ranker.label} {ranker.score} of the answers that pairs are made of, as the ranker believes"
     scores = (_made("score", title, f"ranker: {ranker.label}"),) if ranker.scores_alone else ()
     return WITHOUT_PAIR, DISTINCT, GAP, *scores
@@ -44,18 +47,19 @@ def values_of(facts: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def made_by(ranking: Artifact, answers: Artifact | None) -> dict[str, Any]:
-    """Return which model drew the answers, how, and who ranked them; None where answers were made elsewhere.
+def made_by(ranking: Artifact | None, answers: Artifact | None) -> dict[str, Any]:
+    """Return which model drew the answers, how, and who ranked them; None where answers were made elsewhere, or not ranked.
 
     Args:
-        ranking: an artifact `ranking`.
+        ranking: an artifact `ranking`, None where nothing was ranked.
         answers: the artifact `candidates` that was ranked.
     """
-    ranker, drawn = ranking.manifest["content"]["ranker"], answers.manifest["content"] if answers else {}
+    ranker = ranking.manifest["content"]["ranker"] if ranking else None
+    drawn = answers.manifest["content"] if answers else {}
     return {
         "generator": drawn.get("policy"),
         "sampling": {**drawn["sampler"], "seed": drawn["seed"]} if "sampler" in drawn else None,
-        "ranker": {"digest": digest_of(ranker), **ranker},
+        "ranker": {"digest": digest_of(ranker), **ranker} if ranker else None,
     }
 
 
@@ -67,7 +71,7 @@ class Tally:
     distinct: int = 0
     score: float = 0.0
     gap: float = 0.0
-    pairs: int = 0
+    gaps: int = 0
 
     def of_candidates(self, candidates: Iterable[Candidates]) -> Iterator[Candidates]:
         """Yield what it is given, and count answers, distinct texts and scores."""
@@ -80,8 +84,9 @@ class Tally:
     def of_pairs(self, pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
         """Yield what it is given, and add up by how much the chosen answers score above the rejected ones."""
         for pair in pairs:
-            self.pairs += 1
-            self.gap += (pair.score_chosen or 0.0) - (pair.score_rejected or 0.0)
+            if pair.score_chosen is not None and pair.score_rejected is not None:
+                self.gaps += 1
+                self.gap += pair.score_chosen - pair.score_rejected
             yield pair
 
     def facts(self, *, scores_compare: bool) -> dict[str, Any]:
@@ -94,5 +99,5 @@ class Tally:
             "answers": self.answers,
             "distinct_answers": self.distinct,
             "score": self.score / self.answers if scores_compare and self.answers else None,
-            "gap": self.gap / self.pairs if self.pairs else None,
+            "gap": self.gap / self.gaps if self.gaps else None,
         }

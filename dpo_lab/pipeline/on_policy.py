@@ -1,16 +1,19 @@
 """Pairs made by the policy itself: sample, rank, pair."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, cast
 
 from pydantic import Field
 
+from dpo_lab.artifacts import Artifact
 from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Data, Order, PairRequest, Prompts, RoundPairs, Truncation
 from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
 from dpo_lab.pipeline.made_pairs import made_figures, values_of
-from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.pairs import paired, paired_with_data, read_pairs
 from dpo_lab.pipeline.ranker import ready
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
@@ -22,7 +25,10 @@ from dpo_lab.seeding import derive
 
 @component
 class OnPolicy(Data):
-    """Each round: the policy answers prompts, the ranker scores the answers, the pairing picks pairs."""
+    """Each round: the policy answers prompts, the ranker scores the answers, the pairing picks pairs.
+
+    A pairing against the data's own answers asks no ranker.
+    """
 
     makes_pairs: ClassVar[bool] = True
 
@@ -41,7 +47,8 @@ class OnPolicy(Data):
 
     def bytes_needed(self, device: str) -> float:
         """Return the bytes of the sampler's or the ranker's own models: one is released before the other is loaded."""
-        return max(self.sampler.bytes_needed(device), self.ranker.bytes_needed(device))
+        ranker = self.ranked_by
+        return max(self.sampler.bytes_needed(device), ranker.bytes_needed(device) if ranker else 0.0)
 
     @property
     def holds_out(self) -> bool:
@@ -54,28 +61,46 @@ class OnPolicy(Data):
         return self.prompts
 
     @property
-    def ranked_by(self) -> Ranker:
-        """The ranker."""
-        return self.ranker
+    def reads_answers(self) -> bool:
+        """Whether the pairing is against them."""
+        return self.pairing.against_data
+
+    @property
+    def ranked_by(self) -> Ranker | None:
+        """The ranker, if the pairing asks it."""
+        return None if self.pairing.against_data else self.ranker
 
     @property
     def round_figures(self) -> tuple[Figure, ...]:
         """The share of prompts without a pair, how different answers are, the gap of pairs, and the ranker's mean score."""
-        return made_figures(self.ranker)
+        return made_figures(self.ranked_by)
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Both scores, and how sure the ranker is if it knows."""
+        """Both scores, and how sure the ranker is if it knows; none where nothing is ranked."""
+        if self.ranked_by is None:
+            return ()
         scores = ("score_chosen", "score_rejected")
         return (*scores, "preference") if self.ranker.gives_preferences else scores
 
     @property
     def choices(self) -> tuple[tuple[str, str], ...]:
-        """The ranker."""
-        return (("ranker", self.ranker.label),)
+        """The ranker, or what is paired without one."""
+        return (("pairing", "spin"),) if self.ranked_by is None else (("ranker", self.ranker.label),)
+
+    def idle(self) -> Mapping[str, str]:
+        """Return the ranker where nothing is ranked, and the data's own answers where nothing is set against them."""
+        if self.pairing.against_data:
+            return {"ranker": "pairing=spin sets the data's own answers against drawn ones, and ranks nothing"}
+        why = "drawn answers are compared with each other (pairing=spin reads the data's own)"
+        return {f"prompts.{name}": why for name in self.prompts.fields_of_answers}
 
     def check(self) -> None:
         """Raise ConfigError if the ranker cannot judge answers to such prompts, or all answers to one are the same."""
+        if self.pairing.against_data:
+            return
+        if why := self.pairing.unserved(self.ranker):
+            raise ConfigError(why)
         if self.sampler.greedy:
             raise ConfigError(
                 "sampler.temperature=0 draws the same answer to a prompt each time, so that none is better than another; "
@@ -91,32 +116,52 @@ class OnPolicy(Data):
         """Let the policy answer the round's prompts, rank the answers and pair them; none of the pairs is held out.
 
         Raises:
-            RunError: if no answer is preferred to another, so that there are no pairs.
+            RunError: if there are no pairs.
         """
         policy = cast("ModelOnDisk", asked.policy)
         prompts, seed = self.prompts.for_round(asked.prompts, asked.seed), derive(asked.seed, "round", asked.number)
         where: dict[str, Any] = {"root": asked.root, "name": asked.name, "force": asked.force}
         answers = sampled(prompts, policy, self.sampler, seed=seed, device=asked.device, **where)
-        _, trained = ready(self.ranker, asked.root)
-        ranking = ranked(answers, self.ranker, device=asked.device, **where)
-        artifact = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
+        ranking, trained = None, list[Artifact]()
+        if self.pairing.against_data:
+            own = dict(zip((prompt.id for prompt in prompts), self.prompts.answers(prompts, asked.seed), strict=True))
+            artifact = paired_with_data(answers, own, self.pairing, **where)
+        else:
+            _, trained = ready(self.ranker, asked.root)
+            ranking = ranked(answers, self.ranker, device=asked.device, **where)
+            artifact = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
         pairs = read_pairs(artifact)
         if not pairs:
             kept = f" The policy of round {asked.number - 1} is kept: {policy.path}." if asked.number > 1 else ""
-            left_out = left_out_text(artifact.facts["left_out"]) or "none"
-            raise RunError(
-                f"round {asked.number}: {self.ranker.label} prefers none of the answers to {artifact.facts['prompts']} prompts, "
-                f"so there is nothing to train on (left out: {left_out}; answers and scores: {ranking.path}). Draw more or more "
-                "different answers (sampler.num_samples, sampler.temperature), or widen pairing.min_gap, pairing.max_gap or "
-                f"pairing.max_length_difference.{kept}"
-            )
+            raise RunError(f"round {asked.number}: {self._why_no_pairs(artifact, (ranking or answers).path)}{kept}")
         return RoundPairs(
             train=pairs,
             held_out=[],
             origin=made_pairs_text(answers.facts, answers.seconds, artifact.facts),
             notes=tuple(pair_notes(artifact.facts)),
             figures=values_of(artifact.facts),
-            made_by={**artifact.facts, "report": ranking.facts.get("report", {})},
-            artifacts=(*trained, answers, ranking, artifact),
+            made_by={**artifact.facts, "report": ranking.facts.get("report", {}) if ranking else {}},
+            artifacts=(*trained, answers, *([ranking] if ranking else []), artifact),
             drawn_by=policy.id if self.sampler.gives_own_logps else "",
+        )
+
+    def _why_no_pairs(self, artifact: Artifact, where: Path) -> str:
+        """Return why there is nothing to train on, and what to change.
+
+        Args:
+            artifact: an artifact `pairs` without any.
+            where: the answers are kept.
+        """
+        left_out = left_out_text(artifact.facts["left_out"]) or "none"
+        if self.pairing.against_data:
+            return (
+                f"no answer of the data to {artifact.facts['prompts']} prompts stands against another one: there is nothing to "
+                f"train on (left out: {left_out}; answers: {where}). Name the column of its answers (prompts.answer), or "
+                "widen pairing.max_length_difference."
+            )
+        return (
+            f"{self.ranker.label} prefers none of the answers to {artifact.facts['prompts']} prompts, so there is nothing to "
+            f"train on (left out: {left_out}; answers and scores: {where}). Draw more or more different answers "
+            "(sampler.num_samples, sampler.temperature), or widen pairing.min_gap, pairing.max_gap, pairing.min_agreement or "
+            "pairing.max_length_difference."
         )

@@ -1,7 +1,8 @@
 """The artifact `pairs`: preference pairs that follow from ranked candidates."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dpo_lab.pipeline.answers import stream_candidates
 from dpo_lab.pipeline.made_pairs import Tally, made_by
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing
-from dpo_lab.records import PreferencePair, read_jsonl, write_jsonl
+from dpo_lab.records import Candidates, PreferencePair, digest_of, read_jsonl, write_jsonl
 
 
 def paired(
@@ -40,21 +41,72 @@ def paired(
     plan = Plan(root, "pairs", name, content, parents=[ranking.id])
 
     def produce(directory: Path) -> dict[str, Any]:
-        left_out, rows, tally = Counter[str](), set[int](), Tally()
-        made = pairing.pairs(tally.of_candidates(stream_candidates(ranking)), ranker, left_out)
-        pairs = noting_rows(tally.of_pairs(made), rows)
-        count = write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in pairs))
-        of_ranking = {name: ranking.facts[name] for name in ("prompts", "failed")}
-        return {
-            **of_ranking,
-            "pairs": count,
-            "prompts_without_pair": of_ranking["prompts"] - len(rows),
-            "left_out": dict(left_out),
-            **tally.facts(scores_compare=ranker.scores_alone),
-            "made_by": {**made_by(ranking, answers), "pairing": pairing.content()},
-        }
+        counted = {name: ranking.facts[name] for name in ("prompts", "failed")}
+        made = _written(directory, counted, stream_candidates(ranking), ranker, pairing)
+        return {**made, "made_by": {**made_by(ranking, answers), "pairing": pairing.content()}}
 
     return plan.make(produce, force=force)
+
+
+def paired_with_data(
+    answers: Artifact, own: Mapping[str, str], pairing: Pairing, *, root: Path, name: str, force: bool
+) -> Artifact:
+    """Return the artifact with pairs of the data's own answers and drawn ones, which nobody has ranked; its facts as of `paired`.
+
+    Args:
+        answers: an artifact `candidates`.
+        own: the data's answer by the id of the prompt; an empty text for none.
+        name: readable part of the directory's name.
+    """
+    content = {"answers": answers.id, "own": digest_of(own.items()), "pairing": pairing.content()}
+    plan = Plan(root, "pairs", name, content, parents=[answers.id])
+
+    def produce(directory: Path) -> dict[str, Any]:
+        counted = {"prompts": answers.facts["prompts"], "failed": 0}
+
+        def beside(drawn: Iterable[Candidates]) -> Iterator[Candidates]:
+            return (beside_own(each, own.get(each.prompt.id, "")) for each in drawn)
+
+        made = _written(directory, counted, stream_candidates(answers), None, pairing, beside)
+        return {**made, "made_by": {**made_by(None, answers), "pairing": pairing.content()}}
+
+    return plan.make(produce, force=force)
+
+
+def beside_own(candidates: Candidates, own: str) -> Candidates:
+    """Return candidates with the data's own answer in front, which no model drew."""
+    finished = candidates.finished or (True,) * len(candidates.responses)
+    return replace(
+        candidates,
+        responses=(own, *candidates.responses),
+        finished=(True, *finished),
+        drawn=(None, *candidates.drawn) if candidates.drawn else (),
+    )
+
+
+def _written(
+    directory: Path,
+    counted: Mapping[str, int],
+    candidates: Iterable[Candidates],
+    ranker: Ranker | None,
+    pairing: Pairing,
+    beside: Callable[[Iterable[Candidates]], Iterable[Candidates]] = iter,
+) -> dict[str, Any]:
+    """Write the pairs of candidates; return what is counted of them.
+
+    Args:
+        beside: puts what is paired beside the answers that are counted.
+    """
+    left_out, rows, tally = Counter[str](), set[int](), Tally()
+    made = pairing.pairs(beside(tally.of_candidates(candidates)), ranker, left_out)
+    count = write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in noting_rows(tally.of_pairs(made), rows)))
+    return {
+        **counted,
+        "pairs": count,
+        "prompts_without_pair": counted["prompts"] - len(rows),
+        "left_out": dict(left_out),
+        **tally.facts(scores_compare=ranker is not None and ranker.scores_alone),
+    }
 
 
 def noting_rows(pairs: Iterable[PreferencePair], rows: set[int]) -> Iterator[PreferencePair]:

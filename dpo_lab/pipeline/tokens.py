@@ -18,7 +18,7 @@ def token_store(
     kept = ((pair.id, pair.finished, pair.score_chosen, pair.score_rejected, pair.preference) for pair in pairs)
     content = {"pairs": digest_of(kept), "tokenizer": base.id, "max_length": data.max_length, "truncation": data.truncation}
     if any(pair.drawn for pair in pairs):  # other rounding may have given the same ids
-        content["logps"] = digest_of(each.logps.tobytes() for pair in pairs for each in pair.drawn)
+        content["logps"] = digest_of(each.logps.tobytes() for pair in pairs for each in pair.drawn if each)
     plan = Plan(root, "tokens", name, content, parents=[base.id])
 
     def produce(directory: Path) -> dict[str, Any]:

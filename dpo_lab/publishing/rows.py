@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact
-from dpo_lab.components import RunError
+from dpo_lab.components import ConfigError, RunError
 from dpo_lab.data.pairs import PAIRS
 from dpo_lab.publishing.card import without_place
 from dpo_lab.publishing.source import ancestor
@@ -38,8 +38,13 @@ class Round:
             base: what the model before all rounds is called.
 
         Raises:
-            ConfigError: if the ranking or the answers are not there any more.
+            ConfigError: if nothing was ranked, or the ranking or the answers are not there any more.
         """
+        if "ranking" not in pairs.manifest["content"]:
+            raise ConfigError(
+                f"source={pairs.path}: its pairs set the data's own answers against drawn ones (pairing=spin), and what is "
+                "published are ranked answers. Use what=model with the run, or pairs of another pairing."
+            )
         ranking = ancestor(pairs, "ranking")
         assert ranking is not None
         candidates = ancestor(ranking, "candidates")

@@ -31,6 +31,8 @@ class Verdict:
     """Parts that the score is made of, per candidate, where the ranker has any."""
     pairwise: tuple[tuple[float, ...], ...] = ()
     """Entry (i, j): log-odds that candidate i is better than j when i is shown first; empty if the ranker compares no pairs."""
+    agreement: tuple[tuple[float, ...], ...] = ()
+    """Entry (i, j): share of the ranker's members that score candidate i above j, ties half; empty if it has no members."""
 
 
 class OpenRanker(Protocol):
@@ -59,6 +61,8 @@ class Ranker(Component, ABC):
     scores_alone: ClassVar[bool] = True
     """Whether a score depends on the prompt and its own answer alone, so that scores of different sets compare. A judge without
     is shown both models' answers side by side, in both orders."""
+    has_members: ClassVar[bool] = False
+    """Whether it is made of several rankers, and its verdicts say what share of them agrees (`Verdict.agreement`)."""
     details: ClassVar[tuple[Figure, ...]] = ()
     """The figures of `Verdict.details` that an evaluation reports, each the mean over answers."""
 
@@ -98,7 +102,7 @@ class Ranker(Component, ABC):
 
 def with_verdict(candidates: Candidates, verdict: Verdict) -> Candidates:
     """Return candidates with what a ranker says of them."""
-    return replace(candidates, scores=verdict.scores, pairwise=verdict.pairwise)
+    return replace(candidates, scores=verdict.scores, pairwise=verdict.pairwise, agreement=verdict.agreement)
 
 
 def rank_kept(
@@ -192,4 +196,5 @@ def _plain_verdicts(ranker: OpenRanker, candidates: Sequence[Candidates], label:
 
 def _verdict(plain: dict[str, Any]) -> Verdict:
     details = {name: tuple(values) for name, values in plain["details"].items()}
-    return Verdict(scores=tuple(plain["scores"]), details=details, pairwise=tuple(map(tuple, plain["pairwise"])))
+    matrices = {name: tuple(map(tuple, plain[name])) for name in ("pairwise", "agreement")}
+    return Verdict(scores=tuple(plain["scores"]), details=details, **matrices)

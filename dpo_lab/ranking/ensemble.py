@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -19,6 +19,7 @@ class EnsembleRanker(Ranker):
 
     label: ClassVar[str] = "ensemble"
     scores_alone: ClassVar[bool] = False
+    has_members: ClassVar[bool] = True
 
     members: dict[str, Ranker]
     """By a name of your choice. All are open at the same time."""
@@ -30,6 +31,10 @@ class EnsembleRanker(Ranker):
     def topic(self) -> str:  # type: ignore[override]  # a class has it as a variable, an ensemble has that of its members
         """The topic of the first member that judges one topic only."""
         return next((member.topic for member in self.members.values() if member.topic), "")
+
+    def content(self) -> dict[str, Any]:
+        """Return the fields; rankings of a version that did not say what share of the members agrees are others."""
+        return {**super().content(), "says": "agreement"}
 
     def check(self) -> None:
         """Raise ConfigError if there is nothing to combine; members are checked as separate parts."""
@@ -71,7 +76,8 @@ class OpenEnsemble:
     def _combined(self, verdicts: Sequence[Verdict]) -> Verdict:
         if any(map(failed, verdicts)):
             return Verdict(scores=(float("nan"),) * len(verdicts[0].scores))
-        return Verdict(scores=COMBINE[self.combine]([verdict.scores for verdict in verdicts]))
+        scores = [verdict.scores for verdict in verdicts]
+        return Verdict(scores=COMBINE[self.combine](scores), agreement=agreement(scores))
 
 
 def z_score(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -101,6 +107,17 @@ def majority(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
     count = range(len(scores[0]))
     votes = [[sum((each[i] > each[j]) - (each[i] < each[j]) for each in scores) for j in count] for i in count]
     return tuple(sum((vote > 0) + (vote == 0) / 2 for j, vote in enumerate(row) if j != i) for i, row in enumerate(votes))
+
+
+def agreement(scores: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...]:
+    """Return for answers i and j the share of members that score i above j; equal scores are half a vote for either.
+
+    >>> agreement([(1.0, 2.0), (3.0, 5.0), (4.0, 4.0), (9.0, 0.0)])
+    ((0.5, 0.375), (0.625, 0.5))
+    """
+    count = range(len(scores[0]))
+    votes = [[[(each[i] > each[j]) + (each[i] == each[j]) / 2 for each in scores] for j in count] for i in count]
+    return tuple(tuple(map(fmean, row)) for row in votes)
 
 
 COMBINE: dict[str, Callable[[Sequence[Sequence[float]]], tuple[float, ...]]] = {

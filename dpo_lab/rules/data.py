@@ -2,8 +2,10 @@
 
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data
+from dpo_lab.data.prompts import MAX_FAULTY
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.ranking.base import excerpt_of
 from dpo_lab.training.iteration import Iteration
 
 
@@ -35,8 +37,9 @@ def labels_that_made_pairs_lack(data: Data, loss: PreferenceLoss) -> str | None:
     """Some losses read how sure the ranker is; of given pairs only reading tells."""
     if data.labels is None or set(loss.needs_labels) <= {*data.labels}:
         return None
-    ranker = dict(data.choices).get("ranker", "")
-    return f"this loss reads the ranker's win probability, and ranker={ranker} gives none; use loss=dpo."
+    made_by = "=".join(data.choices[0]) if data.choices else "the data"
+    what = "win probability" if "preference" in loss.needs_labels else "scores"
+    return f"this loss reads the ranker's {what}, and {made_by} gives none; use loss=dpo."
 
 
 def embedded_prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
@@ -69,6 +72,26 @@ def evaluation_without_prompts(evaluation: Measure) -> str | None:
     )
 
 
+def answers_that_prompts_lack(data: Data, iteration: Iteration, seed: int) -> str | None:
+    """A pairing against the data's own answers needs them; the few prompts without one are left out and counted."""
+    if not (data.asks and data.reads_answers):
+        return None
+    rounds = range(1 if iteration.prompts == "same" else iteration.rounds)
+    try:
+        prompts = [prompt for number in rounds for prompt in data.asks.for_round(number, seed)]
+        answers = data.asks.answers(prompts, seed)
+    except ConfigError:
+        return None  # `prompts_run_out` says it
+    without = [prompt for prompt, answer in zip(prompts, answers, strict=True) if not answer]
+    if len(without) <= MAX_FAULTY * len(prompts):
+        return None
+    return (
+        f"pairing=spin sets the data's own answer against drawn ones, and {len(without)} of {len(prompts)} prompts of "
+        f"{data.asks.label} have none, the first of them {excerpt_of(without[0])}; name the column that holds answers "
+        "(prompts.answer=NAME), or use pairing=best_vs_worst."
+    )
+
+
 RULES = (
     more_rounds_than_given_pairs,
     held_out_pairs_of_made_pairs,
@@ -76,4 +99,4 @@ RULES = (
     embedded_prompts_run_out,
     labels_that_made_pairs_lack,
 )
-SLOW_RULES = (prompts_run_out, evaluation_without_prompts)
+SLOW_RULES = (prompts_run_out, evaluation_without_prompts, answers_that_prompts_lack)

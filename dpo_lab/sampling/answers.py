@@ -8,9 +8,10 @@ import torch
 
 from dpo_lab.continuing import kept_part
 from dpo_lab.data.problems import DataError
+from dpo_lab.drawn import Drawn
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.progress import say
-from dpo_lab.records import Candidates, Drawn, Prompt
+from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.base import OpenSampler, Sampler
 from dpo_lab.tokens.template import ChatEncoder
 

@@ -10,8 +10,8 @@ import torch
 
 from dpo_lab.components import Component
 from dpo_lab.continuing import Keep, make_now
+from dpo_lab.drawn import Drawn
 from dpo_lab.models.load import ModelOnDisk
-from dpo_lab.records import Drawn
 
 
 class OpenSampler(ABC):

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from dpo_lab.components import ConfigError, component
 from dpo_lab.continuing import Keep, make_now
+from dpo_lab.drawn import Drawn, rounded
 from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.progress import say
-from dpo_lab.records import Drawn, rounded
 from dpo_lab.sampling.base import OpenSampler, Sampler
 from dpo_lab.sampling.choice import Chooser, library_filters, names_of, repetition_filter, uniforms_of
 from dpo_lab.sampling.library_cache import LibraryCache

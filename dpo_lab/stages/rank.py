@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.amounts import count_of
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.answers.files import AnswerFiles
 from dpo_lab.data.pairs import PAIRS
 from dpo_lab.progress import say
@@ -34,6 +34,15 @@ class Rank(Component):
         """Return what belongs to training alone."""
         others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
         return {f"trainer.{name}": "answers are ranked on one device, and nothing is trained" for name in others}
+
+    def check(self) -> None:
+        """Raise ConfigError if the pairing reads what neither the files nor the ranker say."""
+        if self.pairing.against_data:
+            raise ConfigError(
+                "pairing=spin sets the data's own answers against drawn ones, and files hold one kind; use pairing=best_vs_worst."
+            )
+        if why := self.pairing.unserved(self.ranker):
+            raise ConfigError(why)
 
     def run(self) -> dict[str, Any]:
         """Rank and pair, or find what was made before; return the counts and the comparison with people.

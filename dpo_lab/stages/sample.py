@@ -35,8 +35,9 @@ class Sample(Component):
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
         others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
+        own = {f"prompts.{name}": "the model answers" for name in self.prompts.fields_of_answers}
         idle = {f"trainer.{name}": "answers are drawn on one device, and nothing is trained" for name in others}
-        return {**idle, "model.checkpointing": "nothing is trained"}
+        return {**idle, "model.checkpointing": "nothing is trained", **own}
 
     def check(self) -> None:
         """Raise ConfigError for a model that a training has to make first."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from dpo_lab.data.base import Truncation
 from dpo_lab.data.problems import DataError
+from dpo_lab.drawn import Drawn
 from dpo_lab.progress import part
 from dpo_lab.records import Example, Label, PreferencePair, Prompt
 from dpo_lab.tokens.rendering import Treatment
@@ -125,17 +126,29 @@ def labels_in(example: Example) -> dict[str, Any]:
 
 def encoded(examples: Sequence[Example], encoder: ChatEncoder) -> list[list[Encoded]]:
     """Return the tokens of each example's responses: those that were drawn, else those of the text."""
-    texts = [(example.prompt, text) for example in examples if not example.drawn for text in example.responses]
+    texts = [
+        (example.prompt, text)
+        for example in examples
+        for text, drawn in zip(example.responses, drawn_of(example), strict=True)
+        if drawn is None
+    ]
     of_text = iter(encoder.encode(texts))
     of_drawn = iter(encoder.prompt_ids([example.prompt for example in examples if example.drawn]))
     made = []
     for example in examples:
-        if example.drawn:
-            prompt = next(of_drawn)
-            made.append([Encoded(prompt, each.ids.tolist(), retokenised=False) for each in example.drawn])
-        else:
-            made.append([next(of_text) for _ in example.responses])
+        prompt = next(of_drawn) if example.drawn else []
+        made.append(
+            [
+                next(of_text) if each is None else Encoded(prompt, each.ids.tolist(), retokenised=False)
+                for each in drawn_of(example)
+            ]
+        )
     return made
+
+
+def drawn_of(example: Example) -> tuple[Drawn | None, ...]:
+    """Return the drawn tokens of each response of an example, None of those that no model drew."""
+    return example.drawn or (None,) * len(example.responses)
 
 
 def drawn_logps(
@@ -149,7 +162,8 @@ def drawn_logps(
     if not example.drawn or prompt != answers[0].prompt:
         return [()] * len(responses)
     return [
-        drawn.logps if len(response) == len(drawn.logps) else () for drawn, response in zip(example.drawn, responses, strict=True)
+        drawn.logps if drawn and len(response) == len(drawn.logps) else ()
+        for drawn, response in zip(example.drawn, responses, strict=True)
     ]
 
 
@@ -187,8 +201,8 @@ def fitted(
     """
     prompt = answers[0].prompt
     whole = [
-        each.response if ended or example.drawn else without_end(each.response, tokenizer)
-        for each, ended in zip(answers, example.finished or (True,) * len(answers), strict=True)
+        each.response if ended or drawn else without_end(each.response, tokenizer)
+        for each, drawn, ended in zip(answers, drawn_of(example), example.finished or (True,) * len(answers), strict=True)
     ]
     longest = max(map(len, whole))
     too_long = len(prompt) + longest > max_length

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dpo_lab.records import Candidates, Drawn, PreferencePair, Prompt
+from dpo_lab.drawn import Drawn
+from dpo_lab.records import Candidates, PreferencePair, Prompt
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ import pytest
 from dpo_lab.data.answers.columns import AnswerColumns
 from dpo_lab.data.answers.files import AnswerFiles
 from dpo_lab.data.problems import DataError, Report
-from dpo_lab.records import Candidates, Drawn, Prompt, write_jsonl
+from dpo_lab.drawn import Drawn
+from dpo_lab.records import Candidates, Prompt, write_jsonl
 
 Row = dict[str, Any]
 

@@ -9,13 +9,14 @@ import torch
 
 from dpo_lab.components import component
 from dpo_lab.data.prompts import FilmPrompts
+from dpo_lab.drawn import Drawn
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import ModelOnDisk, evaluating, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.ranking.pairing import BestVsWorst
-from dpo_lab.records import Candidates, Drawn, PreferencePair, read_jsonl
+from dpo_lab.records import Candidates, PreferencePair, read_jsonl
 from dpo_lab.sampling.answers import candidates_of
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.scoring.score import score
@@ -83,6 +84,7 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
         per_token = score(model, batch).per_token.split(batch.counts.tolist())
     for pair, sides in zip(made.train, store.pairs.tolist(), strict=True):
         for drawn, side in zip(pair.drawn, sides, strict=True):
+            assert drawn
             assert drawn in sets[pair.prompt.id].drawn
             assert store.response(side).tolist() == drawn.ids.tolist()
             raw = torch.tensor(drawn.logps)  # before temperature and top_p

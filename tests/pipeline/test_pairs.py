@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.pipeline.answers import CANDIDATES
-from dpo_lab.pipeline.pairs import paired, read_pairs
+from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
+from dpo_lab.pipeline.pairs import paired, paired_with_data, read_pairs
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.controls import LengthRanker
-from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing
+from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing, Spin
 from dpo_lab.records import Candidates, Prompt, write_jsonl
 from dpo_lab.report.screen import made_pairs_text, pair_notes
 
@@ -72,3 +72,20 @@ def test_a_sweep_of_pairings_ranks_once(tmp_path: Path) -> None:
     subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True, capture_output=True, cwd=tmp_path)
     kinds = ("ranking", "pairs", "policy")
     assert [len(list((tmp_path / kind).glob("tiny-*"))) for kind in kinds] == [1, 2, 2]
+
+
+def test_the_answers_of_the_data_are_part_of_the_id_and_are_not_counted_as_drawn(tmp_path: Path) -> None:
+    where: dict[str, Any] = {"root": tmp_path, "name": "some", "force": False}
+    ranking_in(tmp_path)
+    (manifest,) = tmp_path.glob("candidates/*/manifest.json")
+    answers = Artifact.open(manifest.parent)
+    assert answers
+    ids = [each.prompt.id for each in stream_candidates(answers)]
+    made = paired_with_data(answers, dict(zip(ids, ("own", "a", ""), strict=True)), Spin(), **where)
+    # own against a, a b, a b c | a against a, a (equal) and a b | no answer, against three
+    assert (made.facts["pairs"], made.facts["left_out"]) == (4, {"equal_texts": 2, "unanswered": 3})
+    assert (made.facts["answers"], made.facts["distinct_answers"], made.facts["prompts_without_pair"]) == (9, 8, 1)
+    assert (made.facts["score"], made.facts["gap"], made.facts["made_by"]["ranker"]) == (None, None, None)
+    assert made_pairs_text({"prompts": 3, "answers": 9}, 1.0, made.facts).endswith("answers 1 s | 4 pairs")
+    others = paired_with_data(answers, dict(zip(ids, ("other", "a", ""), strict=True)), Spin(), **where)
+    assert others.id != made.id

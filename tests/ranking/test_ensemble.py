@@ -1,8 +1,10 @@
 """An ensemble brings its members to one scale within a prompt; a control draws from the prompt alone."""
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,14 @@ import torch
 from dpo_lab.components import ConfigError, RunError, component, parts_of
 from dpo_lab.data.prompt_files import FilePrompts
 from dpo_lab.data.prompts import FilmPrompts
-from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
+from dpo_lab.pipeline.on_policy import OnPolicy
+from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict, with_verdict
 from dpo_lab.ranking.controls import LengthRanker, RandomRanker
 from dpo_lab.ranking.ensemble import EnsembleRanker
 from dpo_lab.ranking.gold import GoldRanker
-from dpo_lab.records import Candidates, Prompt
+from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.records import Candidates, PreferencePair, Prompt
+from dpo_lab.sampling.hf import HFSampler
 
 CPU = torch.device("cpu")
 SETS = [Candidates(prompt=Prompt.from_text(f"{number}?"), responses=("a", "b b", "c c c")) for number in range(3)]
@@ -121,3 +126,32 @@ def test_random_scores_depend_on_the_prompt_and_the_seed_alone() -> None:
     assert [RandomRanker().rank([each])[0] for each in SETS] == together
     assert len({score for verdict in together for score in verdict.scores}) == 9
     assert RandomRanker(seed=1).rank(SETS) != together
+
+
+def test_the_share_of_members_that_agree_is_kept_with_ranking_and_pair() -> None:
+    three = ensemble("borda", (1.0, 2.0, 3.0), (2.0, 1.0, 3.0), (1.0, 1.0, 0.0))
+    verdict = verdicts(three)[0]
+    assert verdict.agreement[2] == pytest.approx((2 / 3, 2 / 3, 0.5))
+    assert verdict.agreement[0][1] == pytest.approx(0.5)  # one for, one against, one tie
+    again = Candidates.from_record(with_verdict(SETS[0], verdict).to_record())
+    (pair,) = BestVsWorst().pairs([again], three)
+    assert pair.agreement == again.agreement[2][0] == pytest.approx(2 / 3)
+    assert PreferencePair.from_record(pair.to_record("train")) == pair
+
+
+def test_pairs_on_which_too_few_members_agree_are_left_out_and_counted() -> None:
+    three, counts = ensemble("borda", (1.0, 2.0, 3.0), (2.0, 1.0, 3.0), (1.0, 1.0, 0.0)), Counter[str]()
+    candidates = with_verdict(SETS[0], verdicts(three)[0])
+    assert list(BestVsWorst(min_agreement=0.66).pairs([candidates], three, counts))
+    assert not list(BestVsWorst(min_agreement=0.7).pairs([candidates], three, counts))
+    assert counts == {"disagreements": 1}
+
+
+def test_one_ranker_has_no_members_to_agree() -> None:
+    asked = BestVsWorst(min_agreement=0.7)
+    data = OnPolicy(prompts=FilmPrompts(), sampler=HFSampler(), ranker=GoldRanker(), pairing=asked)
+    refused = r"pairing.min_agreement=0.7 asks how many rankers agree, and ranker=gold is one; use .*null, or ranker=ensemble"
+    with pytest.raises(ConfigError, match=refused):
+        data.check()
+    replace(data, ranker=EnsembleRanker(members={"gold": GoldRanker(), "length": LengthRanker()})).check()
+    replace(data, pairing=BestVsWorst()).check()

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from dpo_lab.components import ConfigError, RunError
+from dpo_lab.drawn import Drawn
 from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing
-from dpo_lab.records import Candidates, Drawn, PreferencePair, Prompt
+from dpo_lab.records import Candidates, PreferencePair, Prompt
 
 PAIRINGS = [Adjacent(), AllPairs(), BestVsRandom(), BestVsSecond(), BestVsWorst()]
 

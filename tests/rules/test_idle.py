@@ -43,6 +43,8 @@ def refusal(stage: str, *words: str) -> str:
         (["reference.audit_rows=0", "reference.tolerance=1e-2"], "no response is scored again (reference.audit_rows=0)"),
         (["sampler.temperature=0", "sampler.min_p=0.1"], "the likeliest token is taken (sampler.temperature=0)"),
         (["loss=simpo", "iteration.reference=first"], "no reference is kept (reference=none)"),
+        (["pairing=spin", "pairing.min_gap=1"], "pairing=spin prefers the data's own answer, and no answer has a score"),
+        (["pairing=spin", "ranker=length"], "pairing=spin sets the data's own answers against drawn ones, and ranks nothing"),
     ],
     ids=lambda value: value[-1] if isinstance(value, list) else None,
 )

@@ -14,8 +14,9 @@ from torch import nn
 from dpo_lab.components import component
 from dpo_lab.continuing import Keep, make_now
 from dpo_lab.data.problems import DataError
+from dpo_lab.drawn import Drawn
 from dpo_lab.models.load import ModelOnDisk, load_tokenizer, save_model
-from dpo_lab.records import Drawn, Prompt
+from dpo_lab.records import Prompt
 from dpo_lab.sampling.answers import answers_to, candidates_of
 from dpo_lab.sampling.base import OpenSampler, Sampler
 from dpo_lab.sampling.hf import HFSampler

@@ -10,11 +10,11 @@ import torch
 from packaging.version import Version
 from transformers import GenerationConfig, MistralConfig, MistralForCausalLM, PreTrainedTokenizerFast
 
+from dpo_lab.drawn import Drawn
 from dpo_lab.models.load import evaluating, load_model, save_model
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer
-from dpo_lab.records import Drawn
 from dpo_lab.sampling.hf import HFSampler
 from tests.training.stopping import STEPS, KillAfter, Killed, checkpoint_activations, some_pairs, train
 

@@ -1,7 +1,8 @@
 """Which of the ranked answers become preference pairs: one pairing, or one family of pairings, a file."""
 
+from dpo_lab.ranking.pairing.against_data import Spin
 from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.ranking.pairing.best_against import BestVsRandom, BestVsSecond, BestVsWorst
 from dpo_lab.ranking.pairing.several import Adjacent, AllPairs
 
-__all__ = ["Adjacent", "AllPairs", "BestVsRandom", "BestVsSecond", "BestVsWorst", "Pairing"]
+__all__ = ["Adjacent", "AllPairs", "BestVsRandom", "BestVsSecond", "BestVsWorst", "Pairing", "Spin"]
