@@ -1,11 +1,15 @@
 """DPO Lab: sample, rank, pair, train with Direct Preference Optimization, evaluate, repeat.
 
-`from dpo_lab import Train, DPOLoss` gives the classes behind the options of conf/; `__init__.pyi` lists them. A class is
-imported when it is first asked for, so that the command line starts without torch.
+`from dpo_lab import Train, DPOLoss` gives the classes behind the options of conf/; public.pyi lists them. A class is
+imported when it is first asked for, so that the command line starts without torch. A wheel has the list as `__init__.pyi` too,
+for type checkers; here it would make the whole package one circle of imports for them.
 """
 
+from __future__ import annotations  # an older Python has to get as far as dpo_lab.start
+
 import os
-from functools import cache
+from functools import lru_cache
+from typing import Any
 
 __version__ = "0.1.0"
 
@@ -15,18 +19,18 @@ __version__ = "0.1.0"
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-@cache
+@lru_cache(maxsize=None)  # noqa: UP033
 def _homes() -> dict[str, str]:
-    """Return the module of each public class, as `__init__.pyi` has them."""
+    """Return the module of each public class, as public.pyi has them."""
     import ast
     from pathlib import Path
 
-    stub = ast.parse(Path(__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    stub = ast.parse(Path(__file__).with_name("public.pyi").read_text(encoding="utf-8"))
     lines = [line for line in stub.body if isinstance(line, ast.ImportFrom)]
     return {alias.name: str(line.module) for line in lines for alias in line.names}
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a public class when it is first asked for (PEP 562)."""
     if name.startswith("_") or name not in _homes():
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

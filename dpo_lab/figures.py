@@ -110,6 +110,10 @@ TRAINING: tuple[Figure, ...] = (
     of_training("lengths/rejected", "tokens of the rejected response, end token included", "tokens(y_l)", "tokens"),
     of_training("lr", "learning rate of the step (no mean)", "lr x factor(step)", "-"),
     of_training("grad_norm", "norm of the step's gradient before clipping (no mean)", "norm(g)", "of the loss per weight"),
+    of_training("fp16/loss_scale", "what the loss is multiplied by on the way back, with precision=fp16 (no mean)", "2^k", "-"),
+    of_training(
+        "fp16/skipped_steps", "steps so far that changed nothing, as their gradient overflowed (no mean)", "count", "steps"
+    ),
     of_training("time/pairs_per_second", "pairs trained on per second since the row before", "pairs / seconds", "1/s"),
     of_training("time/tokens_per_second", "tokens through the model's body, padding included", "tokens / seconds", "1/s"),
     of_training(

@@ -1,4 +1,4 @@
-"""python scripts/tables.py (make tables): bring tables of README.md and docs/method.md, and dpo_lab/__init__.pyi, up to date."""
+"""python scripts/tables.py (make tables): bring tables of README.md and docs/method.md, and dpo_lab/public.pyi, up to date."""
 
 import sys
 from pathlib import Path
@@ -93,7 +93,7 @@ def with_classes(text: str) -> str:
 PAGES: dict[str, Callable[[str], str]] = {
     "README.md": with_options,
     "docs/method.md": lambda text: with_table(with_table(text, losses_table()), metrics_table()),
-    "dpo_lab/__init__.pyi": with_classes,
+    "dpo_lab/public.pyi": with_classes,
 }
 """Page -> what brings its text up to date."""
 

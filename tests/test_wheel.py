@@ -54,7 +54,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 def test_the_wheel_carries_every_yaml_and_says_that_it_is_typed(installed: Installed) -> None:
     names = set(zipfile.ZipFile(installed.wheel).namelist())
     yamls = {f"dpo_lab/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
-    assert yamls | {"dpo_lab/py.typed"} <= names
+    assert yamls | {"dpo_lab/py.typed", "dpo_lab/__init__.pyi"} <= names
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(installed: Installed) -> None:

@@ -26,9 +26,12 @@ OTHER_NAMES = {
     **dict.fromkeys(("lora_target", "lora_target_modules"), "adapter.target_modules=VALUE"),
     "lora_modules_to_save": "adapter.modules_to_save=VALUE",
     # number formats and devices
-    **dict.fromkeys(("bf16", "fp16", "use_bf16", "amp"), "precision=bf16"),
+    **dict.fromkeys(("bf16", "use_bf16", "amp"), "precision=bf16"),
+    **dict.fromkeys(
+        ("fp16", "use_fp16", "precision=float16", "precision=16", "mixed_precision=fp16", "torch_dtype=float16"), "precision=fp16"
+    ),
     **dict.fromkeys(("fp32", "bf16=false", "fp16=false", "mixed_precision=no"), "precision=fp32"),
-    **dict.fromkeys(("mixed_precision", "torch_dtype", "dtype", "precision=fp16", "precision=bfloat16"), "precision=bf16"),
+    **dict.fromkeys(("mixed_precision", "torch_dtype", "dtype", "precision=bfloat16"), "precision=bf16"),
     **dict.fromkeys(("mixed_precision=fp32", "torch_dtype=float32", "torch_dtype=auto"), "precision=auto"),
     **dict.fromkeys(("gpu", "cuda", "use_cuda", "device"), "trainer=auto # a GPU when there is one"),
     **dict.fromkeys(("gpus", "num_gpus", "n_gpu", "nproc_per_node", "num_processes"), "trainer=ddp trainer.devices=VALUE"),

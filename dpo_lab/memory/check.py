@@ -52,7 +52,7 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
     mixed = alignment.precision.resolved(device)
     if store:
         moments = largest(store, alignment.layout, alignment.trainer, alignment.data.order, alignment.seed)
-        compares, half = reference.scores_live, mixed == "bf16-mixed"
+        compares, half = reference.scores_live, alignment.precision.in_products(device) is not None
         passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares)
         passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
     adapted, pretrained = not model.adapter.trains_all, model.pretrained
@@ -162,8 +162,8 @@ def hours_of_1000_pairs(alignment: Alignment, store: TokenStore, plan: MemoryPla
     responses = list(dict.fromkeys(store.item_responses.tolist()))
     tokens = alignment.layout.num_tokens(store, responses) / store.num_items
     operations = 2.0 * products * plan.held.parameters * tokens * 1000
-    half = alignment.precision.resolved(alignment.trainer.device()) == "bf16-mixed"
-    rate = REACHED * gemm_rate(alignment.trainer.device(), torch.bfloat16 if half else torch.float32)
+    device = alignment.trainer.device()
+    rate = REACHED * gemm_rate(device, alignment.precision.in_products(device) or torch.float32)
     return float(operations / rate / 3600)
 
 

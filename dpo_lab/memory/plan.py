@@ -188,7 +188,7 @@ def followed(
     """Return what tells the passes of a policy over responses of a store; told whether gradients are there when they begin.
 
     Args:
-        half: whether products are computed in bf16.
+        half: whether products are computed in bf16 or fp16.
         compares: whether a reference is scored between the passes.
     """
     config = architecture_of(spec)

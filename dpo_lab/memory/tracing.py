@@ -77,7 +77,7 @@ def follow(
         policy: an outline on the device `meta`; it is changed.
         scored: the responses of a pass without gradients.
         device: the kind of device that kernels are chosen for.
-        half: whether products are computed in bf16.
+        half: whether products are computed in bf16 or fp16.
         accumulates: whether gradients of micro-batches before are there when one begins.
         compares: whether a reference is scored between the policy's forward and backward pass.
     """

@@ -6,17 +6,20 @@ import torch
 
 from dpo_lab.components import Component, component
 
-Format = Literal["32-true", "bf16-mixed", "bf16-true"]
+Format = Literal["32-true", "bf16-mixed", "fp16-mixed", "bf16-true"]
+IN_PRODUCTS = {"bf16-mixed": torch.bfloat16, "fp16-mixed": torch.float16}
+"""The number format of matrix products, where weights have another one."""
 
 
 @component
 class Precision(Component):
     """Which number format weights and forward pass have; log-probabilities and loss are at least fp32 in each."""
 
-    mode: Literal["auto", "fp32", "bf16-mixed", "bf16-true"] = "auto"
+    mode: Literal["auto", "fp32", "bf16-mixed", "fp16-mixed", "bf16-true"] = "auto"
     """bf16-mixed: products in bf16, weights and optimizer in fp32. bf16-true: weights and optimizer in bf16 too, which takes
-    half the memory and loses small updates. auto: bf16-mixed where the device is faster in it (GPUs from Ampere on, CPUs with
-    AMX), else fp32."""
+    half the memory and loses small updates. fp16-mixed: products in fp16 with loss scaling (Micikevicius et al. 2018, section
+    3.2, arXiv:1710.03740), for GPUs without bf16; a step whose gradient overflows is skipped and counted. auto: bf16-mixed where
+    the device is faster in it (GPUs from Ampere on, CPUs with AMX), fp16-mixed on other GPUs, else fp32."""
 
     @property
     def weights(self) -> torch.dtype:
@@ -26,37 +29,43 @@ class Precision(Component):
     def resolved(self, device: torch.device) -> Format:
         """Return the format on a device; the part of the mode that determines the result."""
         if self.mode == "auto":
-            return "bf16-mixed" if _faster_in_bf16(device)[0] else "32-true"
+            return _chosen_for(device)[0]
         return "32-true" if self.mode == "fp32" else self.mode
 
     def explained(self, device: torch.device) -> str:
         """Return the format on a device and why it is that one: `precision fp32: this CPU has no AMX, ...`."""
-        reason = _faster_in_bf16(device)[1] if self.mode == "auto" else "asked for"
+        reason = _chosen_for(device)[1] if self.mode == "auto" else "asked for"
         return f"precision {self.resolved(device).replace('32-true', 'fp32')}: {reason}"
 
-    def lightning(self, device: torch.device) -> Literal["32-true", "bf16-mixed"]:
-        """Return what Lightning is told.
+    def lightning(self, device: torch.device) -> Literal["32-true", "bf16-mixed"] | None:
+        """Return what Lightning is told; None where a plugin of its own says it, as in fp16.
 
         Of bf16-true it hears nothing, because models are loaded in bf16 already: it would also cast what has to stay fp32, the
         reference's log-probabilities and rotary frequencies, and make bf16 the default of new tensors within a step.
         """
-        return "bf16-mixed" if self.resolved(device) == "bf16-mixed" else "32-true"
+        told: dict[Format, Literal["32-true", "bf16-mixed"] | None] = {"bf16-mixed": "bf16-mixed", "fp16-mixed": None}
+        return told.get(self.resolved(device), "32-true")
+
+    def in_products(self, device: torch.device) -> torch.dtype | None:
+        """Return the number format of matrix products where it is not that of the weights, else None."""
+        return IN_PRODUCTS.get(self.resolved(device))
 
     def autocast(self, device: torch.device) -> torch.autocast:
         """Return the context in which a model computes as it does in training."""
-        return torch.autocast(device.type, torch.bfloat16, enabled=self.resolved(device) == "bf16-mixed")
+        half = self.in_products(device)
+        return torch.autocast(device.type, half or torch.bfloat16, enabled=half is not None)
 
 
-def _faster_in_bf16(device: torch.device) -> tuple[bool, str]:
-    """Return whether a device gains from bf16 products, and why; docs/benchmarks.md has the measurements on CPUs."""
+def _chosen_for(device: torch.device) -> tuple[Format, str]:
+    """Return the format that suits a device, and why; docs/benchmarks.md has the measurements on CPUs."""
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         if torch.cuda.is_bf16_supported(including_emulation=False):
-            return True, f"{name} computes in it"
-        return False, f"{name} does not compute in bf16"
+            return "bf16-mixed", f"{name} computes in it"
+        return "fp16-mixed", f"{name} does not compute in bf16"
     if has_amx():
-        return True, "this CPU has AMX"
-    return False, "this CPU has no AMX, without which bf16 is slower"
+        return "bf16-mixed", "this CPU has AMX"
+    return "32-true", "this CPU has no AMX, without which bf16 is slower"
 
 
 def has_amx() -> bool:

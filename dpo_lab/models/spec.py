@@ -78,7 +78,7 @@ class PretrainedModel(ModelSpec):
     parameters: PositiveInt | None = None
     """Number of weights, for what is said before they are downloaded; null: unknown. Of a directory they are counted."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
-    """Number format of the weights in memory. auto: bf16 for a frozen base whose adapter is trained in bf16, else fp32."""
+    """Number format of the weights in memory. auto: bf16 or fp16 for a frozen base whose adapter is trained in it, else fp32."""
     checkpointing: bool = False
     """Compute each layer again in the backward pass: a pass keeps less and takes about a third longer, gradients are equal."""
     quant: Quant = NoQuant()

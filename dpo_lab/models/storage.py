@@ -39,9 +39,9 @@ def storage_of(spec: ModelSpec, precision: Precision, device: torch.device) -> S
         return Storage(spec.quant, precision.weights, revision, adapter_dtype=precision.weights)
     if not pretrained:
         return Storage(spec.quant)
-    frozen_in_half = not spec.adapter.trains_all and precision.resolved(device) != "32-true"
-    half = pretrained.dtype == "bf16" or (pretrained.dtype == "auto" and frozen_in_half)
-    return Storage(spec.quant, torch.bfloat16 if half else torch.float32, revision)
+    named = {"fp32": torch.float32, "bf16": torch.bfloat16}.get(pretrained.dtype)
+    frozen = None if spec.adapter.trains_all else precision.in_products(device)
+    return Storage(spec.quant, named or frozen or torch.float32, revision)
 
 
 def id_of(model: str, storage: Storage) -> str:

@@ -140,6 +140,8 @@ def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dt
         logits = hidden.to(dtype) @ weight.to(dtype).t()
     elif hidden.is_cuda:
         logits = torch.mm(hidden.to(dtype), weight.to(dtype).t(), out_dtype=torch.float32)
+    elif dtype == torch.float16:  # a CPU's float32 product knows no factors in fp16: they are rounded first
+        logits = hidden.half().float() @ weight.half().float().t()
     else:
         with _factors_in_bf16():
             logits = hidden.float() @ weight.float().t()

@@ -9,6 +9,8 @@ BF16_MIXED, BF16_TRUE = 1.25e-2, 2.5e-2
 """Nats per root of a response's tokens: of bf16 products alone, and of weights in bf16."""
 BF16_LEAST = 5e-2
 """Nats per response, however short."""
+FP16_FINER = 8
+"""Times that fp16 rounds finer than bf16: 11 significant bits in place of 8."""
 
 
 def beyond(gaps: Tensor, allowed: Tensor) -> tuple[float, float] | None:
@@ -33,9 +35,10 @@ def rounding(model: nn.Module, counts: Tensor) -> Tensor:
     Args:
         counts: (responses,) tokens of each.
     """
-    held = {weight.dtype for weight in model.parameters()}
-    if held & {torch.float16, torch.bfloat16}:
-        return (BF16_TRUE * counts.sqrt()).clamp(min=BF16_LEAST)
-    if torch.is_autocast_enabled(counts.device.type):
-        return (BF16_MIXED * counts.sqrt()).clamp(min=BF16_LEAST)
-    return torch.full(counts.shape, FP32, device=counts.device)
+    kind = counts.device.type
+    autocast = {torch.get_autocast_dtype(kind)} if torch.is_autocast_enabled(kind) else set()
+    held = {weight.dtype for weight in model.parameters()} & {torch.float16, torch.bfloat16}
+    if not held | autocast:
+        return torch.full(counts.shape, FP32, device=counts.device)
+    finer = FP16_FINER if held | autocast == {torch.float16} else 1
+    return ((BF16_TRUE if held else BF16_MIXED) * counts.sqrt()).clamp(min=BF16_LEAST) / finer

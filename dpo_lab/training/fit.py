@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import lightning as L
+import torch
 
 from dpo_lab.models.precision import Precision
 from dpo_lab.progress import Part, say
@@ -15,6 +16,7 @@ from dpo_lab.training.checkpoint_files import DIRECTORY, DurableFiles, newest
 from dpo_lab.training.checkpoints import Signals
 from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
+from dpo_lab.training.loss_scaling import LossScaling
 from dpo_lab.training.module import NonFiniteStepError, StepModule
 from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.steps import Row, StepFigures
@@ -45,11 +47,12 @@ def fit(
         questions: what callbacks may ask the policy.
 
     Raises:
-        RunError: at a step whose gradient is not finite, before it changes the weights.
+        RunError: at a step whose gradient is not finite, before it changes the weights; in fp16, if that is so of all steps.
     """
     figures = StepFigures(settings.log_every, record)
     quiet_lightning()
     module.group = group
+    module.scaling = LossScaling(settings.device()) if precision.in_products(settings.device()) == torch.float16 else None
     with Signals().held_back() as signals:
         running = Running(part, directory, signals, questions)
         ordered = sorted(callbacks, key=lambda callback: (callback.saves, not callback.changes_training))
@@ -61,24 +64,30 @@ def fit(
             max_steps=settings.max_steps or -1,
             logger=False,
             callbacks=[figures, *(callback.build(running) for callback in ordered)],
-            plugins=[DurableFiles()],
+            plugins=[DurableFiles(), *([module.scaling] if module.scaling else [])],
             use_distributed_sampler=False,  # it would rebuild the loader without our order
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
             default_root_dir=str(directory),
         )
-        kept = group.gathered(newest(directory / DIRECTORY) if group.rank == 0 else None)[0]
-        if kept and group.rank == 0:
-            say(f"  {part.name} resumes after step {int(kept.stem.partition('_')[2])} of {part.total}")
         try:
-            trainer.fit(module, datamodule=batches, ckpt_path=kept, weights_only=True)
+            trainer.fit(module, datamodule=batches, ckpt_path=_newest_of_all(directory, group, part), weights_only=True)
         except NonFiniteStepError as error:
             if group.size > 1:
                 error.batch = batches.whole_step(trainer.current_epoch, trainer.fit_loop.batch_idx)
             with precision.autocast(settings.device()):
                 raise stopped(module, error, trainer.global_step + 1, directory, describe) from None
+    figures.notes.extend(module.scaling.notes(figures.newest_step) if module.scaling else ())
     return figures
+
+
+def _newest_of_all(directory: Path, group: Group, part: Part) -> Path | None:
+    """Return the checkpoint that all processes resume from, the first one's newest, and say so."""
+    kept = group.gathered(newest(directory / DIRECTORY) if group.rank == 0 else None)[0]
+    if kept and group.rank == 0:
+        say(f"  {part.name} resumes after step {int(kept.stem.partition('_')[2])} of {part.total}")
+    return kept
 
 
 def quiet_lightning() -> None:

@@ -62,6 +62,8 @@ def readable(record: dict[str, Any]) -> dict[str, Any]:
 def cause(module: StepModule, records: Sequence[dict[str, Any]], step: int) -> str:
     """Return what most likely happened and what to change."""
     if broken := first_not_finite(module.policy):
+        if any(weight.dtype == torch.float16 for weight in module.policy.parameters()):
+            return f"The weights are not finite in fp16 ({broken}), which ends at 65504; use precision=bf16 or precision=fp32."
         return f"The weights are not finite already ({broken}): the model that training started from is damaged."
     if any(not _finite(record, "logps/reference") for record in records):
         return "The reference's log-probabilities are not finite: its weights overflow in this number format; try precision=fp32."

@@ -19,6 +19,7 @@ from dpo_lab.scoring.logps import PairLogps, ResponseLogps, joined
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.training.group import Group
+from dpo_lab.training.loss_scaling import LossScaling
 from dpo_lab.training.optim import Optim
 
 Result = TypeVar("Result")
@@ -54,6 +55,8 @@ class StepModule(L.LightningModule, ABC):
         self.policy = policy.train()
         self.optim, self.total_steps, self.seed, self.reference = optim, total_steps, seed, reference
         self.group = Group()
+        self.scaling: LossScaling | None = None
+        """Of the loss, where products are in fp16."""
         self.taken = (0, 0)
         """Items and tokens of the newest step, of all processes."""
         self._rate, self._norm = 0.0, torch.zeros(())
@@ -98,8 +101,9 @@ class StepModule(L.LightningModule, ABC):
         return figures
 
     def figures(self) -> dict[str, float]:
-        """Return `collect` with the learning rate and the gradient norm (before clipping) of the last step."""
-        return {**self.collect(), "lr": self._rate, "grad_norm": float(self._norm)}
+        """Return `collect` with the learning rate and the gradient norm (before clipping) of the last step that was taken."""
+        scaling = self.scaling.figures() if self.scaling else {}
+        return {**self.collect(), "lr": self._rate, "grad_norm": float(self._norm), **scaling}
 
     def accumulate(self, step: Sequence[Any]) -> None:
         """Add the gradient of a step's loss to the weights, micro-batch by micro-batch."""
@@ -153,15 +157,29 @@ class StepModule(L.LightningModule, ABC):
         self.accumulate(batch)
         self.group.add_gradients([weight for weight in self.policy.parameters() if weight.requires_grad])
         trainable = [weight for weight in self.policy.parameters() if weight.grad is not None]
-        self._norm = nn.utils.clip_grad_norm_(trainable, self.optim.clip or float("inf"))
-        if not torch.isfinite(self._norm):  # waits for the device once a step: a step that is not finite must not be taken
-            raise NonFiniteStepError(batch, float(self._norm))
-        self._rate = optimizer.param_groups[0]["lr"]
+        if self.scaling:
+            self.scaling.unscale(optimizer.optimizer)
+        norm = nn.utils.clip_grad_norm_(trainable, self.optim.clip or float("inf"))
+        if not torch.isfinite(norm):  # waits for the device once a step: a step that is not finite must not be taken
+            self._skip(optimizer, batch, float(norm))
+            return
+        self._norm, self._rate = norm, optimizer.param_groups[0]["lr"]
         optimizer.step()
         self.after_step()
         optimizer.zero_grad(set_to_none=True)
         schedule: Any = self.lr_schedulers()
         schedule.step()
+
+    def _skip(self, optimizer: Any, batch: list[Any], norm: float) -> None:
+        """Leave weights, schedule and reference as they are and lower the loss scale; raise where there is nothing to lower."""
+        if not self.scaling or self.scaling.scale <= 1:
+            raise NonFiniteStepError(batch, norm)
+        self.scaling.overflowed, before = True, self.scaling.scale
+        optimizer.step()  # counts the step
+        self.scaling.overflowed = False
+        optimizer.zero_grad(set_to_none=True)
+        if self.scaling.scale == before:  # each gradient is finite, and their norm is not
+            raise NonFiniteStepError(batch, norm)
 
     def after_step(self) -> None:
         """Let the reference follow an update of the weights, if it does; before any callback, so that a checkpoint has it."""

@@ -51,7 +51,7 @@ def test_on_a_cpu_auto_takes_what_is_faster_and_says_why(
     ("native", "said"),
     [
         (True, "precision bf16-mixed: NVIDIA H200 computes in it"),
-        (False, "precision fp32: NVIDIA H200 does not compute in bf16"),
+        (False, "precision fp16-mixed: NVIDIA H200 does not compute in bf16"),
     ],
 )
 def test_on_a_gpu_auto_takes_bf16_where_it_is_not_emulated(native: bool, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
