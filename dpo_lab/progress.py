@@ -3,6 +3,9 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TextIO
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
@@ -24,10 +27,28 @@ console = _Output(highlight=False)
 console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
 
 
+_copy: ContextVar[TextIO | None] = ContextVar("_copy", default=None)
+"""A file that gets every line too: the log of a job."""
+
+
 def say(*lines: str) -> None:
     """Print lines as they are: square brackets in them are text, and not the library's markup."""
     for line in lines:
         console.print(line, markup=False)
+        if copy := _copy.get():
+            copy.write(f"{line}\n")
+            copy.flush()
+
+
+@contextmanager
+def copied_to(path: Path) -> Iterator[TextIO]:
+    """Write what is said while the block runs into a file too, and give the file."""
+    with path.open("w", encoding="utf-8", errors="replace") as file:
+        token = _copy.set(file)
+        try:
+            yield file
+        finally:
+            _copy.reset(token)
 
 
 def is_live() -> bool:

@@ -55,6 +55,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("alignment",),
     ("memory",),
     ("report",),
+    ("comparison",),
     ("pipeline",),
     ("rules", "export", "publishing"),
     ("stages",),

@@ -1,12 +1,14 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
-import sys
+from contextlib import nullcontext
 from functools import cache
 from inspect import signature
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.composed import is_one_of_many, job_words, task_overrides
+from dpo_lab.cli.job_records import JobOnDisk, recorded
 from dpo_lab.cli.keys import with_typed_keys
 from dpo_lab.cli.remedies import tried_remedies
 from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
@@ -21,28 +23,28 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
     many = is_one_of_many(config)
     job = Job(" ".join(task_overrides(config)))
     session.jobs.append(job)
-    if many:
-        sys.stdout.write(f"\njob {len(session.jobs)}: {job.overrides}\n")
-        sys.stdout.flush()
-    try:
-        session.outputs = str(config.get("outputs", session.outputs))  # a stage that writes nothing has none
-        if line.rerun:
-            from dpo_lab.cli.rerun import repeat
+    with recorded(config, line, job) if many else nullcontext() as record:
+        try:
+            session.outputs = str(config.get("outputs", session.outputs))  # a stage that writes nothing has none
+            if line.rerun:
+                from dpo_lab.cli.rerun import repeat
 
-            repeat(line, config, session)
-        else:
-            job.figure = run_stage_of(config, line)
-        job.code = 0
-    except BrokenPipeError as error:
-        raise OutputClosed from error  # nobody reads the output of the other jobs either
-    except Exception as error:
-        job.code, job.message = answer(error, session.outputs)
-        job.message = in_words_of(config, job.message) if job.code == USAGE else job.message
-        if job.message:
-            complain(job.message, job.code)
-        job.message = job.message or f"{type(error).__name__}: {error}"
-        if many and "basic" not in config.hydra.launcher._target_.lower():
-            raise  # a job in another process: only Hydra can carry the failure home
+                repeat(line, config, session)
+            else:
+                run_stage_of(config, line, job, record)
+            job.code = 0
+        except BrokenPipeError as error:
+            raise OutputClosed from error  # nobody reads the output of the other jobs either
+        except Exception as error:
+            if record:
+                record.tell_of(error)
+            job.code, job.message = answer(error, session.outputs)
+            job.message = in_words_of(config, job.message) if job.code == USAGE else job.message
+            if job.message:
+                complain(job.message, job.code)
+            job.message = job.message or f"{type(error).__name__}: {error}"
+            if many and "basic" not in config.hydra.launcher._target_.lower():
+                raise  # a job in another process: only Hydra can carry the failure home
     return job.figure[1] if job.figure else None
 
 
@@ -55,16 +57,20 @@ def in_words_of(config: Any, message: str) -> str:
     return tried_remedies(typed, named, lambda words: tried(config, words))
 
 
-def run_stage_of(config: Any, line: CommandLine) -> tuple[str, float] | None:
-    """Run the stage of a configuration; return the figure by which runs are compared, with its name."""
+def run_stage_of(config: Any, line: CommandLine, job: Job, record: JobOnDisk | None = None) -> None:
+    """Run the stage of a configuration; note where its run is, and the figure by which runs are compared with its name."""
     from dpo_lab.cli.build import build
 
     if is_one_of_many(config) and "group" in config and config.group is None:
         config.group = Path(config.hydra.sweep.dir).name
     stage = build(config)
+    if record and hasattr(stage, "plan"):
+        job.directory = str(stage.plan().path)
+        record.write()
     if "call" in signature(stage.run).parameters:
-        return figure_of(stage, stage.run(call_of(config, line)))
-    return figure_of(stage, stage.run())
+        job.figure = figure_of(stage, stage.run(call_of(config, line)))
+    else:
+        job.figure = figure_of(stage, stage.run())
 
 
 def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:
@@ -108,25 +114,3 @@ def default_of(stage: str, directories: tuple[str, ...]) -> dict[str, Any]:
 
     loader = GlobalHydra.instance().config_loader()
     return resolved(loader.load_configuration(config_name=stage, overrides=[], run_mode=RunMode.RUN))
-
-
-def job_words(config: Any, line: CommandLine) -> list[str]:
-    """Return what to write behind the program to do a job of a multirun alone."""
-    options = [option for option in line.options if option not in ("-m", "--multirun")]
-    task = task_overrides(config)
-    kept = any(key_of(override) == "sweep" for override in task) or not line.is_multirun
-    return [*options, *task, *(["hydra.mode=RUN"] if kept else [])]  # a kept sweep runs all of its jobs unless told so
-
-
-def is_one_of_many(config: Any) -> bool:
-    """Return whether a composed configuration is that of a job of a multirun."""
-    from hydra.types import RunMode
-
-    return bool(config.hydra.mode == RunMode.MULTIRUN)
-
-
-def task_overrides(config: Any) -> list[str]:
-    """Return a job's overrides, without those of Hydra's own settings."""
-    from omegaconf import OmegaConf
-
-    return cast(list[str], OmegaConf.to_container(config.hydra.overrides.task, resolve=False))

@@ -22,6 +22,7 @@ from dpo_lab.cli.jobs import run_job
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
 from dpo_lab.cli.unknown import unknown_option
+from dpo_lab.comparison.jobs import PLAN
 from dpo_lab.conf_files import CONF
 from dpo_lab.own_files import make_own
 from dpo_lab.signals import let_go_of_terminal, to_answer
@@ -120,7 +121,7 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
             config["hydra"] = HydraConfig.instance().cfg.hydra  # type: ignore[union-attr]
         return run_job(config, line, session)
 
-    before = sys.argv
+    before, CheckJobs.asked = sys.argv, (line, session)
     try:
         directory = sweep_directory(line, swept_keys(line), session.outputs)
         make_own(Path(directory) / "multirun.yaml")  # Hydra writes into it
@@ -140,9 +141,11 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
         if is_of_hydra(error) and not session.jobs:
             return complain(cannot_compose(error, line.overrides), USAGE)
         code, message = answer(error, session.outputs)
-        return complain(message, code) if message else code
+        if message:
+            complain(message, code)
+        return max(code, ending(session)) if session.sweep else code
     finally:
-        sys.argv = before
+        sys.argv, CheckJobs.asked = before, None
     return ending(session)
 
 
@@ -186,7 +189,8 @@ def no_trace_of_a_sweep_without_jobs(directory: str, session: Session) -> Iterat
     except Exception:
         if place in new and not session.jobs:
             with suppress(OSError):  # absent, or holds something else
-                (place / "multirun.yaml").unlink(missing_ok=True)
+                for name in ("multirun.yaml", PLAN):
+                    (place / name).unlink(missing_ok=True)
                 for path in new:
                     path.rmdir()
         raise

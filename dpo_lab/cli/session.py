@@ -4,6 +4,7 @@ import signal
 import sys
 import traceback
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from dpo_lab.cli.messages import system_message
@@ -38,6 +39,8 @@ class Job:
     message: str = ""
     figure: tuple[str, float] | None = None
     """Name and value of the figure by which runs are compared."""
+    directory: str | None = None
+    """Of its run; None for a stage without one, or before it is known."""
 
 
 @dataclass
@@ -46,6 +49,9 @@ class Session:
 
     outputs: str
     jobs: list[Job] = field(default_factory=list)
+    """Of this process; a launcher may run others elsewhere."""
+    sweep: str | None = None
+    """The directory of the sweep that this call runs; None for a single run."""
 
 
 def complain(message: str, code: int) -> int:
@@ -72,15 +78,16 @@ def answer(error: Exception, outputs: str) -> tuple[int, str]:
 
 
 def ending(session: Session) -> int:
-    """Return the exit code; after several jobs, show how each ended."""
-    failed = [job for job in session.jobs if job.code != 0]
-    if len(session.jobs) < 2:
+    """Return the exit code; after a sweep, write its files and show how its jobs ended and how their figures compare."""
+    if session.sweep is None:
+        failed = [job for job in session.jobs if job.code != 0]
         return failed[0].code or ERROR if failed else 0
-    width = max(len(job.overrides) for job in session.jobs)
-    sys.stdout.write(f"\n{len(session.jobs)} jobs, {len(session.jobs) - len(failed)} finished, {len(failed)} failed\n")
-    for number, job in enumerate(session.jobs, start=1):
-        result = "finished" if job.code == 0 else f"failed: {copyable(job.message.splitlines()[0])}"
-        result += f"  {job.figure[0]} {job.figure[1]:.4g}" if job.figure else ""
-        sys.stdout.write(f"  {number:3}  {job.overrides:{width}}  {result}\n")
+    from dpo_lab.comparison.conclude import conclude
+
+    ended = conclude(Path(session.sweep))
+    sys.stdout.write("".join(f"{copyable(line)}\n" for line in ended.lines))
     sys.stdout.flush()
-    return complain(f"{len(failed)} of {len(session.jobs)} jobs failed; the table above says why.", ERROR) if failed else 0
+    if ended.unfinished:
+        number = f"{len(ended.unfinished)} of {len(ended.runs)} jobs"
+        return complain(f"{number} did not finish; the lines above say why. The same command runs what is missing.", ERROR)
+    return 0

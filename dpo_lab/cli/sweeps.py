@@ -1,10 +1,16 @@
 """All jobs of a sweep are composed, built and checked before the first one starts: a mistake in the last costs no training."""
 
 from collections.abc import Sequence
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
 
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+
+from dpo_lab.cli.arguments import CommandLine
+from dpo_lab.cli.session import Session
+from dpo_lab.comparison.jobs import SweepPlan
 
 LISTED = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"  # its jobs are known before the first one runs
 
@@ -14,16 +20,37 @@ class SweepRefused(BaseException):
 
 
 class CheckJobs(Callback):
-    """Hydra calls it when a sweep starts, in the process that was called, before anything is written or launched."""
+    """Hydra calls it when a sweep starts, in the process that was called, before anything is launched."""
+
+    asked: ClassVar[tuple[CommandLine, Session] | None] = None
+    """The call that runs the sweep; Hydra makes the callback, so that it cannot be handed over."""
 
     def on_multirun_start(self, config: Any, **others: Any) -> None:
-        """Raise SweepRefused if a job cannot be composed, built or checked; sweepers that search choose their jobs later."""
-        if config.hydra.sweeper._target_ != LISTED:
-            return
-        try:
-            jobs = jobs_of(config)
-        except HydraException:
-            return  # the sweeper refuses it itself, and says more
+        """Raise SweepRefused if a job cannot be composed, built or checked; then write what the sweep was asked for.
+
+        Sweepers that search choose their jobs later.
+        """
+        jobs: list[list[str]] = []
+        if config.hydra.sweeper._target_ == LISTED:
+            try:
+                jobs = jobs_of(config)
+            except HydraException:
+                return  # the sweeper refuses it itself, and says more
+            self.refuse(config, jobs)
+        if self.asked:
+            line, session = self.asked
+            plan = SweepPlan(
+                stage=line.stage,
+                command=line.command(line.words),
+                metric=line.value("optimized_metric", ""),
+                jobs=tuple(tuple(task_only(job)) for job in jobs),
+            )
+            with suppress(OSError):  # Hydra cannot write there either, and says so
+                plan.write(Path(config.hydra.sweep.dir))
+                session.sweep = str(config.hydra.sweep.dir)
+
+    def refuse(self, config: Any, jobs: Sequence[Sequence[str]]) -> None:
+        """Raise SweepRefused if a job cannot be composed, built or checked."""
         read: dict[str, Any] = {}
         refused = {number: message for number, job in enumerate(jobs, start=1) if (message := problem(config, job, read))}
         if refused:
@@ -32,6 +59,11 @@ class CheckJobs(Callback):
             more = f" Nor can {'job' if len(others_too) == 1 else 'jobs'} {', '.join(others_too)}." if others_too else ""
             which = f"job {number} of {len(jobs)} ({' '.join(jobs[number - 1])})"
             raise SweepRefused(f"{which} cannot run: {refused[number]}{more} No job was started.")
+
+
+def task_only(job: Sequence[str]) -> list[str]:
+    """Return the overrides of a job without those of Hydra's own settings, as the job itself records them."""
+    return [override for override in job if not override.lstrip("+~").startswith(("hydra.", "hydra/"))]
 
 
 def jobs_of(config: Any) -> list[list[str]]:

@@ -7,6 +7,8 @@ import numpy as np
 
 from dpo_lab.evaluation.statistics import Observed, mean_of, share_of
 
+OBSERVED = "observed.jsonl"
+"""The file of a measurement that holds these lines."""
 Observations = Mapping[str, Observed]
 """What was observed of single pairs or answers, by the name of the figure that is their mean."""
 

@@ -10,13 +10,13 @@ from dpo_lab.components import RunError
 from dpo_lab.continuing import remove_kept
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.evaluation.context import Context, HeldOut, Measured
-from dpo_lab.evaluation.intervals import observed_in, records_of
+from dpo_lab.evaluation.intervals import OBSERVED, observed_in, records_of
 from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.ranker import ready
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 
-ANSWERS, OBSERVED = "answers.jsonl", "observed.jsonl"
+ANSWERS = "answers.jsonl"
 
 
 @dataclass

@@ -47,7 +47,7 @@ class Train(Alignment):
             DataError: if rows cannot be used.
             RunError: if the loss reads a label that some pairs do not have.
         """
-        if not self.force and self._plan().finished():
+        if not self.force and self.plan().finished():
             return
         key = data_key(self.data, self.evaluation, self.iteration)
         if key not in read:
@@ -61,7 +61,8 @@ class Train(Alignment):
             raise pairs
         refuse_unlabelled(self.loss, pairs, self.data.label)
 
-    def _plan(self) -> Plan:
+    def plan(self) -> Plan:
+        """Return where the run goes and what determines it."""
         name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
         return Plan(self.outputs, "train", name, self.content(), apart=CHANGING)
 
@@ -81,7 +82,7 @@ class Train(Alignment):
         """
         ask_hub_early(self.model, self.data, self.evaluation)
         refuse_illegal(self)
-        plan = self._plan()
+        plan = self.plan()
         run = identity_of(plain_fields(self), plan, call, tags=self.tags, notes=self.notes, group=self.group)
         if (done := plan.finished(with_parents=True)) and not self.force:
             return show_finished(done, run, self.logger)

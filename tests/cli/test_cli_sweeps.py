@@ -1,6 +1,8 @@
 """Several runs by one command: which jobs run, where a sweep is kept, and what a failed job does to the others."""
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from dpo_lab.cli.arguments import read
 from dpo_lab.cli.main import main, sweep_directory
+from dpo_lab.comparison.jobs import jobs_in
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.stages.train import Train
@@ -33,7 +36,11 @@ def test_a_sweep_runs_every_combination_and_has_one_directory() -> None:
     ]
     (directory,) = Path("outputs/sweep").iterdir()
     assert directory.name.startswith("train-loss-seed-")
-    assert [path.name for path in directory.iterdir()] == ["multirun.yaml"]  # the jobs write none there
+    names = {"multirun.yaml", "jobs.json", "jobs", "summary.csv", "summary.json"}
+    assert {path.name for path in directory.iterdir()} == names  # no run has a directory here, so none is best
+    assert {path.name for path in (directory / "jobs").iterdir()} == {
+        f"00{n}.{end}" for n in range(1, 5) for end in ("json", "log")
+    }
 
 
 def named(*words: str) -> str:
@@ -64,13 +71,36 @@ def test_jobs_go_on_after_a_failure_and_a_table_says_which_failed(
     monkeypatch.setattr(Train, "run", second_fails)
     assert main(["train", "-m", "seed=0,1,2"]) == 1
     shown = capsys.readouterr()
-    assert shown.out.splitlines()[-4:] == [
-        "3 jobs, 2 finished, 1 failed",
-        "    1  seed=0  finished",
-        "    2  seed=1  failed: RuntimeError: the second one",
-        "    3  seed=2  finished",
+    said = shown.out.splitlines()
+    assert "3 jobs, 2 finished, 1 failed" in said
+    at = said.index("runs")
+    assert [line.split()[:3] for line in said[at + 2 : at + 5]] == [
+        ["1", "0", "finished"],
+        ["2", "1", "failed"],
+        ["3", "2", "finished"],
     ]
-    assert shown.err.splitlines()[-1] == "error: 1 of 3 jobs failed; the table above says why."
+    assert said[at + 5] == "failed: 2-seed1: RuntimeError: the second one"
+    log = Path(said[at + 6].removeprefix("  log ")).read_text()
+    assert log.startswith("dpo-lab train seed=1\n")
+    assert "Traceback (most recent call last)" in log
+    assert log.endswith("RuntimeError: the second one\n")
+    assert shown.err.splitlines()[-1] == (
+        "error: 1 of 3 jobs did not finish; the lines above say why. The same command runs what is missing."
+    )
+
+
+def test_a_job_that_is_stopped_and_those_behind_it_are_told_of_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(stage: Train) -> None:
+        if stage.seed == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Train, "run", stopped)
+    assert main(["train", "-m", "seed=0,1,2"]) == 75
+    (sweep,) = Path("outputs/sweep").iterdir()
+    assert [job.state for job in jobs_in(sweep)] == ["finished", "stopped", "not started"]
+    monkeypatch.setattr(Train, "run", lambda stage: None)
+    assert main(["train", "-m", "seed=0,1,2"]) == 0  # the same command
+    assert [job.state for job in jobs_in(sweep)] == ["finished"] * 3
 
 
 REFUSED = {  # what stands behind -m: the whole message, or its beginning

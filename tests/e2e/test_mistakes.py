@@ -57,4 +57,4 @@ def test_a_mistake_is_answered_and_its_remedy_is_accepted(
         assert (code, set(re.findall("error: (.*)", capsys.readouterr().err)) - {"accepted"}) in ((1, set()), (1, {SWEEP}))
 
 
-SWEEP = "2 of 2 jobs failed; the table above says why."
+SWEEP = "2 of 2 jobs did not finish; the lines above say why. The same command runs what is missing."

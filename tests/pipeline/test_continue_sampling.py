@@ -21,11 +21,12 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, HeldOut
 from dpo_lab.evaluation.generation import GenerationEvaluation
+from dpo_lab.evaluation.intervals import OBSERVED
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.losses.wpo import WPOLoss
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.answers import CANDIDATES
-from dpo_lab.pipeline.evaluation import ANSWERS, OBSERVED, evaluate
+from dpo_lab.pipeline.evaluation import ANSWERS, evaluate
 from dpo_lab.pipeline.on_policy import OnPolicy
 from dpo_lab.pipeline.pairs import read_pairs
 from dpo_lab.pipeline.ranking import PAGE, REPORT

@@ -12,9 +12,8 @@ import pytest
 from dpo_lab.artifacts import Plan
 from dpo_lab.cli.main import main
 from dpo_lab.components import ConfigError
-from dpo_lab.evaluation.intervals import intervals_of, observed_by, records_of
+from dpo_lab.evaluation.intervals import OBSERVED, intervals_of, observed_by, records_of
 from dpo_lab.figures import ACCURACY, LOSS, MARGIN
-from dpo_lab.pipeline.evaluation import OBSERVED
 from dpo_lab.records import write_jsonl
 from dpo_lab.run_directory import CHANGING, KIND, RunDirectory
 from dpo_lab.stages.evaluate import Evaluate
