@@ -74,7 +74,7 @@ HOMES = {
     "jinja2": ("models/tokenizer.py", "tokens/rendering.py", "tokens/template.py", "report/page.py"),
     "lightning": ("training/",),
     "llm_blender": ("ranking/",),
-    "matplotlib": ("report/svg.py",),
+    "matplotlib": ("report/svg.py", "comparison/charts.py"),
     "omegaconf": ("cli/",),
     "peft": ("models/adapter.py", "models/lora_linear.py", "export/merged.py"),
     "pyarrow": ("data/", "publishing/data_set.py"),

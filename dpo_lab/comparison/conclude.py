@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dpo_lab.comparison.best import standing
-from dpo_lab.comparison.files import BEST, CSV, best_of, command_of, write_files
+from dpo_lab.comparison.files import BEST, CSV, PAGE, best_of, command_of, write_files
 from dpo_lab.comparison.jobs import plan_in
 from dpo_lab.comparison.metric import metric_of
+from dpo_lab.comparison.page import page_of
 from dpo_lab.comparison.runs import Run, runs_of_sweep
 from dpo_lab.comparison.table import failure_lines, tables
 from dpo_lab.comparison.words import state_line, verdict_lines
+from dpo_lab.durable_files import write_durably
 
 
 @dataclass(frozen=True)
@@ -41,5 +43,15 @@ def conclude(sweep: Path) -> Conclusion:
         lines += verdict_lines(found)
     if best := best_of(found):
         lines += [f"again  {command_of(best)}"] if command_of(best) else []
-    lines.append(f"sweep  {sweep / CSV}" + (f" {BEST}" if best else ""))
+    kept = [CSV, *([BEST] if best else [])]
+    if any(run.record.run for run in runs):
+        command = plan.command if plan else ""
+        write_durably(sweep / PAGE, encodable(page_of(runs, found, title=sweep.name, command=command, place=sweep)))
+        kept = [PAGE, *kept]
+    lines.append(f"sweep  {sweep / kept[0]}" + "".join(f", {name}" for name in kept[1:]))
     return Conclusion(lines, runs)
+
+
+def encodable(page: str) -> str:
+    """Return a page that UTF-8 can hold: half of a surrogate pair, which an answer may hold, becomes a question mark."""
+    return page.encode("utf-8", "replace").decode("utf-8")

@@ -14,8 +14,9 @@ from dpo_lab.comparison.runs import Run
 from dpo_lab.comparison.table import in_order
 from dpo_lab.comparison.words import verdict_lines
 from dpo_lab.durable_files import write_durably
+from dpo_lab.run_directory import SUMMARY
 
-CSV, JSON, BEST, PAGE = "summary.csv", "summary.json", "best.yaml", "index.html"
+CSV, JSON, BEST, PAGE = "summary.csv", SUMMARY, "best.yaml", "index.html"
 
 
 def write_files(directory: Path, runs: Sequence[Run], found: Standing | None, command: str) -> None:

@@ -85,7 +85,7 @@ def metric_of(runs: "Sequence[Run]", asked: str = "") -> Metric | None:
                 return Metric(key, figure or of_round)
         elif key := next((key for key in keys if _is_number(run.record.summary.get(key))), ""):
             return Metric(key, keys[key])
-    return None
+    return Metric(asked) if asked and any(run.value(asked) is not None for run in runs) else None
 
 
 def _is_number(value: object) -> bool:

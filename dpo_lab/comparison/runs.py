@@ -62,6 +62,8 @@ class Run:
     def value(self, key: str) -> float | None:
         """Return a figure of the summary by its key, None if it is absent or no finite number."""
         found = self.record.summary.get(key)
+        if found is None and self.job and self.job.figure and self.job.figure[0] == key:
+            found = self.job.figure[1]  # its directory is gone
         if isinstance(found, int | float) and math.isfinite(found) and self.state == "finished":
             return float(found)
         return None

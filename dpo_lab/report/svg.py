@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 WIDTH, HEIGHT = 340, 184
 LEFT, RIGHT, TOP, BOTTOM = 44, 332, 18, 146
 """The box of the axes in the units of the drawing; the page's script finds a step from LEFT and RIGHT."""
-COLOURS = {"#000001": "var(--soft)", "#000002": "var(--line)", "#000011": "var(--series-1)", "#000012": "var(--series-2)"}
+COLOURS = {
+    "#000001": "var(--soft)",
+    "#000002": "var(--line)",
+    **{f"#00001{number}": f"var(--series-{number})" for number in range(1, 9)},
+}
 """What matplotlib is told, and what the page reads instead."""
 SOFT, LINE, *SERIES = COLOURS
 ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.14, 0.05  # of the axis: a round narrower than its label has a shorter one, or none
@@ -37,8 +41,8 @@ def line_chart(
         marks: where rounds begin, the first included; lines break there. One mark is not drawn.
         share: whether the values are shares, shown from 0 to 1 whatever they are.
     """
-    with _own_style():
-        return _svg(_line_figure(steps, series, marks, share=share, x_label=x_label))
+    with own_style():
+        return svg_text(_line_figure(steps, series, marks, share=share, x_label=x_label))
 
 
 def x_range(steps: Sequence[float]) -> list[float]:
@@ -48,8 +52,8 @@ def x_range(steps: Sequence[float]) -> list[float]:
 
 def histogram(series: Sequence[Sequence[int]], x_label: str) -> str:
     """Return how often each size occurs, one or two outlines over common bins at least 1 wide."""
-    with _own_style():
-        return _svg(_histogram_figure(series, x_label))
+    with own_style():
+        return svg_text(_histogram_figure(series, x_label))
 
 
 def tick(value: float, _position: int | None = None) -> str:
@@ -73,7 +77,7 @@ def _limits(steps: Sequence[float]) -> tuple[float, float]:
 
 
 @contextmanager
-def _own_style() -> Iterator[None]:
+def own_style() -> Iterator[None]:
     """Draw with matplotlib's defaults, whatever a matplotlibrc of the user says; text stays text."""
     from matplotlib import rc_context, rcdefaults, rcParams
 
@@ -86,7 +90,7 @@ def _own_style() -> Iterator[None]:
 def _line_figure(
     steps: Sequence[float], series: Sequence[Sequence[float]], marks: Sequence[float], *, share: bool, x_label: str
 ) -> "Figure":
-    figure, axes = _axes()
+    figure, axes = chart_axes()
     for colour, values in zip(SERIES, series, strict=False):
         for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
             inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high]
@@ -109,7 +113,7 @@ def _line_figure(
 def _histogram_figure(series: Sequence[Sequence[int]], x_label: str) -> "Figure":
     import numpy as np
 
-    figure, axes = _axes()
+    figure, axes = chart_axes()
     every = [value for values in series for value in values]
     width = max(1, math.ceil((max(every) - min(every) + 1) / 40))
     edges = np.arange(min(every), max(every) + width + 1, width) - 0.5
@@ -122,13 +126,14 @@ def _histogram_figure(series: Sequence[Sequence[int]], x_label: str) -> "Figure"
     return figure
 
 
-def _axes() -> tuple["Figure", "Axes"]:
+def chart_axes(width: int = WIDTH, height: int = HEIGHT) -> tuple["Figure", "Axes"]:
+    """Return an empty chart of this size, drawn as all of them are."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-    figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), facecolor="none")
-    box = (LEFT / WIDTH, 1 - BOTTOM / HEIGHT, (RIGHT - LEFT) / WIDTH, (BOTTOM - TOP) / HEIGHT)
-    axes = figure.add_axes(box, facecolor="none")
+    bottom, right = height - (HEIGHT - BOTTOM), width - (WIDTH - RIGHT)
+    figure = Figure(figsize=(width / 72, height / 72), facecolor="none")
+    axes = figure.add_axes((LEFT / width, 1 - bottom / height, (right - LEFT) / width, (bottom - TOP) / height), facecolor="none")
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(LINE)
@@ -143,13 +148,13 @@ def _axes() -> tuple["Figure", "Axes"]:
     return figure, axes
 
 
-def _svg(figure: "Figure") -> str:
+def svg_text(figure: "Figure", width: int = WIDTH, height: int = HEIGHT) -> str:
     """Return the drawing for a page: text stays text in the page's font, no ids that two drawings could share but equal ones."""
     file = io.StringIO()
     figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = file.getvalue()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true">', text, count=1)
+    text = re.sub(r"<svg[^>]*>", f'<svg viewBox="0 0 {width} {height}" aria-hidden="true">', text, count=1)
     text = re.sub(r"<style.*?</style>|font-family: [^;\"]*;?| id=\"[a-z]+[a-z.]*_\d+\"", "", text, flags=re.DOTALL)
     text = re.sub(r'"[^"<>]*"', lambda found: re.sub(r"(\d+\.\d)\d+", r"\1", found[0]), text)  # in attributes: finer than a pixel
     for told, read in COLOURS.items():

@@ -103,8 +103,10 @@ def test_jobs_of_a_multirun_belong_to_the_group_of_their_sweep() -> None:
 def test_the_table_of_a_multirun_shows_the_optimized_metric(capsys: pytest.CaptureFixture[str]) -> None:
     assert train(["-m", "seed=0,1"]) == 0
     assert train(["-m", "seed=0,1", "optimized_metric=kl"]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "finished  " in line]
-    assert [line[-2:] for line in lines] == [["gold/after", "0.75"]] * 2 + [["kl", "5.5"]] * 2
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines() if "finished  " in line]
+    assert [line[2] for line in lines] == [".750"] * 2 + ["5.500"] * 2
+    assert [line.split()[2] for line in said.splitlines() if line.startswith("  job ")] == ["gold/after", "kl"]
 
 
 def test_a_figure_that_turns_out_to_be_missing_fails_the_job_and_keeps_the_run(capsys: pytest.CaptureFixture[str]) -> None:

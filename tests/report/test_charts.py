@@ -61,7 +61,7 @@ def test_a_style_of_the_user_changes_no_drawing() -> None:
 
 
 def test_colours_that_the_page_replaces_are_no_part_of_each_other() -> None:
-    assert len(set(SERIES)) == 2
+    assert len(set(SERIES)) == 8
     assert all(len(colour) == 7 for colour in SERIES)
 
 
