@@ -43,5 +43,6 @@ class Alignment(Component):
         names = [each.name for each in fields(Alignment) if each.name not in ("outputs", "callbacks")]
         with recorded_below(self.outputs):
             parts = {name: plain(getattr(self, name)) for name in names}
-        precision = self.precision.resolved(self.trainer.device())
-        return {**parts, "precision": precision, **content_of(self.callbacks, self.trainer.log_every)}
+        precision, every = self.precision.resolved(self.trainer.device()), self.evaluation.every
+        more = content_of(self.callbacks, self.trainer.log_every) | ({"evaluation.every": every} if every else {})
+        return {**parts, "precision": precision, **more}

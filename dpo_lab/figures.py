@@ -187,6 +187,11 @@ EVALUATION = (LOSS, ACCURACY, MARGIN, WIN_RATE, KL)
 """Figures that the project's own evaluations share between runs; a measure names them, and any others, before a run."""
 
 
+def better_of(figures: Iterable[Figure]) -> dict[str, Better]:
+    """Return the headline figures that get better in one direction only, with the direction."""
+    return {each.name: each.better for each in figures if each.headline and each.better}
+
+
 def table() -> str:
     """Return the figures of training as a Markdown table, which docs/method.md holds."""
     rows = [f"| `{each.name}` | {each.title} | {each.formula} | {each.unit} |" for each in TRAINING]

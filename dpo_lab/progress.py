@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
 from rich.console import Console
+from rich.errors import LiveError
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
 from rich.table import Column
 from rich.text import Text
@@ -139,6 +140,8 @@ def part(name: str, total: int) -> Iterator[Part]:
     if not is_live():
         yield shown
         return
-    with Progress(SpinnerColumn(), _Line(shown), console=console, transient=True) as live:
-        live.add_task(name, total=None)
+    with ExitStack() as stack:
+        with suppress(LiveError):  # rich before 14.1 shows one line at a time: a part within a part then works unseen
+            live = stack.enter_context(Progress(SpinnerColumn(), _Line(shown), console=console, transient=True))
+            live.add_task(name, total=None)
         yield shown

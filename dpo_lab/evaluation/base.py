@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from dpo_lab.components import Component
+from pydantic import PositiveInt
+
+from dpo_lab.components import Component, component
 from dpo_lab.data.base import Data, Prompts
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.figures import Figure
@@ -28,11 +30,20 @@ class Setting:
         return cls(loss=loss, reference=reference, ranker=data.ranked_by)
 
 
+@component
 class Measure(Component, ABC):
     """What a policy is measured by: `evaluation=`."""
 
     on_pairs: ClassVar[bool] = False
     """Whether it reads held-out pairs (`context.held_out`), with loss and reference. Without any, nothing is measured."""
+
+    every: PositiveInt | None = None
+    """Optimizer steps of a round between two times that it measures the policy while it is trained, and after the last one; null:
+    only after training."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what determines the figures: not how often they are measured."""
+        return {name: value for name, value in super().content().items() if name != "every"}
 
     @property
     def asks(self) -> Prompts | None:

@@ -34,7 +34,7 @@ AGREED = Figure(
     headline=False,
     each_round=True,
 )
-BELIEFS = (BELIEVED.name, AGREED.name)
+BELIEFS: tuple[str, ...] = (BELIEVED.name, AGREED.name)
 
 
 def another_opinion(ranker: Component | None, judge: Ranker, prompts: Prompts) -> Ranker | None:

@@ -1,7 +1,7 @@
 """What a measure is given, and what it returns."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,19 +9,22 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dpo_lab.components import Component, RunError, plain
 from dpo_lab.evaluation.compared import compared_losses
 from dpo_lab.evaluation.held_out import held_out_logps
 from dpo_lab.evaluation.intervals import Observations
-from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.load import ModelOnDisk, evaluating
 from dpo_lab.models.precision import Precision
 from dpo_lab.records import Candidates
-from dpo_lab.reference.base import Reference, ReferenceModel
+from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.reference.cached import CachedScorer
 from dpo_lab.scoring.fitting import fitted, made_ready
-from dpo_lab.scoring.logps import PairLogps
+from dpo_lab.scoring.logps import PairLogps, ResponseLogps
+from dpo_lab.scoring.passes import score_store, scorer_of
 from dpo_lab.tokens.store import LABELS, TokenStore
 
 
@@ -79,6 +82,9 @@ class Context:
     """What it found out about the policy of the round before; None in the first round, whose previous model is `before`."""
     held_out: HeldOut | None = None
     """For a measure with `on_pairs`."""
+    reference_known: Tensor | None = None
+    """(tokens,) log-probabilities of the held-out responses under the reference, in the order of the store, where they were
+    computed before (`knowing_reference`); None: they are computed when they are asked for."""
     ranker: Component | None = None
     """What chose the pairs that the policy was trained on; None for pairs that were given."""
     layout: Layout
@@ -113,6 +119,29 @@ class Context:
                 Path(weights.path), lambda: made_ready(models.enter_context(weights.lent(self.device)).model, fit, store)
             )
             with self.precision.autocast(self.device), evaluating(model):
-                scorer, _ = held_out.reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
-                scorer.follow(model)
+                if self.reference_known is not None:
+                    scorer: ReferenceScorer = CachedScorer(self.reference_known, store)
+                else:
+                    scorer, _ = held_out.reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
+                    scorer.follow(model)
                 return held_out_logps(model, scorer, store, fit, full_softmax=full, directory=self.directory)
+
+    @torch.no_grad()
+    def knowing_reference(self) -> Self:
+        """Return the same with the reference's log-probabilities of the held-out pairs, computed while no policy is in memory.
+
+        A policy that is measured again and again, while it is trained, then needs no second model beside it.
+        """
+        if self.held_out is None or not self.held_out.reference.compares:
+            return self
+        store, reference, weights = self.held_out.store, self.held_out.reference, self.held_out.reference_model
+        with weights.lent(self.device) as loaded:
+            model = loaded.model
+            fit = fitted(model, self.layout, store)
+            scorer: Callable[[ResponseBatch], ResponseLogps] = scorer_of(model, own_logits=fit.own_logits)
+            with self.precision.autocast(self.device), evaluating(model):
+                if not reference.scores_live:  # its pass is kept, and read again after training
+                    frozen = ReferenceModel(Path(weights.path), lambda: model)
+                    kept, _ = reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
+                    scorer = kept.to(self.device)
+                return replace(self, reference_known=score_store(scorer, store, fit.layout, self.device).per_token)

@@ -29,11 +29,16 @@ class SeveralMeasures(Measure):
         return next((each.asks for each in self.measures.values() if each.asks), None)
 
     def check(self) -> None:
-        """Raise ConfigError if there is nothing to measure."""
+        """Raise ConfigError if there is nothing to measure, or one of them is to be measured at times of its own."""
         if not self.measures:
             raise ConfigError(
                 "measures={}: nothing is measured. Add one, for instance +evaluation@evaluation.measures.pairs=preference"
             )
+
+        if apart := next((name for name, each in self.measures.items() if each.every), None):
+            every = self.measures[apart].every
+            wrong = f"evaluation.measures.{apart}.every={every}"
+            raise ConfigError(f"{wrong}: all measures are measured at the same steps; use evaluation.every={every}.")
 
     def bytes_needed(self, device: str) -> float:
         """Return what the largest of them takes: one is measured after the other."""

@@ -2,11 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.components import Component, component
+from dpo_lab.figures import Better
 
 Row = Mapping[str, Any]
 """`step`, `round` and finite numbers by name."""
@@ -28,6 +29,8 @@ class RunIdentity:
     notes: str = ""
     group: str | None = None
     """Name of the sweep that it belongs to."""
+    better: Mapping[str, Better] = field(default_factory=dict)
+    """Figures of held-out data that rows may have, with the direction in which each gets better."""
 
 
 @dataclass(frozen=True, kw_only=True)

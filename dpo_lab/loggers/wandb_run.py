@@ -2,15 +2,16 @@
 
 import os
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt
 
 from dpo_lab.components import ConfigError, component
-from dpo_lab.figures import BETTER
+from dpo_lab.figures import BETTER, Better
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.progress import say
 
@@ -79,7 +80,7 @@ class WandbLogger(RunLogger):
         )
         later = f"offline; to send this run later: wandb sync {shlex.quote(str(mark.directory / 'wandb'))}/offline-run-*"
         say(f"  W&B: {wandb_run.url if mode == 'online' else later}")
-        return WandbRun(wandb_run, self, mark.directory)
+        return WandbRun(wandb_run, self, mark.directory, run.better)
 
     def _mode(self) -> Literal["online", "offline"]:
         if self.mode != "auto":
@@ -90,12 +91,14 @@ class WandbLogger(RunLogger):
 class WandbRun(Follower):
     """An open run of W&B."""
 
-    def __init__(self, run: "wandb.Run", logger: WandbLogger, directory: Path) -> None:
+    def __init__(
+        self, run: "wandb.Run", logger: WandbLogger, directory: Path, better: Mapping[str, Better] = MappingProxyType({})
+    ) -> None:
         self.run, self.samples, self.directory = run, logger.samples, directory
         self.settle_seconds = logger.flush_seconds + 1.0
         run.define_metric("*", step_metric="step")
-        for name, better in BETTER.items():  # the best value is worth a column beside the last
-            run.define_metric(name, step_metric="step", summary=f"last,{better}")
+        for name, direction in {**BETTER, **better}.items():  # the best value is worth a column beside the last
+            run.define_metric(name, step_metric="step", summary=f"last,{direction}")
 
     def send(self, row: Row) -> None:
         """Log a row at its own step; online, what the server has already is left out."""

@@ -136,6 +136,8 @@ def beside(reference: Reference, evaluation: Measure, whole: Held, *, adapted: b
         own = weights
     else:
         own = float(whole.trained_bytes) if reference.moves or (reference.keeps_adapter and earlier) else 0.0
+    if evaluation.every and evaluation.asks:
+        own += weights  # answers of the policy in training, too
     if not evaluation.on_pairs:
         return own, weights, 1  # answers are compared with those of the model before
     loaded = int(reference.compares and not reference.needs_adapter and not (reference.moves and adapted))

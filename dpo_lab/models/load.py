@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from dpo_lab.artifacts import Artifact, refuse_damage
-from dpo_lab.components import ConfigError
+from dpo_lab.components import ConfigError, RunError
 from dpo_lab.hub import innermost
 from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import load_adapter, save_adapter
@@ -89,6 +89,22 @@ class ModelOnDisk:
     def release(self) -> None:
         """Forget the loaded model."""
         self._loaded = None
+
+
+class ModelInMemory(ModelOnDisk):
+    """A model that is trained at the moment, where one on disk is asked for: it is lent as it is, and stays loaded."""
+
+    def __init__(self, model: nn.Module, tokenizer: Any, name: str) -> None:
+        super().__init__(name, name)
+        self._model = Loaded(model, tokenizer)
+
+    def load(self, device: torch.device) -> Loaded:
+        """Raise RunError: a copy for changing is made from the disk."""
+        raise RunError(f"{self.path} is in memory alone: no copy of it can be loaded.")
+
+    def loaded(self, device: torch.device) -> Loaded:
+        """Return the model, wherever it is, and its tokenizer."""
+        return self._model
 
 
 def load_tokenizer(path: str, revision: str | None = None) -> Any:

@@ -42,12 +42,16 @@ class Measurements:
 
     def of_round(self, policy: ModelOnDisk, name: str, held_out: HeldOut | None) -> Mapping[str, Any]:
         """Measure the policy of a round and return its figures; the model before is measured on the same held-out pairs."""
+        self.before_on(held_out, name)
         context = replace(self.context, held_out=held_out)
-        if held_out:
-            self.context = replace(context, name=f"{name}-before")
-            self.of_base()
         self.after = self._made(replace(context, policy=policy, name=f"{name}-after"), self.before, self.after)
         return self.after.facts
+
+    def before_on(self, held_out: HeldOut | None, name: str) -> None:
+        """Measure the model before training on the held-out pairs of a round, if there are any and a figure needs it."""
+        if held_out:
+            self.context = replace(self.context, held_out=held_out, name=f"{name}-before")
+            self.of_base()
 
     @property
     def found(self) -> tuple[Measured | None, Measured | None]:

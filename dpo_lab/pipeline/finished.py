@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from dpo_lab.artifacts import Artifact
+from dpo_lab.figures import better_of
 from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.recorder import send_recorded
 from dpo_lab.progress import say
+from dpo_lab.report.figures import figures_in
 from dpo_lab.run_directory import RunDirectory
 
 PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
@@ -17,8 +20,9 @@ PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
 def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, RunLogger]) -> dict[str, Any]:
     """Print the end screen of a finished run, send its figures to loggers that have not got them, and say what was done."""
     recorded = RunDirectory(run.path)
-    summary = recorded.summary()
-    sent = send_recorded(identity, loggers, summary, recorded.run().get("samples", ()))
+    summary, about = recorded.summary(), recorded.run()
+    identity = replace(identity, better=better_of(figures_in(about)))
+    sent = send_recorded(identity, loggers, summary, about.get("samples", ()))
     say(moved(recorded.screen(), recorded.config()["outputs"], str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
     say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true runs it again.")

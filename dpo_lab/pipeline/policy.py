@@ -1,6 +1,6 @@
 """One round of preference training: a store's pairs and a reference make a policy out of a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -9,20 +9,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from dpo_lab.data.base import Order
-from dpo_lab.layouts.base import Layout
 from dpo_lab.loggers.metrics_file import MetricsFile
-from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.adapted import held_in
-from dpo_lab.models.adapter import Adapter
 from dpo_lab.models.checkpointing import recompute_layers
 from dpo_lab.models.directory import base_of
-from dpo_lab.models.load import ModelOnDisk, save_model
-from dpo_lab.models.precision import Precision
+from dpo_lab.models.load import save_model
 from dpo_lab.models.storage import record_of
+from dpo_lab.pipeline.round import Round, Training
 from dpo_lab.progress import Part, part
 from dpo_lab.reference.audit import not_as_drawn
-from dpo_lab.reference.base import Reference, ReferenceModel, ReferenceScorer
+from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.run_directory import METRICS
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
 from dpo_lab.scoring.randomness import without_randomness
@@ -30,92 +26,14 @@ from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.batches import Batches, item_batches
-from dpo_lab.training.callbacks import Questions, RunCallback, content_of
+from dpo_lab.training.callbacks import Questions
 from dpo_lab.training.checkpoint_files import rewind
 from dpo_lab.training.fit import fit
 from dpo_lab.training.group import Group
 from dpo_lab.training.module import PreferenceModule
-from dpo_lab.training.optim import Optim
 from dpo_lab.training.processes import Meet, together
-from dpo_lab.training.settings import TrainerSettings
 from dpo_lab.training.step_0 import StartGapError, check_step_0
 from dpo_lab.training.steps import Row
-
-
-@dataclass(frozen=True)
-class Round:
-    """The models of one round."""
-
-    number: int
-    """Counted from 1."""
-    name: str
-    """Readable part of the directories' names."""
-    base: ModelOnDisk
-    """The model before all rounds."""
-    start: ModelOnDisk
-    """The policy before this round."""
-    reference: ModelOnDisk
-    """The frozen reference of this round."""
-    drawn_by: str = ""
-    """Id of the model whose own log-probabilities were kept with the responses that it drew; empty: of none."""
-
-    @property
-    def reference_drew(self) -> bool:
-        """Whether the reference drew the responses."""
-        return self.drawn_by == self.reference.id
-
-    @property
-    def parents(self) -> list[str]:
-        """The ids of the models that its policy is made from."""
-        return [self.start.id, self.reference.id]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How every round trains its policy, whatever its models and its pairs are."""
-
-    adapter: Adapter
-    loss: PreferenceLoss
-    reference: Reference
-    optim: Optim
-    layout: Layout
-    precision: Precision
-    trainer: TrainerSettings
-    callbacks: Mapping[str, RunCallback]
-    checkpointing: bool
-    """Whether layers are computed again in the backward pass."""
-    order: Order
-    """Of the pairs."""
-    seed: int
-    """Of the run; each round derives its own."""
-    root: Path
-    """The outputs directory, for the pass of the reference."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where it runs."""
-        return self.trainer.device()
-
-    def compares_with_start(self, this: Round) -> bool:
-        """Whether the reference is the model that training starts from, or is not asked at all."""
-        return this.reference.id == this.start.id or not self.reference.compares
-
-
-def policy_content(training: Training, this: Round, store: TokenStore) -> dict[str, Any]:
-    """Return what determines the weights that a round trains."""
-    return {
-        "start": this.start.id,
-        "reference": [this.reference.id, training.reference.content()],
-        "tokens": store.fingerprint(),
-        **({"drawn": store.drawn_digest()} if this.reference_drew and training.reference.takes_drawn else {}),
-        "labels": [store.label_digest(name) for name in training.loss.needs_labels],
-        "adapter": training.adapter.content(),
-        "seed": [training.seed, this.number],
-        "order": training.order,
-        "precision": training.precision.resolved(training.device),
-        **{name: getattr(training, name).content() for name in ("loss", "optim", "trainer", "layout")},
-        **content_of(training.callbacks, training.trainer.log_every),
-    }
 
 
 def train_policy(
@@ -128,6 +46,7 @@ def train_policy(
         tell: takes the figures of every logged step as it is made.
     """
     settings, device = training.trainer, training.device
+    evaluations = this.evaluated.opened() if this.evaluated else None  # before a policy is in memory
     this, prepared, gap = _begun(training, this, store)
     module = prepared.module
     record, others = _recorder(directory, tell), partial(_train_as_worker, training, this, store, directory)
@@ -144,6 +63,7 @@ def train_policy(
             describe=lambda pairs: [_as_text(store, prepared.tokenizer, pair) for pair in pairs],
             group=group,
             questions=Questions(store, prepared.tokenizer),
+            evaluations=evaluations,
         )
     save_model(module.policy, prepared.tokenizer, directory, base_of(this.base.path), this.base.storage.revision)
     return {
@@ -159,6 +79,7 @@ def train_policy(
         "trainable": sum(weight.numel() for weight in module.policy.parameters() if weight.requires_grad),
         "seconds/reference": prepared.reference_seconds,
         "seconds/dpo": figures.seconds,
+        **({"seconds/held_out": figures.seconds_evaluating} if evaluations else {}),
     }
 
 
@@ -223,7 +144,8 @@ def _prepared(training: Training, this: Round, store: TokenStore, group: Group) 
     module = PreferenceModule(
         policy, scorer, training.loss, training.optim, total_steps=total_steps, seed=seed, own_logits=how.own_logits
     )
-    notes = (*how.notes, *steadied, *([scorer.note] if scorer.note else []))
+    seldom = this.evaluated.seldom(total_steps) if this.evaluated else []
+    notes = (*how.notes, *steadied, *([scorer.note] if scorer.note else []), *seldom)
     return Prepared(module, batches, loaded.tokenizer, total_steps, notes, reference_seconds, attention)
 
 
@@ -259,6 +181,7 @@ def _train_as_worker(training: Training, this: Round, store: TokenStore, directo
             directory=directory,
             callbacks=[callback for callback in training.callbacks.values() if callback.changes_training],
             group=group,
+            evaluations=this.evaluated.for_workers() if this.evaluated else None,
         )
 
 

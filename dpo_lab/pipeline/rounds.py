@@ -14,8 +14,8 @@ from dpo_lab.call import Call
 from dpo_lab.components import RunError, plain_fields
 from dpo_lab.data.base import GivenPairs, PairRequest, RoundPairs
 from dpo_lab.evaluation.base import Setting
-from dpo_lab.evaluation.context import Context, HeldOut
-from dpo_lab.figures import of_round, summary_of
+from dpo_lab.evaluation.context import Context
+from dpo_lab.figures import better_of, of_round
 from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder
@@ -25,20 +25,20 @@ from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
+from dpo_lab.pipeline.ending import finish
 from dpo_lab.pipeline.evaluation import Measurements
-from dpo_lab.pipeline.policy import Round, Training, policy_content, train_policy
+from dpo_lab.pipeline.policy import train_policy
 from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, notes_on
+from dpo_lab.pipeline.round import Round, Training, policy_content
+from dpo_lab.pipeline.round_evaluation import evaluate_round, while_training
 from dpo_lab.pipeline.run_state import RunState
 from dpo_lab.pipeline.screen import Screen, choices_of
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair
 from dpo_lab.report import screen as text
-from dpo_lab.report.figures import verdict
-from dpo_lab.report.next_steps import next_commands
-from dpo_lab.report.page import write_report
-from dpo_lab.report.rounds import rounds_lines
-from dpo_lab.run_directory import METRICS, REPORT, RunDirectory
+from dpo_lab.report.while_training import round_note
+from dpo_lab.run_directory import EVALUATIONS, METRICS, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
 
@@ -58,6 +58,9 @@ def run_rounds(
     about = run_record.about_run(run, call, alignment.precision.explained(alignment.trainer.device()))
     RunDirectory(run.directory).begin(call=call.to_record() if call else None, config=plain_fields(alignment), run=about)
     (run.directory / METRICS).unlink(missing_ok=True)  # of a process before: the policies have the rows, with digests
+    run = replace(
+        run, better=better_of(alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, alignment.data)))
+    )
     with Recorder(run, loggers, MetricsFile(run.directory / METRICS)) as recorder:
         state = opened(alignment, given, screen, recorder, force=force)
         play_rounds(state)
@@ -122,6 +125,8 @@ def play_rounds(state: RunState) -> None:
         store = store_of(state, pairs, this.name)
         held_out = store_of(state, round_data.held_out, f"{this.name}-held-out") if round_data.held_out else None
         how = round_data.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
+        prompts = [pair.prompt for pair in round_data.held_out]
+        this = replace(this, evaluated=while_training(state, this, held_out, prompts))
         trained_policy = trained(state, this, store)
         tell_of_round(state, this, trained_policy, how, round_data.notes)
         if policy is not state.base:
@@ -203,7 +208,10 @@ def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str, note
     state.screen.say(*(f"  {note}" for note in policy.facts["notes"]))
     if this.number == 1 and state.base.given:
         state.screen.say(f"  attention {policy.facts['attention']}, {state.base.storage}")
-    state.screen.say(*text.round_lines(this.number, state.alignment.iteration.rounds, how, policy.facts, notes))
+    lines = text.round_lines(this.number, state.alignment.iteration.rounds, how, policy.facts, notes)
+    times = run_record.rows_of(policy.path / EVALUATIONS)
+    measured = [round_note(state.measurements.figures, times, policy.facts["steps"])] if times else []
+    state.screen.say(*lines, *text.indented(measured))
 
 
 def store_of(state: RunState, pairs: list[PreferencePair], name: str) -> TokenStore:
@@ -234,48 +242,3 @@ def round_pairs(state: RunState, this: Round, policy: ModelOnDisk) -> RoundPairs
         raise RunError(f"round {this.number}: data={alignment.data.label} has no pairs to train on.")
     state.lineage += pairs.artifacts
     return pairs
-
-
-def evaluate_round(state: RunState, this: Round, policy: ModelOnDisk, store: TokenStore | None) -> dict[str, Any]:
-    """Measure the policy of a round, note the figures of every round in the summary, and return those for its report."""
-    alignment, measurements, held_out = state.alignment, state.measurements, None
-    if alignment.evaluation.on_pairs:
-        if store is None:
-            return {}
-        held_out = HeldOut(store=store, loss=alignment.loss, reference=alignment.reference, reference_model=this.reference)
-    facts = measurements.of_round(policy, this.name, held_out)
-    state.summary |= of_round(measurements.figures, facts, this.number)
-    return {each.name: facts[each.name] for each in measurements.figures if each.headline and each.name in facts}
-
-
-def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
-    """Say the figures, show samples, and write the run's files; `about` is run.json so far and gets the rest."""
-    alignment, screen, summary, evaluation = state.alignment, state.screen, state.summary, state.alignment.evaluation
-    figures, samples = state.measurements.figures, list[dict[str, Any]]()
-    before, after = state.measurements.found
-    by_round = [*alignment.data.round_figures, *figures]
-    if after:
-        summary |= summary_of(figures, after.figures, before.figures if before else None)
-    screen.say(*rounds_lines(by_round, summary))
-    if after:
-        screen.say(*text.figures_table(evaluation.heading(summary), figures, summary), *evaluation.lines(summary))
-        if note := evaluation.note(summary):
-            summary["eval/note"] = note
-        if before and before.answers and after.answers:
-            samples = run_record.samples_of(before.answers, after.answers)
-            screen.say(text.sample_line(samples[0]["prompt"], samples[0]["before"], samples[0]["after"]))
-    else:
-        summary["eval/note"] = "nothing was held out, so nothing was evaluated; data.held_out=N keeps N prompts"
-    summary |= {f"seconds/{name}": round(value, 3) for name, value in run_record.seconds_of(state.lineage).items()}
-    summary["seconds/total"] = round(screen.elapsed(), 3)
-    about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
-    about["next"] = next_commands(
-        str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
-    )
-    screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
-    about |= {"lineage": run_record.ancestry(state.lineage), "lengths": run_record.lengths_of(state.lineage)}
-    about |= {"rounds": state.rounds, "samples": samples}
-    about["figures"] = [figure.record() for figure in by_round if figure.headline or figure.each_round]
-    about |= {"answers": answers} if (answers := run_record.answers_of(state.lineage)) else {}
-    RunDirectory(directory).finish(screen=screen.lines, summary=summary, run=about)
-    write_report(directory)

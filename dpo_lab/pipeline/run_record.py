@@ -13,7 +13,7 @@ from dpo_lab.call import Call
 from dpo_lab.environment import environment
 from dpo_lab.loggers.base import RunIdentity
 from dpo_lab.records import Candidates, read_jsonl
-from dpo_lab.run_directory import SAMPLES
+from dpo_lab.run_directory import EVALUATIONS, SAMPLES
 from dpo_lab.tokens.store import TokenStore
 
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
@@ -84,8 +84,9 @@ def seconds_of(lineage: Sequence[Artifact]) -> dict[str, float]:
     for artifact in {each.id: each for each in lineage}.values():  # a ranker is used in every round
         kind = artifact.manifest["kind"]
         if kind == "policy":  # its own seconds are those of all of this
-            for name in ("reference", "dpo"):
-                seconds[name] += artifact.facts[f"seconds/{name}"]
+            for name in ("reference", "dpo", "held_out"):
+                if (key := f"seconds/{name}") in artifact.facts:
+                    seconds[name] += artifact.facts[key]
         elif kind != "tokens":
             seconds[PARTS.get(kind, kind)] += artifact.seconds
     return dict(seconds)
@@ -95,6 +96,14 @@ def answers_of(lineage: Sequence[Artifact]) -> list[dict[str, Any]]:
     """Return the answers of each round's policy while it was trained, where it was asked."""
     policies = [artifact for artifact in lineage if artifact.manifest["kind"] == "policy"]
     return [{"round": number, **row} for number, policy in enumerate(policies, start=1) for row in rows_of(policy.path / SAMPLES)]
+
+
+def evaluations_of(lineage: Sequence[Artifact]) -> list[dict[str, Any]]:
+    """Return what was measured of each round's policy while it was trained."""
+    policies = [artifact for artifact in lineage if artifact.manifest["kind"] == "policy"]
+    return [
+        {"round": number, **row} for number, policy in enumerate(policies, start=1) for row in rows_of(policy.path / EVALUATIONS)
+    ]
 
 
 def lengths_of(lineage: Sequence[Artifact]) -> dict[str, list[int]]:

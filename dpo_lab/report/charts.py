@@ -1,20 +1,20 @@
 """Which curves and distributions a report shows, with what they mean."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from statistics import fmean, median
 from typing import Any
 
-from dpo_lab.figures import TRAINING
+from dpo_lab.figures import TRAINING, Figure
 from dpo_lab.report.svg import LEFT, RIGHT, histogram, line_chart, x_range
 
 CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Loss", ("loss",)),
+    ("Loss", ("loss", "eval/loss")),
     ("Rewards", ("rewards/chosen", "rewards/rejected")),
-    ("Margin", ("rewards/margins",)),
-    ("Accuracy", ("rewards/accuracies",)),
+    ("Margin", ("rewards/margins", "eval/margin")),
+    ("Accuracy", ("rewards/accuracies", "eval/accuracy")),
     ("Drift from the reference", ("kl/implicit",)),
     ("Log-probabilities", ("logps/chosen", "logps/rejected")),
     ("Learning rate", ("lr",)),
@@ -57,8 +57,12 @@ class Curves:
     note: str
 
 
-def curves(rows: Sequence[dict[str, Any]]) -> Curves | None:
-    """Return the curves of a run's logged steps, or None without any."""
+def curves(rows: Sequence[dict[str, Any]], held_out: Sequence[Figure] = ()) -> Curves | None:
+    """Return the curves of a run's logged steps, or None without any.
+
+    Args:
+        held_out: figures of held-out data that some rows may have; the headlines among them stand in sight.
+    """
     if not rows:
         return None
     by_round = [list(group) for _, group in groupby(rows, key=lambda row: row.get("round", 1))]
@@ -67,9 +71,12 @@ def curves(rows: Sequence[dict[str, Any]]) -> Curves | None:
     points = [point for group in by_round for point in _averaged(group, size)]
     names = {name: None for point in points for name in point if name not in ("step", "round")}
     grouped = {name for _, together in CURVES for name in together}
-    others = [(name, (name,)) for name in names if name not in grouped]
-    shown = [_chart(title, [name for name in together if name in names], points, marks) for title, together in CURVES]
-    folded = [_chart(title, together, points, marks) for title, together in others]
+    known = KNOWN | {figure.name: figure for figure in held_out}
+    main = [figure for figure in held_out if figure.headline and figure.name in names and figure.name not in grouped]
+    others = [(name, (name,)) for name in names if name not in grouped and name not in {figure.name for figure in main}]
+    titled = [*CURVES, *((figure.title, (figure.name,)) for figure in main)]
+    shown = [_chart(title, [name for name in together if name in names], points, marks, known) for title, together in titled]
+    folded = [_chart(title, together, points, marks, known) for title, together in others]
     note = f"Each point is the mean of up to {size} logged steps." if size > 1 else "Each point is one logged step."
     if len(marks) > 1:
         note += " Dashed lines mark where a round begins; its reference may be another one, so curves start anew there."
@@ -88,18 +95,20 @@ def length_charts(lengths: dict[str, Sequence[int]]) -> list[Chart]:
     return charts
 
 
-def _chart(title: str, names: Sequence[str], points: Sequence[dict[str, Any]], marks: Sequence[int]) -> Chart | None:
-    known = [point for point in points if any(name in point for name in names)]
-    if not known:
+def _chart(
+    title: str, names: Sequence[str], points: Sequence[dict[str, Any]], marks: Sequence[int], known: Mapping[str, Figure]
+) -> Chart | None:
+    having = [point for point in points if any(name in point for name in names)]
+    if not having:
         return None
-    steps = [point["step"] for point in known]
-    values = [[point.get(name, math.nan) for point in known] for name in names]
-    metrics = [KNOWN[name] for name in names if name in KNOWN]
+    steps = [point["step"] for point in having]
+    values = [[point.get(name, math.nan) for point in having] for name in names]
+    metrics = [known[name] for name in names if name in known]
     unit = metrics[0].unit if metrics and metrics[0].unit != "-" else ""
     return Chart(
         title=title,
         svg=line_chart(steps, values, marks, share=unit == "share"),
-        series=[_series(name, each) for name, each in zip(names, values, strict=True)],
+        series=[_series(name, each, known) for name, each in zip(names, values, strict=True)],
         unit=unit,
         points={
             "box": [LEFT, RIGHT, *x_range(steps)],
@@ -109,9 +118,10 @@ def _chart(title: str, names: Sequence[str], points: Sequence[dict[str, Any]], m
     )
 
 
-def _series(name: str, values: Sequence[float]) -> Series:
+def _series(name: str, values: Sequence[float], known: Mapping[str, Figure]) -> Series:
     last = next((value for value in reversed(values) if not math.isnan(value)), math.nan)
-    meaning = f"{KNOWN[name].title}: {KNOWN[name].formula}" if name in KNOWN else ""
+    metric = known.get(name)
+    meaning = ": ".join(each for each in (metric.title, metric.formula) if each) if metric else ""
     return Series(name, meaning, f"{float(f'{last:.4g}'):g}")
 
 

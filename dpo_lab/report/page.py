@@ -1,6 +1,6 @@
 """report.html: one self-contained page about a run, made from the files in its directory alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,14 +63,32 @@ def _samples(record: RunRecord) -> list[dict[str, Any]]:
 
 def _answers(record: RunRecord) -> list[dict[str, Any]]:
     """Return each prompt that was asked while training went on, with its answers; evenly spread where there are many."""
-    times = record.run.get("answers") or ()
-    spread = sorted({round(at * (len(times) - 1) / (MAX_TIMES - 1)) for at in range(MAX_TIMES)}) if times else ()
     found: dict[str, list[dict[str, str]]] = {}
-    for each in (times[at] for at in spread):
+    for each in _spread(record.run.get("answers") or ()):
         label = f"round {each['round']}, after step {each['step']}"
         for sample in each["samples"]:
             found.setdefault(sample["prompt"], []).append({"label": label, "text": _cut(sample["answer"])})
     return [{"prompt": _cut(prompt), "sides": sides} for prompt, sides in list(found.items())[:MAX_SAMPLES]]
+
+
+def _measured(record: RunRecord) -> list[dict[str, Any]]:
+    """Return each held-out prompt that was answered while training went on, by the policy each time and by the reference once."""
+    times = record.run.get("evaluations") or ()
+    found: dict[tuple[int, str], list[dict[str, str]]] = {}
+    for each in _spread(times):
+        for sample in each["samples"]:
+            sides = found.setdefault((each["round"], sample["prompt"]), [])
+            if not sides:
+                sides.append({"label": f"reference of round {each['round']}", "text": _cut(sample["reference"])})
+            sides.append({"label": f"policy, after step {each['step']}", "text": _cut(sample["policy"])})
+    return [{"prompt": _cut(prompt), "sides": sides} for (_, prompt), sides in list(found.items())[:MAX_SAMPLES]]
+
+
+def _spread(times: Sequence[Any]) -> list[Any]:
+    """Return times, evenly spread where there are many."""
+    return (
+        [times[at] for at in sorted({round(at * (len(times) - 1) / (MAX_TIMES - 1)) for at in range(MAX_TIMES)})] if times else []
+    )
 
 
 def _side(sample: dict[str, Any], side: str) -> dict[str, str]:
@@ -123,10 +141,11 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "cards": lambda record: cards(record.summary, figures_in(record.run)),
     "samples": _samples,
     "answers": _answers,
+    "measured": _measured,
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary, figures_in(record.run)),
     "ranker": _ranker,
     "times": lambda record: times(record.summary),
-    "curves": lambda record: curves(record.rows),
+    "curves": lambda record: curves(record.rows, figures_in(record.run)),
     "lengths": lambda record: length_charts(record.run.get("lengths") or {}),
     "differences": _differences,
     "config": lambda record: flattened(record.config),

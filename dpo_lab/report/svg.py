@@ -93,7 +93,7 @@ def _line_figure(
     figure, axes = chart_axes()
     for colour, values in zip(SERIES, series, strict=False):
         for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
-            inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high]
+            inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high and not math.isnan(y)]
             few = "o" if len(inside) < 10 else None
             axes.plot(*zip(*inside, strict=True) if inside else ((), ()), color=colour, linewidth=1.4, marker=few, markersize=2.5)
     if share:

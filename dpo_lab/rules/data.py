@@ -1,5 +1,7 @@
 """Data that does not go together with the rounds, the loss or the evaluation."""
 
+from collections.abc import Callable
+
 from dpo_lab.components import ConfigError
 from dpo_lab.data.base import Data
 from dpo_lab.data.prompts import MAX_FAULTY
@@ -92,11 +94,11 @@ def answers_that_prompts_lack(data: Data, iteration: Iteration, seed: int) -> st
     )
 
 
-RULES = (
+RULES: tuple[Callable[..., str | None], ...] = (
     more_rounds_than_given_pairs,
     held_out_pairs_of_made_pairs,
     evaluation_of_another_topic,
     embedded_prompts_run_out,
     labels_that_made_pairs_lack,
 )
-SLOW_RULES = (prompts_run_out, evaluation_without_prompts, answers_that_prompts_lack)
+SLOW_RULES: tuple[Callable[..., str | None], ...] = (prompts_run_out, evaluation_without_prompts, answers_that_prompts_lack)

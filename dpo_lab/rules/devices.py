@@ -1,5 +1,7 @@
 """Parts that need a device which the trainer does not use."""
 
+from collections.abc import Callable
+
 from dpo_lab.layouts.base import Layout, lacking
 from dpo_lab.training.optim import Optim
 from dpo_lab.training.settings import TrainerSettings
@@ -23,4 +25,4 @@ def optimizer_without_a_gpu(optim: Optim, trainer: TrainerSettings) -> str | Non
     return "optim.paged=true needs a GPU; use optim.paged=false."
 
 
-RULES = (kernel_without_a_gpu, optimizer_without_a_gpu)
+RULES: tuple[Callable[..., str | None], ...] = (kernel_without_a_gpu, optimizer_without_a_gpu)

@@ -1,6 +1,6 @@
 """Which figures the summary of a run will have, known before it runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from dpo_lab.components import RunError
@@ -81,4 +81,4 @@ def with_rounds_together(names: Sequence[str]) -> list[str]:
     return [*alone, *(f"{figure}/round_1{f' to {number}' if number > 1 else ''}" for figure, number in last.items())]
 
 
-RULES = (figure_that_the_summary_will_not_have,)
+RULES: tuple[Callable[..., str | None], ...] = (figure_that_the_summary_will_not_have,)

@@ -1,5 +1,7 @@
 """Models whose weights, adapter and optimizer do not go together."""
 
+from collections.abc import Callable
+
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import needing_bitsandbytes, without_bitsandbytes
 from dpo_lab.models.spec import ModelSpec
@@ -31,5 +33,5 @@ def optimizer_with_broken_bitsandbytes(optim: Optim) -> str | None:
     return needing_bitsandbytes("optim=adamw_8bit", reason, "optim=adamw") if reason else None
 
 
-RULES = (half_precision_weights_trained_in_full,)
-SLOW_RULES = (quantised_with_broken_bitsandbytes, optimizer_with_broken_bitsandbytes)
+RULES: tuple[Callable[..., str | None], ...] = (half_precision_weights_trained_in_full,)
+SLOW_RULES: tuple[Callable[..., str | None], ...] = (quantised_with_broken_bitsandbytes, optimizer_with_broken_bitsandbytes)

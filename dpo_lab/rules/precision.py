@@ -1,5 +1,7 @@
 """Number formats that do not go together with the learning rate or the model."""
 
+from collections.abc import Callable
+
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.training.optim import Optim
@@ -33,4 +35,4 @@ def parts_that_bf16_weights_contradict(precision: Precision, model: ModelSpec) -
     return None
 
 
-RULES = (updates_that_bf16_weights_lose, parts_that_bf16_weights_contradict)
+RULES: tuple[Callable[..., str | None], ...] = (updates_that_bf16_weights_lose, parts_that_bf16_weights_contradict)

@@ -1,5 +1,7 @@
 """References that do not go together with the loss, the adapter or the rounds."""
 
+from collections.abc import Callable
+
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.reference.base import Reference
@@ -41,7 +43,7 @@ def reference_that_moves_for_nothing(reference: Reference, loss: PreferenceLoss)
     return "this loss uses no reference, so reference=ema has no effect; use reference=none."
 
 
-RULES = (
+RULES: tuple[Callable[..., str | None], ...] = (
     reference_that_a_loss_needs,
     reference_that_a_policy_cannot_be,
     reference_before_all_rounds,

@@ -88,7 +88,8 @@ class Doctor(Alignment):
 
     def _step_0(self, given: GivenPairs, base: "ModelOnDisk") -> float:
         """Return by how many nats policy and reference differ on a few pairs before the first step."""
-        from dpo_lab.pipeline.policy import Round, step_0_gap
+        from dpo_lab.pipeline.policy import step_0_gap
+        from dpo_lab.pipeline.round import Round
         from dpo_lab.pipeline.rounds import training_of
         from dpo_lab.pipeline.tokens import token_store
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, NonNegativeFloat, NonNegativeInt, PositiveInt
 
 from dpo_lab.components import Component, ConfigError, component
-from dpo_lab.figures import BETTER, OF_THE_MACHINE, TRAINING
+from dpo_lab.figures import BETTER, OF_THE_MACHINE, TRAINING, Better
 from dpo_lab.progress import Part
 from dpo_lab.tokens.store import TokenStore
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MINUTES = re.compile(r"(\d+(?:\.\d+)?) ?min")
 REPEATABLE = tuple(each.name for each in TRAINING if not each.name.startswith(OF_THE_MACHINE))
-"""Figures of a step that are the same whenever and wherever it is repeated."""
+"""Figures of a step of training that are the same whenever and wherever it is repeated."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,12 @@ class RunCallback(Component, ABC):
     def needs_steps(self) -> int:
         """How many optimizer steps a training must have for it to do its work."""
         return 0
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, Better | None]]:
+        """The figures that it reads of the rows, by the field that names one, with the direction that it takes for better;
+        None: both make sense."""
+        return {}
 
     @abstractmethod
     def build(self, running: Running) -> "L.Callback":
@@ -108,18 +114,6 @@ def steps_or_minutes(every: int | str) -> int | str:
     raise ValueError("a number of optimizer steps above 0, such as 100, or of minutes, such as 5min")
 
 
-def repeatable(metric: str) -> str:
-    """Return the name of a figure that a repeated step has again; ValueError if it is not such a figure."""
-    if metric not in REPEATABLE:
-        raise ValueError(f"no figure of a step that is the same when it is repeated; there are {', '.join(REPEATABLE)}")
-    return metric
-
-
-def repeatable_or_none(metric: str) -> str:
-    """Return the name of a figure that a repeated step has again, or an empty text; ValueError if it is another."""
-    return metric and repeatable(metric)
-
-
 @component
 class Checkpoint(RunCallback):
     """Saves what a killed training resumes from; SIGTERM and Ctrl-C save too, at the end of the step."""
@@ -130,9 +124,9 @@ class Checkpoint(RunCallback):
     """Optimizer steps (100) or minutes (5min) between two checkpoints."""
     keep: PositiveInt = 1
     """Newest checkpoints that stay; when training ends, the finished model takes the place of the newest."""
-    best: Annotated[str, AfterValidator(repeatable_or_none)] = ""
-    """Figure of a step whose best checkpoint stays as well, such as rewards/margins; empty: none. Looked at in every row of
-    metrics.jsonl."""
+    best: str = ""
+    """Figure whose best checkpoint stays as well, such as rewards/margins, or eval/loss with evaluation.every; empty: none.
+    Looked at in each row of metrics.jsonl that has it."""
     mode: Literal["max", "min"] = "max"
     """Whether the highest or the lowest value of `best` is the best."""
 
@@ -145,6 +139,11 @@ class Checkpoint(RunCallback):
         better = BETTER.get(self.best, self.mode)
         if self.mode != better:
             raise ConfigError(f"best={self.best} with mode={self.mode} would keep the worst step; use mode={better}.")
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, Better | None]]:
+        """The figure whose best step is kept."""
+        return {"best": (self.best, self.mode)} if self.best else {}
 
     def build(self, running: Running) -> "L.Callback":
         """Return the callback that saves."""
@@ -175,12 +174,13 @@ class EarlyStopping(RunCallback):
 
     changes_training: ClassVar[bool] = True
 
-    metric: Annotated[str, AfterValidator(repeatable)] = "loss"
-    """Figure of the rows of metrics.jsonl."""
+    metric: str = "loss"
+    """Figure of the rows of metrics.jsonl: of training, or of held-out data with evaluation.every."""
     mode: Literal["min", "max"] = "min"
     """Whether it is better lower or higher."""
     window: PositiveInt = 5
-    """Number of rows averaged, because single steps are noisy; checks start once there are that many."""
+    """Number of rows averaged, because single steps are noisy; checks start once there are that many. A figure of held-out data
+    has a row each time it is measured."""
     patience: PositiveInt | None = 10
     """Rows in a row without a better mean after which training ends; null: it never ends early."""
     min_delta: NonNegativeFloat = 0.0
@@ -191,6 +191,11 @@ class EarlyStopping(RunCallback):
     def idle(self) -> Mapping[str, str]:
         """Return what an improvement is, if none is waited for."""
         return {"min_delta": "no improvement is waited for (patience=null)"} if self.patience is None else {}
+
+    @property
+    def reads(self) -> Mapping[str, tuple[str, Better | None]]:
+        """The figure that it looks at; a threshold alone may be a budget of what gets worse."""
+        return {"metric": (self.metric, None if self.patience is None else self.mode)}
 
     def check(self) -> None:
         """Raise ConfigError if it could never end training, or would end it for getting better."""

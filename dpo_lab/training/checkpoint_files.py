@@ -12,10 +12,10 @@ from lightning.fabric.plugins import TorchCheckpointIO
 from dpo_lab.durable_files import flush_to_disk, seal_holds, sealed_file
 from dpo_lab.loggers.metrics_file import cut, digest_of_rows
 from dpo_lab.progress import part, say
-from dpo_lab.run_directory import METRICS, SAMPLES
+from dpo_lab.run_directory import EVALUATIONS, METRICS, SAMPLES
 
 DIRECTORY = "checkpoints"
-RECORDED = (METRICS, SAMPLES)
+RECORDED = (METRICS, SAMPLES, EVALUATIONS)
 """Files beside the directory of checkpoints whose rows belong to steps: a checkpoint knows them as they were at its step."""
 ROWS = "recorded_rows"
 LARGE = 1 << 30  # bytes of a checkpoint that is checked with progress

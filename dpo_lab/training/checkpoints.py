@@ -117,12 +117,13 @@ class Checkpoints(L.Callback):
     def _is_best(self, trainer: L.Trainer) -> bool:
         if not self.best:
             return False
-        figures = step_figures(trainer).newest
-        if self.best not in figures:
-            raise ConfigError(
-                f"callbacks.checkpoint.best={self.best} is not a figure of this training; there are {', '.join(sorted(figures))}."
-            )
-        value = figures[self.best]
+        try:
+            value = step_figures(trainer).of(trainer.global_step, self.best)
+        except KeyError as known:
+            message = f"callbacks.checkpoint.best={self.best} is not a figure of this training; there are {known.args[0]}."
+            raise ConfigError(message) from None
+        if value is None:
+            return False
         if self.best_step and self.sign * value <= self.sign * self.best_value:
             return False
         self.best_step, self.best_value = trainer.global_step, value

@@ -58,12 +58,15 @@ class StopEarly(L.Callback):
         """Look at the row of this step, if it has one."""
         assert isinstance(pl_module, StepModule)
         figures, step, steps = step_figures(trainer), trainer.global_step, pl_module.total_steps
-        if figures.newest_step != step:
+        try:
+            value = figures.of(step, self.metric)
+        except KeyError as known:
+            raise ConfigError(
+                f"{KEY}.metric={self.metric} is not a figure of this training; there are {known.args[0]}."
+            ) from None
+        if value is None:
             return
-        if self.metric not in figures.newest:
-            known = ", ".join(sorted(figures.newest))
-            raise ConfigError(f"{KEY}.metric={self.metric} is not a figure of this training; there are {known}.")
-        self.reason = self.look(figures.newest[self.metric])
+        self.reason = self.look(value)
         if self.reason and step < steps:
             trainer.should_stop = True
             figures.notes.append(f"stopped early after step {step} of {steps}: {self.reason}")

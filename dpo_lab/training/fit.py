@@ -14,6 +14,7 @@ from dpo_lab.training.batches import Batches
 from dpo_lab.training.callbacks import Questions, RunCallback, Running
 from dpo_lab.training.checkpoint_files import DIRECTORY, DurableFiles, newest
 from dpo_lab.training.checkpoints import Signals
+from dpo_lab.training.evaluations import Evaluations, Evaluator
 from dpo_lab.training.group import Group
 from dpo_lab.training.guards import Describe, stopped
 from dpo_lab.training.loss_scaling import LossScaling
@@ -35,6 +36,7 @@ def fit(
     describe: Describe | None = None,
     group: Group = Group(),  # noqa: B008
     questions: Questions | None = None,
+    evaluations: Evaluations | None = None,
 ) -> StepFigures:
     """Train and return the figures of the first and of the last step.
 
@@ -45,11 +47,12 @@ def fit(
         describe: says what pairs hold, for a step that fails.
         group: the connected processes that train together; rank 0 alone records and saves.
         questions: what callbacks may ask the policy.
+        evaluations: what is measured of the policy meanwhile; None: nothing.
 
     Raises:
         RunError: at a step whose gradient is not finite, before it changes the weights; in fp16, if that is so of all steps.
     """
-    figures = StepFigures(settings.log_every, record)
+    figures = StepFigures(settings.log_every, record, Evaluator(evaluations, directory, group) if evaluations else None)
     quiet_lightning()
     module.group = group
     module.scaling = LossScaling(settings.device()) if precision.in_products(settings.device()) == torch.float16 else None

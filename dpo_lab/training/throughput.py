@@ -34,6 +34,10 @@ class Counter(MoreFigures):
         items, tokens = module.taken
         self._items, self._tokens = self._items + items, self._tokens + tokens
 
+    def pause(self, seconds: float) -> None:
+        """Leave the time out."""
+        self._since += seconds
+
     def figures(self, module: StepModule) -> Row:
         """Return speeds since the row before and the peak of memory so far."""
         now = time.monotonic()

@@ -16,7 +16,7 @@ from dpo_lab.models.adapter import LoRA
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import TinyModel
-from dpo_lab.pipeline.policy import Round, policy_content
+from dpo_lab.pipeline.round import Round, policy_content
 from dpo_lab.pipeline.rounds import training_of
 from dpo_lab.pipeline.tokens import token_store
 from dpo_lab.records import PreferencePair, Prompt

@@ -24,6 +24,7 @@ from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.training.batches import item_batches
 from dpo_lab.training.callbacks import Checkpoint, Questions, RunCallback, Running
+from dpo_lab.training.evaluations import Evaluations
 from dpo_lab.training.fit import fit
 from dpo_lab.training.module import PreferenceModule
 from dpo_lab.training.optim import AdamW
@@ -110,7 +111,7 @@ class Outcome:
 
     def __init__(self, module: PreferenceModule, optimizer: Any, directory: Path, figures: StepFigures, steps: int) -> None:
         self.steps = steps  # that this process took
-        self.taken, self.notes = figures.newest_step, figures.notes
+        self.taken, self.notes, self.figures = figures.newest_step, figures.notes, figures
         moved = module.reference.state(module.policy)
         self.weights = {name: tensor.clone() for name, tensor in module.state_dict().items()}
         self.weights |= {f"reference.{name}": tensor.clone() for name, tensor in moved.items()}
@@ -158,6 +159,7 @@ def train(
     reference: Reference = FrozenReference(),  # noqa: B008
     precision: Precision = Precision(mode="fp32"),  # noqa: B008
     lr: float = 1e-2,
+    evaluations: Evaluations | None = None,
 ) -> Outcome:
     """Train a fresh tiny model as a separate process would, from the checkpoints in the directory if there are any."""
     layout = PrefixLayout()
@@ -201,5 +203,6 @@ def train(
         record=rows.write,
         callbacks=[*callbacks[:1], checkpoint, *callbacks[1:], Keep()],  # in the middle: its place in the list must not matter
         questions=Questions(store, Letters()),
+        evaluations=evaluations,
     )
     return Outcome(module, kept[0], directory, figures, len(taken))

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from dpo_lab.components import ConfigError, plain_fields
 from dpo_lab.models.adapter import LoRA
@@ -131,14 +130,6 @@ def test_only_what_changes_training_is_part_of_an_id_and_then_the_rows_are_too()
     stopping = content_of({**beside, "early_stopping": PLATEAU}, 1)
     assert stopping == {"callbacks": {"early_stopping": PLATEAU.content()}, "log_every": 1}
     assert content_of({"early_stopping": PLATEAU}, 2) != stopping
-
-
-@pytest.mark.parametrize("metric", ["win_rate", "time/tokens_per_second", "memory/peak_mib"])
-def test_a_figure_that_a_repeated_step_would_not_have_is_refused_with_those_that_it_has(metric: str) -> None:
-    with pytest.raises(
-        ValidationError, match="no figure of a step that is the same when it is repeated; there are loss, rewards/"
-    ):
-        EarlyStopping(metric=metric)
 
 
 def test_a_figure_that_this_training_does_not_have_is_refused(store: TokenStore, tmp_path: Path) -> None:
