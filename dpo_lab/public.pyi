@@ -44,6 +44,7 @@ from dpo_lab.losses.nca import NCALoss as NCALoss
 from dpo_lab.losses.nll import NLLLoss as NLLLoss
 from dpo_lab.losses.odpo import ODPOLoss as ODPOLoss
 from dpo_lab.losses.orpo import ORPOLoss as ORPOLoss
+from dpo_lab.losses.plackett_luce import PlackettLuceLoss as PlackettLuceLoss
 from dpo_lab.losses.r_dpo import RDPOLoss as RDPOLoss
 from dpo_lab.losses.simpo import SimPOLoss as SimPOLoss
 from dpo_lab.losses.sppo import SPPOHardLoss as SPPOHardLoss
@@ -71,6 +72,7 @@ from dpo_lab.ranking.pairing.best_against import BestVsSecond as BestVsSecond
 from dpo_lab.ranking.pairing.best_against import BestVsWorst as BestVsWorst
 from dpo_lab.ranking.pairing.several import Adjacent as Adjacent
 from dpo_lab.ranking.pairing.several import AllPairs as AllPairs
+from dpo_lab.ranking.pairing.whole_lists import AllK as AllK
 from dpo_lab.ranking.pairrm.ranker import PairRM as PairRM
 from dpo_lab.ranking.pairrm.tiny import PairRMTiny as PairRMTiny
 from dpo_lab.ranking.reward_model import RewardModel as RewardModel

@@ -83,6 +83,11 @@ class PreferencePair:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def said(self) -> tuple[object, ...]:
+        """What distinguishes it from another pair once its tokens are stored."""
+        return self.id, self.finished, self.score_chosen, self.score_rejected, self.preference
+
+    @property
     def responses(self) -> tuple[str, str]:
         """The chosen and the rejected response."""
         return self.chosen, self.rejected
@@ -187,6 +192,12 @@ class Candidates:
         """
         order = range(len(self.scores))
         return max(order, key=self.scores.__getitem__), min(order, key=self.scores.__getitem__)
+
+    @property
+    def said(self) -> tuple[object, ...]:
+        """What distinguishes it from another ranked list once its tokens are stored."""
+        ids = [each.ids.tolist() if each else None for each in self.drawn]
+        return self.prompt.id, self.responses, self.finished, self.scores, ids
 
     def has_ended(self, index: int) -> bool:
         """Return whether a response ended by itself."""

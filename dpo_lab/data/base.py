@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from dpo_lab.artifacts import Artifact
 from dpo_lab.components import Component
 from dpo_lab.figures import Figure
-from dpo_lab.records import PreferencePair, Prompt
+from dpo_lab.records import Candidates, PreferencePair, Prompt
 
 Truncation = Literal["keep_end_prompt", "drop", "error"]
 
@@ -67,9 +67,9 @@ class PairRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundPairs:
-    """The pairs of a round."""
+    """The pairs of a round, or ranked lists (`Data.makes_lists`)."""
 
-    train: list[PreferencePair]
+    train: list[PreferencePair] | list[Candidates]
     held_out: list[PreferencePair]
     """Pairs of other prompts than those of `train`, for evaluation."""
     origin: str = ""
@@ -124,6 +124,16 @@ class Data(Component, ABC):
     def reads_answers(self) -> bool:
         """Whether pairs are made of the data's own answers to `asks` (`Prompts.answers`)."""
         return False
+
+    @property
+    def makes_lists(self) -> bool:
+        """Whether ranked lists are trained on, not pairs."""
+        return False
+
+    @property
+    def responses_of_item(self) -> int:
+        """How many responses one of its items has at most: two in a pair."""
+        return 2
 
     @property
     def labels(self) -> tuple[str, ...] | None:

@@ -1,23 +1,28 @@
-"""The figures of each pair, for training and for held-out pairs alike."""
+"""The figures of each pair, for training and for held-out pairs alike; of a ranked list those of its best and worst answer."""
 
+import torch
 from torch import Tensor
 
 from dpo_lab.scoring.logps import PairLogps
 
 
 def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: float) -> dict[str, Tensor]:
-    """Return the figures of each pair under the names of `dpo_lab.figures.TRAINING`, every value of shape (pairs,)."""
+    """Return the figures of each pair under the names of `dpo_lab.figures.TRAINING`, every value of shape (pairs,).
+
+    Of ranked lists: `chosen` is the best and `rejected` the worst answer; accuracies are shares of all ordered pairs of the list.
+    """
     ours, theirs = policy.sums.detach(), reference.sums.detach()
     rewards = beta * (ours - theirs)
     margin = rewards[:, 0] - rewards[:, 1]
+    strict, ties_half = accuracies(policy, reference, margin)
     lengths = policy.responses.counts[policy.pairs]
     return {
         "loss": losses.detach(),
         "rewards/chosen": rewards[:, 0],
         "rewards/rejected": rewards[:, 1],
         "rewards/margins": margin,
-        "rewards/accuracies": (margin > 0).double(),
-        "rewards/accuracies_ties_half": (margin > 0).double() + 0.5 * (margin == 0).double(),
+        "rewards/accuracies": strict,
+        "rewards/accuracies_ties_half": ties_half,
         "logps/chosen": ours[:, 0],
         "logps/rejected": ours[:, 1],
         "logps/chosen_per_token": ours[:, 0] / lengths[:, 0],
@@ -26,3 +31,22 @@ def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: 
         "lengths/chosen": lengths[:, 0],
         "lengths/rejected": lengths[:, 1],
     }
+
+
+def accuracies(policy: PairLogps, reference: PairLogps, margin: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the share of ordered pairs of each item whose better answer has the larger log-ratio: strictly, with ties as half.
+
+    Args:
+        margin: (pairs,) of the first answer against the last, which is all there is of a pair.
+    """
+    if policy.ranked is None:
+        over, tied = (margin > 0).double(), (margin == 0).double()
+        return over, over + 0.5 * tied
+    places = policy.ranked.clamp(min=0)
+    ratios = (policy.responses.sums.detach() - reference.responses.sums.detach())[places]
+    gaps = ratios[:, :, None] - ratios[:, None, :]
+    here = policy.ranked >= 0
+    ordered = torch.triu(here[:, :, None] & here[:, None, :], diagonal=1)
+    count = ordered.sum((1, 2))
+    over, tied = (((gaps > 0) & ordered).sum((1, 2)) / count, ((gaps == 0) & ordered).sum((1, 2)) / count)
+    return over.double(), (over + 0.5 * tied).double()

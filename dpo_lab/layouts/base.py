@@ -65,6 +65,8 @@ class ItemBatch:
     """(items,) int64: which items of the store these are."""
     labels: ItemLabels
     """What the data says of the items."""
+    ranked: Tensor | None = None
+    """(items, k) int64: positions in `rows` of all responses of each item, -1 where it has fewer; None if all items are pairs."""
 
     def __len__(self) -> int:
         return self.ids.shape[0]
@@ -76,13 +78,18 @@ class ItemBatch:
 
     @property
     def pairs(self) -> Tensor:
-        """(pairs, 2) int64: positions of the chosen and the rejected response in `rows`, of items that are all pairs."""
-        return self.positions.view(len(self), 2)
+        """(items, 2) int64: positions in `rows` of the first and the last response of each item: of a pair the chosen and the
+        rejected one, of a ranked list the best and the worst."""
+        if self.ranked is None:
+            return self.positions.view(len(self), 2)
+        ends = self.lengths.cumsum(0)
+        return torch.stack([self.positions[ends - self.lengths], self.positions[ends - 1]], dim=1)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "ItemBatch":
         """Return the batch on a device."""
         positions, lengths, ids = (part.to(device) for part in (self.positions, self.lengths, self.ids))
-        return ItemBatch(self.rows.to(device, non_blocking), positions, lengths, ids, self.labels.to(device))
+        ranked = None if self.ranked is None else self.ranked.to(device)
+        return ItemBatch(self.rows.to(device, non_blocking), positions, lengths, ids, self.labels.to(device), ranked)
 
 
 Kernel = Literal["sdpa", "flex", "varlen"]
@@ -135,10 +142,14 @@ class Layout(Component, ABC):
             for of_item in answers:
                 if place < len(of_item):
                     position.setdefault(of_item[place], len(position))
+        widest = max(map(len, answers), default=2)
         return ItemBatch(
             self.rows(store, list(position)),
             torch.tensor([position[response] for of_item in answers for response in of_item]),
             torch.tensor([len(of_item) for of_item in answers]),
             torch.tensor(list(items)),
             labels_of(store, items),
+            None
+            if widest == 2
+            else torch.tensor([[position[each] for each in of_item] + [-1] * (widest - len(of_item)) for of_item in answers]),
         )

@@ -18,6 +18,8 @@ class PreferenceLoss(Component, ABC):
     of others names them as `inner` and needs what they need.
     """
 
+    takes_lists: ClassVar[bool] = False
+    """Whether it reads ranked lists of any length (`PairLogps.lists`), not pairs alone."""
     compared: ClassVar[bool] = True
     """Held-out pairs get a figure of this loss in runs with other losses too, with the defaults of its class."""
 

@@ -81,12 +81,13 @@ class Tally:
             self.score += sum(each.scores)
             yield each
 
-    def of_pairs(self, pairs: Iterable[PreferencePair]) -> Iterator[PreferencePair]:
-        """Yield what it is given, and add up by how much the chosen answers score above the rejected ones."""
+    def of_pairs(self, pairs: Iterable[PreferencePair | Candidates]) -> Iterator[PreferencePair | Candidates]:
+        """Yield what it is given, and add up by how much the first answers (chosen, best) score above the last ones."""
         for pair in pairs:
-            if pair.score_chosen is not None and pair.score_rejected is not None:
+            best, worst = pair.scores[0], pair.scores[-1]
+            if best is not None and worst is not None:
                 self.gaps += 1
-                self.gap += pair.score_chosen - pair.score_rejected
+                self.gap += best - worst
             yield pair
 
     def facts(self, *, scores_compare: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dpo_lab.figures import Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.answers import sampled
 from dpo_lab.pipeline.made_pairs import made_figures, values_of
-from dpo_lab.pipeline.pairs import paired, paired_with_data, read_pairs
+from dpo_lab.pipeline.pairs import paired, paired_with_data, read_lists, read_pairs
 from dpo_lab.pipeline.ranker import ready
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker
@@ -64,6 +64,16 @@ class OnPolicy(Data):
     def reads_answers(self) -> bool:
         """Whether the pairing is against them."""
         return self.pairing.against_data
+
+    @property
+    def makes_lists(self) -> bool:
+        """Whether the pairing does."""
+        return self.pairing.makes_lists
+
+    @property
+    def responses_of_item(self) -> int:
+        """All answers to a prompt in a ranked list."""
+        return self.sampler.num_samples if self.pairing.makes_lists else 2
 
     @property
     def ranked_by(self) -> Ranker | None:
@@ -130,7 +140,7 @@ class OnPolicy(Data):
             _, trained = ready(self.ranker, asked.root)
             ranking = ranked(answers, self.ranker, device=asked.device, **where)
             artifact = paired(ranking, self.ranker, self.pairing, answers=answers, **where)
-        pairs = read_pairs(artifact)
+        pairs = read_lists(artifact) if self.pairing.makes_lists else read_pairs(artifact)
         if not pairs:
             kept = f" The policy of round {asked.number - 1} is kept: {policy.path}." if asked.number > 1 else ""
             raise RunError(f"round {asked.number}: {self._why_no_pairs(artifact, (ranking or answers).path)}{kept}")

@@ -14,6 +14,9 @@ from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.records import Candidates, PreferencePair, digest_of, read_jsonl, write_jsonl
 
+LISTS = "lists.jsonl"
+"""Ranked lists in place of pairs, best answer first."""
+
 
 def paired(
     ranking: Artifact,
@@ -98,18 +101,21 @@ def _written(
         beside: puts what is paired beside the answers that are counted.
     """
     left_out, rows, tally = Counter[str](), set[int](), Tally()
-    made = pairing.pairs(beside(tally.of_candidates(candidates)), ranker, left_out)
-    count = write_jsonl(directory / PAIRS, (pair.to_record("train") for pair in noting_rows(tally.of_pairs(made), rows)))
+    made = pairing.items(beside(tally.of_candidates(candidates)), ranker, left_out)
+    items = noting_rows(tally.of_pairs(made), rows)
+    records = (each.to_record() if isinstance(each, Candidates) else each.to_record("train") for each in items)
+    count = write_jsonl(directory / (LISTS if pairing.makes_lists else PAIRS), records)
     return {
         **counted,
         "pairs": count,
+        **({"noun": "ranked list"} if pairing.makes_lists else {}),
         "prompts_without_pair": counted["prompts"] - len(rows),
         "left_out": dict(left_out),
         **tally.facts(scores_compare=ranker is not None and ranker.scores_alone),
     }
 
 
-def noting_rows(pairs: Iterable[PreferencePair], rows: set[int]) -> Iterator[PreferencePair]:
+def noting_rows(pairs: Iterable[PreferencePair | Candidates], rows: set[int]) -> Iterator[PreferencePair | Candidates]:
     """Yield pairs and add the rows of their prompts to a set."""
     for pair in pairs:
         rows.add(pair.row)
@@ -119,3 +125,8 @@ def noting_rows(pairs: Iterable[PreferencePair], rows: set[int]) -> Iterator[Pre
 def read_pairs(artifact: Artifact) -> list[PreferencePair]:
     """Return the pairs of an artifact `pairs`."""
     return [PreferencePair.from_record(record) for record in read_jsonl(artifact.path / PAIRS)]
+
+
+def read_lists(artifact: Artifact) -> list[Candidates]:
+    """Return the ranked lists of an artifact `pairs`, as `Pairing.makes_lists` writes them."""
+    return [Candidates.from_record(record) for record in read_jsonl(artifact.path / LISTS)]

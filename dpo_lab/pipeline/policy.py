@@ -67,7 +67,7 @@ def train_policy(
         )
     save_model(module.policy, prepared.tokenizer, directory, base_of(this.base.path), this.base.storage.revision)
     return {
-        "pairs": store.num_pairs,
+        "pairs": store.num_items,
         "steps": figures.newest_step,
         "notes": [*prepared.notes, *figures.notes],
         "precision": training.precision.explained(device),
@@ -214,8 +214,8 @@ def _batches(training: Training, store: TokenStore, how: Fit, seed: int, group: 
 
 
 def _as_text(store: TokenStore, tokenizer: Any, pair: int) -> dict[str, Any]:
-    """Return a pair's token ids and what they say."""
-    chosen, rejected = store.pairs[pair].tolist()
+    """Return a pair's token ids and what they say; of a ranked list those of its best and worst answer."""
+    chosen, rejected = store.first_and_last[pair].tolist()
     ids = {"prompt": store.prompt_of(chosen), "chosen": store.response(chosen), "rejected": store.response(rejected)}
     texts = {name: tokenizer.decode(each) for name, each in ids.items()}
     return {**texts, **{f"ids/{name}": each.tolist() for name, each in ids.items()}}

@@ -35,7 +35,7 @@ from dpo_lab.pipeline.round_evaluation import evaluate_round, while_training
 from dpo_lab.pipeline.run_state import RunState
 from dpo_lab.pipeline.screen import Screen, choices_of
 from dpo_lab.pipeline.tokens import token_store
-from dpo_lab.records import PreferencePair
+from dpo_lab.records import Candidates, PreferencePair
 from dpo_lab.report import screen as text
 from dpo_lab.report.while_training import round_note
 from dpo_lab.run_directory import EVALUATIONS, METRICS, RunDirectory
@@ -124,7 +124,7 @@ def play_rounds(state: RunState) -> None:
         pairs = at_most(state, round_data.train)
         store = store_of(state, pairs, this.name)
         held_out = store_of(state, round_data.held_out, f"{this.name}-held-out") if round_data.held_out else None
-        how = round_data.origin or f"{count_of(store.num_pairs, 'pair')}, {held_out.num_pairs if held_out else 0} held out"
+        how = round_data.origin or f"{count_of(store.num_items, 'pair')}, {held_out.num_items if held_out else 0} held out"
         prompts = [pair.prompt for pair in round_data.held_out]
         this = replace(this, evaluated=while_training(state, this, held_out, prompts))
         trained_policy = trained(state, this, store)
@@ -148,7 +148,7 @@ def round_of(state: RunState, number: int, policy: ModelOnDisk) -> Round:
     return Round(number, f"{state.name}-round{number}", base, start, reference)
 
 
-def at_most(state: RunState, available: list[PreferencePair]) -> list[PreferencePair]:
+def at_most(state: RunState, available: list[PreferencePair] | list[Candidates]) -> list[PreferencePair] | list[Candidates]:
     """Return the pairs that a round trains on, trainer.max_pairs at most, and say how many are left out."""
     pairs = available[: state.alignment.trainer.max_pairs]
     if left_out := len(available) - len(pairs):
@@ -178,8 +178,8 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
     """Return the policy of a round; its rows go to the run's record as they are made, or all at once if it was there."""
     alignment, training = state.alignment, training_of(state.alignment)
     before = sum(round_["steps"] for round_ in state.rounds)
-    if store.num_pairs < (size := alignment.trainer.batch_size):
-        state.screen.say(f"  fewer pairs ({store.num_pairs}) than trainer.batch_size={size}: an epoch is one step")
+    if store.num_items < (size := alignment.trainer.batch_size):
+        state.screen.say(f"  fewer pairs ({store.num_items}) than trainer.batch_size={size}: an epoch is one step")
 
     def tell(row: Mapping[str, Any]) -> None:
         state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
@@ -214,7 +214,7 @@ def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str, note
     state.screen.say(*lines, *text.indented(measured))
 
 
-def store_of(state: RunState, pairs: list[PreferencePair], name: str) -> TokenStore:
+def store_of(state: RunState, pairs: Sequence[PreferencePair | Candidates], name: str) -> TokenStore:
     """Return the token store of some pairs and say what was cut or left out."""
     store, made = token_store(pairs, state.alignment.data, state.base, root=state.alignment.outputs, name=name, force=state.force)
     state.lineage.append(made)

@@ -107,10 +107,13 @@ def evaluations_of(lineage: Sequence[Artifact]) -> list[dict[str, Any]]:
 
 
 def lengths_of(lineage: Sequence[Artifact]) -> dict[str, list[int]]:
-    """Return tokens of prompts, chosen and rejected responses of the first round, of at most 2000 pairs evenly spread."""
+    """Return tokens of prompts, chosen and rejected responses of the first round, of at most 2000 pairs evenly spread.
+
+    Of a ranked list, chosen is the best and rejected the worst answer.
+    """
     store = TokenStore.open(next(artifact.path for artifact in lineage if artifact.manifest["kind"] == "tokens"))
-    spread = np.linspace(0, store.num_pairs - 1, min(store.num_pairs, MAX_LENGTHS)).astype(int)
-    chosen, rejected = store.pairs[spread].T
+    spread = np.linspace(0, store.num_items - 1, min(store.num_items, MAX_LENGTHS)).astype(int)
+    chosen, rejected = store.first_and_last[spread].T
     return {
         "prompt": store.prompt_lengths[store.response_prompt[chosen]].tolist(),
         "chosen": store.response_lengths[chosen].tolist(),

@@ -40,6 +40,8 @@ class Round:
         Raises:
             ConfigError: if nothing was ranked, or the ranking or the answers are not there any more.
         """
+        if "noun" in pairs.facts:
+            raise ConfigError(f"source={pairs.path}: it holds ranked lists (pairing=all_k), and what is published are pairs.")
         if "ranking" not in pairs.manifest["content"]:
             raise ConfigError(
                 f"source={pairs.path}: its pairs set the data's own answers against drawn ones (pairing=spin), and what is "

@@ -21,7 +21,7 @@ def next_commands(directory: str, command: str | None, seed: int, *, one_of_seve
     if command is None or one_of_several:
         return (export,)
     first = next((index for index, word in enumerate(words) if "=" in word), len(words))
-    again, losses = without(words, "seed"), without(words, "loss", "reference=none")
+    again, losses = without(words, "seed"), without(words, "loss", "reference=none", "pairing=all_k")  # no pairs
     swept = [*losses[:first], "-m", *losses[first:], "loss=dpo,ipo"]
     return export, shlex.join([*again, f"seed={seed + 1}"]), shlex.join(swept)
 

@@ -66,7 +66,7 @@ def indented(notes: Sequence[str], indent: str = INDENT) -> list[str]:
 def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
     """Return how the pairs of a round were made."""
     answers = sampled["answers"] // sampled["prompts"]
-    pairs = count_of(ranked["pairs"], "pair")
+    pairs = count_of(ranked["pairs"], ranked.get("noun", "pair"))
     by_ranker = "ranked | " if ranked.get("made_by", {}).get("ranker", True) else ""
     return f"{sampled['prompts']} prompts x {answers} answers {seconds(sampled_in)} | {by_ranker}{pairs}"
 

@@ -44,6 +44,16 @@ def labels_that_made_pairs_lack(data: Data, loss: PreferenceLoss) -> str | None:
     return f"this loss reads the ranker's {what}, and {made_by} gives none; use loss=dpo."
 
 
+def lists_that_a_loss_cannot_read(data: Data, loss: PreferenceLoss) -> str | None:
+    """Most losses compare two answers."""
+    if not data.makes_lists or loss.takes_lists:
+        return None
+    return (
+        "pairing=all_k makes ranked lists, and this loss compares two answers; use loss=plackett_luce, or pairing=all_pairs "
+        "for every pair of the list."
+    )
+
+
 def embedded_prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
     """Where nothing has to be read, it costs nothing to look."""
     return prompts_run_out(data, iteration, seed) if data.asks and data.asks.embedded else None
@@ -100,5 +110,6 @@ RULES: tuple[Callable[..., str | None], ...] = (
     evaluation_of_another_topic,
     embedded_prompts_run_out,
     labels_that_made_pairs_lack,
+    lists_that_a_loss_cannot_read,
 )
 SLOW_RULES: tuple[Callable[..., str | None], ...] = (prompts_run_out, evaluation_without_prompts, answers_that_prompts_lack)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from dpo_lab.tokens.labels import PairLabels
@@ -53,6 +54,14 @@ class PairLogps:
     """(pairs, 2) int64: positions of the chosen and of the rejected response among `responses`."""
     labels: PairLabels | None = None
     """What the data says of the pairs; None where nothing reads it."""
+    ranked: Tensor | None = None
+    """(pairs, k) int64: of ranked lists the positions of all responses, best first, -1 where a list has fewer; `pairs` then holds
+    the best and the worst of each. None: a pair is all that was ranked."""
+
+    @property
+    def lists(self) -> Tensor:
+        """(pairs, k) positions of the ranked responses, best first, -1 where there are fewer; of pairs k is 2."""
+        return self.pairs if self.ranked is None else self.ranked
 
     @property
     def per_token(self) -> Tensor:
@@ -100,6 +109,8 @@ def joined(parts: Sequence[PairLogps]) -> PairLogps:
     offsets = torch.tensor([0, *(len(each.counts) for each in responses[:-1])]).cumsum(0).tolist()
     squares = [each.log_sum_squares for each in responses if each.log_sum_squares is not None]
     labels = [part.labels for part in parts if part.labels is not None]
+    widest = max(part.lists.shape[1] for part in parts)
+    lists = [moved(part.lists, offset, widest) for part, offset in zip(parts, offsets, strict=True)]
     return PairLogps(
         ResponseLogps(
             torch.cat([each.per_token for each in responses]),
@@ -108,7 +119,18 @@ def joined(parts: Sequence[PairLogps]) -> PairLogps:
         ),
         torch.cat([part.pairs + offset for part, offset in zip(parts, offsets, strict=True)]),
         PairLabels.joined(labels) if labels else None,
+        torch.cat(lists) if any(part.ranked is not None for part in parts) else None,
     )
+
+
+def moved(lists: Tensor, offset: int, width: int) -> Tensor:
+    """Return positions moved behind others, in rows of some width; -1 stays.
+
+    >>> moved(torch.tensor([[1, 0], [2, -1]]), 10, 3)
+    tensor([[11, 10, -1],
+            [12, -1, -1]])
+    """
+    return F.pad(torch.where(lists < 0, lists, lists + offset), (0, width - lists.shape[1]), value=-1)
 
 
 def pair_logps(

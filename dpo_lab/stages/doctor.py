@@ -45,7 +45,7 @@ class Doctor(Alignment):
         check.check_fits(self, None)  # before a large model's tokenizer and data are worked on
         base, store = self._store(given)
         plan, has = check.memory_plan(self, store), check.available(device)
-        share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_pairs
+        share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
         say(lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
         say(*lines.memory_lines(plan, has, device.type))
         say(*lines.length_lines(store, self.data.max_length, known=given is not None))
@@ -75,7 +75,7 @@ class Doctor(Alignment):
         from dpo_lab.pipeline.tokens import token_store
 
         if given is None:
-            return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size)  # two steps
+            return None, longest_rows(self.data.max_length, 2 * self.trainer.batch_size, self.data.responses_of_item)  # two steps
         storage, checkpoint = storage_of(self.model, self.precision, self.trainer.device()), checkpoint_of(self.callbacks)
         place: dict[str, Any] = {"root": self.outputs, "seed": self.seed}
         base, made_here = base_model(self.model, self.data, given, **place, storage=storage, checkpoint=checkpoint)

@@ -41,6 +41,10 @@ class Rank(Component):
             raise ConfigError(
                 "pairing=spin sets the data's own answers against drawn ones, and files hold one kind; use pairing=best_vs_worst."
             )
+        if self.pairing.makes_lists:
+            raise ConfigError(
+                "pairing=all_k makes ranked lists, which train makes and reads itself (data=on_policy); use pairing=all_pairs."
+            )
         if why := self.pairing.unserved(self.ranker):
             raise ConfigError(why)
 

@@ -23,6 +23,7 @@ MEANINGS = {
     "response_too_long": f"{{items}} with a response cut at its end, so without end token {LENGTH}",
     "dropped": f"{{items}} longer than {{max_length}} tokens left out {LENGTH}",
     "same_tokens": f"{{items}} left out because their responses are the same after cutting {LENGTH}",
+    "same_tokens_in_list": f"{{items}} with an answer left out whose tokens are those of a better one after cutting {LENGTH}",
     "template_refused": "{items} left out because the model's chat template refuses the order of their turns ({model}): "
     "let user and assistant alternate, the user first",
     "template_adds": "{items} with an answer before which the chat template of {model} writes {template_text}: "
@@ -103,7 +104,9 @@ def tokenise_items(
                     prompt, responses = fit
                     logps = drawn_logps(example, answers, prompt, responses)
                     added = [builder.add_response(prompt, *each) for each in zip(responses, logps, strict=True)]
-                    builder.add_item(added, **labels_in(example))
+                    distinct, labels = once(added, labels_in(example))
+                    counts["same_tokens_in_list"] += len(distinct) < len(added)
+                    builder.add_item(distinct, **labels)
             shown.advance(len(some))
     noun = examples[0].noun if examples else "pairs"
     tokenised = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
@@ -114,6 +117,17 @@ def tokenise_items(
             f"none of {len(examples)} {noun} is left: {'; '.join(tokenised.notes(max_length, model))}.{advice}", code
         )
     return tokenised
+
+
+def once(responses: list[int], labels: dict[str, Any]) -> tuple[list[int], dict[str, Any]]:
+    """Return the responses of an item without repetitions, and its labels with the scores of those.
+
+    >>> once([7, 8, 7], {"scores": (3.0, 2.0, 1.0)})
+    ([7, 8], {'scores': (3.0, 2.0)})
+    """
+    kept = [at for at, each in enumerate(responses) if each not in responses[:at]]
+    scores = labels.get("scores")
+    return [responses[at] for at in kept], labels | ({"scores": tuple(scores[at] for at in kept)} if scores else {})
 
 
 def labels_in(example: Example) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dpo_lab.tokens.sequences import Sequences
+
 Ids = NDArray[np.int32]
 TOKENS = ("prompt_ids", "prompt_ends", "response_ids", "response_ends", "response_prompt", "item_responses", "item_ends")
 LABELS = ("scores", "preference", "desirable")
@@ -83,6 +85,11 @@ class TokenStore:
         if self.num_items and self._width != 2:
             raise ValueError("some items of this store are not pairs: their number of responses is not two")
         return self.item_responses.reshape(-1, 2)
+
+    @cached_property
+    def first_and_last(self) -> NDArray[np.int64]:
+        """(items, 2) first and last response of each item: of a pair both, of a ranked list the best and the worst."""
+        return self.item_responses[np.stack([self.item_ends - self.item_lengths, self.item_ends - 1], axis=1)]
 
     @cached_property
     def _width(self) -> int | None:
@@ -278,21 +285,3 @@ class StoreBuilder:
 def known(value: float | None) -> float:
     """Return a label as it is stored: NaN for None."""
     return float("nan") if value is None else value
-
-
-class Sequences:
-    """Distinct sequences of token ids, one after the other."""
-
-    def __init__(self) -> None:
-        self.ids, self.ends = array("i"), array("q")
-        self._known: dict[bytes, int] = {}
-
-    def add(self, ids: Sequence[int], owner: int = 0) -> int:
-        """Return the index of a sequence that belongs to an owner, new or known."""
-        numbers = array("i", ids)
-        digest = hashlib.blake2b(numbers.tobytes(), digest_size=16, salt=owner.to_bytes(8)).digest()
-        index = self._known.setdefault(digest, len(self.ends))
-        if index == len(self.ends):
-            self.ids.extend(numbers)
-            self.ends.append(len(self.ids))
-        return index

@@ -271,7 +271,9 @@ class PreferenceModule(StepModule):
         """Return what policy and reference say of a batch's pairs."""
         rows, pairs = micro_batch.rows, micro_batch.pairs
         policy = score(self.policy, rows, own_logits=self.own_logits, full_softmax=self.loss.needs_full_softmax)
-        return PairLogps(policy, pairs, micro_batch.labels.of_pairs), PairLogps(self.reference(rows), pairs)
+        ranked = micro_batch.ranked
+        labels = micro_batch.labels.of_pairs if ranked is None else None  # what is said of lists is their order
+        return PairLogps(policy, pairs, labels, ranked), PairLogps(self.reference(rows), pairs, ranked=ranked)
 
     def step_losses(self, parts: Sequence[tuple[PairLogps, PairLogps]]) -> Tensor:
         """Return the loss of each pair, and note the figures."""

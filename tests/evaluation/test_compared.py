@@ -48,7 +48,7 @@ def figures(**fields: Any) -> dict[str, float]:
 
 
 def test_every_option_is_compared_but_the_full_softmax_and_the_one_whose_points_are_other_options() -> None:
-    assert set(loss_options()) - EVERY == {"wpo", "gpo"}
+    assert set(loss_options()) - EVERY == {"wpo", "gpo", "plackett_luce"}
     assert set(loss_options()) >= EVERY
 
 

@@ -73,6 +73,7 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
     sampler = HFSampler(num_samples=4, max_new_tokens=12, batch_size=16, temperature=0.7, top_p=0.9)
     data = OnPolicy(prompts=FilmPrompts(num_prompts=8), sampler=sampler, ranker=ShareOfVowels(), pairing=BestVsWorst())
     made = data.pairs(request(policy, tmp_path, seed=3))
+    pairs = [pair for pair in made.train if isinstance(pair, PreferencePair)]
     sets = {each.prompt.id: each for each in map(Candidates.from_record, read_jsonl(made.artifacts[0].path / CANDIDATES))}
     store, _ = token_store(made.train, data, policy, root=tmp_path, name="round1", force=False)
     assert store.num_pairs == len(made.train) > 4
@@ -82,7 +83,7 @@ def test_drawn_ids_and_log_probabilities_go_with_a_pair_to_the_token_store(polic
     with evaluating(model):
         batch = PaddedLayout().rows(store, range(store.num_responses))
         per_token = score(model, batch).per_token.split(batch.counts.tolist())
-    for pair, sides in zip(made.train, store.pairs.tolist(), strict=True):
+    for pair, sides in zip(pairs, store.pairs.tolist(), strict=True):
         for drawn, side in zip(pair.drawn, sides, strict=True):
             assert drawn
             assert drawn in sets[pair.prompt.id].drawn

@@ -1,5 +1,6 @@
 """Pairs are an artifact made of a ranking: another pairing ranks nothing again, and what is left out stands in the facts."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -89,3 +90,20 @@ def test_the_answers_of_the_data_are_part_of_the_id_and_are_not_counted_as_drawn
     assert made_pairs_text({"prompts": 3, "answers": 9}, 1.0, made.facts).endswith("answers 1 s | 4 pairs")
     others = paired_with_data(answers, dict(zip(ids, ("other", "a", ""), strict=True)), Spin(), **where)
     assert others.id != made.id
+
+
+@pytest.mark.slow
+def test_a_round_of_whole_lists_and_one_against_the_data_train(tmp_path: Path) -> None:
+    def first_loss(*words: str) -> float:
+        here = [*words, "debug=fast", "evaluation.max_prompts=6", f"paths.outputs={tmp_path}"]
+        subprocess.run([sys.executable, str(ROOT / "train.py"), *here], check=True, capture_output=True, cwd=tmp_path)
+        (policy,) = (path for path in (tmp_path / "policy").glob("tiny-*") if str(path) not in seen)
+        seen.add(str(policy))
+        made = Artifact.open(policy)
+        assert made
+        assert made.facts["step_0_gap"] < 1e-3  # drawn log-probabilities are the reference's, in pairs of mixed origin too
+        return float(made.facts["loss/first"])
+
+    seen = set[str]()
+    assert math.log(2) < first_loss("pairing=all_k", "loss=plackett_luce", "sampler.num_samples=4") <= math.log(24)
+    assert first_loss("pairing=spin", "sampler.num_samples=1") == pytest.approx(math.log(2), abs=1e-4)

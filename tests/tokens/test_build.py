@@ -110,3 +110,12 @@ def test_what_is_cut_of_labels_is_counted_as_labels(tokenizer: Any) -> None:
     made = tokenise_items([label], tokenizer, max_length=16, truncation="keep_end_prompt")
     assert [line for line in made.notes(16) if line.startswith("1 labels with a response cut")]
     assert made.store.row_lengths.tolist() == [16]
+
+
+def test_an_answer_of_a_list_that_becomes_equal_to_a_better_one_is_left_out(tokenizer: Any) -> None:
+    answers = ("a b c d e f g x", "z", "a b c d e f g y")  # the first and the last differ in what is cut
+    ranked = Candidates(prompt=Prompt.from_text("Why?"), responses=answers, scores=(3.0, 2.0, 1.0))
+    made = tokenise_items([ranked], tokenizer, max_length=10, truncation="keep_end_prompt")
+    assert made.store.item_lengths.tolist() == [2]
+    assert made.store.scores.tolist() == [3.0, 2.0]
+    assert made.counts["same_tokens_in_list"] == 1

@@ -124,7 +124,7 @@ def test_items_are_lists_of_responses_of_any_length_with_labels_of_their_own(tmp
 
 
 def test_a_store_with_other_items_than_pairs_has_no_pairs() -> None:
-    with pytest.raises(ValueError, match="have other than two responses"):
+    with pytest.raises(ValueError, match="number of responses is not two"):
         _ = mixed().build().pairs
 
 

@@ -37,6 +37,9 @@ class Pairing(Component, ABC):
     """Whether the data's own answer to each prompt is the chosen one: then no ranker is asked, and the data's answer comes first
     among the candidates, an empty text where there is none."""
 
+    makes_lists: ClassVar[bool] = False
+    """Whether the answers to a prompt are one ranked list, not pairs."""
+
     min_gap: Annotated[float, Field(ge=0)] = 0.0
     """Smallest difference of scores that counts as a preference; at 0 any difference does. Llama 3 trains on answers that are
     better or much better, not on similar ones (Dubey et al. 2024, section 4.2.1, arXiv:2407.21783)."""
@@ -82,6 +85,12 @@ class Pairing(Component, ABC):
             f"pairing.min_agreement={self.min_agreement:g} asks how many rankers agree, and ranker={ranker.label} is one; use "
             "pairing.min_agreement=null, or ranker=ensemble."
         )
+
+    def items(
+        self, candidates: Iterable[Candidates], ranker: Ranker | None, counts: Counter[str] | None = None
+    ) -> Iterator[PreferencePair] | Iterator[Candidates]:
+        """Yield what is trained on: pairs, as `pairs` does, or ranked lists (`makes_lists`)."""
+        return self.pairs(candidates, ranker, counts)
 
     def pairs(
         self, candidates: Iterable[Candidates], ranker: Ranker | None, counts: Counter[str] | None = None
