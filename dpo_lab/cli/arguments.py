@@ -20,6 +20,7 @@ FLAGS = {"-m": "--multirun", "-sc": "--shell-completion", "--resolve": "--resolv
 SHOWN = ("job", "hydra", "all")
 TOOLS = {
     "verify": "Compare every file that runs have written with its digest, and say what is damaged",
+    "compare": "Put finished runs, or a sweep's, beside one another on one page, and say which can be told apart",
     "completion": 'Complete words in bash: eval "$(dpo-lab completion)"',
 }
 """Words that the command line reads by itself, without a configuration."""

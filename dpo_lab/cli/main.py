@@ -13,14 +13,24 @@ from pathlib import Path
 from types import FrameType
 
 from dpo_lab import __version__
-from dpo_lab.cli.arguments import NEUTRAL, CommandLine, UnknownOptionError, UsageError, escaped, key_of, read, unknown_stage
+from dpo_lab.cli.arguments import (
+    NEUTRAL,
+    TOOLS,
+    CommandLine,
+    UnknownOptionError,
+    UsageError,
+    escaped,
+    key_of,
+    read,
+    unknown_stage,
+)
 from dpo_lab.cli.choices import refuse_choices
-from dpo_lab.cli.completion import script
 from dpo_lab.cli.conf import stages
 from dpo_lab.cli.help import general_help, stage_help
 from dpo_lab.cli.jobs import run_job
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
+from dpo_lab.cli.tools import run_tool
 from dpo_lab.cli.unknown import unknown_option
 from dpo_lab.comparison.jobs import PLAN
 from dpo_lab.conf_files import CONF
@@ -39,15 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         sys.stdout.write(f"dpo-lab {__version__}\n")
         return 0
-    if words[0] == "completion":
-        if len(words) > 1:
-            return complain("completion is of bash alone and takes nothing. Write dpo-lab completion", USAGE)
-        sys.stdout.write(script())
-        return 0
-    if words[0] == "verify":
-        from dpo_lab.cli.verify import verify
-
-        return verify(words[1:])
+    if words[0] in TOOLS:
+        return run_tool(words[0], words[1:])
     return run_stage(words[0], words[1:]) if words[0] in stages() else complain(unknown_stage(words[0]), USAGE)
 
 

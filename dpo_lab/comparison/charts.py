@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dpo_lab.report.svg import SERIES, SOFT, chart_axes, own_style, svg_text, tick
+from dpo_lab.report.svg import CARD, SERIES, SOFT, chart_axes, own_style, svg_text, tick
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-WIDE = (760, 250)
+WIDE = (760, 230)
 """Width and height of the parallel coordinates."""
 LOG_FROM = 20.0
 """The largest value over the smallest one from which an axis is logarithmic: learning rates are swept by factors."""
@@ -129,7 +129,9 @@ def parallel(axes_of: Sequence[Axis], numbers: Sequence[int]) -> str:
         for at, axis in enumerate(axes_of):
             axes.axvline(at, color=SOFT, linewidth=0.8)
             for place, label in axis.ticks:
-                axes.text(at + 0.03, place, _cut(label), color=SOFT, fontsize=10, va="center", parse_math=False)
+                behind = {"facecolor": CARD, "edgecolor": "none", "pad": 1.5, "alpha": 0.85}
+                where: dict[str, Any] = {"va": "center", "bbox": behind, "zorder": 5, "parse_math": False}
+                axes.text(at + 0.03, place, _cut(label), color=SOFT, fontsize=10, **where)
             name = f"{axis.label} (log)" if axis.is_log else axis.label
             side = "left" if at == 0 else "right" if at == len(axes_of) - 1 else "center"
             axes.text(at, 1.09, _cut(name, 22), color=SOFT, fontsize=11, ha=side, parse_math=False)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -147,16 +148,11 @@ def reward_and_drift(runs: Sequence[Run], numbers: Mapping[int, int], found: Sta
     """Return the chart of the compared figure against the KL to the model before, or else against the drift on the data."""
     if found is None or found.metric.better is None:
         return None
-    label, points = "KL to the model before, nats", []
-    for run in runs:
-        drift = run.value("kl")
-        if drift is None:
-            implicit = next((row[DRIFT] for row in reversed(run.record.rows) if isinstance(row.get(DRIFT), float)), None)
-            drift = abs(implicit) if implicit is not None else None
-            label = f"|{DRIFT}| at the end of training, nats"
-        value = found.metric.of(run)
-        if value is not None and drift is not None:
-            points.append((numbers[id(run)], drift, value))
+    scored = [(run, value) for run in runs if (value := found.metric.of(run)) is not None]
+    measured = all(run.value("kl") is not None for run, _ in scored)
+    label = "KL to the model before, nats" if measured else f"|{DRIFT}| at the end of training, nats"
+    drifts = [(run, value, run.value("kl") if measured else last_drift(run)) for run, value in scored]
+    points = [(numbers[id(run)], drift, value) for run, value, drift in drifts if drift is not None]
     if len(points) < 2:
         return None
     return {
@@ -165,6 +161,12 @@ def reward_and_drift(runs: Sequence[Run], numbers: Mapping[int, int], found: Sta
         "y": found.metric.key,
         "count": str(len(points)),
     }
+
+
+def last_drift(run: Run) -> float | None:
+    """Return the size of the drift on the data at the last logged step, None without one."""
+    found = (row[DRIFT] for row in reversed(run.record.rows) if isinstance(row.get(DRIFT), float) and math.isfinite(row[DRIFT]))
+    return next((abs(drift) for drift in found), None)
 
 
 def coordinates(runs: Sequence[Run], numbers: Mapping[int, int], keys: Mapping[str, str], found: Standing | None) -> str | None:

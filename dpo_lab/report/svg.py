@@ -18,10 +18,11 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 332, 18, 146
 COLOURS = {
     "#000001": "var(--soft)",
     "#000002": "var(--line)",
+    "#000003": "var(--card)",
     **{f"#00001{number}": f"var(--series-{number})" for number in range(1, 9)},
 }
 """What matplotlib is told, and what the page reads instead."""
-SOFT, LINE, *SERIES = COLOURS
+SOFT, LINE, CARD, *SERIES = COLOURS
 ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.14, 0.05  # of the axis: a round narrower than its label has a shorter one, or none
 
 
