@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from dpo_lab.cli.arguments import TOOLS
 from dpo_lab.cli.completion import script
 from dpo_lab.cli.conf import options, stages
 from dpo_lab.cli.main import main
@@ -28,7 +29,7 @@ complete -p dpo-lab python >/dev/null || echo unregistered"""
 
 
 def test_the_first_word_is_a_stage_or_a_tool() -> None:
-    assert completed("dpo-lab ") == [*stages(), "verify", "completion"]
+    assert completed("dpo-lab ") == [*stages(), *TOOLS]
     assert completed("dpo-lab tra") == ["train "]
     assert completed("dpo-lab nothing los") == [""]
 
