@@ -1,6 +1,7 @@
 """Numbers with their units, as people read them: bytes, weights, things that are counted."""
 
 GB, MB = 1e9, 1e6
+UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}  # as the Hub counts
 
 
 def bytes_text(count: float) -> str:
@@ -11,6 +12,15 @@ def bytes_text(count: float) -> str:
     """
     number, unit = (count / GB, "GB") if count >= GB else (count / MB, "MB")
     return f"{number:.0f} {unit}" if number >= 1000 else f"{number:.3g} {unit}"
+
+
+def bytes_of(text: str) -> int:
+    """Return the bytes of an amount.
+
+    >>> bytes_of("100KB"), bytes_of("5GB")
+    (100000, 5000000000)
+    """
+    return int(text[:-2]) * UNITS[text[-2:]]
 
 
 def weights_text(count: int) -> str:

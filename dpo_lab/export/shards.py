@@ -9,16 +9,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}  # as the Hub counts
-
-
-def size_of(text: str) -> int:
-    """Return the bytes of a size.
-
-    >>> size_of("100KB"), size_of("5GB")
-    (100000, 5000000000)
-    """
-    return int(text[:-2]) * UNITS[text[-2:]]
 
 
 def write_shards(groups: Iterable[dict[str, Tensor]], directory: Path, limit: int) -> dict[str, Any]:

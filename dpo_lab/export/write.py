@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dpo_lab.amounts import bytes_of
 from dpo_lab.components import RunError
 from dpo_lab.export.float32 import computing_in_float32
 from dpo_lab.export.merged import files_groups, refuse_unmergeable, still_tied
 from dpo_lab.export.plain import load_plain, type_of_files
 from dpo_lab.export.settings import ExportSettings
-from dpo_lab.export.shards import size_of, write_shards
+from dpo_lab.export.shards import write_shards
 from dpo_lab.export.source import Source, revision_of, some_of
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import evaluating, load_model, load_tokenizer
@@ -73,7 +74,7 @@ def write_plain(
 ) -> dict[str, Any]:
     """Write a policy's merged weights, tokenizer and configuration; return how many files and weights there are."""
     tied = bool(still_tied(policy))
-    counts: dict[str, Any] = write_shards(files_groups(policy, DTYPES[dtype]), directory, size_of(max_shard_size))
+    counts: dict[str, Any] = write_shards(files_groups(policy, DTYPES[dtype]), directory, bytes_of(max_shard_size))
     tokenizer, kind = load_tokenizer(str(source.path), revision), str(DTYPES[dtype]).removeprefix("torch.")
     write_beside(policy, tokenizer, directory, source.base, revision, dtype=kind, tied=tied)
     return counts

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from dpo_lab.alignment import Alignment
-from dpo_lab.amounts import bytes_text, weights_text
-from dpo_lab.components import ConfigError
+from dpo_lab.amounts import bytes_of, bytes_text, weights_text
+from dpo_lab.components import ConfigError, RunError
+from dpo_lab.memory.lines import memory_lines
 from dpo_lab.memory.loading import CLEARLY
 from dpo_lab.memory.loading import available as available
 from dpo_lab.memory.plan import (
@@ -35,6 +36,8 @@ from dpo_lab.tokens.store import TokenStore
 LARGE = 1_000_000_000  # weights from which training without a GPU is a matter of hours
 REACHED = 0.6  # share of a matrix product's speed that training reaches (docs/benchmarks.md)
 SMALLER = "model=smollm2_135m"
+CONTEXT = 0.5e9
+"""Bytes of a card that CUDA and its libraries take for a process; assumed, not measured."""
 
 
 def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
@@ -99,6 +102,13 @@ def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float
         if memory_plan(changed, store).needed <= limit:
             return text
     return SMALLER
+
+
+def refuse_above(has: float, alignment: Alignment, store: TokenStore, plan: MemoryPlan, *, where: str) -> None:
+    """Raise RunError if a plan needs more than there is, with the smallest change that makes it fit."""
+    if plan.needed > has:
+        change = smallest_change(alignment, store, has)
+        raise RunError(f"does not fit: {bytes_text(plan.needed)} of memory, {where} has {bytes_text(has)}. Use {change}.")
 
 
 def refusal(alignment: Alignment, store: TokenStore | None, plan: MemoryPlan, has: float) -> str:
@@ -176,3 +186,25 @@ def gemm_rate(device: torch.device, dtype: torch.dtype, size: int = 1024) -> flo
         float((left @ left)[0, 0])  # waits for the device
         seconds.append(time.perf_counter() - began)
     return float(2 * size**3 / min(seconds[1:]))
+
+
+def on_a_gpu(alignment: Alignment) -> Alignment:
+    """Return a training as it would be on a GPU."""
+    return replace(alignment, trainer=replace(alignment.trainer, accelerator="gpu"))
+
+
+def plan_elsewhere(alignment: Alignment, store: TokenStore, memory: str) -> dict[str, Any]:
+    """Print the plan of a training on a GPU of some memory; return its figures.
+
+    Args:
+        memory: of the card, such as 16GB.
+
+    Raises:
+        RunError: if it does not fit, with the smallest change that makes it fit.
+    """
+    there, has = on_a_gpu(alignment), bytes_of(memory) - CONTEXT
+    plan = memory_plan(there, store)
+    say(*memory_lines(plan, has, f"a GPU of {memory}, less {bytes_text(CONTEXT)} for CUDA,"))
+    refuse_above(has, there, store, plan, where=f"a GPU of {memory}")
+    say(f"fits a GPU of {memory}; computed, not tried")
+    return {"memory/peak": plan.peak, "memory/available": has}

@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from dpo_lab.amounts import bytes_text
+from dpo_lab.components import RunError
 from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.reference.base import Reference
 from dpo_lab.tokens.store import TokenStore
@@ -26,6 +28,12 @@ def disk_of(
         "reference": 8.0 * share * len(store.response_ids) * rounds if scored else 0.0,
         "tokens": 4.0 * share * ids * rounds,
     }
+
+
+def refuse_above(free: float, takes: float) -> None:
+    """Raise RunError if more would be written than is free."""
+    if takes > free:
+        raise RunError(f"does not fit: {bytes_text(takes)} of disk, {bytes_text(free)} free. Use paths.outputs=DIR.")
 
 
 def free_disk(directory: Path) -> float:

@@ -1,6 +1,7 @@
 """The lines about a training that has not run: its reference, its memory, its lengths."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ def memory_lines(plan: MemoryPlan, has: float, device: str) -> list[str]:
         *rows,
         f"  estimated peak {bytes_text(plan.peak)} ({peaks}); {device} has {bytes_text(has)}",
     ]
+
+
+def disk_line(written: Mapping[str, float], free: float) -> str:
+    """Return what a training writes, by what it is, against what is free."""
+    parts = ", ".join(f"{name} {bytes_text(value)}" for name, value in written.items())
+    return f"disk       about {bytes_text(sum(written.values()))} of {bytes_text(free)} free: {parts}"
 
 
 def length_lines(store: TokenStore, max_length: int, *, known: bool) -> list[str]:

@@ -203,7 +203,7 @@ def followed(
             store,
             responses,
             scored=scored,
-            device=device.type,
+            device="cuda" if device.type == "cuda" and torch.cuda.is_available() else "cpu",  # of a GPU elsewhere: the CPU's
             half=half,
             accumulates=accumulates,
             compares=compares,

@@ -158,7 +158,10 @@ def without_numbers(batch: ResponseBatch, mode: FakeTensorMode, device: str) -> 
     """Return a batch on a device that need not be there."""
 
     def moved(part: Any) -> Any:
-        return mode.from_tensor(part).to(device) if isinstance(part, torch.Tensor) else part
+        if not isinstance(part, torch.Tensor):
+            return part
+        with mode:  # made there, not moved there: torch refuses to move to a kind of device that it was built without
+            return torch.empty_strided(part.size(), part.stride(), dtype=part.dtype, device=device)
 
     inputs = {name: moved(part) for name, part in batch.inputs.items()}
     return ResponseBatch(inputs, moved(batch.predictors), moved(batch.targets), batch.counts, batch.responses)

@@ -58,6 +58,8 @@ class Precision(Component):
 
 def _chosen_for(device: torch.device) -> tuple[Format, str]:
     """Return the format that suits a device, and why; docs/benchmarks.md has the measurements on CPUs."""
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "bf16-mixed", "a GPU that is not here is taken to compute in it"
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         if torch.cuda.is_bf16_supported(including_emulation=False):

@@ -3,11 +3,12 @@
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from dpo_lab.alignment import Alignment
-from dpo_lab.amounts import bytes_text
-from dpo_lab.components import RunError, component
+from dpo_lab.components import component
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.pipeline.given_pairs import given_pairs
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from dpo_lab.models.load import ModelOnDisk
     from dpo_lab.tokens.store import TokenStore
 
-TESTED = 8  # pairs of the self-test
-
 
 @component
 class Doctor(Alignment):
     """Look at a training without running it: reference, memory, disk, lengths, the step-0 self-test, time."""
+
+    memory: Annotated[str, Field(pattern=r"^[1-9]\d*(MB|GB)$")] | None = None
+    """Of a GPU that need not be here, such as 16GB, for which the memory is planned alone; null: this machine."""
 
     def run(self) -> dict[str, Any]:
         """Print what the training will need; return its figures.
@@ -42,25 +44,24 @@ class Doctor(Alignment):
 
         rounds, device, reference = self.iteration.rounds, self.trainer.device(), self.reference
         given = next(iter(given_pairs(self.data, self.loss, rounds)), None)
-        check.check_fits(self, None)  # before a large model's tokenizer and data are worked on
+        if not self.memory:
+            check.check_fits(self, None)  # before a large model's tokenizer and data are worked on
         base, store = self._store(given)
+        if self.memory:
+            return check.plan_elsewhere(self, store, self.memory)
         plan, has = check.memory_plan(self, store), check.available(device)
         share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
         say(lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
         say(*lines.memory_lines(plan, has, device.type))
         say(*lines.length_lines(store, self.data.max_length, known=given is not None))
-        kept = max((getattr(callback, "keep", 0) for callback in self.callbacks.values()), default=0)
-        written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=kept)
+        kept = [getattr(callback, "keep", 0) for callback in self.callbacks.values()]
+        written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=max(kept, default=0))
         takes, free = sum(written.values()), disk.free_disk(self.outputs)
-        parts = ", ".join(f"{name} {bytes_text(value)}" for name, value in written.items())
-        say(f"disk       about {bytes_text(takes)} of {bytes_text(free)} free: {parts}")
+        say(lines.disk_line(written, free))
         hours = check.hours_of_1000_pairs(self, store, plan)
         say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
-        if plan.needed > has:
-            change = check.smallest_change(self, store, has)
-            raise RunError(f"does not fit: {bytes_text(plan.needed)} of memory, {bytes_text(has)} available. Use {change}.")
-        if takes > free:
-            raise RunError(f"does not fit: {bytes_text(takes)} of disk, {bytes_text(free)} free. Use paths.outputs=DIR.")
+        check.refuse_above(has, self, store, plan, where="this machine")
+        disk.refuse_above(free, takes)
         gap = self._step_0(given, base) if given and base else None
         agree = f"policy and reference agree within {gap:.2g} nats" if gap is not None else "made in the run: no pairs exist yet"
         say(f"step 0     {agree}", "fits")
@@ -95,5 +96,5 @@ class Doctor(Alignment):
 
         with tempfile.TemporaryDirectory() as directory:
             training = replace(training_of(self), root=Path(directory))
-            store, _ = token_store(given.train[:TESTED], self.data, base, root=training.root, name="doctor", force=False)
+            store, _ = token_store(given.train[:8], self.data, base, root=training.root, name="doctor", force=False)
             return step_0_gap(training, Round(1, "doctor", base, base, base), store)
