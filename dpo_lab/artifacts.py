@@ -274,6 +274,18 @@ def _acquired(lock: FileLock, path: Path) -> bool:
     return True
 
 
+def is_being_made(path: Path) -> bool:
+    """Return whether some process is making an artifact just now."""
+    place = path.parent / f".{path.name}.lock"
+    lock = FileLock(place)
+    try:
+        if free := not place.exists() or bool(lock.acquire(timeout=0)):
+            lock.release()
+        return not free
+    except (Timeout, OSError):
+        return True
+
+
 def _is_still_damaged(path: Path, identity: str) -> bool:
     """Return whether an artifact is damaged, and not being made by another process; mark what was made from it."""
     lock = FileLock(path.parent / f".{path.name}.lock")

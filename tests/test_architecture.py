@@ -37,6 +37,7 @@ BASE = (
     "environment",
     "call",
     "run_directory",
+    "disk_use",
     "hub",
     "hub_connection",
     "signals",

@@ -21,6 +21,8 @@ SHOWN = ("job", "hydra", "all")
 TOOLS = {
     "verify": "Compare every file that runs have written with its digest, and say what is damaged",
     "compare": "Put finished runs, or a sweep's, beside one another on one page, and say which can be told apart",
+    "ls": "List runs with state, figure, age and size, and what can be chosen: groups, options, experiments",
+    "clean": "Remove runs by age or sweep, and the parts that only they are made from; without --yes it only says what",
     "completion": 'Complete words in bash: eval "$(dpo-lab completion)"',
 }
 """Words that the command line reads by itself, without a configuration."""

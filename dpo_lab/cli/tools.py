@@ -18,6 +18,14 @@ def run_tool(name: str, words: Sequence[str]) -> int:
         from dpo_lab.cli.compare import compare
 
         return compare(words)
+    if name == "ls":
+        from dpo_lab.cli.listing import ls
+
+        return ls(words)
+    if name == "clean":
+        from dpo_lab.cli.clean import clean
+
+        return clean(words)
     from dpo_lab.cli.verify import verify
 
     return verify(words)

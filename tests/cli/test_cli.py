@@ -107,7 +107,7 @@ LOSSES = ", ".join(options("loss"))
 MESSAGES = {
     "trian": (
         "'trian' is not a stage. Did you mean 'train'? Valid: doctor, evaluate, export, pretrain, publish, rank, sample, train, "
-        "verify, compare, completion. Example: dpo-lab train model=tiny"
+        "verify, compare, ls, clean, completion. Example: dpo-lab train model=tiny"
     ),
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films",
     "train --experiment=snorkel_mistral": (

@@ -67,4 +67,4 @@ def on_disk(
         RunDirectory(directory).finish(screen=[], summary=summary, run=about)
         return {}
 
-    return Plan(outputs, KIND, name, {"name": name, **config}, apart=CHANGING).make(run).path
+    return Plan(outputs, KIND, name, {"name": name, **config}, parents=[made.id], apart=CHANGING).make(run).path

@@ -1,0 +1,58 @@
+"""What can go: runs that were chosen and what only they are made from; a parent of what stays, stays."""
+
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.disk_use import kept_below, own_bytes, removal
+
+
+def made(outputs: Path, kind: str, name: str, *parents: Artifact, size: int = 100) -> Artifact:
+    def produce(directory: Path) -> dict[str, Any]:
+        (directory / "weights").write_bytes(b"x" * size)
+        return {}
+
+    return Plan(outputs, kind, name, {"name": name}, parents=[each.id for each in parents]).make(produce)
+
+
+def two_runs(outputs: Path) -> dict[str, Artifact]:
+    """Return two runs on one base model, each with a policy of its own."""
+    base = made(outputs, "model", "base", size=5000)
+    first, second = (made(outputs, "policy", name, base, size=1000) for name in ("p1", "p2"))
+    runs = {f"run{at}": made(outputs, "train", f"run{at}", base, policy) for at, policy in ((1, first), (2, second))}
+    return {"base": base, "p1": first, "p2": second, **runs}
+
+
+def test_a_run_goes_with_its_policy_and_the_base_model_that_another_run_needs_stays(tmp_path: Path) -> None:
+    there = two_runs(tmp_path)
+    found = removal(kept_below(tmp_path), {there["run1"].path})
+    assert [each.path for each in found.gone] == [there["run1"].path, there["p1"].path]
+    both = removal(kept_below(tmp_path), {there["run1"].path, there["run2"].path})
+    assert {each.path for each in both.gone} == {each.path for each in there.values()}
+    assert both.bytes > 7000
+
+
+def test_what_an_export_is_made_from_stays(tmp_path: Path) -> None:
+    there = two_runs(tmp_path)
+    made(tmp_path, "export", "e", there["p1"])
+    found = removal(kept_below(tmp_path), {there["run1"].path})
+    assert [each.path for each in found.gone] == [there["run1"].path]
+    of_run = made(tmp_path, "publication", "p", there["run2"])
+    kept = removal(kept_below(tmp_path), {there["run2"].path})
+    assert kept.gone == ()
+    assert kept.needed == {there["run2"].path: of_run.path}
+
+
+def test_what_is_begun_keeps_what_it_is_made_from(tmp_path: Path) -> None:
+    there = two_runs(tmp_path)
+    begun = tmp_path / "train" / "begun-12345678"
+    begun.mkdir()
+    (begun / "begun.json").write_text(f'{{"parents": ["{there["p1"].id}"]}}')
+    assert [each.path for each in removal(kept_below(tmp_path), {there["run1"].path}).gone] == [there["run1"].path]
+
+
+def test_the_size_of_a_run_is_that_of_its_own_parts(tmp_path: Path) -> None:
+    there = two_runs(tmp_path)
+    sizes = own_bytes(kept_below(tmp_path))
+    assert set(sizes) == {there["run1"].path, there["run2"].path}
+    assert 1100 < sizes[there["run1"].path] < 5000
