@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 from dpo_lab.artifacts import Artifact
-from dpo_lab.components import Component
+from dpo_lab.components import Component, ConfigError
 from dpo_lab.figures import Figure
 from dpo_lab.records import Candidates, PreferencePair, Prompt
 
@@ -177,6 +177,14 @@ class Given(Data):
         given = asked.given or self.load(asked.number)[asked.number - 1]
         return RoundPairs(train=given.train, held_out=given.held_out)
 
+    def values_of(self, column: str) -> Mapping[tuple[str, int], str]:
+        """Return what a column says of each row, by the row's source and number, for tables by category.
+
+        Raises:
+            ConfigError: if there are no columns, or not this one.
+        """
+        raise ConfigError(f"category={column}: data={self.label} has no columns. Leave it out, or use data=jsonl.")
+
     @abstractmethod
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of each round, those of some prompts held out; the same ones whatever the seed of the run.
@@ -214,6 +222,18 @@ class Prompts(Component, ABC):
             prompts: as `for_round` gave them.
         """
         return [""] * len(prompts)
+
+    def total(self) -> int | None:
+        """Return how many prompts there are, those for training included, where one source holds both; else None."""
+        return None
+
+    def values_of(self, column: str) -> Mapping[str, str]:
+        """Return what a column says of each prompt, by the prompt's id, for tables by category.
+
+        Raises:
+            ConfigError: if there are no columns, or not this one.
+        """
+        raise ConfigError(f"category={column}: prompts={self.label} have no columns. Leave it out, or use prompts=jsonl.")
 
     def examples(self, count: int, seed: int) -> list[tuple[Prompt, str]]:
         """Return (prompt, answer) examples for supervised fine-tuning; empty if there are none."""

@@ -1,15 +1,17 @@
 """Prompts of a person's own: of a JSON or JSON Lines file, or of a directory in Hub layout."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from dpo_lab.artifacts import file_digest
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Prompts
+from dpo_lab.data.categories import labelled
 from dpo_lab.data.files import SUFFIXES, Rows, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
@@ -49,8 +51,8 @@ class FilePrompts(Prompts):
     completion, response or output."""
     num_prompts: PositiveInt | None = None
     """Prompts per round; null: all that are not held out."""
-    num_held_out: Annotated[int, Field(ge=0)] | None = None
-    """Prompts kept for evaluation, which no round gets; null: a fifth of them, at most 500."""
+    num_held_out: Annotated[int, Field(ge=0)] | Literal["all"] | None = None
+    """Prompts kept for evaluation, which no round gets; null: a fifth of them, at most 500; all: every one."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds are evaluated on the same ones."""
 
@@ -79,7 +81,8 @@ class FilePrompts(Prompts):
         if not prompts or (number + 1) * count > len(prompts):
             share = len(prompts) // (number + 1)
             same = ", or iteration.prompts=same" if count <= len(prompts) else ""
-            remedy = f"Use prompts.num_prompts={share}{same}." if share else "Add prompts."
+            add = "Use prompts.num_held_out=null." if self.num_held_out == "all" else "Add prompts."
+            remedy = f"Use prompts.num_prompts={share}{same}." if share else add
             raise ConfigError(
                 f"prompts.num_prompts={'null' if self.num_prompts is None else count}, round {number + 1}: {self.path} has "
                 f"{len(prompts)} prompts beside {len(evaluated)} for evaluation, and rounds share none. {remedy}"
@@ -89,6 +92,8 @@ class FilePrompts(Prompts):
     def held_out(self) -> list[Prompt]:
         """Return the same prompts for every seed of a run."""
         prompts = self._all()
+        if self.num_held_out == "all":
+            return list(prompts)
         count = default_held_out(len(prompts)) if self.num_held_out is None else self.num_held_out
         if count >= len(prompts):
             raise ConfigError(
@@ -101,6 +106,18 @@ class FilePrompts(Prompts):
         """Return what the file answers to each prompt; of equal prompts the first answer."""
         known = read_answers(self.path, self.column, self.answer, self.content().get("sha256"))
         return [known.get(prompt.id, "") for prompt in prompts]
+
+    def total(self) -> int:
+        """Return how many distinct prompts the file holds."""
+        return len(self._all())
+
+    def values_of(self, column: str) -> Mapping[str, str]:
+        """Return what a column says of each prompt; of equal prompts the first counts."""
+        found: dict[str, str] = {}
+        for _, _, row, value in labelled(_rows_of(self.path), column, str(self.path)):
+            with suppress(RowProblem):  # which `read_prompts` has told of
+                found.setdefault(prompt_of(row, self.column).id, value)
+        return found
 
     def _all(self) -> tuple[Prompt, ...]:
         return read_prompts(self.path, self.column, self.content().get("sha256"))

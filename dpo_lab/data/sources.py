@@ -3,15 +3,16 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from dpo_lab.artifacts import MANIFEST, file_digest, refuse_damage
 from dpo_lab.components import ConfigError, component
 from dpo_lab.data.base import Given, GivenPairs, Order, Truncation
+from dpo_lab.data.categories import labelled
 from dpo_lab.data.columns import Columns
-from dpo_lab.data.files import SUFFIXES, refuse_other_than_rows
+from dpo_lab.data.files import SUFFIXES, Rows, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split, test_split_of
 from dpo_lab.data.hub_messages import Origin
 from dpo_lab.data.load import load_pairs, load_split
@@ -20,6 +21,7 @@ from dpo_lab.data.split import held_out_of, split_by_prompt
 
 Share = Annotated[float, Field(ge=0, le=1)]
 MaxLength = Annotated[int, Field(ge=4)]
+HowMany = Annotated[int, Field(ge=0)] | Literal["all"] | None
 NEUTRAL = ("path", "max_dropped", "revision", "config", "licence")
 """Fields that do not count as content: `Origin.content` or a file's digest stands for them."""
 
@@ -37,8 +39,9 @@ class FilePairs(Given):
     held_out_split: str | None = None
     """Of a directory: the split to evaluate on; null: the one with test in place of train in its name, if there is one, else
     prompts of the split itself, as for its own name."""
-    held_out: Annotated[int, Field(ge=0)] | None = None
-    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
+    held_out: HowMany = None
+    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too; all: every one,
+    which leaves nothing to train on."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
     columns: Columns = Columns()
@@ -66,8 +69,8 @@ class FilePairs(Given):
         return self.held_out != 0
 
     def idle(self) -> Mapping[str, str]:
-        """Return which prompts are held out, if none are."""
-        return {} if self.holds_out else {"split_seed": "no prompts are held out (data.held_out=0)"}
+        """Return which prompts are held out, if none are, or all."""
+        return split_seed_idle(self.held_out)
 
     def content(self) -> dict[str, Any]:
         """Return the fields with the content's digest in place of the path; how many rows may be unusable does not count."""
@@ -81,6 +84,13 @@ class FilePairs(Given):
         """Raise DataError if there is no such file or directory; read nothing."""
         if not self.place.is_dir():
             refuse_other_than_rows(self.place, "data.path")
+
+    def values_of(self, column: str) -> Mapping[tuple[str, int], str]:
+        """Return what a column says of each row of the file, or of each split of the directory."""
+        if self.place.is_dir():
+            return values_in(DataSet(Origin(path=str(self.place), config=self.config)), column)
+        rows = ((self.place.name, number, row) for number, row in Rows(self.place))
+        return {(name, number): value for name, number, _, value in labelled(rows, column, str(self.place))}
 
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of a file, split by prompt, or of a directory's split."""
@@ -118,8 +128,9 @@ class HubPairs(Given):
     held_out_splits: tuple[str, ...] | None = None
     """Evaluation split of each round; null: with test in place of train in the name, where there is such a split, else prompts
     of the training split, as for its own name."""
-    held_out: Annotated[int, Field(ge=0)] | None = None
-    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too."""
+    held_out: HowMany = None
+    """Prompts kept for evaluation; null: at most 500, and at most a fifth of a split that is trained on too; all: every one,
+    which leaves nothing to train on."""
     split_seed: int = 0
     """Which prompts are held out; apart from the run's seed, so that runs of several seeds share their pairs."""
     columns: Columns = Columns()
@@ -149,8 +160,8 @@ class HubPairs(Given):
         return self.held_out != 0
 
     def idle(self) -> Mapping[str, str]:
-        """Return which prompts are held out, if none are."""
-        return {} if self.holds_out else {"split_seed": "no prompts are held out (data.held_out=0)"}
+        """Return which prompts are held out, if none are, or all."""
+        return split_seed_idle(self.held_out)
 
     @property
     def max_rounds(self) -> int:
@@ -166,11 +177,27 @@ class HubPairs(Given):
         """Return the fields with what determines the rows in place of the path."""
         return {**{name: value for name, value in super().content().items() if name not in NEUTRAL}, **self.origin.content()}
 
+    def values_of(self, column: str) -> Mapping[tuple[str, int], str]:
+        """Return what a column says of each row of each split."""
+        return values_in(DataSet(self.origin), column)
+
     def load(self, rounds: int = 1) -> list[GivenPairs]:
         """Return the pairs of the first `rounds` splits."""
         data = DataSet(self.origin)
         splits = [chosen_split(data, name, "data.splits") for name in self.splits[:rounds]]
         return rounds_of(data, splits, self.held_out_splits or [None] * len(splits), "data.held_out_splits", self)
+
+
+def values_in(data: DataSet, column: str) -> dict[tuple[str, int], str]:
+    """Return what a column says of each row of a data set, by file and row."""
+    rows = (each for name in data.names for each in data.split(name).rows())
+    return {(file, number): value for file, number, _, value in labelled(rows, column, data.origin.path)}
+
+
+def split_seed_idle(held_out: HowMany) -> Mapping[str, str]:
+    """Return that it does not matter which prompts are held out where none are, or all."""
+    whose = {0: "no prompts are", "all": "all prompts are"}.get(held_out) if held_out is not None else None
+    return {"split_seed": f"{whose} held out (data.held_out={held_out})"} if whose else {}
 
 
 def rounds_of(

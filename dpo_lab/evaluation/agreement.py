@@ -10,6 +10,7 @@ from dpo_lab.evaluation.compared import compared_losses, compared_values
 from dpo_lab.evaluation.context import Measured
 from dpo_lab.evaluation.intervals import intervals_of, observed_by
 from dpo_lab.evaluation.pair_figures import pair_figures
+from dpo_lab.evaluation.perplexity import CHOSEN, DRIFT, of_chosen
 from dpo_lab.figures import ACCURACY, LOSS, MARGIN, OF_PAIRS, Figure
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.metrics import MeanOverItems
@@ -35,6 +36,7 @@ def agreement_figures(loss: PreferenceLoss, *, has_reference: bool) -> list[Figu
         replace(MARGIN, start=0.0 if known else None),
         Figure(name="eval/pairs", title="held-out pairs", headline=False),
         *(Figure(name=name, title=title, headline=False, interval=True) for name, title in details.items()),
+        *((CHOSEN, DRIFT) if has_reference else (CHOSEN,)),
     ]
 
 
@@ -59,7 +61,10 @@ def agreement(
     each = {f"eval/{name}": value for name, value in values.items()} | {LOSSES + name: value for name, value in others.items()}
     each |= {"eval/accuracy": values["rewards/accuracies"], "eval/margin": values["rewards/margins"]}
     numbers = {name: value.double().tolist() for name, value in each.items()}
-    observed = observed_by(numbers, prompts if prompts is not None else [str(pair) for pair in range(means.count)])
+    prompts = list(prompts) if prompts is not None else [str(pair) for pair in range(means.count)]
+    observed = observed_by(numbers, prompts)
+    before = reference.chosen.double().tolist() if has_reference else None
+    surprise = of_chosen(policy.chosen.double().tolist(), before, prompts, policy.chosen_tokens.double().tolist())
     figures = {
         "eval/loss": of_pairs["loss"],
         **({"eval/loss/before": float(loss(reference, reference).double().mean())} if known else {}),
@@ -69,6 +74,7 @@ def agreement(
         **{f"eval/{name}": value for name, value in of_pairs.items() if name != "loss"},
         **{LOSSES + name: float(value.mean()) for name, value in others.items()},
         **intervals_of(observed, SHARES),
+        **surprise,
     }
     return Measured(figures, observed=observed)
 

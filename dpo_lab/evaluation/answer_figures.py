@@ -27,6 +27,10 @@ CONTROLLED = Figure(
     interval=True,
     headline=False,
 )
+TO_REFERENCE = Figure(
+    name="kl/reference", title="KL to the last round's reference, nats", unit="nats", interval=True, headline=False
+)
+"""Measured by the stage `evaluate`, where the reference is another model than the one before training."""
 OF_DIVERGENCE = (
     Figure(name="kl/standard_error", title="standard error of the KL", unit="nats", headline=False),
     Figure(name="kl/k1", title="KL by log-ratios (k1), its check", unit="nats", interval=True, headline=False),

@@ -23,6 +23,8 @@ class Setting:
     reference: Reference
     ranker: Component | None = None
     """That chooses the pairs which are trained on; None for pairs that are given."""
+    last_reference: bool = False
+    """Whether the reference of a policy's last round is known beside the model before training (`context.reference`)."""
 
     @classmethod
     def of(cls, loss: PreferenceLoss, reference: Reference, data: Data) -> Self:
@@ -49,6 +51,11 @@ class Measure(Component, ABC):
     def asks(self) -> Prompts | None:
         """The prompts whose held-out part is answered, None if no answers are sampled."""
         return None
+
+    @property
+    def alone(self) -> "Mapping[str, Measure]":
+        """The measures that it is made of, by name: itself, unless it is several."""
+        return {"": self}
 
     @abstractmethod
     def figures(self, setting: Setting) -> list[Figure]:

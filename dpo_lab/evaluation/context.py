@@ -49,10 +49,14 @@ class HeldOut:
     reference: Reference
     """Where the reference's log-probabilities come from."""
     reference_model: ModelOnDisk
+    prompt_ids: Sequence[str] = ()
+    """Of each pair, the same for models of different tokenizers; empty: digests of the prompts' tokens."""
 
     @property
     def prompts(self) -> list[str]:
-        """The prompt of each pair, as a digest of its tokens: pairs of equal prompts are not independent of each other."""
+        """The prompt of each pair: pairs of equal prompts are not independent of each other."""
+        if self.prompt_ids:
+            return list(self.prompt_ids)
         each = (np.ascontiguousarray(self.store.prompt(index)).tobytes() for index in range(self.store.num_prompts))
         ids = [hashlib.sha256(tokens).hexdigest()[:16] for tokens in each]
         return [ids[index] for index in self.store.item_prompts]
@@ -65,6 +69,7 @@ class HeldOut:
             "labels": [self.store.label_digest(name) for name in LABELS],  # compared losses read them, whatever the own does
             "compared": plain(compared_losses(self.loss, has_reference=self.reference.compares)),
             "loss": self.loss.content(),
+            **({"prompts": "by text"} if self.prompt_ids else {}),
         }
 
 
@@ -76,6 +81,8 @@ class Context:
     """`policy.loaded(device)` returns model and tokenizer."""
     before: ModelOnDisk
     """The model before any training."""
+    reference: ModelOnDisk | None = None
+    """The reference of the last round, for a measure that looks at it beside `before`; None: not asked for."""
     measured_before: Measured | None = None
     """What this measure found out about `before`; None while that one is measured."""
     measured_previous: Measured | None = None

@@ -68,14 +68,15 @@ def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit,
 
 
 def divergence_of_answers(
-    policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout, directory: Path | None
+    policy: nn.Module, other: nn.Module, store: TokenStore, layout: Layout, directory: Path | None, name: str = "KL"
 ) -> Divergence:
     """Return the same of two models as they were loaded.
 
     Args:
+        name: what the progress calls this part.
         directory: where divergences are kept as they are computed, for a call after a kill; None keeps nothing.
     """
     fit = fitted(policy, layout, store)
     ready = made_ready(other, fit, store)
-    with evaluating(policy), evaluating(ready), kept_part("KL", store.num_responses, directory, "responses") as keep:
+    with evaluating(policy), evaluating(ready), kept_part(name, store.num_responses, directory, "responses") as keep:
         return divergence(policy, ready, store, fit, keep)

@@ -1,6 +1,5 @@
 """Evaluation by answers to held-out prompts, judged, before and after training: evaluation=generation."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +12,22 @@ from pydantic import PositiveInt
 
 from dpo_lab.components import ConfigError, RunError, component
 from dpo_lab.data.base import Prompts
-from dpo_lab.evaluation.answer_figures import ANSWER_FIGURES, CONTROLLED, ENDED, OF_DIVERGENCE, observed_answers, prompts_of
+from dpo_lab.evaluation.answer_figures import (
+    ANSWER_FIGURES,
+    CONTROLLED,
+    ENDED,
+    OF_DIVERGENCE,
+    TO_REFERENCE,
+    observed_answers,
+    prompts_of,
+)
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.belief import BELIEFS, another_opinion, belief_figures, beliefs
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.evaluation.divergence import divergence_of_answers
 from dpo_lab.evaluation.intervals import intervals_of, observed_by
 from dpo_lab.evaluation.length_control import controlled_share
+from dpo_lab.evaluation.perplexity import perplexity
 from dpo_lab.evaluation.statistics import Observed, mean_of
 from dpo_lab.evaluation.win_rate import Wins, wins_by_score, wins_side_by_side
 from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
@@ -155,7 +163,8 @@ class GenerationEvaluation(Measure):
         scores = [score] if judge.scores_alone else []
         other = another_opinion(ranker, judge, self.prompts)
         believed = belief_figures(other, judge) if other else []
-        return [*scores, wins, WIN_PREVIOUS, *believed, KL, *details, *ANSWER_FIGURES, CONTROLLED, *OF_DIVERGENCE]
+        of_answers = [*details, *ANSWER_FIGURES, CONTROLLED, *OF_DIVERGENCE]
+        return [*scores, wins, WIN_PREVIOUS, *believed, KL, *of_answers, *([TO_REFERENCE] if setting.last_reference else [])]
 
     def measure(self, context: Context) -> Measured:
         """Draw and judge answers; compare them with those of the model before once it has been measured."""
@@ -176,10 +185,23 @@ class GenerationEvaluation(Measure):
                 observed |= beliefs(ranker, answers.candidates, before.answers, wins, context.device, context.directory)
             figures |= controlled_share(wins.observed, np.array(wins.shorter_by, dtype=float)).figures(CONTROLLED.name)
             figures["kl"] = float(divergence.kl[answers.index].mean())
-            figures |= perplexity(divergence.surprise[answers.index].tolist(), observed["answers/tokens"])
+            tokens = observed["answers/tokens"]
+            surprise = divergence.surprise[answers.index].tolist()
+            figures |= perplexity("answers/perplexity", surprise, tokens.prompts, tokens.values)
+            observed |= self.divergence_to_reference(answers, context)
             figures |= {"kl/standard_error": error} if (error := mean_of(observed["kl"]).standard_error) else {}
         means = {name: each.by_prompt.value for name, each in observed.items()}
         return Measured({**means, **figures, **intervals_of(observed, SHARES)}, answers.candidates, observed)
+
+    def divergence_to_reference(self, answers: Answers, context: Context) -> dict[str, Observed]:
+        """Return the divergence to the reference of the last round, where that is another model than the one before training."""
+        other = context.reference
+        if other is None or other.id == context.before.id:
+            return {}
+        with context.policy.lent(context.device) as policy, other.lent(context.device) as reference:
+            models, where = (policy.model, reference.model), (context.directory, "KL to the reference")
+            found = divergence_of_answers(*models, answers.store, context.layout, *where)
+        return observed_by({TO_REFERENCE.name: found.kl[answers.index].tolist()}, prompts_of(answers.candidates))
 
     def wins(self, ours: Sequence[Candidates], theirs: Sequence[Candidates], context: Context, other: str) -> Wins:
         """Return the outcome of each answer against that of another model, called `other` in the progress."""
@@ -216,9 +238,3 @@ class GenerationEvaluation(Measure):
         for detail in self.judge.details:
             means[detail.name] = fmean(value for verdict in said for value in verdict.details[detail.name])
         return means
-
-
-def perplexity(nats: Sequence[float], tokens: Observed) -> dict[str, float]:
-    """Return the perplexity of answers under a model, with its interval, from what it says of each and from their tokens."""
-    mean = mean_of(Observed(nats, tokens.prompts, tokens.values)).figures("answers/perplexity")
-    return {name: math.exp(min(value, 700.0)) for name, value in mean.items()}

@@ -28,6 +28,11 @@ class SeveralMeasures(Measure):
         """The prompts of the first measure that answers some."""
         return next((each.asks for each in self.measures.values() if each.asks), None)
 
+    @property
+    def alone(self) -> Mapping[str, Measure]:
+        """Its measures."""
+        return self.measures
+
     def check(self) -> None:
         """Raise ConfigError if there is nothing to measure, or one of them is to be measured at times of its own."""
         if not self.measures:

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.artifacts import Artifact, write_durably
+from dpo_lab.artifacts import Plan, write_durably
 from dpo_lab.components import ConfigError
-from dpo_lab.damage import examine
 from dpo_lab.evaluation.statistics import Comparison, Observed, compare_all
 from dpo_lab.figures import Figure
 from dpo_lab.pipeline.evaluation import measured_in
+from dpo_lab.pipeline.run_lineage import finished_run, opened_part
+from dpo_lab.progress import say
 from dpo_lab.records import write_jsonl
 from dpo_lab.report.comparison_page import comparison_page
 from dpo_lab.report.figures import figures_in
@@ -47,33 +48,67 @@ class Compared:
     comparisons: tuple[Comparison, ...]
 
 
+def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path, force: bool) -> dict[str, Any]:
+    """Compare finished runs, or find the comparison; say and return the verdicts by figure.
+
+    Args:
+        chosen: the run, as it stands in `paths`, that each other one is compared with; None: every pair.
+
+    Raises:
+        ConfigError: if there are fewer than two, one stands there twice, or one is missing, unfinished or damaged.
+    """
+    refuse_few(paths, chosen)
+    runs = [compared_run(Path(each)) for each in paths]
+    names = [each.name for each in runs]
+    if len(set(names)) < len(names):
+        raise ConfigError("runs: two runs have the same name; compare runs of one outputs directory.")
+    against = None if chosen is None else names[paths.index(chosen)]
+    compared = compare_runs(runs, against)
+    facts = {
+        each.figure.name: [{"sentence": found.sentence(), "winner": found.winner} for found in each.comparisons]
+        for each in compared
+    }
+
+    def produce(directory: Path) -> dict[str, Any]:
+        write_comparison(directory, runs, compared)
+        return {"verdicts": facts}
+
+    content = {"measurements": {each.name: each.id for each in runs}, "against": against}
+    plan = Plan(outputs, "comparison", f"{len(runs)}-runs", content, parents=[each.id for each in runs])
+    made = plan.make(produce, force=force)
+    for each in compared:
+        say(f"{each.figure.title}", *(f"  {found.sentence()}" for found in each.comparisons))
+    say(f"report {made.path / REPORT}")
+    return facts
+
+
+def refuse_few(paths: Sequence[str], chosen: str | None) -> None:
+    """Raise ConfigError for fewer than two runs, one that is named twice, or an unknown one to compare with."""
+    places = [Path(each).resolve() for each in paths]
+    if len(places) < 2:
+        raise ConfigError(
+            f"runs=[{','.join(paths)}]: a comparison takes two runs or more: runs=[outputs/train/A,outputs/train/B]"
+        )
+    if twice := [each for each, place in zip(paths, places, strict=True) if places.count(place) > 1]:
+        raise ConfigError(f"runs names {twice[0]} twice; leave one of them out.")
+    if chosen is not None and chosen not in paths:
+        raise ConfigError(f"against={chosen} is not among the runs; use one of {', '.join(paths)}, or null for every pair.")
+
+
 def compared_run(directory: Path) -> ComparedRun:
     """Return a finished run with the observations of its last policy.
 
     Raises:
         ConfigError: if there is no such run, or nothing was observed in it.
     """
-    said = f"runs: {directory}"
-    if not directory.is_dir():
-        raise ConfigError(
-            f"{said} is not a directory (in {Path.cwd()}). Give the directories of finished runs: outputs/train/NAME."
-        )
-    if not RunDirectory(directory).is_run:
-        raise ConfigError(
-            f"{said} is not a run of train: it has no run.json. Give the directories of finished runs: outputs/train/NAME."
-        )
-    if damage := examine(directory).damage:
-        raise ConfigError(f"{said} is damaged ({damage}). Run the training again: it makes that part again.")
-    if Artifact.open(directory) is None:
-        raise ConfigError(f"{said} is unfinished: it has no manifest.json. Run the same command again, which resumes it.")
-    run = RunDirectory(directory).run()
+    run = finished_run(directory, "runs")
     entries = [each for each in run["lineage"] if each["kind"] == "evaluation" and "-after-" in each["name"]]
-    measurement = _opened(directory, entries[-1]) if entries else None
+    measurement = opened_part(directory, entries[-1]) if entries else None
     measured = measured_in(measurement) if measurement else None
     if measurement is None or measured is None or not measured.observed:
         raise ConfigError(
-            f"{said}: no answer or pair of this run was kept, only their means: nothing was held out, or the run is older than "
-            "observed.jsonl. Run it again with force=true, and with data.held_out=N if its pairs are given."
+            f"runs: {directory}: no answer or pair of this run was kept, only their means: nothing was held out, or the "
+            "run is older than observed.jsonl. Run it again with force=true, and with data.held_out=N if its pairs are given."
         )
     return ComparedRun(
         name=directory.resolve().name,
@@ -84,13 +119,6 @@ def compared_run(directory: Path) -> ComparedRun:
         observed=measured.observed,
         loss=RunDirectory(directory).config().get("loss"),
     )
-
-
-def _opened(directory: Path, entry: Mapping[str, Any]) -> Artifact | None:
-    """Return an artifact of a run's lineage, beside the run or where it was when the run was made."""
-    beside = directory.resolve().parents[1] / entry["kind"] / entry["name"]
-    found = (Artifact.open(path) for path in (beside, Path(entry["path"])))
-    return next((each for each in found if each and each.id == entry["id"]), None)
 
 
 def compare_runs(runs: Sequence[ComparedRun], against: str | None = None) -> list[Compared]:

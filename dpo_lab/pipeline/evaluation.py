@@ -91,6 +91,7 @@ def evaluate(
         "measured before": before.id if before else None,
         **({"measured previous": previous.id} if previous else {}),
         "evaluation": measure.content(),
+        **({"reference": context.reference.id} if context.reference else {}),
         "held out": context.held_out.content() if context.held_out else None,
         **({"ranker": context.ranker.content()} if context.ranker and before else {}),
         "seed": context.seed,
@@ -98,6 +99,7 @@ def evaluate(
     }
     parents = [context.policy.id, context.before.id]
     parents += [context.held_out.reference_model.id] if context.held_out else []
+    parents += [context.reference.id] if context.reference else []
     measure, trained = ready(measure, context.outputs)
     ranker, also = ready(context.ranker, context.outputs) if context.ranker and before else (None, [])
     parents += [each.id for each in (*trained, *also)]

@@ -1,4 +1,4 @@
-"""report.html of a comparison: what the held-out prompts say about several runs, on one self-contained page."""
+"""report.html of a comparison of runs, and of an evaluation of models, each on one self-contained page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,6 +11,12 @@ def comparison_page(report: Mapping[str, Any]) -> str:
     """Return the page of a report.json; text of runs is escaped, and nothing is loaded from elsewhere."""
     style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
     return environment().get_template("comparison.html").render(report=report, style=style, shown=shown_interval)
+
+
+def evaluation_page(report: Mapping[str, Any]) -> str:
+    """Return the page of an evaluation of models; text of models is escaped, and nothing is loaded from elsewhere."""
+    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
+    return environment().get_template("evaluation.html").render(report=report, style=style, shown=shown_interval, short=short)
 
 
 def shown_interval(value: float, low: float | None, high: float | None) -> str:

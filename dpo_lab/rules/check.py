@@ -40,9 +40,9 @@ def broken(stage: Component, rules: Sequence[Rule]) -> list[str]:
 
 
 def fields_of(stage: Component, rule: Callable[..., Any]) -> dict[str, Any] | None:
-    """Return the fields of a stage that a rule names as its parameters, None if the stage lacks one."""
-    names = inspect.signature(rule).parameters
-    return {name: getattr(stage, name) for name in names} if all(hasattr(stage, name) for name in names) else None
+    """Return the fields of a stage that a rule names as its parameters, None if the stage lacks one or has none there."""
+    found = {name: getattr(stage, name, None) for name in inspect.signature(rule).parameters}
+    return None if any(value is None for value in found.values()) else found
 
 
 def refuse(messages: Sequence[str]) -> None:

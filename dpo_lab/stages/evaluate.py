@@ -1,71 +1,99 @@
-"""The stage `evaluate`: finished runs beside one another, told apart by paired differences on the same held-out prompts."""
+"""The stage `evaluate`: models measured on held-out pairs and prompts, or finished runs told apart by what they measured."""
 
+from collections.abc import Mapping
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.artifacts import Plan
 from dpo_lab.components import Component, ConfigError, component
-from dpo_lab.progress import say
-from dpo_lab.run_directory import REPORT
+from dpo_lab.data.base import Given
+from dpo_lab.evaluation.base import Measure
+from dpo_lab.evaluation.preference import PreferenceEvaluation
+from dpo_lab.layouts.base import Layout
+from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.losses.dpo import DPOLoss
+from dpo_lab.models.precision import Precision
+from dpo_lab.models.quant import NoQuant, Quant
+from dpo_lab.models.spec import ModelSpec
+from dpo_lab.reference.base import Reference
+from dpo_lab.reference.cached import CachedReference
+from dpo_lab.rules.check import refuse_illegal, refuse_slowly
+from dpo_lab.training.settings import TrainerSettings
+
+NOTHING = """nothing to evaluate. Use models=[DIR,...] with pairs (data=jsonl data.path=FILE) or prompts (evaluation=generation \
+prompts=jsonl prompts.path=FILE), or runs=[outputs/train/A,outputs/train/B]"""
 
 
 @component
 class Evaluate(Component):
-    """Compare finished runs figure by figure, say which are better, and write report.json, report.html and verdicts.jsonl."""
+    """Measure models with 95 % intervals, compare them prompt by prompt, and write report.json, .html and verdicts.jsonl."""
 
-    runs: tuple[str, ...]
-    """Directories of finished runs of train, whose last policies were measured on the same held-out prompts."""
+    runs: tuple[str, ...] = ()
+    """Directories of finished runs of train: what their last policies measured is compared, and nothing is measured again."""
+    models: tuple[str, ...] = ()
+    """What is measured: directories of runs, PEFT adapters and models, or Hub ids."""
+    model: ModelSpec | None = None
+    """One more, in front of them."""
+    base: str | None = None
+    """The model that they are compared with; null: the one that a run or an adapter was trained from."""
     against: str | None = None
-    """The run, as it stands in `runs`, that each other one is compared with; null: every pair."""
+    """The run or model, as it stands above, that each other one is compared with; null: every pair."""
+    data: Given | None = None
+    """Held-out pairs: those that a training with the same settings holds out."""
+    sets: dict[str, Given] = field(default_factory=dict)
+    """More of them, by a name of one's own."""
+    category: str | None = None
+    """Column of the pairs' and the prompts' files for tables by category; null: none."""
+    evaluation: Measure = PreferenceEvaluation()
+    loss: PreferenceLoss = DPOLoss()
+    """Of the figures on pairs; accuracy does not depend on it."""
+    reference: Reference = CachedReference()
+    layout: Layout = PrefixLayout()
+    precision: Precision = Precision()
+    quant: Quant = NoQuant()
+    """How the weights of `models` are held."""
+    trainer: TrainerSettings = TrainerSettings()
+    """Its accelerator is where models compute."""
+    seed: int = 0
     outputs: Path = Path("outputs")
     """Everything that is written goes below it."""
     force: bool = False
-    """Compare again even if the comparison is there."""
+    """Measure and compare again even if it was done."""
+
+    def idle(self) -> Mapping[str, str]:
+        """Return what belongs to training alone."""
+        return {f"trainer.{each.name}": "nothing is trained" for each in fields(TrainerSettings) if each.name != "accelerator"}
 
     def check(self) -> None:
-        """Raise ConfigError for fewer than two runs, one that is named twice, or an unknown one to compare with."""
-        places = [Path(each).resolve() for each in self.runs]
-        if len(places) < 2:
-            raise ConfigError(
-                f"runs=[{','.join(self.runs)}]: a comparison takes two runs or more: runs=[outputs/train/A,outputs/train/B]"
-            )
-        if twice := [each for each, place in zip(self.runs, places, strict=True) if places.count(place) > 1]:
-            raise ConfigError(f"runs names {twice[0]} twice; leave one of them out.")
-        if self.against is not None and self.against not in self.runs:
-            raise ConfigError(
-                f"against={self.against} is not among the runs; use one of {', '.join(self.runs)}, or null for every pair."
-            )
+        """Raise ConfigError if there is nothing to measure or compare, or too much at once."""
+        asked = [*self.models, *([self.model.label] if self.model else [])]
+        if self.runs and asked:
+            raise ConfigError("runs compares what runs have measured; to measure them anew, name them in models.")
+        if not self.runs and not asked:
+            raise ConfigError(NOTHING)
+        if self.reference.needs_adapter or self.reference.moves:
+            raise ConfigError("this reference belongs to a training; use reference=cached, reference=frozen, or reference=none.")
 
     def run(self) -> dict[str, Any]:
-        """Compare, or find the comparison; return the verdicts by figure.
+        """Measure and compare, or find what was measured; return the report, of runs the verdicts by figure."""
+        from dpo_lab.pipeline.real_model import ask_hub_early
 
-        Raises:
-            ConfigError: if a run is missing, unfinished or damaged, or if the runs were measured on different prompts.
-        """
-        self.check()
-        from dpo_lab.pipeline.compared_runs import compare_runs, compared_run, write_comparison
+        ask_hub_early(self)
+        refuse_illegal(self)
+        if self.runs:
+            from dpo_lab.pipeline.compared_runs import compare_finished
 
-        runs = [compared_run(Path(each)) for each in self.runs]
-        names = [each.name for each in runs]
-        if len(set(names)) < len(names):
-            raise ConfigError("runs: two runs have the same name; compare runs of one outputs directory.")
-        against = None if self.against is None else names[self.runs.index(self.against)]
-        compared = compare_runs(runs, against)
-        facts = {
-            each.figure.name: [
-                {"sentence": comparison.sentence(), "winner": comparison.winner} for comparison in each.comparisons
-            ]
-            for each in compared
-        }
+            return compare_finished(self.runs, self.against, outputs=self.outputs, force=self.force)
+        refuse_slowly(self)
+        from dpo_lab.pipeline.evaluated import evaluate_models
+        from dpo_lab.pipeline.evaluated_models import Finder
+        from dpo_lab.pipeline.evaluated_parts import parts_of
+        from dpo_lab.pipeline.measuring import Measuring
 
-        def produce(directory: Path) -> dict[str, Any]:
-            write_comparison(directory, runs, compared)
-            return {"verdicts": facts}
-
-        content = {"measurements": {each.name: each.id for each in runs}, "against": against}
-        plan = Plan(self.outputs, "comparison", f"{len(runs)}-runs", content, parents=[each.id for each in runs])
-        artifact = plan.make(produce, force=self.force)
-        for each in compared:
-            say(f"{each.figure.title}", *(f"  {comparison.sentence()}" for comparison in each.comparisons))
-        say(f"report {artifact.path / REPORT}")
-        return facts
+        shared: dict[str, Any] = {"outputs": self.outputs, "precision": self.precision, "device": self.trainer.device()}
+        models = Finder(quant=self.quant, **shared).found(self.models, self.model, self.base)
+        parts = parts_of(self.evaluation, self.data, self.sets, self.category)
+        how: dict[str, Any] = {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "force")}
+        measuring = Measuring(**shared, **how)
+        return evaluate_models(measuring, models, parts, self.against, self.category)[0]

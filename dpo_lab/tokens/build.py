@@ -59,6 +59,8 @@ class Tokenised:
     """What the items are, for people."""
     template_texts: dict[str, str] = field(default_factory=dict)
     """What the chat template adds or opens, the first of each kind."""
+    left_out: tuple[int, ...] = ()
+    """Positions of the examples that are no items of the store."""
 
     def notes(self, max_length: int, model: str = "the model") -> list[str]:
         """Return one line per thing that happened, for people.
@@ -91,12 +93,14 @@ def tokenise_items(
         TooLongError: under `error`, or when no item is left.
     """
     encoder, builder, counts, texts = ChatEncoder(tokenizer), StoreBuilder(), Counter[str](), dict[str, str]()
+    left_out = set(range(len(examples)))
     with part("tokenise", len(examples)) as shown:
         for start in range(0, len(examples), ITEMS_AT_A_TIME):
             some = examples[start : start + ITEMS_AT_A_TIME]
-            taken = [example for example in some if encoder.takes(example.prompt)]
+            places = [at for at, example in enumerate(some) if encoder.takes(example.prompt)]
+            taken = [some[at] for at in places]
             counts["template_refused"] += len(some) - len(taken)
-            for example, answers in zip(taken, encoded(taken, encoder), strict=True):
+            for at, example, answers in zip(places, taken, encoded(taken, encoder), strict=True):
                 if not _treated(answers, counts, texts):
                     continue
                 fit = fitted(example, answers, tokenizer, max_length=max_length, truncation=truncation, counts=counts)
@@ -107,9 +111,11 @@ def tokenise_items(
                     distinct, labels = once(added, labels_in(example))
                     counts["same_tokens_in_list"] += len(distinct) < len(added)
                     builder.add_item(distinct, **labels)
+                    left_out.discard(start + at)
             shown.advance(len(some))
     noun = examples[0].noun if examples else "pairs"
-    tokenised = Tokenised(builder.build(), {name: count for name, count in counts.items() if count}, noun, texts)
+    kept = {name: count for name, count in counts.items() if count}
+    tokenised = Tokenised(builder.build(), kept, noun, texts, tuple(sorted(left_out)))
     if examples and not tokenised.store.num_items:
         advice = " Raise data.max_length." if counts.keys() & MORE_ROOM and any(counts[name] for name in MORE_ROOM) else ""
         code = "too_long" if advice else max(("template_refused", "unanswered_opening"), key=lambda name: counts[name])

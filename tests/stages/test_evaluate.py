@@ -109,7 +109,7 @@ def test_the_command_of_the_readme_compares_runs_and_says_what_is_wrong_in_one_l
     runs: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^python scripts/evaluate.py (.*)$", readme, re.M)
+    (command,) = re.findall(r"^python scripts/evaluate.py (runs=.*)$", readme, re.M)
     monkeypatch.chdir(Path(runs["trained"]).parents[2])
     root = Path(runs["trained"]).parents[1].name
     words = [command.replace(f"outputs/train/{name}", runs[run]) for name, run in (("A", "trained"),)]

@@ -1,0 +1,70 @@
+"""What the stage `evaluate` does with models: measures each on every part, compares them, and writes the report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.components import ConfigError
+from dpo_lab.pipeline.evaluated_models import Evaluated
+from dpo_lab.pipeline.evaluated_parts import Part
+from dpo_lab.pipeline.evaluation_report import report_of, screen_lines, write_evaluation
+from dpo_lab.pipeline.measuring import Measuring, measure_all
+from dpo_lab.progress import say
+from dpo_lab.run_directory import REPORT
+
+
+def evaluate_models(
+    measuring: Measuring, models: Sequence[Evaluated], parts: Sequence[Part], against: str | None, category: str | None
+) -> tuple[dict[str, Any], Artifact]:
+    """Return the report of an evaluation and the artifact that holds it; what was measured before is not measured again.
+
+    Args:
+        against: the model, as it was typed or as it is called, that each other one is compared with; None: every pair.
+        category: the column of the tables by category; None: no such tables.
+
+    Raises:
+        ConfigError: if `against` is not among the models, or a model has nothing to be compared with on pairs.
+    """
+    chosen = None if against is None else named(against, models)
+    refuse_without_start(measuring, models, parts)
+    found = measure_all(measuring, parts, models)
+    report = report_of(found, models, chosen, category)
+    made = [(each.part.name, model, artifact.id) for each in found for model, artifact in each.made.items()]
+    content = {
+        "measurements": made,
+        "against": chosen,
+        "category": [category, *(sorted(each.categories.items()) for each in parts)],
+    }
+    asked = [each for each in models if not each.is_start]
+    name = asked[0].name.replace("/", "-") if len(asked) == 1 else f"{len(asked)}-models"
+    parents = list(dict.fromkeys(identity for _, _, identity in made))
+    plan = Plan(measuring.outputs, "evaluation", f"{name}-report", content, parents=parents)
+
+    def produce(directory: Path) -> dict[str, Any]:
+        write_evaluation(directory, report, found)
+        return {"models": len(asked), "parts": [each.part.name for each in found]}
+
+    artifact = plan.make(produce, force=measuring.force)
+    say(*screen_lines(report), f"report {artifact.path / REPORT}")
+    return report, artifact
+
+
+def named(against: str, models: Sequence[Evaluated]) -> str:
+    """Return the name of the model that was asked for by its name or its path."""
+    for each in models:
+        if against in (each.name, each.path):
+            return each.name
+    names = ", ".join(each.name for each in models)
+    raise ConfigError(f"against={against} is not among the models; use one of {names}, or null for every pair.")
+
+
+def refuse_without_start(measuring: Measuring, models: Sequence[Evaluated], parts: Sequence[Part]) -> None:
+    """Raise ConfigError if pairs are to be measured on, and nothing says what a model is compared with."""
+    if not measuring.reference.compares or all(part.data is None for part in parts):
+        return
+    if lacking := [each.path for each in models if each.before is None]:
+        raise ConfigError(
+            f"{lacking[0]}: on pairs, a policy is compared with the model that it was trained from, and nothing says "
+            "which that is. Use base=DIR (or a Hub id), or without any: reference=none loss=simpo"
+        )

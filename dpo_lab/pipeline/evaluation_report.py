@@ -1,0 +1,102 @@
+"""What an evaluation of models writes: report.json, report.html, verdicts.jsonl; and the lines of the screen."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dpo_lab.artifacts import write_durably
+from dpo_lab.evaluation.context import Measured
+from dpo_lab.pipeline.compared_models import ComparedFigure, by_category, compared_figures, left_out_line, verdict_lines
+from dpo_lab.pipeline.compared_runs import REPORT_JSON, VERDICTS
+from dpo_lab.pipeline.evaluated_models import Evaluated
+from dpo_lab.pipeline.measuring import OfPart
+from dpo_lab.records import write_jsonl
+from dpo_lab.report.comparison_page import evaluation_page, shown_interval
+from dpo_lab.run_directory import REPORT
+
+MAX_SAMPLES, MAX_CHARACTERS = 20, 2000
+"""Prompts whose answers the report shows, and how much of each answer."""
+
+
+def report_of(found: Sequence[OfPart], models: Sequence[Evaluated], against: str | None, category: str | None) -> dict[str, Any]:
+    """Return what report.json holds."""
+    return {
+        "models": [
+            {
+                "name": each.name,
+                "path": each.path,
+                "id": each.policy.id,
+                "before": each.before.path if each.before else None,
+            }
+            for each in models
+        ],
+        "against": against,
+        "category": category,
+        "parts": [_part_record(each, compared_figures(each, against)) for each in found],
+    }
+
+
+def _part_record(found: OfPart, figures: Sequence[ComparedFigure]) -> dict[str, Any]:
+    return {
+        "name": found.part.name,
+        "title": found.part.title,
+        "note": _note(found),
+        "measurements": {name: str(made.path) for name, made in found.made.items()},
+        "figures": [each.record() for each in figures],
+        "categories": by_category(found, figures),
+        "notes": left_out_line([each for each in figures if each.figure.headline]),
+        "samples": samples_of(found.measured),
+    }
+
+
+def _note(found: OfPart) -> str:
+    """Return why the figures of a part cannot tell, of the first model of which the measure says so."""
+    notes = (found.part.measure.note(each.figures) for each in found.measured.values() if each.figures)
+    return next((note for note in notes if note), "")
+
+
+def samples_of(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
+    """Return the first answer of each model to the first prompts that all of them answered."""
+    answers = {name: {each.prompt.id: each for each in found.answers} for name, found in measured.items() if found.answers}
+    if not answers:
+        return []
+    first, *others = answers.values()
+    shared = [each for each in first.values() if all(each.prompt.id in other for other in others)][:MAX_SAMPLES]
+    return [
+        {
+            "prompt": each.prompt.text[:MAX_CHARACTERS],
+            "answers": {
+                name: {
+                    "text": of_model[each.prompt.id].responses[0][:MAX_CHARACTERS],
+                    "score": of_model[each.prompt.id].scores[0] if of_model[each.prompt.id].scores else None,
+                }
+                for name, of_model in answers.items()
+            },
+        }
+        for each in shared
+    ]
+
+
+def write_evaluation(directory: Path, report: Mapping[str, Any], found: Sequence[OfPart]) -> None:
+    """Write the report as JSON and as a page, and a line per part, prompt and figure."""
+    lines = (line for each in found for figure in each.figures for line in verdict_lines(each.part.name, figure, each.measured))
+    write_jsonl(directory / VERDICTS, lines)
+    write_durably(directory / REPORT_JSON, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_durably(directory / REPORT, evaluation_page(report))
+
+
+def screen_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return what the screen shows: the headline figures of every model on every part, and what compares them."""
+    width = max(len(each["name"]) for each in report["models"])
+    lines = []
+    for part in report["parts"]:
+        lines.append(part["title"])
+        for figure in part["figures"]:
+            if not figure["headline"]:
+                continue
+            lines.append(f"  {figure['title']}")
+            lines += [f"    {name:{width}}  {shown_interval(**ends)}" for name, ends in figure["values"].items()]
+            lines += [f"    {each['sentence']}" for each in figure["comparisons"]]
+        lines += [f"  {each}" for each in (*part["notes"], *([part["note"]] if part["note"] else []))]
+    return lines
