@@ -37,7 +37,7 @@ def refused(place: Path, *models: str, **fields: Any) -> str:
 
 def test_a_model_that_is_missing_or_has_nothing_to_be_compared_with(place: Path) -> None:
     said = refused(place, "nowhere", evaluation=answers(place))
-    assert "is no directory" in said
+    assert "nowhere is neither a directory" in said
     assert said.endswith("Correct models.")
     said = refused(place, "base", data=pairs(place))
     assert "nothing says which that is. Use base=DIR" in said
