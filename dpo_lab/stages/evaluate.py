@@ -63,7 +63,8 @@ class Evaluate(Component):
 
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
-        return {f"trainer.{each.name}": "nothing is trained" for each in fields(TrainerSettings) if each.name != "accelerator"}
+        idle = [f"trainer.{each.name}" for each in fields(TrainerSettings) if each.name != "accelerator"]
+        return dict.fromkeys([*idle, "evaluation.every"], "nothing is trained")
 
     def check(self) -> None:
         """Raise ConfigError if there is nothing to measure or compare, or too much at once."""
