@@ -1,6 +1,8 @@
 """Fixtures that several test directories use."""
 
 import gc
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +12,43 @@ from torch import nn
 
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
+from dpo_lab.report import svg
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _libraries_left_out_of_collections() -> None:
-    """Let collections pass over what lives already, mostly the modules of libraries.
+@pytest.fixture(scope="session")
+def _frozen() -> list[int]:
+    """How many modules were loaded when collections last began to pass over what lives."""
+    return [0]
+
+
+@pytest.fixture(autouse=True)
+def _libraries_left_out_of_collections(_frozen: list[int]) -> None:
+    """Let collections pass over what lives already where many modules were loaded since, mostly those of libraries.
 
     A run collects garbage several times (memory/host.py), and each time over torch, transformers and Lightning took 0.3 s:
     a third of a small run. What a test makes is collected as ever.
     """
-    gc.collect()
-    gc.freeze()
+    if len(sys.modules) > _frozen[-1] + 100:
+        gc.collect()
+        gc.freeze()
+        _frozen[:] = [len(sys.modules)]
+
+
+@pytest.fixture(autouse=True)
+def _reports_without_drawings(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the drawings of a run's report empty: a fourth of a small run is 14 charts that no test of it looks at.
+
+    Drawn are those of tests/report, of runs that the tests of a file share (fixtures of the module), and of other processes.
+    """
+    if "report" in request.path.parts:
+        return
+    monkeypatch.setattr(svg, "_own_style", nullcontext)
+    monkeypatch.setattr(svg, "_line_figure", lambda *series, **settings: None)
+    monkeypatch.setattr(svg, "_histogram_figure", lambda *series: None)
+    monkeypatch.setattr(svg, "_svg", lambda figure: "<svg></svg>")
 
 
 @pytest.fixture(scope="session")

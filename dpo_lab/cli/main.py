@@ -29,6 +29,7 @@ from dpo_lab.cli.conf import stages
 from dpo_lab.cli.help import general_help, stage_help
 from dpo_lab.cli.jobs import run_job
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
+from dpo_lab.cli.run_mode import mode_without_composing
 from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
 from dpo_lab.cli.tools import run_tool
 from dpo_lab.cli.unknown import unknown_option
@@ -132,7 +133,7 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
         place = [] if own else [f"hydra.sweep.dir={escaped(directory)}"]
         checks = f"+hydra.callbacks.check_jobs._target_={CheckJobs.__module__}.{CheckJobs.__qualname__}"
         sys.argv = [line.stage, *line.options, *line.composed, *place, checks]
-        with no_trace_of_a_sweep_without_jobs(directory, session):
+        with mode_without_composing(line.composed, line.config_dir), no_trace_of_a_sweep_without_jobs(directory, session):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.stage)(task)()
     except (UsageError, BrokenPipeError):
         raise

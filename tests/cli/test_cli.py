@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dpo_lab import __version__
-from dpo_lab.cli.conf import options
+from dpo_lab.cli.conf import options, stages
 from dpo_lab.cli.main import main
 from dpo_lab.data.problems import DataError
 from dpo_lab.stages.train import Train
@@ -106,7 +106,7 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
 LOSSES = ", ".join(options("loss"))
 MESSAGES = {
     "trian": (
-        "'trian' is not a stage. Did you mean 'train'? Valid: doctor, evaluate, export, pretrain, publish, rank, sample, train, "
+        f"'trian' is not a stage. Did you mean 'train'? Valid: {', '.join(stages())}, "
         "verify, compare, ls, clean, completion. Example: dpo-lab train model=tiny"
     ),
     "train films": "'films' sets nothing. Write group=option or key=value, for instance data=films",

@@ -81,6 +81,7 @@ def evaluated(formula: str, loss: PreferenceLoss, chosen: list[list[float]], rej
         "a_first": sums(CHOSEN, shorter) - sums(chosen, shorter),
         "b_first": sums(REJECTED, shorter) - sums(rejected, shorter),
     }
+    assert "^" not in formula, f"{formula}: a power is written ** here"
     value = eval(formula, {"__builtins__": {}}, {**numbers, **symbols, **FUNCTIONS})
     return torch.as_tensor(value, dtype=torch.float64).expand(3)
 

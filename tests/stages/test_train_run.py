@@ -75,6 +75,7 @@ def test_the_summary_has_the_figures_of_the_end_screen_as_flat_keys(finished: tu
     assert summary["gold/after"] == summary["gold/round_2"]
     (run,) = (outputs / "train").glob("tiny-dpo-films-*")
     assert json.loads((run / "summary.json").read_text()) == summary
+    assert "<path d=" in (run / "report.html").read_text()  # drawn, unlike those of most tests (tests/conftest.py)
 
 
 def test_answers_are_judged_once_though_they_are_compared_with_two_models(finished: tuple[Path, dict[str, Any]]) -> None:
