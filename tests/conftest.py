@@ -2,7 +2,6 @@
 
 import gc
 import sys
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import nn
 
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
-from dpo_lab.report import svg
+from dpo_lab.report import charts, ranker
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
@@ -45,10 +44,8 @@ def _reports_without_drawings(request: pytest.FixtureRequest, monkeypatch: pytes
     """
     if "report" in request.path.parts:
         return
-    monkeypatch.setattr(svg, "_own_style", nullcontext)
-    monkeypatch.setattr(svg, "_line_figure", lambda *series, **settings: None)
-    monkeypatch.setattr(svg, "_histogram_figure", lambda *series: None)
-    monkeypatch.setattr(svg, "_svg", lambda figure: "<svg></svg>")
+    for module, name in ((charts, "line_chart"), (charts, "histogram"), (ranker, "line_chart")):
+        monkeypatch.setattr(module, name, lambda *values, **settings: "<svg></svg>")
 
 
 @pytest.fixture(scope="session")
