@@ -17,6 +17,8 @@ class Call:
     """group=option and key=value."""
     differences: tuple[dict[str, Any], ...]
     """{key, default, value} of each value that is not the stage's default; a default is null where there is none."""
+    label: str = ""
+    """Of a job of a sweep, what is swept in one word, such as beta0.1-seed0."""
     config: dict[str, Any]
     """The resolved configuration with each part's `_target_`: plain data from which the stage can be built again."""
 

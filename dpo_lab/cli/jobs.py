@@ -12,6 +12,7 @@ from dpo_lab.cli.job_records import JobOnDisk, recorded
 from dpo_lab.cli.keys import with_typed_keys
 from dpo_lab.cli.remedies import tried_remedies
 from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
+from dpo_lab.comparison.jobs import label_in
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
@@ -95,6 +96,7 @@ def call_of(config: Any, line: CommandLine) -> Any:
         command=line.command(job_words(config, line) if is_one_of_many(config) else line.words),
         cwd=str(Path.cwd()),
         overrides=tuple(task_overrides(config)),
+        label=label_in(Path(config.hydra.sweep.dir), int(config.hydra.job.num) + 1) if is_one_of_many(config) else "",
         differences=tuple(differences(asked, default_of(line.stage, tuple(each.path for each in searched)))),
         config=asked,
     )

@@ -164,9 +164,24 @@ def job_name(number: int, values: Mapping[str, Any]) -> str:
     >>> job_name(3, {"recipe.beta": "0.1", "seed": "0"}), job_name(12, {"data.path": "a b/$(x).jsonl"})
     ('3-beta0.1-seed0', '12-path_a_b_x_.jsonl')
     """
+    return f"{number}-{label_of(values)}"[:NAME_LENGTH].rstrip("-._")
+
+
+def label_of(values: Mapping[str, Any]) -> str:
+    """Return what is swept in one plain word.
+
+    >>> label_of({"loss": "ipo", "optim.lr": "1e-4", "seed": "0"})
+    'loss_ipo-lr1e-4-seed0'
+    """
     short = short_keys(list(values))
     parts = (f"{short[key]}{'' if re.match(r'[-+.]?[0-9]', str(value)) else '_'}{value}" for key, value in values.items())
-    return "-".join([str(number), *(_plain(part) for part in parts)])[:NAME_LENGTH].rstrip("-._")
+    return "-".join(map(_plain, parts))[:NAME_LENGTH].rstrip("-._")
+
+
+def label_in(sweep: Path, number: int) -> str:
+    """Return the label of a job of a sweep by its number, empty where the sweeper chooses jobs one after another."""
+    plan = plan_in(sweep)
+    return label_of(swept_values(plan.jobs)[number - 1]) if plan and number <= len(plan.jobs) else ""
 
 
 def _plain(text: str) -> str:

@@ -23,6 +23,8 @@ class RunIdentity:
     """Content id, 64 hex digits."""
     directory: Path
     """Where the run's files are."""
+    label: str = ""
+    """What its sweep varies, in one word, such as beta0.1-seed0; empty outside of a sweep."""
     config: Mapping[str, Any]
     """The resolved configuration as plain data."""
     tags: tuple[str, ...] = ()

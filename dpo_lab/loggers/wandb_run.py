@@ -69,7 +69,7 @@ class WandbLogger(RunLogger):
             dir=mark.directory.resolve(),
             id=None if in_sweep() else f"{run.id[:8]}{mark.token}",  # an agent brings the id of its sweep's run
             resume=None if in_sweep() else "allow",
-            name=run.name,
+            name=f"{run.label}-{run.id[:8]}" if run.label else run.name,
             group=shortened(run.group),
             tags=list(dict.fromkeys(tag[:TAG_LENGTH] for tag in run.tags if tag)),
             notes=run.notes or None,

@@ -35,6 +35,7 @@ def identity_of(
         name=plan.path.name,
         id=plan.id,
         directory=plan.path,
+        label=call.label if call else "",
         config=call.config if call else config,
         tags=tags,
         notes=notes,

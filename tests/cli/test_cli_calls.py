@@ -89,6 +89,12 @@ def test_a_job_of_a_multirun_has_the_command_that_does_it_alone(capsys: pytest.C
     assert len(RAN) == len(commands) + 2
 
 
+def test_a_job_of_a_multirun_is_labelled_by_what_is_swept_and_a_single_run_is_not() -> None:
+    assert train(["-m", "loss=dpo,ipo", "recipe.beta=0.2", "seed=0,1"]) == 0
+    assert train(["seed=1"]) == 0
+    assert [call.label for call in CALLS] == ["loss_dpo-seed0", "loss_dpo-seed1", "loss_ipo-seed0", "loss_ipo-seed1", ""]
+
+
 def test_jobs_of_a_multirun_belong_to_the_group_of_their_sweep() -> None:
     assert train(["-m", "seed=0,1"]) == 0
     assert train(["-m", "seed=2,3", "group=mine"]) == 0

@@ -111,7 +111,7 @@ def test_two_runs_of_one_process_do_not_mix_even_when_both_are_open(tmp_path: Pa
     one, other = tmp_path / "tiny-dpo", tmp_path / "tiny-ipo"
     logger = WandbLogger(project="films")
     facts: dict[str, Any] = {"tags": ("first", "x" * 100), "notes": "why not", "group": "sweep-beta-" + "b" * 130 + "-3f9c2a10"}
-    with recorder(one, logger, **facts) as first, recorder(other, logger) as second:
+    with recorder(one, logger, **facts) as first, recorder(other, logger, label="beta0.1-seed0") as second:
         for step in (1, 2, 3):
             first.tell(rows(step)[0])
             second.tell(rows(step + 10)[0])
@@ -131,7 +131,9 @@ def test_two_runs_of_one_process_do_not_mix_even_when_both_are_open(tmp_path: Pa
     assert summary["rewards/margins"] == {"last": 3 / 7, "max": 3 / 7}
     assert of_kind("exit", found)[0]["exit_code"] == 0
     assert history(records(other)) == rows(11, 12, 13)
-    assert of_kind("run", records(other))[0]["run_id"] != run["run_id"]
+    (of_a_sweep,) = of_kind("run", records(other))
+    assert of_a_sweep["run_id"] != run["run_id"]
+    assert of_a_sweep["display_name"] == "beta0.1-seed0-abababab"
     assert not any(SECRET in path.read_bytes() for path in one.rglob("*") if path.is_file()), "text that nobody asked for"
     printed = capfd.readouterr()
     assert printed.err == ""

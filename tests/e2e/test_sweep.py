@@ -1,0 +1,99 @@
+"""Whole sweeps: parts are made once, runs are those of single commands, a kill loses nothing, and equal runs have no winner."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dpo_lab.comparison.jobs import jobs_in
+
+ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
+WORDS = ("data=jsonl", "data.path=pairs.jsonl", "debug=fast", "model.sft_examples=160")
+
+
+def started(directory: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a run or a sweep on a copy of the example pairs, with one thread, which equal bits need."""
+    directory.mkdir(exist_ok=True)
+    shutil.copy(ROOT / "docs" / "example_pairs.jsonl", directory / "pairs.jsonl")
+    command = [sys.executable, str(ROOT / "train.py"), *words, *WORDS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=directory, start_new_session=True
+    )
+
+
+def ended(directory: Path, *words: str) -> str:
+    """Return what a run or a sweep prints."""
+    process = started(directory, *words)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def manifests(directory: Path, kind: str) -> list[dict[str, Any]]:
+    found = (directory / "outputs" / kind).glob("*/manifest.json")
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(found)]
+
+
+def test_a_sweep_of_eight_makes_one_reference_pass_of_the_pairs_and_one_tokenisation(tmp_path: Path) -> None:
+    said = ended(tmp_path, "-m", "optim.lr=1e-4,3e-4,1e-3,3e-3", "recipe.beta=0.1,0.5")
+    assert "8 jobs, 8 finished, 0 failed" in said
+    assert len(manifests(tmp_path, "train")) == len(manifests(tmp_path, "policy")) == 8
+    assert len(manifests(tmp_path, "model")) == 1
+    assert len(manifests(tmp_path, "tokens")) == 2  # of training and of held-out pairs
+    assert len(manifests(tmp_path, "reference")) == 2  # likewise
+    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
+    assert {path.name for path in sweep.iterdir()} >= {"index.html", "summary.csv", "summary.json", "best.yaml", "jobs.json"}
+    summary = json.loads((sweep / "summary.json").read_text(encoding="utf-8"))
+    assert sorted(row["values"]["recipe.beta"] for row in summary["runs"]) == [0.1] * 4 + [0.5] * 4
+    assert len(summary["best_against"]) == 7
+
+
+def test_a_sweep_of_two_equals_two_single_runs_to_the_bit(tmp_path: Path) -> None:
+    ended(tmp_path / "sweep", "-m", "loss=dpo,ipo")
+    for loss in ("dpo", "ipo"):
+        ended(tmp_path / "single", f"loss={loss}")
+    together, alone = ({each["id"]: each for each in manifests(tmp_path / where, "policy")} for where in ("sweep", "single"))
+    assert together.keys() == alone.keys()
+    assert len(together) == 2
+    for identity, manifest in together.items():
+        weights = [name for name in manifest["files"] if name.endswith(".safetensors")]
+        assert weights
+        assert all(manifest["files"][name] == alone[identity]["files"][name] for name in weights)
+    figures = [
+        {
+            path.parent.name: {
+                key: value
+                for key, value in json.loads(path.read_text(encoding="utf-8")).items()
+                if not key.startswith("seconds/")
+            }
+            for path in (tmp_path / where / "outputs" / "train").glob("*/summary.json")
+        }
+        for where in ("sweep", "single")
+    ]
+    assert figures[0] == figures[1]
+
+
+def test_a_sweep_that_is_killed_runs_what_is_missing_and_three_seeds_have_no_winner(tmp_path: Path) -> None:
+    process = started(tmp_path, "-m", "seed=0,1,2")
+    begun = tmp_path / "outputs" / "sweep"
+    while not list(begun.glob("*/jobs/002.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (sweep,) = begun.iterdir()
+    assert [job.state for job in jobs_in(sweep)] == ["finished", "killed", "not started"]
+    said = ended(tmp_path, "-m", "seed=0,1,2")
+    assert said.count("this run was finished before") == 1
+    assert "3 jobs, 3 finished, 0 failed" in said
+    assert "No winner: the 3 runs are one configuration and differ in the seed alone" in said
+    assert json.loads((sweep / "summary.json").read_text(encoding="utf-8"))["winner"] is None
