@@ -18,7 +18,7 @@ ROWS = {
     "cycles": "cycles: share of triples that beat each other in a circle",
     "length_correlation": "rank correlation of score and length within a prompt",
     "longer/ranker": "share of comparisons in which the ranker prefers the longer answer",
-    "longer/people": "the same of people",
+    "longer/people": "share of comparisons in which people prefer the longer answer",
     "margin": "margin: best minus worst score of a prompt",
     "margin/second": "best minus second best score",
     "score": "mean score",
@@ -27,6 +27,10 @@ ROWS = {
     "score/90": "score, 90th percentile",
 }
 """The figures of a report in words, in the order of the page."""
+
+
+ROUNDING = 1e-6
+"""A figure below it is shown as 0: what float32 leaves of scores that add up to 0."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,20 @@ def cell(report: Report, name: str) -> str:
 
     >>> cell({"accuracy": 0.75, "accuracy/low": 0.5, "accuracy/high": 0.875}, "accuracy"), cell({"cycles": None}, "cycles")
     ('0.75 (0.5 to 0.875)', '')
+    >>> cell({"score": 7.8e-09}, "score")  # scores that add up to 0 within a prompt, rounded
+    '0'
     """
     if (value := report.get(name)) is None:
         return ""
     low, high = report.get(f"{name}/low"), report.get(f"{name}/high")
     interval = f" ({number(float(low))} to {number(float(high))})" if low is not None and high is not None else ""
-    return f"{number(float(value))}{interval}"
+    return f"{number(0.0 if abs(value) < ROUNDING else float(value))}{interval}"
 
 
 def ranker_charts(reports: Mapping[str, Report]) -> list[Chart]:
     """Return the best of k answers of the first and the last report, and how scores and margins move from report to report."""
     ends = list(dict.fromkeys([next(iter(reports)), list(reports)[-1]]))
-    curves = {name: reports[name]["best_of"] for name in ends if len(reports[name].get("best_of") or ()) > 1}
+    curves = {name: reports[name]["best_of"] for name in ends if len(reports[name].get("best_of") or ()) > 2}
     charts = [_chart("Score of the best of k answers", curves, "answers drawn")] if curves else []
     if len(reports) > 1:
         for title, names in {"Scores": ("score/50", "score/90"), "Margins": ("margin", "margin/second")}.items():
