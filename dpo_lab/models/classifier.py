@@ -1,5 +1,7 @@
 """Sequence classifiers: a network with its tokenizer, from a directory in Hugging Face layout."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,10 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
     library: Any = AutoModelForSequenceClassification  # its types do not know output_loading_info
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(directory), trust_remote_code=False)
-        model, info = library.from_pretrained(
-            str(directory), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
-        )
+        with silent_library():
+            model, info = library.from_pretrained(
+                str(directory), dtype=dtype, trust_remote_code=False, use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError, ImportError, RuntimeError, KeyError) as error:
         raise ConfigError(
             f"ranker.path={directory}: no reward model could be loaded from it ({innermost(error)}). Give a sequence classifier "
@@ -36,3 +39,19 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
     if not tokenizer.chat_template:
         raise ConfigError(f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown.")
     return model.to(device).eval(), tokenizer
+
+
+@contextmanager
+def silent_library() -> Iterator[None]:
+    """Keep transformers from printing its bar and its report of missing weights, which are refused in one line here."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()

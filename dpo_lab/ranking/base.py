@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 import torch
 
+from dpo_lab.amounts import count_of
 from dpo_lab.components import Component, RunError
 from dpo_lab.continuing import Keep, kept_part, make_now
 from dpo_lab.data.base import Prompts
@@ -171,7 +172,7 @@ def refuse_incomplete(verdicts: Sequence[Verdict], candidates: Sequence[Candidat
     for verdict, each in zip(verdicts, candidates, strict=True):
         answers, compared = len(each.responses), [len(row) for row in verdict.pairwise]
         if len(verdict.scores) != answers or compared not in ([], [answers] * answers):
-            found = f"{len(verdict.scores)} scores" + (f" and comparisons of {len(compared)} answers" if compared else "")
+            found = count_of(len(verdict.scores), "score") + (f" and comparisons of {len(compared)} answers" if compared else "")
             raise RunError(
                 f"{label} returned {found} for {answers} answers to the prompt {excerpt_of(each.prompt)}. "
                 "Return one number per answer, in their order; nan where it cannot be told."

@@ -80,7 +80,7 @@ FULL = Verdict(scores=(1.0, 0.0))
     ("verdicts", "said"),
     [
         ((FULL, FULL), r"^ranker=mine returned 2 verdicts for 3 prompts, the first of them '0\?'"),
-        ((FULL, Verdict(scores=(1.0,)), FULL), r"^ranker=mine returned 1 scores for 2 answers to the prompt '1\?'"),
+        ((FULL, Verdict(scores=(1.0,)), FULL), r"^ranker=mine returned 1 score for 2 answers to the prompt '1\?'"),
         ((FULL, FULL, Verdict(scores=(1.0, 0.0), pairwise=((0.0,),))), r"comparisons of 1 answers for 2 answers .* '2\?'"),
     ],
     ids=["verdicts", "scores", "comparisons"],

@@ -65,7 +65,7 @@ def test_not_a_number_is_a_failed_verdict_and_no_error(ranker: Write) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("return [1.0]", "ranker=function returned 1 scores for 2 answers to the prompt 'Is it good?'."),
+        ("return [1.0]", "ranker=function returned 1 score for 2 answers to the prompt 'Is it good?'."),
         ("return ['high', 'low']", "ranker.path=written_scores:score returned 'high' for the prompt 'Is it good?', which is not"),
         ("return 3.0", "ranker.path=written_scores:score failed for the prompt 'Is it good?': TypeError: 'float' object is not"),
         ("raise KeyError('x')", "ranker.path=written_scores:score failed for the prompt 'Is it good?': KeyError: 'x'."),

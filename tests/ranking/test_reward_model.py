@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
@@ -94,6 +95,21 @@ def test_a_directory_that_is_not_whole_is_named_by_its_own_key(tmp_path: Path) -
     with pytest.raises(ConfigError, match=r"ranker\.path=.* has no weights") as refused:
         RewardModel(path=str(tmp_path)).check()
     assert "model.path" not in str(refused.value)
+
+
+def test_a_language_model_in_its_place_is_refused_in_one_line_without_the_report_of_the_library(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    weights = load_file(write(tmp_path, 1) / "model.safetensors")
+    del weights["score.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    capfd.readouterr()
+    with pytest.raises(ConfigError, match=r"is not a whole sequence classifier: score.weight is in none of its files"):  # noqa: SIM117
+        with RewardModel(path=str(tmp_path)).open(CPU):
+            pass
+    said = capfd.readouterr()
+    assert "MISSING" not in said.out + said.err
+    assert "Loading weights" not in said.err
 
 
 def test_a_prompt_that_the_template_refuses_is_a_failed_verdict(tmp_path: Path) -> None:

@@ -197,7 +197,7 @@ def test_what_cannot_be_ranked_is_refused_in_one_line_and_what_was_ranked_is_kep
     rows = [{"prompt": f"Why {number}?", "responses": ["a", "bc"]} for number in range(16)]
     answers(*rows, {"prompt": "Too few?", "responses": ["a", "bc"]})
     said = refusal(capsys, *FUNCTION)
-    assert "ranker=function returned 1 scores for 2 answers to the prompt 'Too few?'" in said
+    assert "ranker=function returned 1 score for 2 answers to the prompt 'Too few?'" in said
     refusal(capsys, *FUNCTION)
     assert Path("calls.txt").read_text().splitlines()[16:] == ["Too few?"] * 2  # the other 16 are not asked about again
 
