@@ -38,6 +38,8 @@ class Measured:
     """The policy's answers to held-out prompts, if it gave any, with their scores; the report shows some."""
     observed: Observations = field(default_factory=dict)
     """Each answer's or pair's own number, by the figure that is their mean: what models are compared by on the same prompts."""
+    credit: Sequence[Mapping[str, Any]] = ()
+    """A few held-out pairs with the log-ratio of each token, as `token_credit` returns them; the report colours them."""
 
 
 @dataclass(frozen=True, kw_only=True)

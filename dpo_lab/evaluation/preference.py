@@ -1,12 +1,14 @@
 """Evaluation on held-out pairs: evaluation=preference."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from dpo_lab.components import component
 from dpo_lab.evaluation.agreement import agreement, agreement_figures, too_few
 from dpo_lab.evaluation.base import Measure, Setting
 from dpo_lab.evaluation.context import Context, Measured
+from dpo_lab.evaluation.credit import token_credit
 from dpo_lab.figures import Figure
 
 
@@ -24,7 +26,9 @@ class PreferenceEvaluation(Measure):
         """Score every held-out response once, by policy and reference."""
         assert context.held_out
         held_out, logps = context.held_out, context.pair_logps()
-        return agreement(*logps, held_out.loss, has_reference=held_out.reference.compares, prompts=held_out.prompts)
+        compares = held_out.reference.compares
+        found = agreement(*logps, held_out.loss, has_reference=compares, prompts=held_out.prompts)
+        return replace(found, credit=token_credit(*logps, held_out.store)) if compares else found
 
     def heading(self, summary: Mapping[str, Any]) -> str:
         """Return how many pairs there are."""

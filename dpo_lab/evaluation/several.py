@@ -67,6 +67,7 @@ class SeveralMeasures(Measure):
             {name: value for each in found for name, value in each.figures.items()},
             next((each.answers for each in found if each.answers), ()),
             {name: observed for each in found for name, observed in each.observed.items()},
+            next((each.credit for each in found if each.credit), ()),
         )
 
     def heading(self, summary: Mapping[str, Any]) -> str:

@@ -61,6 +61,9 @@ class Follower(ABC):
     def summarise(self, summary: Row, samples: Sequence[Row]) -> None:
         """Take the figures of the finished run, and texts (prompt, answers) to show if that was asked for."""
 
+    def warn(self, title: str, text: str) -> None:  # noqa: B027 - most places can tell nobody
+        """Tell people that something is wrong with the run; a place that tells nobody passes it over."""
+
     @abstractmethod
     def close(self, *, failed: bool) -> None:
         """Finish writing; called once, whatever happened to the run."""

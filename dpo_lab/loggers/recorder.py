@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +37,8 @@ class State:
     """Rows up to this step are there for certain."""
     finished: bool = False
     """Whether it has every row and the summary."""
+    warned: list[str] = field(default_factory=list)
+    """Titles of the warnings that it has passed on."""
 
 
 class Recorder:
@@ -59,11 +61,18 @@ class Recorder:
             self._opened = stack.pop_all()
         return self
 
-    def tell(self, row: Row) -> None:
-        """Record a row, unless its step is recorded already, and send it on."""
-        if self.rows.write(dict(row)):
-            for key, line in list(self._lines.items()):
-                self._try(key, partial(line.send, numbers(row)))
+    def tell(self, row: Row) -> bool:
+        """Record a row and send it on, unless its step is recorded already; return whether it was new."""
+        if not self.rows.write(dict(row)):
+            return False
+        for key, line in list(self._lines.items()):
+            self._try(key, partial(line.send, numbers(row)))
+        return True
+
+    def warn(self, title: str, text: str) -> None:
+        """Have the loggers that can do so warn people, each once of the same thing in a run."""
+        for key, line in list(self._lines.items()):
+            self._try(key, partial(line.warn, title, text))
 
     def finish(self, summary: Row, samples: Sequence[Row] = ()) -> None:
         """Send the figures of the finished run, and some of its texts for the loggers that were asked to show them."""
@@ -115,6 +124,13 @@ class Line:
             self._settle(now - self.follower.settle_seconds)
             self._write()
 
+    def warn(self, title: str, text: str) -> None:
+        """Pass a warning on that the follower has not got; it may get it twice after a kill, never not at all."""
+        if title not in self.state.warned:
+            self.follower.warn(title, text)
+            self.state.warned.append(title)
+            self._write()
+
     def finish(self, summary: Row, samples: Sequence[Row]) -> None:
         """Send the figures of the finished run."""
         self.follower.summarise(summary, samples)
@@ -138,8 +154,18 @@ class Line:
         self._written = time.monotonic()
 
 
-def send_recorded(run: RunIdentity, loggers: Mapping[str, RunLogger], summary: Row, samples: Sequence[Row] = ()) -> list[str]:
-    """Send a finished run's metrics.jsonl to the loggers that have not got all of it; return their keys."""
+def send_recorded(
+    run: RunIdentity,
+    loggers: Mapping[str, RunLogger],
+    summary: Row,
+    samples: Sequence[Row] = (),
+    warnings: Sequence[tuple[str, str]] = (),
+) -> list[str]:
+    """Send a finished run's metrics.jsonl to the loggers that have not got all of it; return their keys.
+
+    Args:
+        warnings: titles and texts of what is wrong with the run.
+    """
     followed = {key: logger for key, logger in loggers.items() if not isinstance(logger, LocalLogger)}
     if not unfinished(run, followed):
         return []
@@ -148,6 +174,8 @@ def send_recorded(run: RunIdentity, loggers: Mapping[str, RunLogger], summary: R
         make_own_below(run.directory / LOGGERS)
         waiting = unfinished(run, followed)
         with Recorder(run, waiting, MetricsFile(run.directory / METRICS)) as recorder:
+            for title, said in warnings:
+                recorder.warn(title, said)
             recorder.finish(summary, samples)
         return sorted(waiting.keys() - unfinished(run, waiting).keys())
 

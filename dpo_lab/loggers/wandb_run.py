@@ -116,6 +116,10 @@ class WandbRun(Follower):
             with files_below(self.directory):
                 self.run.log({"samples": wandb.Table(columns=columns, data=data)})
 
+    def warn(self, title: str, text: str) -> None:
+        """Raise an alert, which W&B sends by mail or chat as its user has set."""
+        self.run.alert(title=title, text=text, level="WARN", wait_duration=0)
+
     def close(self, *, failed: bool) -> None:
         """End the W&B run, so that nothing else is ever logged to it."""
         self.run.finish(exit_code=int(failed))

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.figures import summary_of
+from dpo_lab.models.load import load_tokenizer
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.run_state import RunState
 from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
+from dpo_lab.report.health import health_lines
 from dpo_lab.report.next_steps import next_commands
 from dpo_lab.report.page import write_report
 from dpo_lab.report.rounds import rounds_lines
@@ -43,10 +45,16 @@ def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
     about["next"] = next_commands(
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
     )
-    screen.say(verdict(summary, state.rounds, figures), *text.footer(about["model"], str(directory / REPORT), about["next"]))
+    findings = [finding.record() for finding in state.health.findings]
+    about["findings"] = findings
+    summary |= {"health/findings": len(findings)} | {f"health/{finding['name']}": finding["round"] for finding in findings}
+    screen.say(*health_lines(findings, len(state.rounds)), verdict(summary, state.rounds, figures, findings))
+    screen.say(*text.footer(about["model"], str(directory / REPORT), about["next"]))
     about |= {"lineage": run_record.ancestry(state.lineage), "lengths": run_record.lengths_of(state.lineage)}
     about |= {"rounds": state.rounds, "samples": samples}
     about["figures"] = [figure.record() for figure in by_round if figure.headline or figure.each_round]
     about |= {"answers": answers} if (answers := run_record.answers_of(state.lineage)) else {}
+    if after and after.credit:
+        about["credit"] = run_record.credit_texts(after.credit, load_tokenizer(state.base.path, state.base.storage.revision))
     RunDirectory(directory).finish(screen=screen.lines, summary=summary, run=about)
     write_report(directory)

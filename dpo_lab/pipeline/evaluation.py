@@ -16,7 +16,7 @@ from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.ranker import ready
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 
-ANSWERS = "answers.jsonl"
+ANSWERS, CREDIT = "answers.jsonl", "credit.jsonl"
 
 
 @dataclass
@@ -114,6 +114,8 @@ def evaluate(
             write_jsonl(directory / ANSWERS, (each.to_record() for each in measured.answers))
         if measured.observed:
             write_jsonl(directory / OBSERVED, records_of(measured.observed))
+        if measured.credit:
+            write_jsonl(directory / CREDIT, (dict(each) for each in measured.credit))
         remove_kept(directory)
         return dict(measured.figures)
 
@@ -122,11 +124,12 @@ def evaluate(
 
 def measured_in(artifact: Artifact) -> Measured:
     """Return what a measurement on disk found out."""
-    answers, observed = artifact.path / ANSWERS, artifact.path / OBSERVED
+    answers, observed, credit = (artifact.path / name for name in (ANSWERS, OBSERVED, CREDIT))
     return Measured(
         artifact.facts,
         [Candidates.from_record(record) for record in read_jsonl(answers)] if answers.exists() else [],
         observed_in(read_jsonl(observed)) if observed.exists() else {},
+        list(read_jsonl(credit)) if credit.exists() else [],
     )
 
 

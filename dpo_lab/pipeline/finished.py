@@ -11,6 +11,7 @@ from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.recorder import send_recorded
 from dpo_lab.progress import say
 from dpo_lab.report.figures import figures_in
+from dpo_lab.report.health import warning_of
 from dpo_lab.run_directory import RunDirectory
 
 PLACES = ("1 pretrain", "model ", "report ", "next ", "     ")
@@ -22,7 +23,8 @@ def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, Ru
     recorded = RunDirectory(run.path)
     summary, about = recorded.summary(), recorded.run()
     identity = replace(identity, better=better_of(figures_in(about)))
-    sent = send_recorded(identity, loggers, summary, about.get("samples", ()))
+    warnings = [warning_of(finding) for finding in about.get("findings", ())]
+    sent = send_recorded(identity, loggers, summary, about.get("samples", ()), warnings)
     say(moved(recorded.screen(), recorded.config()["outputs"], str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
     say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true runs it again.")

@@ -27,6 +27,7 @@ from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.ending import finish
 from dpo_lab.pipeline.evaluation import Measurements
+from dpo_lab.pipeline.health import end_round, look_at, same_tokens
 from dpo_lab.pipeline.policy import train_policy
 from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, notes_on
@@ -125,6 +126,7 @@ def play_rounds(state: RunState) -> None:
         store = store_of(state, pairs, this.name)
         held_out = store_of(state, round_data.held_out, f"{this.name}-held-out") if round_data.held_out else None
         how = round_data.origin or f"{count_of(store.num_items, 'pair')}, {held_out.num_items if held_out else 0} held out"
+        state.health.begin_round(number, store.num_items, same_tokens(state.lineage))
         prompts = [pair.prompt for pair in round_data.held_out]
         this = replace(this, evaluated=while_training(state, this, held_out, prompts))
         trained_policy = trained(state, this, store)
@@ -137,6 +139,7 @@ def play_rounds(state: RunState) -> None:
         facts |= {"pairs/left_out": left_out} if left_out else {}
         state.summary |= of_round(state.alignment.data.round_figures, round_data.figures, number)
         measured = evaluate_round(state, this, policy, held_out)
+        end_round(state)
         state.rounds.append({"number": number, **facts, **measured, "made_by": dict(round_data.made_by)})
 
 
@@ -182,7 +185,9 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
         state.screen.say(f"  fewer pairs ({store.num_items}) than trainer.batch_size={size}: an epoch is one step")
 
     def tell(row: Mapping[str, Any]) -> None:
-        state.recorder.tell({"round": this.number, **row, "step": row["step"] + before})
+        told = {"round": this.number, **row, "step": row["step"] + before}
+        if state.recorder.tell(told):
+            look_at(state, told)
 
     def produce(directory: Path) -> dict[str, Any]:
         check_fits(alignment, store)

@@ -2,7 +2,7 @@
 
 import shlex
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from dpo_lab.environment import environment
 from dpo_lab.loggers.base import RunIdentity
 from dpo_lab.records import Candidates, read_jsonl
 from dpo_lab.run_directory import EVALUATIONS, SAMPLES
+from dpo_lab.tokens.pieces import pieces_of
 from dpo_lab.tokens.store import TokenStore
 
 MAX_LENGTHS, MAX_SAMPLES = 2000, 20
@@ -104,6 +105,24 @@ def evaluations_of(lineage: Sequence[Artifact]) -> list[dict[str, Any]]:
     policies = [artifact for artifact in lineage if artifact.manifest["kind"] == "policy"]
     return [
         {"round": number, **row} for number, policy in enumerate(policies, start=1) for row in rows_of(policy.path / EVALUATIONS)
+    ]
+
+
+def credit_texts(credit: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[dict[str, Any]]:
+    """Return pairs with the log-ratios of their tokens, each token as the text that it adds."""
+
+    def side(found: Mapping[str, Any]) -> dict[str, Any]:
+        shown = {name: found[name] for name in ("ratios", "rest", "left_out")}
+        return {"pieces": pieces_of(tokenizer, found["ids"]), **shown}
+
+    return [
+        {
+            "certain": pair["certain"],
+            "margin": pair["margin"],
+            "prompt": tokenizer.decode(pair["prompt"], skip_special_tokens=True).strip(),
+            **{name: side(pair[name]) for name in ("chosen", "rejected")},
+        }
+        for pair in credit
     ]
 
 

@@ -9,6 +9,7 @@ from dpo_lab.data.base import GivenPairs
 from dpo_lab.loggers.recorder import Recorder
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.pipeline.evaluation import Measurements
+from dpo_lab.pipeline.health import Health
 from dpo_lab.pipeline.screen import Screen
 
 
@@ -31,3 +32,5 @@ class RunState:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     """The figures of each round."""
     summary: dict[str, Any] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
+    """What goes wrong."""

@@ -9,12 +9,11 @@ from typing import Any
 
 from dpo_lab.figures import EVALUATION, Figure
 from dpo_lab.plain_data import leaves
+from dpo_lab.report.health import Found, in_verdict
 from dpo_lab.report.rounds import Value, rows_by_round
 
 Summary = Mapping[str, Any]
 
-RISEN = 0.1
-"""Share by which a loss has to rise above its start before it is said: single steps are noisy."""
 OF_A_ROUND = re.compile(r"(?P<name>.+)/round_(?P<number>\d+)")
 
 
@@ -66,26 +65,22 @@ def figures_in(run: Mapping[str, Any]) -> Sequence[Figure]:
     return [Figure(**each) for each in run.get("figures") or ()] or EVALUATION
 
 
-def verdict(summary: Summary, rounds: Sequence[Mapping[str, Any]] = (), figures: Sequence[Figure] = EVALUATION) -> str:
-    """Return whether the run did what it is for, in one sentence, and one more if a loss went the wrong way.
+def verdict(
+    summary: Summary,
+    rounds: Sequence[Mapping[str, Any]] = (),
+    figures: Sequence[Figure] = EVALUATION,
+    findings: Sequence[Found] = (),
+) -> str:
+    """Return whether the run did what it is for, in one sentence, and one more if something is wrong with it.
 
     What the evaluation noted comes before any figure.
 
     Args:
-        rounds: figures of each round, with `loss/first` and `loss/last`.
+        rounds: of the run.
         figures: that the evaluation names.
+        findings: about its health, the most serious of a round first.
     """
-    return " ".join(each for each in (_outcome(summary, figures), _risen(summary, rounds)) if each)
-
-
-def _risen(summary: Summary, rounds: Sequence[Mapping[str, Any]]) -> str:
-    """Return a sentence if the loss rose where it should fall: on held-out pairs, or over the training of a round."""
-    losses = [("the held-out loss", summary.get("eval/loss/before"), summary.get("eval/loss"))]
-    losses += [(f"the training loss of round {each['number']}", each.get("loss/first"), each.get("loss/last")) for each in rounds]
-    for name, first, last in losses:
-        if first is not None and last is not None and last - first > RISEN * max(abs(first), 1e-9):
-            return f"But {name} rose from {number(float(first))} to {number(float(last))}: lower optim.lr, or raise loss.beta."
-    return ""
+    return " ".join(each for each in (_outcome(summary, figures), in_verdict(findings, len(rounds))) if each)
 
 
 def _outcome(summary: Summary, figures: Sequence[Figure]) -> str:

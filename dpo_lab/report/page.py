@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from dpo_lab import __version__
 from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
+from dpo_lab.report.credit import credit_pairs
 from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
+from dpo_lab.report.health import warning_of
 from dpo_lab.report.ranker import RankerPart, Report, cell, ranker_part
 from dpo_lab.report.record import RunRecord, read_record
 from dpo_lab.run_directory import RunDirectory
@@ -137,11 +139,18 @@ def _ranker(record: RunRecord) -> RankerPart | None:
 
 PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "about": _about,
-    "verdict": lambda record: verdict(record.summary, record.run.get("rounds") or [], figures_in(record.run)),
+    "verdict": lambda record: verdict(
+        record.summary, record.run.get("rounds") or [], figures_in(record.run), record.run.get("findings") or ()
+    ),
+    "health": lambda record: [
+        {"title": warning_of(finding)[0], "said": finding["said"], "remedy": finding["remedy"]}
+        for finding in record.run.get("findings") or ()
+    ],
     "cards": lambda record: cards(record.summary, figures_in(record.run)),
     "samples": _samples,
     "answers": _answers,
     "measured": _measured,
+    "credit": lambda record: credit_pairs(record.run.get("credit") or ()),
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary, figures_in(record.run)),
     "ranker": _ranker,
     "times": lambda record: times(record.summary),

@@ -263,3 +263,33 @@ def test_history_reaches_the_disk_every_second_and_no_code_or_console_is_taken()
     settings = quiet_settings(wandb, WandbLogger().flush_seconds)
     assert settings.x_transaction_log_flush_interval == 1
     assert (settings.console, settings.disable_code, settings.save_code) == ("off", True, False)
+
+
+def test_a_warning_is_an_alert_once_in_a_run_whichever_process_finds_it(tmp_path: Path) -> None:
+    directory, logger = tmp_path / "tiny", WandbLogger(mode="offline")
+    for steps in ((1, 2), (1, 2, 3)):
+        with recorder(directory, logger) as record:
+            for row in rows(*steps):
+                record.tell(row)
+            record.warn("length drift in round 1", "answers have become longer; try loss=r_dpo")
+    alerts = [of_kind("alert", records(directory, process)) for process in (0, 1)]
+    assert [(alert["title"], alert["text"], alert["level"]) for alert in alerts[0]] == [
+        ("length drift in round 1", "answers have become longer; try loss=r_dpo", "WARN")
+    ]
+    assert alerts[1] == []
+
+
+def test_a_finished_run_sent_later_brings_its_warnings(tmp_path: Path) -> None:
+    run = tmp_path / "later"
+    with Recorder(identity(run), {}, MetricsFile(run / METRICS)) as record:
+        record.tell(rows(1)[0])
+    send_recorded(identity(run), {"wandb": WandbLogger(mode="offline")}, SUMMARY, (), [("kl budget in round 1", "too far")])
+    assert [alert["title"] for alert in of_kind("alert", records(run))] == ["kl budget in round 1"]
+
+
+def test_held_out_figures_of_rows_have_their_best_value_too(tmp_path: Path) -> None:
+    run = tmp_path / "tiny"
+    with recorder(run, WandbLogger(mode="offline"), better={"gold": "max"}) as record:
+        for row in rows(1, 2, 3):
+            record.tell({**row, "gold": 1 / row["step"]})
+    assert final_summary(records(run))["gold"] == {"last": 1 / 3, "max": 1.0}

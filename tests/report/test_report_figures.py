@@ -68,21 +68,28 @@ def test_an_empty_object_of_the_configuration_is_shown() -> None:
     assert flattened({"logger": {}, "optim": {"betas": [0.9, 0.98]}}) == {"logger": "{}", "optim.betas": "[0.9, 0.98]"}
 
 
+def found(name: str, number: int = 1) -> dict[str, Any]:
+    return {"name": name, "round": number, "said": f"there is {name}", "remedy": "a lower optim.lr"}
+
+
 @pytest.mark.parametrize(
-    ("summary", "rounds", "said"),
+    ("findings", "rounds", "said"),
     [
-        ({"eval/loss": 271.0, "eval/loss/before": 0.693}, [], "But the held-out loss rose from 0.693 to 271: lower optim.lr"),
-        ({"eval/loss": 0.7, "eval/loss/before": 0.693}, [], ""),
-        ({}, [{"number": 1, "loss/first": 0.69, "loss/last": 0.02}], ""),
-        ({}, [{"number": 2, "loss/first": 0.69, "loss/last": 9.0}], "But the training loss of round 2 rose from 0.69 to 9"),
-        ({}, [{"number": 1, "loss/first": -0.5, "loss/last": -0.9}], ""),
-        ({"eval/loss": 2.0}, [{"number": 1}], ""),  # nothing is known of before
+        ([], 1, ""),
+        ([found("saturation")], 1, " But there is saturation: try a lower optim.lr."),
+        ([found("a"), found("b")], 1, " But there is a: try a lower optim.lr. 1 more finding under health."),
+        # the last round's most serious one, whatever stands before it
+        (
+            [found("a"), found("b", 2), found("c", 2)],
+            2,
+            " But in round 2 there is b: try a lower optim.lr. 2 more findings under",
+        ),
     ],
 )
-def test_a_loss_that_rises_is_not_passed_over(summary: dict[str, float], rounds: list[dict[str, Any]], said: str) -> None:
-    whole = verdict({**rate("eval/accuracy", 0.9, 0.85, 0.95), **summary}, rounds)
+def test_the_verdict_follows_the_findings(findings: list[dict[str, Any]], rounds: int, said: str) -> None:
+    whole = verdict(rate("eval/accuracy", 0.9, 0.85, 0.95), [{"number": at + 1} for at in range(rounds)], findings=findings)
     assert whole.startswith("Better than chance: ")
-    assert (f" {said}" in whole) if said else ("But" not in whole)
+    assert said in whole if said else "But" not in whole
 
 
 def test_the_judge_stands_beside_the_win_rate() -> None:

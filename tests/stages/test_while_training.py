@@ -107,3 +107,14 @@ def test_rounds_of_made_pairs_are_the_same_and_their_answers_are_compared(tmp_pa
     summary = run.summary()
     assert rows[-1]["gold"] == pytest.approx(summary["gold/after"])
     assert rows[-1]["kl"] == pytest.approx(summary["kl"])
+
+
+def test_the_report_colours_tokens_of_held_out_pairs_by_shares_of_their_margin(runs: tuple[Train, Train]) -> None:
+    run = RunDirectory(directory_of(runs[0]))
+    pairs = run.run()["credit"]
+    assert 1 <= len(pairs) <= 6
+    for pair in pairs:
+        shares = [sum(pair[side]["ratios"]) for side in ("chosen", "rejected")]
+        assert shares[0] - shares[1] == pytest.approx(pair["margin"], abs=2e-3)
+        assert "a good answer" in "".join(pair["chosen"]["pieces"])
+    assert '<h2 id="credit">' in run.text("report.html")

@@ -1,0 +1,91 @@
+"""Tokens of held-out pairs coloured by their log-ratio, policy to reference: which of them a preference stands on."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+STEPS = (0.1, 0.5, 1.0, 2.0)
+"""Nats from which a token is a step more coloured, on either side."""
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories of characters that a page would not show, or that would change how others are shown."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a response."""
+
+    text: str
+    shade: str
+    """Class of the style sheet: up1 to up4 likelier than under the reference, down1 to down4 less likely, empty: the same."""
+    title: str
+    """The log-ratio, shown when the token is pointed at."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """A response of a pair."""
+
+    label: str
+    tokens: list[Token]
+    rest: str
+    """What is said of tokens that are left out."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A held-out pair."""
+
+    title: str
+    prompt: str
+    sides: list[Side]
+
+
+def credit_pairs(found: Sequence[Mapping[str, Any]]) -> list[Pair]:
+    """Return the pairs for the page, from what run.json says of them."""
+    return [
+        Pair(
+            title=f"{each['certain']} certain, margin {each['margin']:+.2f} nats{': wrong' if each['margin'] <= 0 else ''}",
+            prompt=visible(each["prompt"]),
+            sides=[_side(name, each[name]) for name in ("chosen", "rejected")],
+        )
+        for each in found
+    ]
+
+
+def _side(name: str, side: Mapping[str, Any]) -> Side:
+    ratios = [float(ratio) for ratio in side["ratios"]]
+    total = sum(ratios) + side["rest"]
+    tokens = [
+        Token(visible(text) or "\N{MIDDLE DOT}", shade_of(ratio), f"{ratio:+.3f} nats")
+        for text, ratio in zip(side["pieces"], ratios, strict=True)
+    ]
+    rest = f"{side['left_out']} more tokens, {side['rest']:+.2f} nats" if side["left_out"] else ""
+    return Side(f"{name}, {total:+.2f} nats", tokens, rest)
+
+
+def shade_of(ratio: float) -> str:
+    """Return how a token is coloured.
+
+    >>> [shade_of(each) for each in (0.05, 0.1, -0.7, 3.0, float("nan"))]
+    ['', 'up1', 'down2', 'up4', '']
+    """
+    level = sum(abs(ratio) >= step for step in STEPS)
+    return f"{'up' if ratio > 0 else 'down'}{level}" if level else ""
+
+
+def visible(text: str) -> str:
+    """Return text in which every character can be seen: line ends as an arrow before them, others that hide as their number.
+
+    >>> visible("a\\n\\u202eb\\x00")
+    'a\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\\n\\\\u202eb\\\\u0000'
+    """
+    return "".join(_seen(character) for character in text)
+
+
+def _seen(character: str) -> str:
+    if character == "\n":
+        return "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}\n"
+    if character == "\t":
+        return "\N{RIGHTWARDS ARROW}\t"
+    return f"\\u{ord(character):04x}" if unicodedata.category(character) in HIDDEN else character
