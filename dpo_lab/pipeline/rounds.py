@@ -27,7 +27,7 @@ from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.base_model import base_model
 from dpo_lab.pipeline.ending import finish
 from dpo_lab.pipeline.evaluation import Measurements
-from dpo_lab.pipeline.health import end_round, look_at, same_tokens
+from dpo_lab.pipeline.findings import end_round, look_at, same_tokens
 from dpo_lab.pipeline.policy import train_policy
 from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, notes_on
