@@ -1,7 +1,8 @@
 """What a person sees while a part works: a live line on a terminal, a plain line now and then elsewhere."""
 
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import TextIO
 
 from rich.console import Console
 from rich.errors import LiveError
+from rich.live import Live
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 EVERY_SECONDS = 15.0  # how often a log file (no terminal) gets a line
 BAR, NARROWEST_BAR = 24, 8  # characters of the bar where there is room, and the fewest that still show something
+NARROWEST_COLUMN = 28  # characters of a text beside another one: 60 hold two
 GAP = "  "  # between the figures that a part hands on, and between what stands in a line
 
 
@@ -145,3 +148,48 @@ def part(name: str, total: int) -> Iterator[Part]:
             live = stack.enter_context(Progress(SpinnerColumn(), _Line(shown), console=console, transient=True))
             live.add_task(name, total=None)
         yield shown
+
+
+@contextmanager
+def side_by_side(names: Sequence[str]) -> Iterator[Callable[[Sequence[str]], None]]:
+    """Yield what shows texts under their names as they grow: side by side where there is room, else one below the other.
+
+    Where nothing can be shown live (a file, a pipe), each text is printed once, behind its name, when the block ends.
+    """
+    newest: list[str] = [""] * len(names)
+
+    def table() -> Table:
+        beside = console.width >= NARROWEST_COLUMN * len(names) + 2 * (len(names) - 1)
+        grid = Table.grid(padding=(0, 1), expand=True)
+        for _ in names if beside else names[:1]:
+            grid.add_column(ratio=1, overflow="fold")
+        rows = [(Text(name, style="bold"), Text(text)) for name, text in zip(names, newest, strict=True)]
+        lines = zip(*rows, strict=True) if beside else [(each,) for row in rows for each in row]
+        for line in lines:
+            grid.add_row(*line)
+        return grid
+
+    if not is_live():
+        yield lambda texts: newest.__setitem__(slice(None), texts)
+        say(*(f"{name}: {text}" for name, text in zip(names, newest, strict=True)))
+        return
+    with Live(table(), console=console, auto_refresh=False, vertical_overflow="visible") as live:
+
+        def shown(texts: Sequence[str]) -> None:
+            newest[:] = texts
+            live.update(table(), refresh=True)
+
+        yield shown
+
+
+def typed_lines(mark: str = "> ") -> Iterator[str]:
+    """Yield the lines that a person types, or those of a pipe, to their end."""
+    if not sys.stdin.isatty():
+        yield from sys.stdin
+        return
+    while True:
+        try:
+            yield console.input(mark, markup=False)
+        except EOFError:
+            say("")
+            return

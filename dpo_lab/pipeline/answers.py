@@ -1,6 +1,6 @@
 """The artifact `candidates`: answers of a model to prompts, with the tokens that it drew."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,49 @@ def sampled(
         }
 
     return plan.make(produce, force=force, resume=True)
+
+
+def answers_of_several(
+    prompts: Sequence[Prompt],
+    policies: Mapping[str, ModelOnDisk],
+    sampler: Sampler,
+    *,
+    root: Path,
+    name: str,
+    seed: int,
+    device: torch.device,
+    force: bool,
+) -> Artifact:
+    """Return the artifact with the answers of several models to the same prompts, side by side in one file, for `rank`.
+
+    Each model's answers are an artifact too; `models` of a row says which model gave which answer. A prompt that a model cannot
+    read is in neither.
+
+    Args:
+        policies: by name.
+        name: readable part of the directories' names.
+    """
+    how: dict[str, Any] = {"root": root, "seed": derive(seed, "chat"), "device": device, "force": force}
+    drawn = {each: sampled(prompts, policy, sampler, name=f"{each}-{name}", **how) for each, policy in policies.items()}
+    content = {"candidates": {each: artifact.id for each, artifact in drawn.items()}}
+    plan = Plan(root, "candidates", f"{len(drawn)}-models-{name}", content, parents=[each.id for each in drawn.values()])
+
+    def produce(directory: Path) -> dict[str, Any]:
+        sets = {each: {row.prompt.id: row for row in stream_candidates(artifact)} for each, artifact in drawn.items()}
+        first, *others = sets.values()
+        shared = [prompt for prompt in first if all(prompt in other for other in others)]
+        rows = [_side_by_side({each: found[prompt] for each, found in sets.items()}) for prompt in shared]
+        write_jsonl(directory / CANDIDATES, rows)
+        return {"prompts": len(rows), "answers": sum(len(row["responses"]) for row in rows)}
+
+    return plan.make(produce, force=force)
+
+
+def _side_by_side(of_models: Mapping[str, Candidates]) -> dict[str, Any]:
+    each = [(name, text, row.has_ended(at)) for name, row in of_models.items() for at, text in enumerate(row.responses)]
+    names, texts, ended = zip(*each, strict=True)
+    prompt = next(iter(of_models.values())).prompt
+    return {**Candidates(prompt=prompt, responses=texts, finished=ended).to_record(), "models": list(names)}
 
 
 def refuse_silence(candidates: Sequence[Candidates], model: str) -> None:

@@ -163,7 +163,7 @@ class OpenHFSampler(OpenSampler):
         done = torch.zeros(rows, dtype=torch.bool, device=device)
         logits = cache.read()
         seen = seen_in(prompts, count, logits) if settings.repetition_penalty != 1 else None
-        choose = Chooser(self._filters(seen), greedy=settings.greedy)
+        choose = Chooser(self.filters(seen), greedy=settings.greedy)
         for step in range(steps):
             drawn, its_logps = choose(logits, None if uniforms is None else uniforms[alive, step])
             tokens[alive, step] = drawn.masked_fill(done, NONE)
@@ -190,7 +190,8 @@ class OpenHFSampler(OpenSampler):
             for ids, of_tokens, length in zip(tokens.tolist(), logps.tolist(), lengths, strict=True)
         ]
 
-    def _filters(self, seen: Tensor | None) -> list[Any]:
+    def filters(self, seen: Tensor | None) -> list[Any]:
+        """Return what changes logits before a token is chosen."""
         settings = self.settings
         penalty = [] if seen is None else [repetition_filter(seen, settings.repetition_penalty)]
         if settings.greedy:
