@@ -103,7 +103,7 @@ def test_answers_stand_side_by_side_from_60_columns_on(width: int, beside: bool,
     monkeypatch.setattr(progress, "is_live", lambda: True)
     with side_by_side(["base", "tuned"]) as show:
         show(["one " * 30, "two " * 30])
-    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", shown.getvalue()).splitlines()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.getvalue()).replace("\r", "\n").splitlines()
     assert any("base" in line and "tuned" in line for line in lines) is beside
     assert any("one" in line and "two" in line for line in lines) is beside
     assert max(map(len, lines)) <= width
