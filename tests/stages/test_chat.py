@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def opened(place: Path) -> Iterator[OpenHFSampler]:
 
 
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"repetition_penalty": 1.3, "top_k": 20}], ids=str)
-def test_what_is_streamed_is_what_is_drawn(opened: OpenHFSampler, settings: dict[str, float]) -> None:
+def test_what_is_streamed_is_what_is_drawn(opened: OpenHFSampler, settings: dict[str, Any]) -> None:
     model = OpenHFSampler(HFSampler(max_new_tokens=12, **settings), opened.model, opened.tokenizer)
     (ids,) = ChatEncoder(model.tokenizer).prompt_ids([Prompt.from_text("a good answer")])
     ((drawn,),) = model.draw([ids], 3, num_samples=1)
