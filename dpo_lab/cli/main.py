@@ -142,12 +142,12 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         return complain(explain(error, line), USAGE)
     except Exception as error:  # outside of a job: Hydra's own directory cannot be written, a launcher's trouble
-        if is_of_hydra(error) and not session.jobs:
+        if is_of_hydra(error) and not session.began:
             return complain(cannot_compose(error, line.overrides), USAGE)
         code, message = answer(error, session.outputs)
         if message:
             complain(message, code)
-        return max(code, ending(session)) if session.sweep else code
+        return max(code, ending(session)) if session.sweep and Path(session.sweep).is_dir() else code
     finally:
         sys.argv, CheckJobs.asked = before, None
     return ending(session)
@@ -191,7 +191,7 @@ def no_trace_of_a_sweep_without_jobs(directory: str, session: Session) -> Iterat
     try:
         yield
     except Exception:
-        if place in new and not session.jobs:
+        if place in new and not session.began:
             with suppress(OSError):  # absent, or holds something else
                 for name in ("multirun.yaml", PLAN):
                     (place / name).unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from dpo_lab.cli.messages import system_message
+from dpo_lab.comparison.jobs import JOBS
 from dpo_lab.copying import copyable
 from dpo_lab.signals import STOPPING
 
@@ -52,6 +53,11 @@ class Session:
     """Of this process; a launcher may run others elsewhere."""
     sweep: str | None = None
     """The directory of the sweep that this call runs; None for a single run."""
+
+    @property
+    def began(self) -> bool:
+        """Return whether some job has begun, in this process or in one of a launcher."""
+        return bool(self.jobs) or (self.sweep is not None and (Path(self.sweep) / JOBS).exists())
 
 
 def complain(message: str, code: int) -> int:

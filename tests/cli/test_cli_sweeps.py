@@ -3,14 +3,17 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dpo_lab.cli.arguments import read
+from dpo_lab.cli.arguments import CommandLine, read
 from dpo_lab.cli.main import main, sweep_directory
-from dpo_lab.comparison.jobs import jobs_in
+from dpo_lab.cli.session import Session
+from dpo_lab.comparison.jobs import JobRecord, jobs_in
+from dpo_lab.components import RunError
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.data.sources import FilePairs
 from dpo_lab.stages.train import Train
@@ -101,6 +104,27 @@ def test_a_job_that_is_stopped_and_those_behind_it_are_told_of_afterwards(monkey
     monkeypatch.setattr(Train, "run", lambda stage: None)
     assert main(["train", "-m", "seed=0,1,2"]) == 0  # the same command
     assert [job.state for job in jobs_in(sweep)] == ["finished"] * 3
+
+
+def test_a_job_that_fails_in_a_process_of_a_launcher_is_told_of_in_the_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such a process has a session of its own: the caller knows what the jobs left on disk, and what Hydra carries home."""
+
+    def elsewhere(config: Any, line: CommandLine, session: Session) -> None:
+        number = int(config.hydra.job.num) + 1
+        begun = JobRecord.begun(number, [f"seed={config.seed}"], "")
+        replace(begun, state="failed" if number == 2 else "finished", message="RunError: no").write(Path(config.hydra.sweep.dir))
+        if number == 2:
+            raise RunError("no")
+
+    monkeypatch.setattr("dpo_lab.cli.main.run_job", elsewhere)
+    assert main(["train", "-m", "seed=0,1,2"]) == 1
+    shown = capsys.readouterr()
+    assert "3 jobs, 2 finished, 1 failed" in shown.out
+    assert "failed: 2-seed1: RunError: no" in shown.out
+    assert "error: no\n" in shown.err
+    assert "cannot be composed" not in shown.err
 
 
 REFUSED = {  # what stands behind -m: the whole message, or its beginning

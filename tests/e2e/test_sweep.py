@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,28 @@ def test_a_sweep_of_eight_makes_one_reference_pass_of_the_pairs_and_one_tokenisa
     summary = json.loads((sweep / "summary.json").read_text(encoding="utf-8"))
     assert sorted(row["values"]["recipe.beta"] for row in summary["runs"]) == [0.1] * 4 + [0.5] * 4
     assert len(summary["best_against"]) == 7
+
+
+def has_joblib() -> bool:
+    """Return whether Hydra's joblib launcher is installed (the extra `sweeps`)."""
+    try:
+        return find_spec("hydra_plugins.hydra_joblib_launcher") is not None
+    except ModuleNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not has_joblib(), reason="hydra-joblib-launcher is not installed")
+def test_jobs_in_two_processes_share_parts_and_a_failing_one_is_told_of_with_its_log(tmp_path: Path) -> None:
+    process = started(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,1e-3,1e9")
+    said, error = process.communicate()
+    assert process.returncode == 1
+    assert "3 jobs, 2 finished, 1 failed" in said
+    assert error.endswith("1 of 3 jobs did not finish; the lines above say why. The same command runs what is missing.\n")
+    assert [len(manifests(tmp_path, kind)) for kind in ("model", "tokens", "reference")] == [1, 2, 2]
+    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
+    jobs = jobs_in(sweep)
+    assert [job.state for job in jobs] == ["finished", "finished", "failed"]
+    assert "Traceback" in jobs[2].log(sweep).read_text(encoding="utf-8")
 
 
 def test_a_sweep_of_two_equals_two_single_runs_to_the_bit(tmp_path: Path) -> None:
