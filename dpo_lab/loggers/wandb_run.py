@@ -71,6 +71,7 @@ class WandbLogger(RunLogger):
             resume=None if in_sweep() else "allow",
             name=f"{run.label}-{run.id[:8]}" if run.label else run.name,
             group=shortened(run.group),
+            job_type="train",
             tags=list(dict.fromkeys(tag[:TAG_LENGTH] for tag in run.tags if tag)),
             notes=run.notes or None,
             config=dict(run.config),
