@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import groups, optional_groups, options, recorded, required, stages
-from dpo_lab.spelling import nearest
+from dpo_lab.cli.conf import groups, optional_groups, options, recorded, required
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
@@ -39,6 +38,10 @@ class UnknownOptionError(ValueError):
     def __init__(self, argument: str, rest: Sequence[str]) -> None:
         super().__init__(argument)
         self.argument, self.rest = argument, tuple(rest)
+
+
+class BareWordError(UnknownOptionError):
+    """A word that sets nothing."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +120,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
     while rest:
         argument = rest.pop(0)
         if not argument.startswith("-"):
-            refuse_unnamed_place(stage, argument, arguments)
+            refuse_unnamed(stage, argument, rest, arguments)
             overrides.append(checked_override(at_home(argument)))
             continue
         name, equals, value = argument.partition("=")
@@ -171,7 +174,7 @@ def at_home(argument: str) -> str:
 
 def is_place(key: str) -> bool:
     """Return whether the value of a key is a path."""
-    return key.lstrip("+").rpartition(".")[2] in ("path", "outputs", "policy")
+    return key.lstrip("+").rpartition(".")[2] in ("path", "outputs", "policy", "source")
 
 
 def escaped(value: str) -> str:
@@ -190,19 +193,11 @@ def quoted(key: str, value: str) -> str:
 
 def checked_override(argument: str) -> str:
     """Return an override that may be understood; UsageError says why it cannot be."""
-    if "=" not in argument and not argument.startswith("~"):
-        homes = [group for group in (*FIRST, *groups()) if argument in options(group)]
-        example = f"{homes[0]}={argument}" if homes else "data=jsonl or optim.lr=1e-4"
-        raise UsageError(f"{argument!r} sets nothing. Write group=option or key=value, for instance {example}.")
     key, _, value = argument.partition("=")
     if not key.lstrip("+~"):
         raise UsageError(f"{argument!r} names no key. Write group=option or key=value.")
     if key == "outputs":
         raise UsageError(f"{argument}: everything that is written moves with paths.outputs. Write paths.{argument}.")
-    several = [item.strip() for item in value.strip("[]").split(",")] if value.startswith("[") else []
-    if key in groups() and key not in SEVERAL and several and set(several) <= set(options(key)):
-        both = f" Both in one run: {key}=both." if set(several) == {"preference", "generation"} else ""
-        raise UsageError(f"{argument}: {key} takes one option. To run each of them: -m {key}={','.join(several)}.{both}")
     if key in groups() and value in ("", "[]", "null"):
         none = f" Leave {key} out to have none." if key in optional_groups() else ""
         raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.{none}")
@@ -211,17 +206,29 @@ def checked_override(argument: str) -> str:
     return argument
 
 
-def refuse_unnamed_place(stage: str, argument: str, arguments: Sequence[str]) -> None:
-    """Raise UsageError for a directory given alone, or under another name than the key by which a stage needs to be told one."""
+def refuse_unnamed(stage: str, argument: str, rest: Sequence[str], arguments: Sequence[str]) -> None:
+    """Raise UsageError for a directory that is not given by its stage's key, and BareWordError for a word that sets nothing."""
+    if place := misplaced(stage, argument, arguments):
+        raise UsageError(place)
+    if "=" not in argument and not argument.startswith("~"):
+        raise BareWordError(argument, rest)
+    if argument.endswith("=") and rest and "=" not in rest[0] and not rest[0].startswith("-"):
+        raise UsageError(f"{argument} {rest[0]}: no blank stands beside an equals sign. Write {argument}{rest[0]}")
+
+
+def misplaced(stage: str, argument: str, arguments: Sequence[str]) -> str:
+    """Return where a directory belongs that is given alone or under another name than the key of the stage, if it is."""
     needed, what = next(((key, what) for key, what in required(stage).items() if is_place(key)), ("", ""))
-    if not needed or any(key_of(each) == needed for each in arguments):
-        return
     key, _, value = argument.rpartition("=")
-    where = f"{stage} reads a directory from {needed} ({what})"
-    if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs"):
-        raise UsageError(f"{argument}: {where}. Write {needed}={value}")
+    if not needed or "." in key or any(key_of(each) == needed for each in arguments):
+        return ""
+    where = f"{stage} reads {'' if 'file' in what else 'a directory '}from {needed} ({what})".replace("reads from", "reads")
+    is_choice = key in groups() and value in options(key)
+    if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs") and not is_choice:
+        return f"{argument}: {where}. Write {needed}={value}"
     if key == "run":
-        raise UsageError(f"{argument}: there is no such directory, and {where}. Write {needed}=DIR.")
+        return f"{argument}: there is no such directory, and {where}. Write {needed}=DIR."
+    return ""
 
 
 def refuse_twice(overrides: Sequence[str]) -> None:
@@ -250,12 +257,6 @@ def refuse_beside_rerun(stage: str, given: Sequence[str], overrides: Sequence[st
             f"{' '.join(others)} cannot stand beside rerun: the run is repeated as it was, so that its figures can be compared. "
             f"Leave it out; only {', '.join(NEUTRAL)} and trust go with rerun."
         )
-
-
-def unknown_stage(word: str) -> str:
-    """Return what to write instead of a stage that does not exist."""
-    known = (*stages(), *TOOLS)
-    return f"{word!r} is not a stage.{nearest(word, known)} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
 
 
 def is_path_problem(override: str) -> bool:

@@ -3,13 +3,16 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, Protocol, cast
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
-from dpo_lab.cli.arguments import key_of
+from dpo_lab.cli.arguments import plain_key
+from dpo_lab.cli.composing import Composed, composed
 from dpo_lab.cli.conf import nearest_key
 from dpo_lab.cli.effect import refuse_without_effect
 from dpo_lab.cli.idle import refuse_idle
@@ -60,24 +63,61 @@ def without_value(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> list[s
     return sorted({origin(raw, key) for key, value in leaves(of_stage) if value == "???"})
 
 
-def tried(config: DictConfig, words: Sequence[str]) -> list[str] | None:
-    """Return overrides, and behind them KEY=... for what they need, with which a stage could be made; None if it could not."""
-    from dpo_lab.cli.proposals import composed  # this file is imported where nothing is wrong, too
+# ---------------------------------------------------------------- tried before it is proposed
+class Trial(NamedTuple):
+    """How far a command line gets."""
+
+    refused: str = ""
+    """Why its stage could not start; empty if it could."""
+    missing: tuple[str, ...] = ()
+    """Keys that the user has to set besides."""
+    is_made: bool = True
+    """Whether the parts take their values; what is refused then is refused by a rule about several parts."""
+
+    @property
+    def starts(self) -> bool:
+        """Whether the stage could start, once what is missing is set."""
+        return not self.refused
+
+
+def trial(found: Composed, words: Sequence[str]) -> Trial:
+    """Return how far a composed command line gets, as far as one can tell without loading a model or reading data."""
     from dpo_lab.rules.check import refuse_illegal
 
-    composition = composed(str(config.hydra.job.config_name), tuple(words), None)
-    if composition is None or any(
-        has_no_effect(composition.raw, taken_by(composition.raw), key_of(word).split("@")[0]) for word in words
-    ):
-        return None
+    taken = taken_by(found.raw)
+    if idle := next((word for word in words if has_no_effect(found.raw, taken, plain_key(word))), ""):
+        return Trial(f"`{idle}` has no effect", is_made=False)
     try:
-        of_stage = resolved(composition.config)
-        missing = without_value(of_stage, composition.raw)
-        if not missing:
-            refuse_illegal(cast(Component, made(of_stage, composition.raw)))
-    except (ConfigError, OmegaConfBaseException):
-        return None
-    return [*words, *(f"{key}=..." for key in missing)]
+        of_stage = resolved(found.config)
+        if missing := without_value(of_stage, found.raw):
+            return Trial(missing=tuple(missing))
+        stage = cast(Component, made(of_stage, found.raw))
+    except (ConfigError, OmegaConfBaseException) as error:
+        return Trial(str(error), is_made=False)
+    try:
+        refuse_illegal(stage)
+        if not found.choices.get("debug"):
+            refuse_idle(stage, of_stage, found.raw, list(words))
+    except ConfigError as error:
+        return Trial(str(error))
+    return Trial()
+
+
+def trial_of(stage: str, words: tuple[str, ...], config_dir: Path | None) -> Trial | None:
+    """Return how far a stage gets with some overrides, None if they cannot be composed."""
+    return _trial_of(stage, words, config_dir, Path.cwd())
+
+
+@lru_cache(maxsize=64)
+def _trial_of(stage: str, words: tuple[str, ...], config_dir: Path | None, _: Path) -> Trial | None:
+    found = composed(stage, words, config_dir)
+    return trial(found, words) if found else None
+
+
+def tried(config: Any, words: Sequence[str]) -> list[str] | None:
+    """Return overrides, and behind them KEY=... for what they need, with which a stage could be made; None if it could not."""
+    found = trial_of(str(config.hydra.job.config_name), tuple(words), None)
+    return [*words, *(f"{key}=..." for key in found.missing)] if found and found.starts else None
 
 
 def build_again(recorded: Mapping[str, Any]) -> Stage:
@@ -188,7 +228,7 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     if isinstance(value, Mapping) and len(first["loc"]) > 1:
         key, used, value = f"{key}.{first['loc'][1]}", f"{used}.{first['loc'][1]}", first["input"]
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    says = " or ".join(dict.fromkeys(in_words(each, key) for each in problems))
+    says = " or ".join(dict.fromkeys(in_words(each, key, value) for each in problems))
     as_used = f" (used as {used})" if key != used else ""
     return f"{key}={as_typed(value)}: {says}{as_used}.{nearest(str(value), expected)}"
 

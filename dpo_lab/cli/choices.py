@@ -5,19 +5,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.cli.arguments import SEVERAL, UsageError, quoted
-from dpo_lab.cli.conf import groups, options
+from dpo_lab.cli.arguments import SEVERAL, UsageError, escaped, quoted
+from dpo_lab.cli.composing import composed
+from dpo_lab.cli.conf import few, groups, options, question
+from dpo_lab.cli.keys import settable
 from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.cli.plugins import PACKAGES, instead_of_plugin
+from dpo_lab.cli.proposals import Mistake, in_shell
 from dpo_lab.conf_files import CONF
 from dpo_lab.plain_data import as_typed
 from dpo_lab.spelling import nearest
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
+WITH_HUB_IDS = ("model", "ranker")  # groups that have an option which loads a model from the Hub
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 
 
-def refuse_choices(overrides: Sequence[Any], config_dir: Path | None, *, is_multirun: bool = False) -> None:
+def refuse_choices(stage: str, overrides: Sequence[Any], config_dir: Path | None, *, is_multirun: bool = False) -> None:
     """Raise UsageError for the first parsed override that gives a group no option, or one that it does not have.
 
     Options that a `hydra.searchpath` on the command line may bring are left to Hydra.
@@ -34,10 +38,12 @@ def refuse_choices(overrides: Sequence[Any], config_dir: Path | None, *, is_mult
         if override.is_delete():
             refuse_deletion(group)
             continue
-        for option in chosen(override):
+        others = tuple(each.input_line for each in overrides if each is not override)
+        for option in chosen(override, stage, others):
             known = group not in groups() or is_option(group, option, config_dir) or elsewhere
             if not known or not isinstance(option, str):
-                raise UsageError(no_such_option(group, as_typed(option), config_dir))
+                text = as_typed(option)
+                raise UsageError(no_such_option(text, Mistake(stage, f"{group}={text}", others, config_dir)))
 
 
 def refuse_hydra_setting(override: str, *, alone: bool) -> None:
@@ -67,7 +73,7 @@ def refuse_deletion(group: str) -> None:
         raise UsageError(f"~{group}: every stage needs this group. {instead}")
 
 
-def chosen(override: Any) -> list[Any]:
+def chosen(override: Any, stage: str, others: tuple[str, ...]) -> list[Any]:
     """Return what an override gives a group: text for an option, and other types as they are."""
     from hydra.core.override_parser.types import Glob
 
@@ -86,7 +92,7 @@ def chosen(override: Any) -> list[Any]:
         raise UsageError(f"{override.input_line}: {group} takes the name of an option. {single}.")
     if isinstance(value, list):
         if group in groups() and (not value or group not in SEVERAL):
-            raise UsageError(needs_option(override.input_line, group))
+            raise UsageError(takes_one(override, [text_of(item) for item in value], stage, others))
         return [text_of(item) for item in value]
     return [text_of(value)]
 
@@ -102,24 +108,61 @@ def is_option(group: str, option: Any, config_dir: Path | None) -> bool:
     return isinstance(option, str) and any((place / group / f"{option.strip()}.yaml").is_file() for place in directories)
 
 
-def needs_option(override: str, group: str) -> str:
-    """Return that a group has to have one of its options."""
-    return f"{override}: {group} needs one of its options: {', '.join(options(group))}."
+def takes_one(override: Any, items: Sequence[Any], stage: str, others: tuple[str, ...]) -> str:
+    """Return what to do with a list for a group of which one option is chosen; both measures of a run are an option too."""
+    group, said = override.key_or_group, override.input_line
+    if not items or not set(items) <= set(options(group)):
+        return f"{said}: {group} needs one of its options: {', '.join(options(group))}."
+    is_both = "both" in options(group) and Mistake(stage, said, others).works([f"{group}=both"])
+    both = f" Both in one run: {group}=both." if is_both else ""
+    return f"{said}: {group} takes one option. To run each of them: -m {group}={','.join(map(str, items))}.{both}"
 
 
-def no_such_option(group: str, option: str, config_dir: Path | None) -> str:
+def no_such_option(option: str, mistake: Mistake) -> str:
     """Return which options a group has, those of --config-dir included, or where a path belongs."""
-    valid = options(group, config_dir)
-    at_path = next((name for name in options(group) if re.search(r"^path: \?\?\?", yaml_of(group, name), re.M)), None)
-    if at_path and (place := place_of(option, hub=group == "model")):
-        remedy = f"{group}={at_path} {quoted(f'{group}.path', place)}"
+    group = mistake.key
+    valid = options(group, mistake.config_dir)
+    at_paths = [name for name in options(group) if re.search(r"^path: \?\?\?", yaml_of(group, name), re.M)]
+    at_path = next(iter(at_paths), None)
+    if at_path and (place := place_of(option, hub=group in WITH_HUB_IDS)):
+        words = mistake.best([f"{group}={name}", f"{group}.path={escaped(place)}"] for name in at_paths)
+        remedy = in_shell(words) if words else f"{group}={at_path} {quoted(f'{group}.path', place)}"
         return f"{group}={option}: this is a path, and {group} takes the name of an option. Write {remedy}"
     if option.startswith(("http://", "https://")):
         instead = f"Download it and write {group}={at_path} {group}.path=PLACE." if at_path else f"Valid: {', '.join(valid)}."
         return f"{group}={option}: nothing is read from an address. {instead}"
-    if f"{group}={option}".lower() in OTHER_NAMES:
-        return f"{group}={option}: there is no such option. Write {OTHER_NAMES[f'{group}={option}'.lower()]}"
-    return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid) or 'none'}."
+    none = f"{group}={option}: there is no such option."
+    if known := OTHER_NAMES.get(f"{group}={option}".lower()):
+        typed, _, note = known.partition(" # ")
+        return f"{none} Write {in_shell(mistake.best([typed.split()]) or typed.split())}{f' ({note})' if note else ''}"
+    meant = nearest(option, valid) or question(beginning(option, valid))
+    if not meant and (instead := elsewhere(option, mistake)):
+        return f"{none}{instead}"
+    return f"{none}{meant} Valid: {', '.join(valid) or 'none'}."
+
+
+def beginning(word: str, names: Sequence[str]) -> list[str]:
+    """Return the names that a word begins; none for a word of one letter.
+
+    >>> beginning("llama", ["llama2_7b", "llama3_8b", "tiny"]), beginning("l", ["lora"])
+    (['llama2_7b', 'llama3_8b'], [])
+    """
+    return [name for name in names if len(word) > 1 and name.startswith(word.lower())]
+
+
+def elsewhere(option: str, mistake: Mistake) -> str:
+    """Return what was meant by an option that other groups have, or by a value where a group has keys; nothing if unknown."""
+    group = mistake.key
+    homes = [other for other in groups() if other != group and option in options(other) and option != "default"]
+    with_it = [[f"{group}=same", f"{home}={option}"] for home in homes if "same" in options(group)]  # judge=length
+    words = mistake.best([*with_it, *([f"{home}={option}"] for home in homes)]) if homes else []
+    if words:
+        return f" It is an option of {few(homes)}. Write {in_shell(words)}"
+    made = composed(mistake.stage, mistake.others, mistake.config_dir)
+    keys = [key for key in settable(made.raw, group) if key.startswith(f"{group}.")] if made else []
+    if len(options(group)) == 1 and (key := next((key for key in keys if mistake.works([f"{key}={option}"])), "")):
+        return f" Write {key}={option}"
+    return ""
 
 
 def place_of(option: str, *, hub: bool) -> str | None:

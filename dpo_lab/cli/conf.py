@@ -22,11 +22,16 @@ def stages() -> dict[str, str]:
 def required(stage: str) -> dict[str, str]:
     """Return the keys that a stage has to be told, with what its yaml says of each.
 
-    >>> required("train"), required("export")["policy"].split(",")[0]
-    ({}, 'a finished run (its last policy)')
+    >>> required("train"), required("export")["policy"].split(",")[0], list(required("rank"))
+    ({}, 'a finished run (its last policy)', ['candidates.path'])
     """
-    text = (CONF / f"{stage}.yaml").read_text(encoding="utf-8")
-    return {found[1]: found[2] for found in re.finditer(r"^(\w+): \?\?\? +# (.*)$", text, re.M)}
+    found, above = {}, ""
+    for line in (CONF / f"{stage}.yaml").read_text(encoding="utf-8").splitlines():
+        if part := re.match(r"(\w+):(?: *#.*)?$", line):
+            above = f"{part[1]}."
+        if key := re.match(r"( *)(\w+): \?\?\? +# (.*)$", line):
+            found[f"{above if key[1] else ''}{key[2]}"] = key[3]
+    return found
 
 
 def recorded() -> list[str]:

@@ -21,9 +21,38 @@ def refuse_without_effect(
     Args:
         tried: says whether the command works with other overrides.
     """
-    for override in named:
-        if has_no_effect(raw, taken, plain_key(override)):
-            raise ConfigError(f"`{override}` has no effect: {why_without_effect(override, taken, choices, raw, named, tried)}")
+    idle = [override for override in named if has_no_effect(raw, taken, plain_key(override))]
+    if not idle:
+        return
+    override, *others = idle
+    if others and not any(takers_of(plain_key(each), taken) for each in idle):
+        kept = tried([text for text in named if text not in idle]) or []
+        raise ConfigError(f"`{'`, `'.join(idle)}` have no effect: {not_taken(taken)} {instead_of(idle, kept)}")
+    raise ConfigError(f"`{override}` has no effect: {why_without_effect(override, taken, choices, raw, named, tried)}")
+
+
+def not_taken(taken: Sequence[str]) -> str:
+    """Return what a stage takes."""
+    return f"this stage takes only {', '.join(taken)}."
+
+
+def instead_of(idle: Sequence[str], kept: Sequence[str]) -> str:
+    """Return what to do with settings that a stage does not take; one that it lacks may have been meant by its last name.
+
+    Args:
+        kept: the other overrides, behind them KEY=... for what the stage needs.
+
+    >>> instead_of(["data=jsonl", "data.path=a.jsonl"], ["ranker=length", "candidates.path=..."])
+    'Write candidates.path=a.jsonl in their place.'
+    >>> instead_of(["loss=ipo"], ["runs=..."]), instead_of(["loss=ipo"], [])
+    ('Leave it out, and add runs=...', 'Leave it out.')
+    """
+    them, place = ("them", "their") if len(idle) > 1 else ("it", "its")
+    missing = [word.removesuffix("=...") for word in kept if word.endswith("=...")]
+    values = {plain_key(each).rpartition(".")[2]: each.partition("=")[2] for each in idle if "." in plain_key(each)}
+    if meant := [f"{key}={values[name]}" for key in missing if (name := key.rpartition(".")[2]) in values]:
+        return f"Write {' '.join(meant)} in {place} place."
+    return f"Leave {them} out, and add {' '.join(f'{key}=...' for key in missing)}" if missing else f"Leave {them} out."
 
 
 def why_without_effect(
@@ -38,7 +67,8 @@ def why_without_effect(
     key, value = plain_key(override), override.partition("=")[2]
     would = takers_of(key, taken)
     if not would:
-        return f"this stage takes only {', '.join(taken)}. Leave it out."
+        kept = tried([text for text in named if text != override]) or []
+        return f"{not_taken(taken)} {instead_of([override], kept)}"
     groups = list(dict.fromkeys(taker.split("=")[0] for taker in would))
     others = [text for text in named if text != override]
     if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:

@@ -16,14 +16,15 @@ from dpo_lab import __version__
 from dpo_lab.cli.arguments import (
     NEUTRAL,
     TOOLS,
+    BareWordError,
     CommandLine,
     UnknownOptionError,
     UsageError,
     escaped,
     key_of,
     read,
-    unknown_stage,
 )
+from dpo_lab.cli.bare import unknown_stage, unnamed
 from dpo_lab.cli.choices import refuse_choices
 from dpo_lab.cli.conf import stages
 from dpo_lab.cli.help import general_help, stage_help
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if words[0] in TOOLS:
         return run_tool(words[0], words[1:])
-    return run_stage(words[0], words[1:]) if words[0] in stages() else complain(unknown_stage(words[0]), USAGE)
+    return run_stage(words[0], words[1:]) if words[0] in stages() else complain(unknown_stage(words), USAGE)
 
 
 def train(arguments: Sequence[str] | None = None) -> int:
@@ -75,6 +76,8 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
         session.outputs = line.value("paths.outputs", "outputs")
         with signals_as_exceptions():
             return compose_and_run(line, session)
+    except BareWordError as error:
+        return complain(unnamed(stage, error.argument, error.rest), USAGE)
     except UnknownOptionError as error:
         return complain(unknown_option(stage, error.argument, error.rest), USAGE)
     except UsageError as error:
@@ -162,7 +165,7 @@ def swept_keys(line: CommandLine) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     parsed = OverridesParser.create().parse_overrides(list(line.composed))
-    refuse_choices(parsed, line.config_dir, is_multirun=line.is_multirun)
+    refuse_choices(line.stage, parsed, line.config_dir, is_multirun=line.is_multirun)
     if not line.is_multirun:
         return ["sweep"]
     swept = [override for override in parsed if override.is_sweep_override()]

@@ -4,14 +4,17 @@ import errno
 import re
 import resource
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 from dpo_lab.amounts import bytes_text
-from dpo_lab.cli.arguments import CommandLine, is_path_problem
+from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import groups, options
+from dpo_lab.cli.keys import at
+from dpo_lab.cli.rewriting import several_values, unreadable
 from dpo_lab.cli.unknown import unknown_key
 from dpo_lab.spelling import nearest
 
@@ -25,9 +28,9 @@ def explain(error: Exception, line: CommandLine) -> str:
     """Return what Hydra could not do, with the valid names, the nearest one and the remedy."""
     text = str(error)
     if override := getattr(error, "override", None):
-        return unreadable(override)
+        return unreadable(override, line)
     if match := re.search(r"Ambiguous value for argument '(.+)'\n", text):
-        return list_without_multirun(match[1])
+        return several_values(match[1], line)
     if match := re.search(r"Could not find '([\w./-]+)'", text):
         return unknown_option_of_group(match[1], text, line.config_dir)
     if match := re.search(r"Could not override '([\w./@-]+)'", text):
@@ -35,21 +38,49 @@ def explain(error: Exception, line: CommandLine) -> str:
     if match := re.search(r"Sweep parameters '(.+)' requires --multirun", text):
         return f"{match[1]} names several values. Add -m to run each of them."
     if match := re.search(r"does not support sweep type : (\w+?)_SWEEP", text):
-        return f"{match[1].lower()}(...) needs a sweeper that searches. List the values: key=1,2,3, or key=range(1,4)."
+        kind = match[1].lower()
+        key = next((key_of(text) for text in line.overrides if f"={kind}(" in text), "key")
+        return f"{kind}(...) needs a sweeper that searches. List the values: {key}=1,2,3, or {key}=range(1,4)."
     if match := re.search(r"Environment variable '(\w+)' not found", text):
         name = match[1]
         return f"${{oc.env:{name}}}: the environment has no variable {name}. Set it, or write ${{oc.env:{name},DEFAULT}}"
     if match := re.search(r"Could not delete from config. '([\w.]+)' does not exist", text):
-        return f"~{match[1]}: there is no such key to remove. --cfg job shows those that exist."
+        return cannot_remove(match[1], line)
     if match := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
         group = match[1] or match[2]
-        return f"+{group}: the group is there already. Write {group}=... without the plus sign."
+        typed = next((text for text in line.overrides if key_of(text) == group), f"{group}=...").lstrip("+")
+        return f"+{group}: the group is there already. Write {typed} without the plus sign."
     if match := re.search(r"An item is already at '([\w.]+)'", text):
-        return f"+{match[1]}: the key is there already. Write {match[1]}=... without the plus sign."
+        typed = next((text for text in line.overrides if key_of(text) == match[1]), f"{match[1]}=...").lstrip("+")
+        return f"+{match[1]}: the key is there already. Write {typed} without the plus sign."
     if match := re.search(r"Error merging override ([\w.]+)=", text):
-        key = match[1]
-        return f"{key}: only a mapping has keys below it. A list is written whole: {key.split('.')[0]}=[...]"
+        return cannot_merge(match[1], line)
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
+
+
+def cannot_remove(key: str, line: CommandLine) -> str:
+    """Return which keys could be removed where one does not exist."""
+    part, _, name = key.rpartition(".")
+    made = composed(line.stage, tuple(text for text in line.composed if not text.startswith("~")), line.config_dir)
+    there = at(made.raw, part) if made and part else None
+    valid = [str(each) for each in there if each != "_target_"] if isinstance(there, Mapping) else []
+    listed = f"{nearest(name, valid)} Valid in {part}: {', '.join(valid)}." if valid else " --cfg job shows those that exist."
+    return f"~{key}: there is no such key to remove.{listed}"
+
+
+def cannot_merge(key: str, line: CommandLine) -> str:
+    """Return how to set what stands at a key that was given a value of another shape: parts by their names, or a list whole."""
+    made = composed(line.stage, tuple(text for text in line.composed if key_of(text) != key), line.config_dir)
+    there = at(made.raw, key) if made else None
+    if not isinstance(there, Mapping):
+        return f"{key}: only a mapping has keys below it. A list is written whole: {key.split('.')[0]}=[...]"
+    names, group = [str(name) for name in there if name != "_target_"], key.split(".")[0]
+    if names and group in groups() and all(isinstance(there[name], Mapping) for name in names):
+        return (
+            f"{key} holds parts by their names: {', '.join(names)}. "
+            f"One more: '+{group}@{key}.NAME=OPTION'; one less: '~{key}.{names[0]}'"
+        )
+    return f"{key} holds values by their names. Write {' '.join(f'{key}.{name}=...' for name in names)}"
 
 
 def is_of_hydra(error: Exception) -> bool:
@@ -63,32 +94,6 @@ def cannot_compose(error: Exception, overrides: Sequence[str]) -> str:
     said = " ".join(str(error).split()) or "no reason given"
     given = " ".join(overrides) or "this configuration"
     return f"{given} cannot be composed ({type(error).__name__}: {said}). Check that each key has a value of its kind."
-
-
-def unreadable(override: str) -> str:
-    """Return how to write an override that Hydra's grammar refuses."""
-    key, _, value = override.partition("=")
-    meant = next((word for word in re.split(r"[^\w.-]+", value) if word in options(key)), "") if key in groups() else ""
-    if meant:  # no option has such a character, so quotes would not help
-        return f"{override} cannot be read: {key} takes one option, and each setting is a separate word. Write {key}={meant}"
-    if several := re.fullmatch(r"[{(\[]((?:[\w.+-]+, ?)+[\w.+-]+)[)}\]]", value):
-        values = several[1].replace(" ", "")
-        return f"{override} cannot be read. To run each of them: -m {key}={values}"
-    if is_path_problem(override):
-        quoted = value.strip("'\"").replace("'", "\\'")
-        return f"{override} cannot be read: the value holds a character with a special meaning. Quote it: \"{key}='{quoted}'\""
-    return f"{override} cannot be read. Write group=option or key=value."
-
-
-def list_without_multirun(override: str) -> str:
-    """Return what to do with key=a,b in a single run."""
-    key, _, value = override.partition("=")
-    if key in groups():
-        merge = f" To merge them: {key}=[{value}]." if key in ("logger", "callbacks") else ""
-        return f"{override} names several options. Add -m to run each of them.{merge}"
-    return (
-        f"{override} names several values. Add -m to run each of them; one list is written [{value}], a comma in text '{value}'."
-    )
 
 
 def multirun_without_list(overrides: tuple[str, ...]) -> str:

@@ -12,6 +12,15 @@ OTHER_NAMES = {
         ("model_name_or_path", "model_name", "model_id", "model_path", "base_model", "pretrained_model_name_or_path"),
         "model=local model.path=VALUE",
     ),
+    **dict.fromkeys(("model.name", "model.id", "model.name_or_path", "model.model_name_or_path"), "model=local model.path=VALUE"),
+    **dict.fromkeys(("policy", "run"), "model=local model.path=VALUE"),
+    **dict.fromkeys(("quantization=4bit", "quantization=nf4", "bits=4", "quantization=int4"), "quant=4bit adapter=lora"),
+    **dict.fromkeys(("quantization=8bit", "quantization=int8", "bits=8"), "quant=8bit adapter=lora"),
+    **dict.fromkeys(("quantization", "bits"), "quant=VALUE adapter=lora"),
+    **dict.fromkeys(("quant=nf4", "quant=int4", "quant=fp4", "quant=true"), "quant=4bit"),
+    **dict.fromkeys(("quant=int8", "quant=fp8"), "quant=8bit"),
+    **dict.fromkeys(("adapter=qlora", "recipe=qlora"), "quant=4bit adapter=lora"),
+    **dict.fromkeys(("adapter=full", "adapter=false"), "adapter=none"),
     **dict.fromkeys(("load_in_4bit", "use_4bit", "qlora", "use_qlora"), "quant=4bit adapter=lora"),
     **dict.fromkeys(("load_in_8bit", "use_8bit"), "quant=8bit adapter=lora"),
     "quantization_bit": "quant=VALUEbit adapter=lora",
@@ -41,8 +50,19 @@ OTHER_NAMES = {
         " # OMP_NUM_THREADS=VALUE in front of the command sets the threads of the CPU",
     ),
     **dict.fromkeys(("gradient_checkpointing", "activation_checkpointing"), "model.checkpointing=true"),
-    "packing": "layout=packed",
-    "padding_free": "layout=packed",
+    **dict.fromkeys(("packing", "sample_packing", "padding_free"), "layout=packed"),
+    **dict.fromkeys(("trainer=cuda", "trainer=mps"), "trainer=auto"),
+    **dict.fromkeys(
+        ("flash_attention", "flash_attn", "use_flash_attention", "use_flash_attn", "attn_implementation"),
+        " # the fastest kernel of torch is taken; layout.attention=varlen is another one, for GPUs",
+    ),
+    **dict.fromkeys(("attn_implementation=sdpa", "attn_implementation=eager"), "layout.attention=sdpa"),
+    **dict.fromkeys(("deepspeed", "fsdp", "fsdp_config"), " # trainer=ddp trains on several GPUs, each with the whole model"),
+    "tf32": " # torch's own default is kept",
+    **dict.fromkeys(("group_by_length", "length_column_name"), " # each step holds pairs of like length already"),
+    **dict.fromkeys(
+        ("remove_unused_columns", "dataset_num_proc"), " # columns that are no part of a pair are left out by themselves"
+    ),
     # steps
     "learning_rate": "optim.lr=VALUE",
     **dict.fromkeys(("optimizer", "optimiser"), "optim=VALUE"),
@@ -55,13 +75,23 @@ OTHER_NAMES = {
     "adam_beta2": "optim.betas=[0.9,VALUE]",
     "wd": "optim.weight_decay=VALUE",
     **dict.fromkeys(("num_train_epochs", "num_epochs", "n_epochs", "epoch"), "trainer.epochs=VALUE"),
-    **dict.fromkeys(("per_device_train_batch_size", "train_batch_size", "bs"), "trainer.batch_size=VALUE # pairs of a step"),
+    **dict.fromkeys(
+        ("per_device_train_batch_size", "train_batch_size", "micro_batch_size", "bs"),
+        "trainer.batch_size=VALUE # pairs of a step",
+    ),
+    **dict.fromkeys(
+        ("per_device_eval_batch_size", "eval_batch_size"), " # trainer.token_budget bounds the passes of evaluation as well"
+    ),
+    **dict.fromkeys(
+        ("eval_steps", "eval_strategy", "evaluation_strategy", "save_strategy", "logging_strategy"),
+        " # held-out pairs or prompts are measured before and after each round; callbacks.checkpoint.every says when to save",
+    ),
     **dict.fromkeys(
         ("gradient_accumulation_steps", "accumulate_grad_batches"),
         "trainer.batch_size=32 # all pairs of a step; trainer.token_budget splits them into passes",
     ),
     **dict.fromkeys(
-        ("max_seq_length", "max_seq_len", "max_prompt_length", "cutoff_len", "model_max_length", "block_size"),
+        ("max_seq_length", "max_seq_len", "sequence_len", "max_prompt_length", "cutoff_len", "model_max_length", "block_size"),
         "recipe.max_length=VALUE # tokens of prompt and answer together",
     ),
     **dict.fromkeys(("truncation_mode", "truncation_strategy"), "data.truncation=keep_end_prompt"),
@@ -70,6 +100,13 @@ OTHER_NAMES = {
     # the loss and the reference
     **dict.fromkeys(("loss_type", "pref_loss", "rlhf_type"), "loss=VALUE"),
     **dict.fromkeys(("loss_type=sigmoid", "pref_loss=sigmoid", "loss=sigmoid"), "loss=dpo"),
+    **dict.fromkeys(("rl", "method", "algorithm"), "loss=VALUE"),
+    **dict.fromkeys(("loss=rpo", "loss_type=rpo"), "loss=dpo_nll # DPO with the likelihood of the chosen answer"),
+    **dict.fromkeys(("rpo_alpha", "sft_weight", "pref_ftx"), "loss=dpo_nll loss.weights.nll=VALUE"),
+    **dict.fromkeys(
+        ("ref_model", "ref_model_name_or_path", "reference_model", "reference.path"),
+        " # the reference is the model that training starts from",
+    ),
     "loss_type=exo_pair": "loss=exo",
     "loss_type=nca_pair": "loss=nca",
     "loss_type=bco_pair": "loss=bco",
@@ -82,10 +119,29 @@ OTHER_NAMES = {
     "sync_ref_model": "reference=ema",
     # data and answers
     **dict.fromkeys(
-        ("dataset", "dataset_name", "dataset_path", "train_file", "train_data", "data_path", "data_file", "data_files"),
+        (
+            "dataset",
+            "datasets",
+            "dataset_name",
+            "dataset_path",
+            "train_file",
+            "train_data",
+            "data_path",
+            "data_file",
+            "data_files",
+        ),
         "data=jsonl data.path=VALUE",
     ),
-    **dict.fromkeys(("num_generations", "num_return_sequences", "best_of_n", "n_samples"), "sampler.num_samples=VALUE"),
+    **dict.fromkeys(
+        ("val_set_size", "validation_split", "test_size", "val_size", "eval_split"),
+        " # a fifth of the prompts is held out for evaluation; data.held_out=N says how many",
+    ),
+    **dict.fromkeys(("max_samples", "max_train_samples", "data.max_samples"), "trainer.max_pairs=VALUE"),
+    **dict.fromkeys(("shuffle=false", "shuffle_dataset=false"), "data.order=as_given"),
+    **dict.fromkeys(
+        ("num_generations", "num_return_sequences", "best_of_n", "n_samples", "n"),
+        "sampler.num_samples=VALUE # answers to a prompt",
+    ),
     **dict.fromkeys(("max_completion_length", "max_tokens"), "sampler.max_new_tokens=VALUE"),
     # where figures and files go
     **dict.fromkeys(("output_dir", "logging_dir", "save_dir", "out_dir", "output"), "paths.outputs=VALUE"),
@@ -98,12 +154,33 @@ OTHER_NAMES = {
     "logging_steps": "trainer.log_every=VALUE",
     "save_steps": "callbacks.checkpoint.every=VALUE",
     "save_total_limit": "callbacks.checkpoint.keep=VALUE",
+    **dict.fromkeys(
+        ("push_to_hub", "hub_model_id", "hub_private_repo"),
+        " # a finished run is published by dpo-lab publish source=RUN push=true repo=OWNER/NAME",
+    ),
+    **dict.fromkeys(("token", "hub_token", "hf_token", "use_auth_token"), " # `hf auth login` or HF_TOKEN gives the token"),
+    **dict.fromkeys(
+        ("config", "config_file"), " # settings of your own are an option of a group: --config-dir my_conf experiment=NAME"
+    ),
+    **dict.fromkeys(("verbose", "quiet", "debug_mode"), " # debug=fast makes the same run short"),
+    **dict.fromkeys(("early_stopping", "early_stopping_patience"), "callbacks=early_stopping"),
     **dict.fromkeys(("overwrite_output_dir", "overwrite"), "force=true"),
     **dict.fromkeys(
         ("resume_from_checkpoint", "resume", "do_train", "do_eval", "do_predict"),
         " # train does both, and the same command resumes a run that was stopped",
     ),
 }
+STAGES = {
+    **dict.fromkeys(("dpo", "run", "fit", "finetune", "fine-tune", "align", "training"), "train"),
+    **dict.fromkeys(("generate", "predict", "infer", "inference", "sampling", "draw"), "sample"),
+    **dict.fromkeys(("score", "label", "judge", "annotate"), "rank"),
+    **dict.fromkeys(("test", "compare", "benchmark"), "evaluate"),
+    **dict.fromkeys(("push", "upload", "push_to_hub", "release"), "publish"),
+    **dict.fromkeys(("merge", "convert", "save"), "export"),
+    **dict.fromkeys(("sft", "pretraining"), "pretrain"),
+    **dict.fromkeys(("check", "estimate", "memory"), "doctor"),
+}
+"""What other tools call a stage."""
 SWITCHED_OFF = ("false", "0", "none", "null", "no", "off")
 
 

@@ -2,18 +2,25 @@
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any
 
 from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.help import fields_of, groups_of
 from dpo_lab.cli.keys import has_no_effect, with_typed_keys
 from dpo_lab.cli.other_names import here
+from dpo_lab.cli.remedies import completed
 from dpo_lab.conf_files import CONF
+
+if TYPE_CHECKING:
+    from dpo_lab.cli.build import Trial
+
+UNKNOWN = "..."
+"""A value that was not typed."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,13 @@ class Mistake:
     @classmethod
     def on(cls, line: CommandLine, key: str) -> "Mistake":
         """Return the mistake of a command line at a key."""
-        typed = next((text for text in line.composed if key_of(text) == key), f"{key}=...")
+        typed = next((text for text in line.composed if key_of(text) == key), f"{key}={UNKNOWN}")
         return cls(line.stage, typed, tuple(text for text in line.composed if text != typed), line.config_dir)
+
+    @classmethod
+    def of(cls, line: CommandLine, override: str) -> "Mistake":
+        """Return the mistake of a command line that an override is."""
+        return cls(line.stage, override, tuple(text for text in line.composed if text != override), line.config_dir)
 
     @property
     def key(self) -> str:
@@ -40,16 +52,66 @@ class Mistake:
     @property
     def value(self) -> str:
         """The value that was typed, `...` where there is none."""
-        return self.setting.partition("=")[2] or "..."
+        return self.setting.partition("=")[2] or UNKNOWN
+
+    def named(self, name: str) -> "Mistake":
+        """Return the same mistake with another last name."""
+        above = self.key.rpartition(".")[0]
+        return replace(self, setting=f"{above}{'.' if above else ''}{name}={self.value}")
 
     def accepts(self, words: Sequence[str]) -> bool:
         """Return whether the command composes with these words in place of the mistake, and each has an effect in its stage."""
-        keys = {key_of(word) for word in words}
-        rest = tuple(text for text in self.others if key_of(text) not in keys)
+        rest = self.without(words)
         found = composed(self.stage, (*rest, *words), self.config_dir)
         if found is None and composed(self.stage, rest, self.config_dir) is None:  # another mistake has its own answer
             found = composed(self.stage, tuple(words), self.config_dir)
         return found is not None and all(has_effect(found.raw, key_of(word)) for word in words)
+
+    def works(self, words: Sequence[str]) -> bool:
+        """Return whether the command could start with these words in place of the mistake, but for what is wrong without them."""
+        found, before = self.trials(words)
+        if found is None and before is None:  # something else cannot be composed either, and is answered next
+            found = self.trial(words)
+        if found is None or found.starts:
+            return found is not None
+        return before is not None and before.refused == found.refused
+
+    def not_taken(self, words: Sequence[str]) -> str:
+        """Return why a part does not take these values, whatever a rule about several parts says; empty if all are taken."""
+        found, before = self.trials(words)
+        return found.refused if found and not found.is_made and (before is None or before.is_made) else ""
+
+    def trials(self, words: Sequence[str]) -> "tuple[Trial | None, Trial | None]":
+        """Return how far the command gets with these words in place of the mistake, and without either."""
+        rest = self.without(words)
+        return self.trial([*rest, *words]), self.trial(rest)
+
+    def trial(self, overrides: Sequence[str]) -> "Trial | None":
+        """Return how far the stage gets with some overrides."""
+        from dpo_lab.cli.build import trial_of  # libraries of some seconds
+
+        return trial_of(self.stage, tuple(overrides), self.config_dir)
+
+    def completed(self, words: Sequence[str]) -> list[str]:
+        """Return words with what the rules ask for beside them, if the command starts with that."""
+
+        def refused(overrides: Sequence[str]) -> str | None:
+            found = self.trial(overrides)
+            return found.refused if found else None
+
+        return completed(words, self.others, refused)
+
+    def best(self, candidates: Iterable[Sequence[str]]) -> list[str]:
+        """Return the first words with which the command starts, else the first ones that compose, completed; [] without any."""
+        composing = [list(words) for words in candidates if self.accepts(words)]
+        if found := next((words for words in composing if self.works(words)), None):
+            return found
+        return self.completed(composing[0]) if composing else []
+
+    def without(self, words: Sequence[str]) -> tuple[str, ...]:
+        """Return the other overrides, but those that words set."""
+        keys = {key_of(word) for word in words}
+        return tuple(text for text in self.others if key_of(text) not in keys)
 
     def beside(self, word: str) -> str:
         """Return a setting by the key that its value comes from, if that is typed already: both would be set twice."""
@@ -70,7 +132,7 @@ def of_another_tool(mistake: Mistake) -> str:
 
     Words that are typed already, or chosen without being typed, are left out.
     """
-    setting = here(mistake.key.rpartition(".")[2], mistake.value)
+    setting = here(mistake.key, mistake.value) or here(mistake.key.rpartition(".")[2], mistake.value)
     if not setting:
         return ""
     words, note = shlex.split(setting[0]), setting[1]
@@ -79,13 +141,17 @@ def of_another_tool(mistake: Mistake) -> str:
     group = key_of(words[0])
     if len(words) == 2 and words[1].startswith(f"{group}.path=") and mistake.value in options(group):
         words = [f"{group}={mistake.value}"]
+    candidates = []
     for some in (words[1:], words[:1], words):  # as few as do: adapter=lora may stand there without being typed
         if some and (len(some) == len(words) or chosen_without(mistake, [word for word in words if word not in some])):
             some = [mistake.beside(word) for word in some]
-            complete = some if mistake.accepts(some) else with_option(mistake, some)
-            if complete:
-                return f" Write {in_shell(complete)}" + (f" ({note})." if note else "")
-    return ""
+            candidates += [some, with_option(mistake, some)]
+    complete = mistake.best(filter(None, candidates))
+    if not complete:
+        return ""
+    if why := mistake.not_taken(complete):
+        return f" Here it is {key_of(complete[-1])}; {why}"
+    return f" Write {in_shell(complete)}" + (f" ({note})." if note else "")
 
 
 def chosen_without(mistake: Mistake, words: Sequence[str]) -> bool:
@@ -99,7 +165,7 @@ def with_option(mistake: Mistake, words: Sequence[str]) -> list[str]:
     if len(words) != 1 or "." not in words[0]:
         return []
     group, _, rest = key_of(words[0]).partition(".")
-    return next((both for option in having(group, rest) if mistake.accepts(both := [f"{group}={option}", words[0]])), [])
+    return mistake.best([f"{group}={option}", words[0]] for option in having(group, rest))
 
 
 def having(group: str, name: str) -> list[str]:
@@ -119,58 +185,19 @@ def in_shell(words: Sequence[str]) -> str:
     """Return words as a shell takes them; a list and ... need no quotes.
 
     >>> print(in_shell(["tags=[a]", "notes='x y'", "data.path=..."]))
-    tags=[a] 'notes='"'"'x y'"'"'' data.path=...
+    tags=[a] "notes='x y'" data.path=...
     """
-    return " ".join(word if re.fullmatch(r"[\w./:@%+=,\[\]-]+", word) else shlex.quote(word) for word in words)
+    return " ".join(word if re.fullmatch(r"[\w./:@%+=,\[\]-]+", word) else in_marks(word) for word in words)
 
 
-# ---------------------------------------------------------------- composing
-class Composed(NamedTuple):
-    """A configuration as it is before ${...} is resolved."""
+def in_marks(word: str) -> str:
+    """Return a word in quotation marks for a shell: double ones around single ones, where nothing in it is special to a shell.
 
-    raw: Mapping[str, Any]
-    choices: Mapping[str, Any]
-    """The option of each group."""
-    config: Any
-    """The same as Hydra made it."""
-
-
-@lru_cache(maxsize=64)
-def composed(stage: str, overrides: tuple[str, ...], config_dir: Path | None) -> Composed | None:
-    """Return the raw configuration of a stage, of a swept key its first value; None if it cannot be composed.
-
-    While Hydra runs, it composes with the directories that it was called with.
+    >>> print(in_marks("a='b c'"), in_marks("a=$b"), in_marks("seed=range(0,3)"))
+    "a='b c'" 'a=$b' 'seed=range(0,3)'
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    more = [f"hydra.searchpath=[{config_dir.absolute()}]"] if config_dir else []
-    try:
-        values = first_values(overrides)
-        if (running := GlobalHydra.instance()).is_initialized():
-            config = running.config_loader().load_configuration(config_name=stage, overrides=values, run_mode=RunMode.RUN)
-        else:
-            with initialize_config_dir(str(CONF), version_base="1.3"):
-                config = compose(stage, [*more, *values], return_hydra_config=True)
-    except (HydraException, OmegaConfBaseException, ValueError):
-        return None
-    raw = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), resolve=False)
-    return Composed(cast(Mapping[str, Any], raw), dict(config.hydra.runtime.choices), config)
-
-
-def first_values(overrides: Sequence[str]) -> list[str]:
-    """Return overrides of which each names one value: the first of those that a sweep has."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    parsed = OverridesParser.create().parse_overrides(list(overrides))
-    return [
-        f"{each.key_or_group}={next(each.sweep_string_iterator())}" if each.is_discrete_sweep() else text
-        for each, text in zip(parsed, overrides, strict=True)
-    ]
+    plain = word.replace("\\'", "")  # between double quotes a shell leaves this as it is
+    return f'"{word}"' if "'" in word and not re.search(r"[\\\"$`!]", plain) else shlex.quote(word)
 
 
 def has_effect(raw: Mapping[str, Any], key: str) -> bool:

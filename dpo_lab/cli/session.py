@@ -70,6 +70,9 @@ def answer(error: Exception, outputs: str) -> tuple[int, str]:
     """Return exit code and message of a failure; the message is empty if only a traceback, printed here, says it."""
     if Stopped.received is not None:
         raise Stopped(Stopped.received)
+    from omegaconf.errors import OmegaConfBaseException
+
+    from dpo_lab.cli.build import dangling_message
     from dpo_lab.components import ConfigError, RunError
     from dpo_lab.data.problems import DataError
 
@@ -77,6 +80,8 @@ def answer(error: Exception, outputs: str) -> tuple[int, str]:
         return USAGE, str(error)
     if isinstance(error, DataError | RunError):
         return ERROR, str(error)
+    if isinstance(error, OmegaConfBaseException):  # ${...} that leads nowhere, read before a stage is built
+        return USAGE, dangling_message(error, {})
     if message := system_message(error, outputs):
         return ERROR, message
     traceback.print_exception(error)

@@ -99,7 +99,7 @@ def problem(config: Any, overrides: Sequence[str], read: dict[str, Any]) -> str:
         stage: Any = build(composed)
         refuse_illegal(stage)
         data = getattr(stage, "data", None)
-        for part in (data, getattr(data, "prompts", None)):
+        for part in (data, getattr(data, "prompts", None), getattr(stage, "candidates", None), getattr(stage, "prompts", None)):
             if check_file := getattr(part, "check_file", None):
                 check_file()
         if check_data := getattr(stage, "check_data", None):

@@ -6,12 +6,14 @@ from typing import Any, cast
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
 from dpo_lab.cli.conf import few, groups, homes, near_keys, nearest_key, question
 from dpo_lab.cli.keys import at, origin, settable
-from dpo_lab.cli.other_names import name_here
-from dpo_lab.cli.proposals import Mistake, having, in_shell, of_another_tool, with_option
-from dpo_lab.spelling import nearest
+from dpo_lab.cli.other_names import OTHER_NAMES, name_here
+from dpo_lab.cli.proposals import UNKNOWN, Mistake, having, in_shell, of_another_tool, with_option
+from dpo_lab.spelling import alike, nearest
 
 MOST = 6
 """Keys of one name that are tried; each takes a tenth of a second."""
+SLIP = 0.85
+"""Share of equal letters from which a name is a misspelt one of another tool."""
 
 
 def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
@@ -42,14 +44,14 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
 def unknown_option(stage: str, argument: str, rest: Sequence[str]) -> str:
     """Return what to write instead of an option that does not exist; Hydra takes --experiment=x for its rerun."""
     dashed, _, value = argument.lstrip("-").partition("=")
-    name, unknown = dashed.replace("-", "_"), "..."
+    name = dashed.replace("-", "_")
     value = value or (rest[0] if rest and "=" not in rest[0] and not rest[0].startswith("-") else "")
-    mistake = Mistake(stage, f"{name}={value or unknown}", ())
+    mistake = Mistake(stage, f"{name}={value or UNKNOWN}", ())
     if meant := of_another_tool(mistake):
         return f"{argument}: settings have no dashes, and this one has another name.{meant}"
     known = [name] if "." in name else [key for key in homes(name) if not value or mistake.accepts([f"{key}={value}"])]
     if known:
-        return f"{argument}: settings have no dashes. Write {few([f'{key}={value or unknown}' for key in known])}."
+        return f"{argument}: settings have no dashes. Write {few([f'{key}={value or UNKNOWN}' for key in known])}."
     valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
     return f"{argument} is not an option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
@@ -72,16 +74,26 @@ def elsewhere(mistake: Mistake, raw: Mapping[str, Any]) -> str:
     keys = [key for key in settable(raw, "") if key.rpartition(".")[2] == name]
     if near := accepted(mistake, keys):
         return question(near)
+    if (meant := alike(name, OTHER_NAMES, cutoff=SLIP)) and (known := of_another_tool(mistake.named(meant))):
+        return known
     group = mistake.key.partition(".")[0]  # data.jsonl.path is a path of data, not of another group
     keys = [key for key in homes(name) if group not in groups() or key.startswith(f"{group}.")]
     found = (with_option(mistake, [f"{key}={mistake.value}"]) for key in keys)
-    return next((f" Write {in_shell(words)}" for words in found if words), "")
+    return next((f" Write {in_shell(words)}" for words in found if words and mistake.works(words)), "")
 
 
 def accepted(mistake: Mistake, keys: Sequence[str], rest: str = "") -> list[str]:
-    """Return the keys that take the value that was typed; of keys that end alike and take it, all are told."""
-    found = dict.fromkeys(f"{key}{rest}" for key in keys[:MOST])
-    return [key for key in found if mistake.accepts([f"{key}={mistake.value}"])]
+    """Return the keys with which the command starts; else those of the same name, and similar ones that take the value.
+
+    A single key that is spelt like the typed one is not tried: that would import seconds of libraries for a typo.
+    """
+    named = [key for key in dict.fromkeys(f"{key}{rest}" for key in keys[:MOST]) if mistake.accepts([f"{key}={mistake.value}"])]
+    name = mistake.key.rpartition(".")[2]
+    sure = [key for key in named if key.rpartition(".")[2] == name or alike(name, [key.rpartition(".")[2]])]
+    if mistake.value == UNKNOWN or (len(named) == 1 and sure):
+        return named
+    working = [key for key in named if mistake.works([f"{key}={mistake.value}"])]
+    return working or [key for key in named if key in sure or not mistake.not_taken([f"{key}={mistake.value}"])]
 
 
 def of_options(mistake: Mistake, group: str, name: str) -> str:
@@ -90,11 +102,12 @@ def of_options(mistake: Mistake, group: str, name: str) -> str:
     rest = mistake.key.removeprefix(f"{group}.").partition(".")[2]  # what was typed may stand further below
     setting = f"{group}.{name}{'.' if rest else ''}{rest}={mistake.value}"
     options = having(group, name)
-    first = next((option for option in options if mistake.accepts([f"{group}={option}", setting])), None)
-    if first is None:
+    options = [option for option in options if mistake.works([f"{group}={option}", setting])] or options
+    words = mistake.best([f"{group}={option}", setting] for option in options)
+    if not words:
         return ""
     named = few([f"{group}={option}" for option in options])
-    return f" {named} has it: {in_shell([f'{group}={first}', setting])}"
+    return f" {named} has it: {in_shell(words)}"
 
 
 def listed(what: str, names: Sequence[str]) -> str:

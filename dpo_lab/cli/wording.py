@@ -1,9 +1,11 @@
 """What pydantic says of a value, in the words of somebody who types it: what it should be, and how that is written."""
 
+import re
 from collections.abc import Mapping
+from glob import glob
 from typing import Any
 
-from dpo_lab.cli.conf import groups, options
+from dpo_lab.cli.conf import groups, options, required, stages
 
 TYPES = {
     "int": "a whole number",
@@ -21,13 +23,16 @@ ONE_VALUE = ("int", "float", "bool", "string", "path")
 PART = ("is_instance_of", "dataclass_type", "dataclass_exact_type", "is_subclass_of")
 
 
-def in_words(problem: Mapping[str, Any], key: str) -> str:
+def in_words(problem: Mapping[str, Any], key: str, whole: Any = None) -> str:
     """Return one of pydantic's errors as what the value of a key should be; of a check of our own what it says.
 
     >>> in_words({"type": "tuple_type", "input": "foo"}, "tags")
     'Input should be a list: tags=[foo]'
     >>> in_words({"type": "int_type", "input": [0, 1]}, "seed")
     'Input should be one whole number; to run each of them: -m seed=0,1'
+
+    Args:
+        whole: the value of the key, where the problem is one of its items.
     """
     error, value = problem["type"], problem["input"]
     if error == "value_error":
@@ -45,11 +50,30 @@ def in_words(problem: Mapping[str, Any], key: str) -> str:
         return f"Input should be {one}; {several if len(value) > 1 else f'write {key}={value[0]}'}"
     says = f"Input should be {TYPES[kind]}"
     if TYPES[kind] == "a list" and isinstance(value, str):
-        return f"{says}: {key}=[{value}]"
+        return f"{says}: {key}=[{','.join(items_in(value))}]"
     if kind in ("string", "path") and isinstance(value, int | float):
-        written = str(value).lower() if isinstance(value, bool) else value
-        return f"{says}; to be text it is quoted twice: {key}=\"'{written}'\""
+        if len(problem["loc"]) > 1 and isinstance(whole, list | tuple):  # an item: the list is written as a whole
+            return f'each value should be text; to be text it is quoted twice: {key}="[{",".join(map(as_text, whole))}]"'
+        return f'{says}; to be text it is quoted twice: {key}="{as_text(value)}"'
     return says
+
+
+def as_text(value: Any) -> str:
+    """Return a value as it is written to be text: in quotes.
+
+    >>> as_text(1), as_text(True), as_text("a")
+    ("'1'", "'true'", "'a'")
+    """
+    return f"'{str(value).lower() if isinstance(value, bool) else value}'"
+
+
+def items_in(text: str) -> list[str]:
+    """Return the values of a list that was written as one text: paths of a pattern, words with blanks or commas between them.
+
+    >>> items_in("a b"), items_in("a, b"), items_in("a")
+    (['a', 'b'], ['a', 'b'], ['a'])
+    """
+    return sorted(glob(text)) or [item for item in re.split(r"[\s,]+", text) if item]
 
 
 def part_in_words(value: Any, key: str) -> str:
@@ -58,7 +82,9 @@ def part_in_words(value: Any, key: str) -> str:
     if value is None and "." in key:
         return f"null is not a part. To leave it out: '~{key}'"
     if group not in groups():
-        return "Input should be a part: keys with values, of which _target_ names its class"
+        needed = next((name for stage in stages() for name in required(stage) if name.startswith(f"{key}.")), "")
+        inside = f". Write {needed}={value}" if needed and is_scalar(value) else ", of which _target_ names its class"
+        return f"Input should be a part: keys with values{inside}"
     if value in options(group):
         return f"this part is chosen by its group. Write {group}={value}"
     return f"this part is chosen by its group. {choice_of(group)}"

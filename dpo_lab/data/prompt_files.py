@@ -98,7 +98,7 @@ class FilePrompts(Prompts):
         if count >= len(prompts):
             raise ConfigError(
                 f"prompts.num_held_out={count} leaves none of the {len(prompts)} prompts of {self.path} to train on. "
-                f"Use at most {len(prompts) - 1}, or null for a fifth of them."
+                f"Use prompts.num_held_out={len(prompts) - 1} at most, or prompts.num_held_out=null for a fifth of them."
             )
         return random_for(self.split_seed, "held_out").sample(sorted(prompts, key=lambda prompt: prompt.id), count)
 

@@ -20,7 +20,7 @@ from dpo_lab.seeding import random_for
 from dpo_lab.world.corpus import sft_corpus
 from dpo_lab.world.grammar import write_review
 from dpo_lab.world.parser import asked_title
-from dpo_lab.world.prompts import held_out_prompts, train_prompts_for
+from dpo_lab.world.prompts import held_out_prompts, train_prompts, train_prompts_for
 
 MAX_FAULTY = 0.05
 """Share of unusable prompts above which a data set is refused, as for pairs."""
@@ -42,7 +42,10 @@ class FilmPrompts(Prompts):
         try:
             texts = train_prompts_for(seed, number * self.num_prompts, self.num_prompts)
         except ValueError as error:
-            raise ConfigError(f"prompts.num_prompts={self.num_prompts}, round {number + 1}: {error}") from None
+            most = len(train_prompts()) // (number + 1)
+            raise ConfigError(
+                f"prompts.num_prompts={self.num_prompts}, round {number + 1}: {error} Use prompts.num_prompts={most}"
+            ) from None
         return [Prompt.from_text(text) for text in texts]
 
     def held_out(self) -> list[Prompt]:

@@ -44,7 +44,7 @@ def split_by_prompt(
     if count and count >= len(prompts):
         raise DataError(
             f"data.held_out={count} would hold out every prompt: the data has {len(prompts)}. "
-            f"Use at most {len(prompts) - 1}, or null for a fifth of them.",
+            f"Use data.held_out={len(prompts) - 1} at most, or data.held_out=null for a fifth of them.",
             code="held_out",
         )
     chosen = set(random_for(seed, "held_out").sample(prompts, count))

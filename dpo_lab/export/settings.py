@@ -1,12 +1,20 @@
 """What is exported from a policy, and where that is done."""
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.export.source import Source
+
+
+def size(value: Any) -> str:
+    """Return a size as it was typed; ValueError for what is not a number with KB, MB or GB."""
+    if not re.fullmatch(r"[1-9]\d*(KB|MB|GB)", str(value)):
+        raise ValueError("a size is a whole number with KB, MB or GB, such as 5GB")
+    return str(value)
 
 
 @component
@@ -17,7 +25,7 @@ class ExportSettings(Component):
     """trained: the base as training held it, dequantised. original: the weights on disk, which a quantised base is not."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the written weights. auto: bf16 where the base's file is in half precision, else fp32."""
-    max_shard_size: Annotated[str, Field(pattern=r"^[1-9]\d*(KB|MB|GB)$")] = "5GB"
+    max_shard_size: Annotated[str, BeforeValidator(size)] = "5GB"
     """Of a file of weights."""
     base_path: str | None = None
     """Where the base of an adapter is now, if it was moved since the training; null: where the adapter says."""

@@ -1,5 +1,6 @@
 """The artifact `publication`: the folder of a repository as it would be uploaded, and what would leave the machine with it."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -132,7 +133,9 @@ def refuse_no_target(push: bool, repo: str | None) -> None:
     if push and not repo:
         raise ConfigError("push=true requires the repository: repo=OWNER/NAME.")
     if repo and not HUB_ID.fullmatch(repo):
-        raise ConfigError(f"repo={repo} is not the name of a repository, which is OWNER/NAME.")
+        name = re.sub(r"^https?://(?:www\.)?huggingface\.co/(?:datasets/)?", "", repo).strip("/")
+        write = f" Write repo={name if HUB_ID.fullmatch(name) else f'OWNER/{name}'}"
+        raise ConfigError(f"repo={repo} is not the name of a repository, which is OWNER/NAME.{write}")
 
 
 def uploaded(made: Artifact, repo: str, *, private: bool, update: bool) -> dict[str, Any]:

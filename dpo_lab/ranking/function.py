@@ -1,6 +1,7 @@
 """The ranker `function`: a plain Python function of the user's own scores the answers."""
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, SupportsFloat
@@ -44,7 +45,9 @@ class FunctionRanker(Ranker):
         """
         module, _, name = self.path.partition(":")
         if not (name.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-            raise ConfigError(f"path={self.path} is not MODULE:FUNCTION, for instance my_scores:score.")
+            written = re.fullmatch(r"(?:\./)?(\w+)(?:\.py)?[:.](\w+)", self.path)  # a file, or a dot for the colon
+            meant = f"{written[1]}:{written[2]}" if written and written[2] != "py" else "my_scores:score"
+            raise ConfigError(f"path={self.path} is not MODULE:FUNCTION, for instance path={meant}")
         try:
             loaded = import_module(module)
         except Exception as error:  # whatever the module does when it is imported

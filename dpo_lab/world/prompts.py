@@ -33,8 +33,7 @@ def train_prompts_for(seed: int, start: int, count: int) -> list[str]:
     if start < 0 or count < 0 or start + count > len(prompts):
         raise ValueError(
             f"{count} training prompts from position {start} were asked for, but the film world has {len(prompts)}, "
-            f"at positions 0 to {len(prompts) - 1}. Rounds must not share prompts, so none is repeated; "
-            "use fewer prompts per round or fewer rounds (iteration.rounds)."
+            f"at positions 0 to {len(prompts) - 1}. Rounds share no prompts."
         )
     random_for(seed, "films").shuffle(prompts)
     return prompts[start : start + count]

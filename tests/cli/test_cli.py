@@ -122,9 +122,7 @@ MESSAGES = {
         "-m runs every value of a list, but no key has a list. Give it one, for instance loss=dpo,aot, or leave out -m."
     ),
     "train loss=dpo,ipo": "loss=dpo,ipo names several options. Add -m to run each of them.",
-    "train seed=0,1": (
-        "seed=0,1 names several values. Add -m to run each of them; one list is written [0,1], a comma in text '0,1'."
-    ),
+    "train seed=0,1": ("seed=0,1 names several values. Add -m to run each of them."),
     "train logger=local,wandb": (
         "logger=local,wandb names several options. Add -m to run each of them. To merge them: logger=[local,wandb]"
     ),
@@ -149,8 +147,8 @@ MESSAGES = {
         "Valid: mistral_pairrm, snorkel_mistral, sppo."
     ),
     "train -m loss=dpo,ipp": f"loss=ipp: there is no such option. Did you mean 'ipo'? Valid: {LOSSES}.",
-    "train +loss=ipo": "+loss: the group is there already. Write loss=... without the plus sign.",
-    "train +seed=1": "+seed: the key is there already. Write seed=... without the plus sign.",
+    "train +loss=ipo": "+loss: the group is there already. Write loss=ipo without the plus sign.",
+    "train +seed=1": "+seed: the key is there already. Write seed=1 without the plus sign.",
     "train ~foo": "~foo: there is no such key to remove. --cfg job shows those that exist.",
     "train data=jsonl data.path=a=b.jsonl": (
         "data.path=a=b.jsonl cannot be read: the value holds a character with a special meaning. "

@@ -74,7 +74,7 @@ def test_what_belongs_to_a_prompt_and_is_not_read_is_refused_until_the_column_is
 
 
 def test_holding_out_everything_is_refused_with_a_number_that_works(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"Use at most 24, or null"):
+    with pytest.raises(ConfigError, match=r"Use prompts.num_held_out=24 at most"):
         prompts(tmp_path, QUESTIONS, num_held_out=25).held_out()
     assert len(prompts(tmp_path, QUESTIONS, num_held_out=24).for_round(0, seed=0)) == 1
 

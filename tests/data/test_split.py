@@ -61,7 +61,7 @@ def test_a_single_prompt_cannot_be_split(held_out: int | None) -> None:
 
 @pytest.mark.parametrize("held_out", [3, 4, 1000])
 def test_something_must_remain_to_train_on(held_out: int) -> None:
-    with pytest.raises(DataError, match="Use at most 2"):
+    with pytest.raises(DataError, match=r"Use data\.held_out=2 at most"):
         split_by_prompt(pairs_of(3), held_out, seed=0)
 
 

@@ -1,0 +1,93 @@
+"""Words that set nothing: a stage that does not exist, and what stands on a command line without an equals sign."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from dpo_lab.cli.arguments import FIRST, TOOLS, quoted
+from dpo_lab.cli.conf import groups, homes, options, required, stages
+from dpo_lab.cli.help import groups_of
+from dpo_lab.cli.other_names import STAGES
+from dpo_lab.conf_files import CONF
+from dpo_lab.spelling import nearest
+
+GIVEN = {
+    **dict.fromkeys(("train", "doctor", "pretrain"), ("data=jsonl", "data.path")),
+    "sample": ("prompts=jsonl", "prompts.path"),
+}
+"""Where a file or a directory belongs that was given alone, in a stage that needs none."""
+FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
+DASHED = ("help", "version", "multirun", "info", "resolve")
+
+
+def unknown_stage(words: Sequence[str]) -> str:
+    """Return what to write instead of a stage that does not exist; the stage is the first of the words."""
+    word, *rest = words
+    known, command = (*stages(), *TOOLS), "Write dpo-lab"
+    after = next((each for each in rest if each in stages()), "")
+    if after and (word.startswith("-") or "=" in word):
+        others = [each for each in words if each != after]
+        return f"{word!r} stands before the stage, which comes first. {command} {' '.join([after, *others])}"
+    if "=" in word:
+        return f"{word!r} is a setting, and the stage comes first. {command} train {' '.join(words)}"
+    meant = nearest(word, known)
+    if not meant and word.lower() in STAGES:
+        meant = f" {command} {STAGES[word.lower()]}"
+    return f"{word!r} is not a stage.{meant} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
+
+
+def unnamed(stage: str, word: str, others: Sequence[str]) -> str:
+    """Return what was meant by a word that sets nothing.
+
+    Args:
+        others: the other words of the command line, in order from the one behind it.
+    """
+    said, follows = f"{word!r} sets nothing.", others[0] if others else ""
+    if follows.startswith("="):
+        value = follows[1:] or (others[1] if len(others) > 1 else "...")
+        return f"{word} {follows}: no blank stands beside an equals sign. Write {word}={value}"
+    if word.lstrip("-") in (stage, *stages()):
+        return f"{said} {'The stage is named already: leave it out.' if word == stage else f'Another stage: dpo-lab {word}'}"
+    if word in DASHED:
+        return f"{said} Write --{word}"
+    taken = groups_of(stage, (CONF / f"{stage}.yaml").read_text(encoding="utf-8"))
+    if pair := re.fullmatch(r"([a-z_][\w.]*?)(?::|/|-|\.)(\S+)", word):
+        key, value = pair[1], pair[2]
+        if value in options(key) if key in groups() else ":" in word and homes(key.rpartition(".")[2]):
+            return f"{said} Write {key}={value}"
+    if is_path(word):
+        return f"{said} Write {place_for(stage, word, others)}"
+    if word in groups():
+        return f"{said} Write {word}=OPTION, with one of {', '.join(options(word))}."
+    found = [group for group in (*FIRST, *groups()) if word in options(group) and group in taken]
+    return f"{said} Write group=option or key=value, for instance {example(stage, word, found)}."
+
+
+def example(stage: str, word: str, found: Sequence[str]) -> str:
+    """Return a setting of a stage that has to do with a word, or the one that the stage needs."""
+    if found:
+        return f"{found[0]}={word}"
+    texts = (CONF / f"{stage}.yaml").read_text(encoding="utf-8")
+    if re.search(rf"^{re.escape(word)}: (?:true|false)\b", texts, re.M):
+        return f"{word}=true"
+    if re.search(rf"^{re.escape(word)}: ", texts, re.M):
+        return f"{word}=..."
+    needed = [f"{key}=..." for key in required(stage)]
+    return needed[0] if needed else "data=films or optim.lr=1e-4" if stage in ("train", "doctor") else "model=gpt2"
+
+
+def is_path(word: str) -> bool:
+    """Return whether a word looks like a path, or is one."""
+    return "/" in word or word.endswith(FILES) or Path(word).exists()
+
+
+def place_for(stage: str, path: str, others: Sequence[str]) -> str:
+    """Return the settings by which a stage is told a path."""
+    needed = next(iter(required(stage)), "")
+    if stage == "evaluate":
+        runs = [path, *(each for each in others if "=" not in each and is_path(each))]
+        return f"runs=[{','.join(runs)}]"
+    if needed:
+        return quoted(needed, path)
+    option, key = GIVEN[stage]
+    return f"{option} {quoted(key, path)}"

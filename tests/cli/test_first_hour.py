@@ -1,0 +1,126 @@
+"""Mistakes of a first hour: what is proposed was composed, built and checked, and is accepted when it is typed."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from dpo_lab.cli.main import main
+from tests.e2e.until_work import end_before_work
+
+OWN = "prompts=jsonl prompts.path=mine.jsonl"
+ANSWERS = {  # command: what its answer ends with, and what is typed in place of the mistake, which stands last
+    "train prompts=mine.jsonl": f"Write {OWN} judge=same ranker=length",
+    "train ranker=a/b": "Write ranker=reward_model ranker.path=a/b",
+    "train judge=length": "It is an option of ranker. Write judge=same ranker=length",
+    "train ranker=best_vs_second": "It is an option of pairing. Write pairing=best_vs_second",
+    "train iteration=2": "Write iteration.rounds=2",
+    "train paths=elsewhere": "Write paths.outputs=elsewhere",
+    "train adapter=qlora": "Write quant=4bit adapter=lora",
+    "train quant=nf4": "Write quant=4bit adapter=lora",
+    "train lerning_rate=1e-5": "Write optim.lr=1e-5",
+    "train model.name=gpt2": "Write model=gpt2",
+    "train 'optim.betas=(0.9,0.95)'": "Write optim.betas=[0.9,0.95]",
+    "train 'optim.betas=[0.9,0.95'": "Write optim.betas=[0.9,0.95]",
+    "train optim.betas=0.9,0.95": "One list is written optim.betas=[0.9,0.95]",
+    "train 'tags=first second'": "tags=[first,second]",
+    "train 'tags=[1,2]'": "tags=\"['1','2']\"",
+    "train optim.lr=1e-4,": "Write optim.lr=1e-4",
+    "train optim.lr=0,0001": "A decimal point is meant: optim.lr=0.0001",
+    "train optim.lr=1e\u22124": "Write optim.lr=1e-4",
+    'train "notes=it\'s"': "Quote it: \"notes='it\\'s'\"",
+    "train 'loss=ipo seed=1'": "Write loss=ipo seed=1",
+    "train loss=dpo.beta=0.2": "Write loss=dpo loss.beta=0.2",
+    "train loss= ipo": "no blank stands beside an equals sign. Write loss=ipo",
+    "train loss =ipo": "no blank stands beside an equals sign. Write loss=ipo",
+    "train loss:ipo": "Write loss=ipo",
+    "train seed:1": "Write seed=1",
+    "train mine.jsonl": "Write data=jsonl data.path=mine.jsonl",
+    "rank ranker=length answers.jsonl": "Write candidates.path=answers.jsonl",
+    "rank ranker=length candidates=answers.jsonl": "Write candidates.path=answers.jsonl",
+    "rank ranker=length data=jsonl data.path=answers.jsonl": "Write candidates.path=answers.jsonl in their place.",
+    "train prompts.num_prompts=9000": "Use prompts.num_prompts=1942",
+    "train reference=none evaluation=preference": "rite for all of it: evaluation=generation reference=cached",
+    "train prompts=ultrafeedback": "rite for all of it: prompts=films",
+}
+LEFT = {  # how many words stay before the mistake
+    "rank ranker=length answers.jsonl": 2,
+    "rank ranker=length candidates=answers.jsonl": 2,
+    "rank ranker=length data=jsonl data.path=answers.jsonl": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_before_work(tmp_path, monkeypatch)
+    monkeypatch.setattr("dpo_lab.pipeline.ranking.ranked", lambda *_, **__: (_ for _ in ()).throw(KeyError("ranked")))
+    Path("mine.jsonl").write_text(json.dumps({"prompt": "Why?"}))
+    Path("answers.jsonl").write_text(json.dumps({"prompt": "Why?", "answers": ["Because.", "No."]}))
+
+
+def said(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Return the one line that answers a mistake."""
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert "Traceback" not in line
+    return line.rstrip("\n")
+
+
+@pytest.mark.parametrize("command", ANSWERS)
+def test_what_is_proposed_is_accepted(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = shlex.split(command)
+    line = said(words, capsys)
+    assert ANSWERS[command] in line
+    proposal = re.search(r"(?:[+~]?[a-z_][\w.@]*=(?:\"[^\"]*\"|\[\S*\]|[^\s\"]+) ?)+|\"[a-z_.]+=.*\"", ANSWERS[command])
+    assert proposal
+    code = main([*words[: LEFT.get(command, 1)], *shlex.split(proposal[0])])
+    assert "accepted" in capsys.readouterr().err or (code == 1 and words[0] == "rank")
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    {
+        "generate": "'generate' is not a stage. Write dpo-lab sample",
+        "loss=ipo": "'loss=ipo' is a setting, and the stage comes first. Write dpo-lab train loss=ipo",
+        "-m train seed=0,1": "'-m' stands before the stage, which comes first. Write dpo-lab train -m seed=0,1",
+        "train train": "'train' sets nothing. The stage is named already: leave it out.",
+        "train help": "'help' sets nothing. Write --help",
+        "train seed": "'seed' sets nothing. Write group=option or key=value, for instance seed=...",
+        "publish source": "for instance source=...",
+        "evaluate first/run second/run": "Write runs=[first/run,second/run]",
+        "evaluate runs=[first]": "a comparison takes two runs or more: runs=[first,DIR]",
+        "evaluate runs=[a,b] against=c": "use against=a or against=b or against=null for every pair.",
+        "publish source=x push=true repo=https://huggingface.co/me/it": "Write repo=me/it",
+        "export policy=x export.max_shard_size=5": "a size is a whole number with KB, MB or GB, such as 5GB",
+        "train lr_scheduler=polynomial": "Here it is optim.schedule; optim.schedule=polynomial: Input should be 'cosine', ",
+        "train model=llama": "Did you mean 'llama2_7b' or 'llama3_8b'?",
+        "train paths.outputs=${oc.env:NOWHERE}": "the environment has no variable NOWHERE. Set it, or write ",
+        "train ranker=ensemble 'ranker.members=[length]'": "One more: '+ranker@ranker.members.NAME=OPTION'; one less: ",
+        "train ranker=ensemble '~ranker.members.gold'": "Valid in ranker.members: pairrm, length.",
+        "train -m 'seed=interval(0,3)'": "List the values: seed=1,2,3 or seed=range(1,4)",
+        "train -m 'loss=dpo;ipo'": "To run each of them: -m loss=dpo,ipo",
+        "train -m 'seed=range(0,3'": "To run each of them: -m 'seed=range(0,3)'",
+        "evaluate model=tiny": "Leave it out, and add runs=...",
+        "train ranker=function ranker.path=./mine.py:score": "for instance ranker.path=mine:score",
+    }.items(),
+)
+def test_a_mistake_is_answered_with_what_was_meant(command: str, answer: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer in said(shlex.split(command), capsys)
+
+
+def test_what_two_parts_say_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    line = said(["train", "ranker=function", "ranker.path=nothing"], capsys)
+    assert line.count("is not MODULE:FUNCTION") == 1
+
+
+def test_a_batch_size_is_not_proposed_where_it_has_no_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    line = said(["sample", "model=gpt2", "prompts=films", "batch_size=4"], capsys)
+    assert "Did you mean 'sampler.batch_size'?" in line
+
+
+def test_files_of_answers_are_looked_for_before_the_first_job(capsys: pytest.CaptureFixture[str]) -> None:
+    line = said(["rank", "-m", "ranker=length,random", "candidates.path=none.jsonl"], capsys)
+    assert line.endswith("Nor can job 2. No job was started.")
