@@ -86,13 +86,13 @@ def refuse_few(paths: Sequence[str], chosen: str | None) -> None:
     """Raise ConfigError for fewer than two runs, one that is named twice, or an unknown one to compare with."""
     places = [Path(each).resolve() for each in paths]
     if len(places) < 2:
-        raise ConfigError(
-            f"runs=[{','.join(paths)}]: a comparison takes two runs or more: runs=[outputs/train/A,outputs/train/B]"
-        )
+        raise ConfigError(f"runs=[{','.join(paths)}]: a comparison takes two runs or more: runs=[{','.join([*paths, 'DIR'])}]")
     if twice := [each for each, place in zip(paths, places, strict=True) if places.count(place) > 1]:
         raise ConfigError(f"runs names {twice[0]} twice; leave one of them out.")
     if chosen is not None and chosen not in paths:
-        raise ConfigError(f"against={chosen} is not among the runs; use one of {', '.join(paths)}, or null for every pair.")
+        raise ConfigError(
+            f"against={chosen} is not among the runs; use against={' or against='.join(paths)}, or null for every pair."
+        )
 
 
 def compared_run(directory: Path) -> ComparedRun:

@@ -92,7 +92,6 @@ def test_what_is_proposed_is_accepted(command: str, capsys: pytest.CaptureFixtur
         "publish source": "for instance source=...",
         "evaluate first/run second/run": "Write runs=[first/run,second/run]",
         "evaluate runs=[first]": "a comparison takes two runs or more: runs=[first,DIR]",
-        "evaluate runs=[a,b] against=c": "use against=a or against=b or against=null for every pair.",
         "publish source=x push=true repo=https://huggingface.co/me/it": "Write repo=me/it",
         "export policy=x export.max_shard_size=5": "a size is a whole number with KB, MB or GB, such as 5GB",
         "train lr_scheduler=polynomial": "Here it is optim.schedule; optim.schedule=polynomial: Input should be 'cosine', ",
@@ -103,7 +102,7 @@ def test_what_is_proposed_is_accepted(command: str, capsys: pytest.CaptureFixtur
         "train -m 'seed=interval(0,3)'": "List the values: seed=1,2,3 or seed=range(1,4)",
         "train -m 'loss=dpo;ipo'": "To run each of them: -m loss=dpo,ipo",
         "train -m 'seed=range(0,3'": "To run each of them: -m 'seed=range(0,3)'",
-        "evaluate model=tiny": "Leave it out, and add runs=...",
+        "rank loss=ipo": "Leave it out, and add candidates.path=...",
         "train ranker=function ranker.path=./mine.py:score": "for instance ranker.path=mine:score",
     }.items(),
 )
