@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_lab import __version__
 from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
-from dpo_lab.report.credit import credit_pairs
+from dpo_lab.report.credit import credit_of
 from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
 from dpo_lab.report.health import warning_of
 from dpo_lab.report.ranker import RankerPart, Report, cell, ranker_part
@@ -150,7 +150,7 @@ PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "samples": _samples,
     "answers": _answers,
     "measured": _measured,
-    "credit": lambda record: credit_pairs(record.run.get("credit") or ()),
+    "credit": lambda record: credit_of(record.run.get("credit") or ()),
     "rounds": lambda record: rounds_table(record.run.get("rounds") or [], record.summary, figures_in(record.run)),
     "ranker": _ranker,
     "times": lambda record: times(record.summary),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.report.credit import credit_pairs, shade_of
+from dpo_lab.report.credit import credit_of
 from dpo_lab.report.page import write_report
 from dpo_lab.run_directory import RUN, SUMMARY
 from dpo_lab.tokens.pieces import pieces_of
@@ -43,15 +43,19 @@ def test_pieces_join_to_the_text_and_a_cut_character_waits_for_its_end() -> None
 
 
 def test_a_token_is_coloured_by_its_log_ratio() -> None:
-    (shown,) = credit_pairs([pair(side(["a", "b", "c"], [0.3, -1.2, 0.0]))])
+    found = credit_of([pair(side(["a", "b", "c"], [0.3, -1.2, 0.0]))])
+    assert found
+    assert found.steps == (0.02, 0.04, 0.1, 0.2), "of .2, .3 and 1.2 the largest but one is .3; the scale ends at .2"
+    (shown,) = found.pairs
     assert [(token.text, token.shade, token.title) for token in shown.sides[0].tokens] == [
-        ("a", "up1", "+0.300 nats"),
-        ("b", "down3", "-1.200 nats"),
+        ("a", "up4", "+0.300 nats"),
+        ("b", "down4", "-1.200 nats"),
         ("c", "", "+0.000 nats"),
     ]
     assert (shown.title, shown.sides[0].label) == ("most certain, margin +1.50 nats", "chosen, -0.90 nats")
-    assert credit_pairs([pair(side([], []), margin=-0.5)])[0].title == "most certain, margin -0.50 nats: wrong"
-    assert [shade_of(sign * 2.0) for sign in (1, -1)] == ["up4", "down4"]
+    wrong = credit_of([pair(side([], []), margin=-0.5)])
+    assert wrong
+    assert wrong.pairs[0].title == "most certain, margin -0.50 nats: wrong"
 
 
 def test_hostile_tokens_stay_text(tmp_path: Path) -> None:
