@@ -83,6 +83,7 @@ from dpo_lab.reference.ema import EMAReference as EMAReference
 from dpo_lab.reference.frozen import FrozenReference as FrozenReference
 from dpo_lab.reference.none import NoReference as NoReference
 from dpo_lab.sampling.hf import HFSampler as HFSampler
+from dpo_lab.stages.alpaca_eval import AlpacaEval as AlpacaEval
 from dpo_lab.stages.chat import Chat as Chat
 from dpo_lab.stages.doctor import Doctor as Doctor
 from dpo_lab.stages.evaluate import Evaluate as Evaluate
