@@ -132,7 +132,9 @@ TRAINING: tuple[Figure, ...] = (
 """The figures of metrics.jsonl; each is a mean over pairs unless its title says otherwise."""
 OF_THE_MACHINE = ("time/", "memory/")
 """How the names of figures begin that differ when a step is repeated."""
-OF_PAIRS = tuple(each for each in TRAINING if each.name not in ("lr", "grad_norm") and not each.name.startswith(OF_THE_MACHINE))
+OF_THE_STEP = ("lr", "grad_norm", "fp16/")
+"""How the names of figures begin that pairs alone do not have."""
+OF_PAIRS = tuple(each for each in TRAINING if not each.name.startswith((*OF_THE_STEP, *OF_THE_MACHINE)))
 """Those that a set of pairs has, trained on or held out."""
 BETTER: dict[str, Better] = {each.name: each.better for each in TRAINING if each.better}
 """Figures of training that get better in one direction only."""
