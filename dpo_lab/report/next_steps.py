@@ -5,9 +5,9 @@ from pathlib import Path
 
 
 def next_commands(directory: str, command: str | None, seed: int, *, one_of_several: bool) -> tuple[str, ...]:
-    """Return commands: export the model; the same with another seed; other losses. None starts over (force=true).
+    """Return commands: talk to the model; export it; the same with another seed; other losses. None starts over (force=true).
 
-    >>> next_commands("outputs/train/RUN", "python train.py loss=ipo seed=1", 1, one_of_several=False)[1]
+    >>> next_commands("outputs/train/RUN", "python train.py loss=ipo seed=1", 1, one_of_several=False)[2]
     'python train.py loss=ipo seed=2'
 
     Args:
@@ -17,26 +17,27 @@ def next_commands(directory: str, command: str | None, seed: int, *, one_of_seve
         one_of_several: whether other runs are made beside it, which may be the ones that would be proposed.
     """
     words = without(shlex.split(command), "force") if command else ["python", "train.py"]  # another run has nothing to start over
-    export = shlex.join([*how_to_export(words), f"policy={directory}"])
+    chat = shlex.join([*how_to_call("chat", words), f"models=[{directory}]"])
+    export = shlex.join([*how_to_call("export", words), f"policy={directory}"])
     if command is None or one_of_several:
-        return (export,)
+        return chat, export
     first = next((index for index, word in enumerate(words) if "=" in word), len(words))
     again, losses = without(words, "seed"), without(words, "loss", "reference=none", "pairing=all_k")  # no pairs
     swept = [*losses[:first], "-m", *losses[first:], "loss=dpo,ipo"]
-    return export, shlex.join([*again, f"seed={seed + 1}"]), shlex.join(swept)
+    return chat, export, shlex.join([*again, f"seed={seed + 1}"]), shlex.join(swept)
 
 
-def how_to_export(words: list[str]) -> list[str]:
-    """Return how export is called where train was called so: by the same program, or by its script in the same checkout.
+def how_to_call(stage: str, words: list[str]) -> list[str]:
+    """Return how a stage is called where train was called so: by the same program, or by its script in the same checkout.
 
-    >>> how_to_export(["dpo-lab", "train"]), how_to_export(["python", "../lab/train.py", "seed=1"])
+    >>> how_to_call("export", ["dpo-lab", "train"]), how_to_call("export", ["python", "../lab/train.py", "seed=1"])
     (['dpo-lab', 'export'], ['python', '../lab/scripts/export.py'])
     """
     if words[0] == "dpo-lab":
-        return ["dpo-lab", "export"]
+        return ["dpo-lab", stage]
     place = Path(words[1]).parent
     scripts = place if Path(words[1]).name == "train.py" and place.name == "scripts" else place / "scripts"
-    return [words[0], str(scripts / "export.py")]
+    return [words[0], str(scripts / f"{stage}.py")]
 
 
 def without(words: list[str], key: str, *others: str) -> list[str]:

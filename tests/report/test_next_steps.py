@@ -5,14 +5,16 @@ from dpo_lab.report.next_steps import next_commands
 
 def test_the_words_that_were_typed_are_kept() -> None:
     typed = "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=ipo"
-    export, seed, losses = next_commands("out/train/a b", typed, 3, one_of_several=False)
+    chat, export, seed, losses = next_commands("out/train/a b", typed, 3, one_of_several=False)
+    assert chat == "python scripts/chat.py 'models=[out/train/a b]'"
     assert export == "python scripts/export.py 'policy=out/train/a b'"
     assert seed == "python scripts/train.py quant=4bit data=jsonl 'data.path=a b.jsonl' loss=ipo seed=4"
     assert losses == "python scripts/train.py -m quant=4bit data=jsonl 'data.path=a b.jsonl' seed=3 loss=dpo,ipo"
 
 
 def test_the_installed_program_proposes_itself() -> None:
-    export, seed, losses = next_commands("out/train/a", "dpo-lab train model=mistral7b", 0, one_of_several=False)
+    chat, export, seed, losses = next_commands("out/train/a", "dpo-lab train model=mistral7b", 0, one_of_several=False)
+    assert chat == "dpo-lab chat 'models=[out/train/a]'"
     assert export == "dpo-lab export policy=out/train/a"
     assert seed == "dpo-lab train model=mistral7b seed=1"
     assert losses == "dpo-lab train -m model=mistral7b loss=dpo,ipo"
@@ -20,23 +22,23 @@ def test_the_installed_program_proposes_itself() -> None:
 
 def test_what_other_losses_do_not_take_is_left_out_of_their_sweep() -> None:
     typed = "python train.py loss=simpo loss.gamma=1 reference=none"
-    _, seed, losses = next_commands("out/train/a", typed, 0, one_of_several=False)
+    _, _, seed, losses = next_commands("out/train/a", typed, 0, one_of_several=False)
     assert seed == f"{typed} seed=1"
     assert losses == "python train.py -m loss=dpo,ipo"
 
 
 def test_no_other_run_is_told_to_start_over() -> None:
     commands = next_commands("out/train/a", "python train.py force=true seed=3", 3, one_of_several=False)
-    assert commands[1:] == ("python train.py seed=4", "python train.py -m seed=3 loss=dpo,ipo")
+    assert commands[2:] == ("python train.py seed=4", "python train.py -m seed=3 loss=dpo,ipo")
 
 
 def test_a_checkout_elsewhere_is_named_in_every_command() -> None:
-    for program, export in (("/lab/train.py", "/lab/scripts/export.py"), ("../scripts/train.py", "../scripts/export.py")):
+    for program, scripts in (("/lab/train.py", "/lab/scripts"), ("../scripts/train.py", "../scripts")):
         commands = next_commands("out/train/a", f"python {program} loss=ipo", 0, one_of_several=False)
-        assert [command.split()[1] for command in commands] == [export, program, program]
+        assert [command.split()[1] for command in commands] == [f"{scripts}/chat.py", f"{scripts}/export.py", program, program]
 
 
 def test_a_run_of_a_sweep_or_of_python_code_proposes_no_other_run() -> None:
-    alone = ("python scripts/export.py policy=out/train/a",)
+    alone = ("python scripts/chat.py 'models=[out/train/a]'", "python scripts/export.py policy=out/train/a")
     assert next_commands("out/train/a", "python train.py loss=ipo", 0, one_of_several=True) == alone
     assert next_commands("out/train/a", None, 0, one_of_several=False) == alone
