@@ -20,7 +20,7 @@ def test_five_pairs_in_batches_of_four_give_the_figures_of_one_batch() -> None:
 def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
     reference = pair_logps([0.0, 0.0, 0.0], [0.0, 0.0, 0.0])
     figures = pair_figures(pair_logps([1.0, 0.0, -1.0], [0.0, 0.0, 0.0]), reference, torch.zeros(3), beta=2.0)
-    of_steps = ["lr", "grad_norm"]
+    of_steps = ["lr", "grad_norm", "fp16/loss_scale", "fp16/skipped_steps"]
     of_speed = ["time/pairs_per_second", "time/tokens_per_second", "time/tflops_per_second", "memory/peak_mib"]
     assert [*figures, *of_steps, *of_speed] == [each.name for each in TRAINING]
     assert figures["rewards/accuracies"].tolist() == [1.0, 0.0, 0.0]

@@ -220,7 +220,8 @@ def misplaced(stage: str, argument: str, arguments: Sequence[str]) -> str:
     """Return where a directory belongs that is given alone or under another name than the key of the stage, if it is."""
     needed, what = next(((key, what) for key, what in required(stage).items() if is_place(key)), ("", ""))
     key, _, value = argument.rpartition("=")
-    if not needed or "." in key or any(key_of(each) == needed for each in arguments):
+    of_another_part = "." in key and key != "model.path"  # ranker.path; a stage that needs a place loads no model beside it
+    if not needed or of_another_part or any(key_of(each) == needed for each in arguments):
         return ""
     where = f"{stage} reads {'' if 'file' in what else 'a directory '}from {needed} ({what})".replace("reads from", "reads")
     is_choice = key in groups() and value in options(key)

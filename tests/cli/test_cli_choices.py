@@ -154,7 +154,7 @@ REMEDIES = {
     "seed=0 seed=1": "-m seed=0,1",
     "iterations=2": "iteration.rounds=2",
     "data.jsonl.path=pairs.jsonl": "data=jsonl data.path=pairs.jsonl",
-    "precision=fp16": "precision=bf16",
+    "fp16=true": "precision=fp16",
     "bf16=true": "precision=bf16",
     "rank=8": "adapter=lora adapter.rank=8",
     "training.learning_rate=1e-5": "optim.lr=1e-5",

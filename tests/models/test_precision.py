@@ -58,7 +58,13 @@ def test_on_a_gpu_auto_takes_bf16_where_it_is_not_emulated(native: bool, said: s
     # torch's own default counts emulation, which every GPU has
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation=True: including_emulation or native)
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA H200")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     assert AUTO.explained(GPU) == said
+
+
+def test_a_gpu_that_is_planned_for_and_not_here_is_taken_to_compute_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert AUTO.explained(GPU) == "precision bf16-mixed: a GPU that is not here is taken to compute in it"
 
 
 @pytest.mark.parametrize("found", [True, False])

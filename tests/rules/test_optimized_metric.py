@@ -19,7 +19,10 @@ def promised(stage: Train) -> set[str]:
 
 
 def numbers(summary: dict[str, Any]) -> set[str]:
-    return {name for name, value in summary.items() if isinstance(value, int | float) and not name.startswith("seconds/")}
+    """Return the figures that a search can read: neither seconds nor findings, which a run has or not."""
+    return {
+        name for name, value in summary.items() if isinstance(value, int | float) and not name.startswith(("seconds/", "health/"))
+    }
 
 
 def ends(names: set[str]) -> set[str]:

@@ -56,7 +56,7 @@ def test_speeds_are_counts_since_the_row_before_over_its_seconds(monkeypatch: py
 
 def test_every_row_has_them_and_each_has_a_meaning(tmp_path: Path) -> None:
     train(some_pairs(), tmp_path / "with", Throughput())
-    names = [each.name for each in TRAINING]
+    names = [each.name for each in TRAINING if not each.name.startswith("fp16/")]
     assert all(list(row) == ["step", *names] for row in rows_of(tmp_path / "with"))
     assert all(row[name] > 0 for row in rows_of(tmp_path / "with") for name in row if name.startswith(("time/", "memory/")))
     train(some_pairs(), tmp_path / "without")
