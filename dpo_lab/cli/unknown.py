@@ -28,6 +28,8 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
     if not above:
         valid = mistake.known()
         return f"{key} is neither a group nor a key.{at_root(mistake, raw, valid) or listed('Valid', valid)}"
+    if mistake.key.lower() in OTHER_NAMES and (meant := of_another_tool(mistake)):  # the whole of it is known, group and all
+        return f"{key} is not known.{meant}"
     if valid:
         near = accepted(mistake, near_keys(last, valid, raw, above), key.removeprefix(f"{above}.{last}"))
         meant = question(near) or of_options(mistake, above, last) or elsewhere(mistake, raw)
