@@ -135,7 +135,7 @@ def of_another_tool(mistake: Mistake) -> str:
     setting = here(mistake.key, mistake.value) or here(mistake.key.rpartition(".")[2], mistake.value)
     if not setting:
         return ""
-    words, note = shlex.split(setting[0]), setting[1]
+    words, note = [as_option(word) for word in shlex.split(setting[0])], setting[1]
     if not words:
         return f" Leave it out: {note}."
     group = key_of(words[0])
@@ -152,6 +152,17 @@ def of_another_tool(mistake: Mistake) -> str:
     if why := mistake.not_taken(complete):
         return f" Here it is {key_of(complete[-1])}; {why}"
     return f" Write {in_shell(complete)}" + (f" ({note})." if note else "")
+
+
+def as_option(word: str) -> str:
+    """Return a setting with the one option of its group that begins as the value does, if the value is not an option.
+
+    >>> as_option("quant=4"), as_option("quant=4bit"), as_option("optim.lr=4")
+    ('quant=4bit', 'quant=4bit', 'optim.lr=4')
+    """
+    group, _, value = word.partition("=")
+    begun = [option for option in (options(group) if group in groups() else ()) if value and option.startswith(value)]
+    return f"{group}={begun[0]}" if len(begun) == 1 else word
 
 
 def chosen_without(mistake: Mistake, words: Sequence[str]) -> bool:
