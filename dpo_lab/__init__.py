@@ -1,8 +1,8 @@
 """DPO Lab: sample, rank, pair, train with Direct Preference Optimization, evaluate, repeat.
 
 `from dpo_lab import Train, DPOLoss` gives the classes behind the options of conf/; public.pyi lists them. A class is
-imported when it is first asked for, so that the command line starts without torch. A wheel has the list as `__init__.pyi` too,
-for type checkers; here it would make the whole package one circle of imports for them.
+imported when it is first asked for, so that the command line starts without torch. In a wheel the list is `__init__.pyi`,
+for type checkers; here that would make the whole package one circle of imports for them.
 """
 
 from __future__ import annotations  # an older Python has to get as far as dpo_lab.start
@@ -25,7 +25,8 @@ def _homes() -> dict[str, str]:
     import ast
     from pathlib import Path
 
-    stub = ast.parse(Path(__file__).with_name("public.pyi").read_text(encoding="utf-8"))
+    places = (Path(__file__).with_name("public.pyi"), Path(__file__).with_suffix(".pyi"))  # the latter in a wheel
+    stub = ast.parse(next(path for path in places if path.exists()).read_text(encoding="utf-8"))
     lines = [line for line in stub.body if isinstance(line, ast.ImportFrom)]
     return {alias.name: str(line.module) for line in lines for alias in line.names}
 

@@ -29,5 +29,8 @@ class Call:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Call":
         """Return the call that a record describes; TypeError or KeyError if it is not a call's."""
+        texts, plain = (record[name] for name in ("command", "cwd")), record["config"]
+        if not isinstance(plain, dict) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("a call has a command, a directory and a configuration")
         lists = {name: tuple(record[name]) for name in ("overrides", "differences")}
         return cls(**{**record, **lists})

@@ -78,8 +78,8 @@ def run_lines(outputs: Path) -> list[str]:
     for each in sorted((each for each in kept if each.is_run), key=lambda each: -each.written):
         (run,) = runs_named([each.path])
         metric = metric_of([run])
-        state = "finished" if each.finished else "running" if is_being_made(each.path) else "unfinished"
-        figure = f"{metric.key} {metric.text(metric.of(run))}" if metric and each.finished else "-"
+        state = run.state if each.finished or run.state == "damaged" else "running" if is_being_made(each.path) else "unfinished"
+        figure = f"{metric.key} {metric.text(metric.of(run))}" if metric and state == "finished" else "-"
         group = str(run.record.run.get("group") or "")
         rows.append([each.path.name, state, figure, age(now - each.written), bytes_text(sizes[each.path]), group])
     if not rows:

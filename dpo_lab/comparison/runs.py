@@ -10,6 +10,7 @@ from typing import Any
 
 from dpo_lab.artifacts import MANIFEST, Artifact
 from dpo_lab.comparison.jobs import JobRecord, job_name, jobs_in, plan_in, short_keys, swept_values
+from dpo_lab.damage import examine
 from dpo_lab.evaluation.intervals import OBSERVED, observed_in
 from dpo_lab.evaluation.statistics import Observed
 from dpo_lab.figures import Figure
@@ -107,7 +108,7 @@ def runs_of_sweep(sweep: Path) -> list[Run]:
             Run(
                 name=job_name(job.number, values),
                 values=typed,
-                state=job.state,
+                state=whole(directory, job.state),
                 directory=directory or (Path(job.directory) if job.directory else None),
                 record=record,
                 job=job,
@@ -122,7 +123,7 @@ def runs_named(directories: Sequence[Path]) -> list[Run]:
     records = [read_record(directory) for directory in directories]
     runs = []
     for directory, record, values in zip(directories, records, differing([each.config for each in records]), strict=True):
-        state = "finished" if is_finished(directory) else "unfinished"
+        state = whole(directory, "finished") if is_finished(directory) else "unfinished"
         runs.append(Run(name=directory.resolve().name, values=values, state=state, directory=directory, record=record))
     return runs
 
@@ -141,6 +142,11 @@ def runs_at(places: Sequence[Path]) -> list[Run]:
 def is_finished(directory: Path | None) -> bool:
     """Return whether a directory is that of a finished run."""
     return directory is not None and (directory / MANIFEST).is_file()
+
+
+def whole(directory: Path | None, state: str) -> str:
+    """Return the state of a run; `damaged`, and then no figure is taken, if a file of it was changed since it was written."""
+    return "damaged" if directory is not None and examine(directory).damage else state
 
 
 def _found(directory: str | None, outputs: Path) -> Path | None:

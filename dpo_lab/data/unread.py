@@ -105,6 +105,16 @@ DESCRIBES = frozenset(
     ]
 )
 """Last words of names of columns about a row, its origin or its judgement; none of them is a part of the question."""
+REMARKS = frozenset(
+    [
+        *("meta", "metadata", "annotation", "annotations", "critique", "critiques", "rationale", "rationales", "justification"),
+        *("explanation", "explanations", "feedback", "verdict", "judgement", "judgment", "config", "configs", "parameters"),
+        *("license", "licence"),
+    ]
+)
+"""Those of them under which prose is expected; elsewhere, as in a source, it may be what the question is about."""
+PROSE = 12
+"""Words from which on a text is prose."""
 JUDGES = frozenset(["judge", "labelling", "labeling"])
 """First words of names of columns about the judgement, a judge's own prompt among them."""
 ANSWERS = frozenset(
@@ -215,15 +225,25 @@ def unexplained(columns: Mapping[str, Any], read: ReadTexts, *, strict: bool) ->
     """
     left = []
     for name, value in columns.items():
-        if isinstance(value, bool | int | float) or is_empty(value) or last_word(name) in ANSWERS:
+        if isinstance(value, bool | int | float) or is_empty(value) or (last_word(name) in ANSWERS and not strict):
             continue
-        describes = is_descriptive(name)
+        describes = is_descriptive(name) and not is_prose(name, value)
         if describes and (not strict or not OF_ANSWERS.isdisjoint(words_of(name))):
             continue
         words_count = (strict and not describes) or name.lower() in PROMPT_PARTS
         if any((words_count or not is_word(text)) and not repeats(text, read) for text in texts_in(value)):
             left.append(name)
     return left
+
+
+def is_prose(name: str, value: Any) -> bool:
+    """Return whether a column that is named like a fact about the row holds prose.
+
+    >>> is_prose("source", "evol_instruct"), is_prose("source", "The article says " * 9), is_prose("critique", "It is " * 9)
+    (False, True, False)
+    """
+    a_fact = last_word(name) in DESCRIBES - REMARKS and words_of(name)[0] not in JUDGES
+    return a_fact and any(len(text.split()) >= PROSE for text in texts_in(value))
 
 
 def repeats(text: str, read: ReadTexts) -> bool:

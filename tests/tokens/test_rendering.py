@@ -198,3 +198,12 @@ def test_the_end_of_an_answer_is_the_first_token_that_the_model_ends_at() -> Non
 def test_special_markup_between_answer_and_end_is_no_end() -> None:
     tokenizer: Any = byte_level(SPECIAL, eos_token="</s>", chat_template=DROPS.replace("{{ eos_token }}", "<|im_end|></s>"))
     assert end_of_turn(tokenizer) == "</s>"
+
+
+def test_an_answer_that_continues_the_assistants_turn_keeps_every_turn_before_it() -> None:
+    said = [("user", "is it a fox?"), ("assistant", "Perhaps."), ("user", "look again"), ("assistant", "Well,")]
+    turns = Prompt.of([{"role": role, "content": content} for role, content in said])
+    encoder, made = encoded(CHATML, "yes.", turns)
+    prompt = encoder.tokenizer.decode(made.prompt)
+    assert all(content in prompt for _, content in said[:3])
+    assert "yes." in encoder.tokenizer.decode(made.response)
