@@ -285,26 +285,3 @@ def test_a_column_that_says_in_each_row_which_answer_is_better_is_named_beside_t
 def test_two_answers_that_are_told_apart_by_a_number_are_not_taken_for_the_prompt(tmp_path: Path, word: str) -> None:
     row = {"topic": "Whether it is late.", f"{word}_1": "No, it is not.", f"{word}_2": "Yes, it is."}
     assert typed(refused(tmp_path, row)) == Columns(prompt="topic", chosen=f"{word}_1", rejected=f"{word}_2")
-
-
-PROSE = "Short waves are scattered more by the air than long ones, which is why noon looks as it does."
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        {"instruction": "Summarise the text.", "source": PROSE, "chosen": "Air scatters.", "rejected": "The sea."},
-        {"question": "What is it about?", "article_url": PROSE, "chosen": "Air scatters.", "rejected": "The sea."},
-        {"output": "Why is the sky blue?", "chosen": "Well: it is", "rejected": "Well: it was"},
-        {"user_response": "Why is the sky blue?", "chosen": "Well: it is", "rejected": "Well: it was"},
-    ],
-    ids=["prose in a source", "prose in a url", "an output beside answers without a prompt", "a response there"],
-)
-def test_what_a_name_makes_seem_harmless_is_refused_where_it_may_be_asked_about(tmp_path: Path, row: Row) -> None:
-    assert "nobody reads" in str(refused(tmp_path, row))
-
-
-@pytest.mark.parametrize("name", ["critique", "judge_prompt", "meta", "feedback"])
-def test_prose_about_the_answers_may_stay_unread(tmp_path: Path, name: str) -> None:
-    pairs, _ = loaded(tmp_path, {**PAIR, name: PROSE})
-    assert len(pairs) == 1
