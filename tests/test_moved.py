@@ -21,7 +21,7 @@ from dpo_lab.models.load import load_model
 from dpo_lab.own_files import make_own
 from dpo_lab.stages.export import Export
 from dpo_lab.training.iteration import Iteration
-from tests.small_stage import directories, stage, with_lora
+from tests.small_stage import directories, given, pairs_file, stage, with_lora
 
 
 def linked(directory: Path, copy: Path) -> Path:
@@ -155,3 +155,14 @@ def test_a_moved_copy_of_a_run_with_an_adapter_is_continued_and_exported_and_the
     moved = Export(policy=str(newest), outputs=new, force=True, export=ExportSettings(base_path=str(base)))
     assert moved.run()["gap"] <= 1e-3
     assert contents(kept) == before
+
+
+def test_a_finished_run_in_moved_outputs_names_where_they_are_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given(tmp_path / "first", pairs_file(tmp_path)).run()
+    (tmp_path / "first").rename(tmp_path / "second")
+    capsys.readouterr()
+    given(tmp_path / "second", pairs_file(tmp_path)).run()
+    shown = capsys.readouterr().out
+    assert "this run was finished before" in shown
+    assert str(tmp_path / "first") not in shown
+    assert shown.count(str(tmp_path / "second")) == 5  # base model, policy, report, chat, export

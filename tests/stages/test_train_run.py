@@ -288,14 +288,3 @@ def test_a_ranker_that_prefers_nothing_is_said(tmp_path: Path) -> None:
     )
     with pytest.raises(RunError, match=r"round 1: gold prefers none of the answers to 3 prompts.*sampler.num_samples"):
         stage(tmp_path, data=data).run()
-
-
-def test_a_finished_run_in_moved_outputs_names_where_they_are_now(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given(tmp_path / "first", pairs_file(tmp_path)).run()
-    (tmp_path / "first").rename(tmp_path / "second")
-    capsys.readouterr()
-    given(tmp_path / "second", pairs_file(tmp_path)).run()
-    shown = capsys.readouterr().out
-    assert "this run was finished before" in shown
-    assert str(tmp_path / "first") not in shown
-    assert shown.count(str(tmp_path / "second")) == 4  # base model, policy, report, export
