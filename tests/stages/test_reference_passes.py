@@ -104,11 +104,11 @@ def test_references_beside_the_policy_agree_with_the_cached_one_and_score_nothin
 
 @pytest.mark.slow
 def test_the_adapter_of_the_round_before_is_the_reference_of_the_next(tmp_path: Path) -> None:
-    two_rounds: dict[str, Any] = {"model": with_lora(), "optim": AdamW(lr=1e-2)}
+    two_rounds: dict[str, Any] = {"model": with_lora(), "optim": AdamW(lr=2e-3)}  # small enough that rounding changes no answer
     wanted = stage(tmp_path / "cached", **two_rounds).run()
     figures = stage(tmp_path / "out", **two_rounds, reference=PreviousAdapterReference()).run()
     for name in ("kl/round_1", "kl/round_2"):
-        assert figures[name] == pytest.approx(wanted[name], rel=1e-3), name
+        assert figures[name] == pytest.approx(wanted[name], rel=1e-4), name
     for policy in (tmp_path / "out" / "policy").glob(f"*/{MANIFEST}"):
         assert json.loads(policy.read_text())["facts"]["step_0_gap"] == 0.0
 
