@@ -96,7 +96,7 @@ def combinations(remedies: Sequence[Sequence[list[str]]]) -> Iterator[list[str]]
     """Yield what can be typed for several mistakes: one proposal or none for each, fewer settings first, no key twice.
 
     >>> list(combinations([[["a=1"], ["b=2"]], [["a=1"], ["c=3"]]]))
-    [['a=1'], ['b=2'], ['c=3'], ['a=1', 'c=3'], ['b=2', 'a=1'], ['b=2', 'c=3']]
+    [['a=1'], ['c=3'], ['b=2'], ['a=1', 'c=3'], ['b=2', 'a=1'], ['b=2', 'c=3']]
     """
     found: dict[tuple[str, ...], None] = {}
     for chosen in product(*([[], *each] for each in remedies)):
