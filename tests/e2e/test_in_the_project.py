@@ -77,6 +77,8 @@ def test_a_stage_is_a_class_a_yaml_and_a_script(checkout: Path) -> None:
     assert [name.partition("/")[0] for name in files] == ["dpo_lab", "conf", "scripts"]
     for name in files:
         written(checkout, name)
+    assert "make tables" in section("A stage")
+    assert said(checkout, "scripts/tables.py").count("written") == 1  # the public names
     shown = said(checkout, "scripts/lengths.py", "data=jsonl", "data.path=docs/example_pairs.jsonl")
     assert re.findall(r"(?:chosen|rejected) +\d+\.\d words", shown) == shown.splitlines()[-2:]
     assert "lengths" in said(checkout, "-m", "dpo_lab.cli.main", "--help")
