@@ -33,7 +33,8 @@ from dpo_lab.evaluation.win_rate import Wins, wins_by_score, wins_side_by_side
 from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.progress import say
-from dpo_lab.ranking.base import Ranker, Verdict, failed, refuse_if_all_failed, verdicts_of, without_failed
+from dpo_lab.ranking.asking import verdicts_of
+from dpo_lab.ranking.base import Ranker, Verdict, failed, refuse_if_all_failed, without_failed
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.sampling.answers import answers_to
 from dpo_lab.sampling.base import Sampler

@@ -8,7 +8,8 @@ from statistics import fmean
 import torch
 
 from dpo_lab.evaluation.statistics import Observed, share_of
-from dpo_lab.ranking.base import Ranker, Verdict, failed, verdicts_of
+from dpo_lab.ranking.asking import verdicts_of
+from dpo_lab.ranking.base import Ranker, Verdict, failed
 from dpo_lab.records import Candidates
 
 

@@ -15,6 +15,7 @@ from dpo_lab.memory.host import give_back
 from dpo_lab.memory.loading import check_ranker_fits
 from dpo_lab.pipeline.answers import CANDIDATES, stream_candidates
 from dpo_lab.pipeline.ranker import ready
+from dpo_lab.ranking.asking import opened
 from dpo_lab.ranking.base import Ranker, failed, rank_kept, refuse_if_all_failed, with_verdict
 from dpo_lab.records import Candidates, read_jsonl, write_jsonl
 from dpo_lab.report.page import write_ranker_page
@@ -41,8 +42,8 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
 
     def produce(directory: Path) -> dict[str, Any]:
         check_ranker_fits(ranker, device)
-        with ranker.open(device) as opened, kept_part("rank", total, directory) as keep:
-            judged = rank_kept(opened, stream_candidates(candidates), keep, label=label)
+        with opened(ranker, device, label) as ready_ranker, kept_part("rank", total, directory) as keep:
+            judged = rank_kept(ready_ranker, stream_candidates(candidates), keep, label=label)
             scored = (with_verdict(each, verdict) for each, verdict in judged if not failed(verdict))
             count = write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
         give_back()

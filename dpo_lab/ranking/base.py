@@ -7,14 +7,13 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import count, islice
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import torch
 
 from dpo_lab.amounts import count_of
 from dpo_lab.components import Component, RunError
-from dpo_lab.continuing import Keep, kept_part, make_now
+from dpo_lab.continuing import Keep, make_now
 from dpo_lab.data.base import Prompts
 from dpo_lab.figures import Figure
 from dpo_lab.records import Candidates, Prompt
@@ -62,6 +61,9 @@ class Ranker(Component, ABC):
     scores_alone: ClassVar[bool] = True
     """Whether a score depends on the prompt and its own answer alone, so that scores of different sets compare. A judge without
     is shown both models' answers side by side, in both orders."""
+    scores_places: ClassVar[bool] = False
+    """Whether a score belongs to a place and not to the answer there, as a random control's does. A ranker of one's own without
+    is asked about one prompt twice, with the answers in other places (`dpo_lab/ranking/asking.py`)."""
     has_members: ClassVar[bool] = False
     """Whether it is made of several rankers, and its verdicts say what share of them agrees (`Verdict.agreement`)."""
     details: ClassVar[tuple[Figure, ...]] = ()
@@ -124,19 +126,6 @@ def rank_kept(
             return
         plain = keep(range(start, start + len(some)), partial(_plain_verdicts, ranker, some, label))
         yield from zip(some, map(_verdict, plain), strict=True)
-
-
-def verdicts_of(
-    ranker: Ranker, candidates: Sequence[Candidates], device: torch.device, *, name: str, directory: Path | None
-) -> list[Verdict]:
-    """Return a ranker's verdicts; its model, if it has one, is released when they are made.
-
-    Args:
-        name: what the progress calls this part.
-        directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
-    """
-    with ranker.open(device) as opened, kept_part(name, len(candidates), directory) as keep:
-        return [verdict for _, verdict in rank_kept(opened, candidates, keep, label=f"ranker={ranker.label}")]
 
 
 def failed(verdict: Verdict) -> bool:

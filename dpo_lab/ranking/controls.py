@@ -36,6 +36,7 @@ class RandomRanker(Ranker):
 
     label: ClassVar[str] = "random"
     scores_alone: ClassVar[bool] = False
+    scores_places: ClassVar[bool] = True
 
     seed: int = 0
     """Another seed is another ranker."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import torch
 
 from dpo_lab.components import ConfigError, component
+from dpo_lab.ranking.asking import opened
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict, failed, refuse_incomplete
 from dpo_lab.records import Candidates
 
@@ -52,9 +53,11 @@ class EnsembleRanker(Ranker):
     def open(self, device: torch.device) -> Iterator[OpenRanker]:
         """Open all members for the block."""
         with ExitStack() as stack:
-            yield OpenEnsemble(
-                {name: stack.enter_context(each.open(device)) for name, each in self.members.items()}, self.combine
-            )
+            members = {
+                name: stack.enter_context(opened(each, device, f"member {name} of the ensemble"))
+                for name, each in self.members.items()
+            }
+            yield OpenEnsemble(members, self.combine)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, ClassVar, SupportsFloat
 
@@ -17,7 +17,7 @@ Score = Callable[[str, list[str]], Any]
 
 @component
 class FunctionRanker(Ranker):
-    """Calls `score(prompt, answers)`, which returns one number per answer."""
+    """Calls `score(prompt, answers)`, which returns one number per answer in their order, or `{answer: number}`."""
 
     label: ClassVar[str] = "function"
     names_code: ClassVar[tuple[str, ...]] = ("path",)
@@ -67,10 +67,18 @@ class FunctionRanker(Ranker):
         """Return what the function says of one prompt; RunError if it is not a list of numbers."""
         asked = excerpt_of(candidates.prompt)
         try:
-            scores = list(function(source_of(candidates.prompt), list(candidates.responses)))
+            said = function(source_of(candidates.prompt), list(candidates.responses))
+            scores = list(said.values() if isinstance(said, Mapping) else said)
         except Exception as error:
             raise RunError(f"ranker.path={self.path} failed for the prompt {asked}: {innermost(error)}.") from error
         for score in scores:
             if not isinstance(score, SupportsFloat) or getattr(score, "ndim", 0) != 0:
                 raise RunError(f"ranker.path={self.path} returned {score!r:.60} for the prompt {asked}, which is not a number.")
-        return tuple(map(float, scores))
+        if not isinstance(said, Mapping):
+            return tuple(map(float, scores))
+        if lacking := [text for text in candidates.responses if text not in said]:
+            raise RunError(
+                f"ranker.path={self.path} returned no score of the answer {lacking[0]!r:.60} to the prompt {asked}. "
+                "Return {answer: score} with the answers as they were given, or one number per answer in their order."
+            )
+        return tuple(float(said[text]) for text in candidates.responses)

@@ -32,6 +32,7 @@ class Given(Ranker):
     """Says what it is given, while it is open."""
 
     label = "given"
+    scores_places = True
 
     scores: tuple[float, ...]
     size: float = 0.0

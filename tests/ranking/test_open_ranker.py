@@ -16,7 +16,8 @@ from dpo_lab.data.prompts import FilmPrompts
 from dpo_lab.evaluation.generation import GenerationEvaluation
 from dpo_lab.models.load import ModelOnDisk, save_model
 from dpo_lab.pipeline.on_policy import OnPolicy
-from dpo_lab.ranking.base import PROMPTS_AT_A_TIME, Ranker, Verdict, verdicts_of
+from dpo_lab.ranking.asking import verdicts_of
+from dpo_lab.ranking.base import PROMPTS_AT_A_TIME, Ranker, Verdict
 from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairing import BestVsWorst
 from dpo_lab.records import Candidates, Prompt
