@@ -88,7 +88,7 @@ HOMES = {
         *("loggers/", "training/", "memory/", "pipeline/", "rules/", "export/", "stages/"),
     ),
     "transformers": ("layouts/", "models/", "sampling/", "ranking/blender/", "memory/", "export/"),
-    "wandb": ("loggers/wandb_run.py",),
+    "wandb": ("loggers/wandb_run.py", "loggers/wandb_parts.py"),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dpo_lab.components import Component, component
 from dpo_lab.figures import Better
+from dpo_lab.loggers.lineage import Part
 
 Row = Mapping[str, Any]
 """`step`, `round` and finite numbers by name."""
@@ -60,6 +61,9 @@ class Follower(ABC):
     @abstractmethod
     def summarise(self, summary: Row, samples: Sequence[Row]) -> None:
         """Take the figures of the finished run, and texts (prompt, answers) to show if that was asked for."""
+
+    def trace(self, parts: Sequence[Part]) -> None:  # noqa: B027 - most places show figures alone
+        """Take the parts that the finished run was made from and made; a place that shows figures alone passes them over."""
 
     def warn(self, title: str, text: str) -> None:  # noqa: B027 - most places can tell nobody
         """Tell people that something is wrong with the run; a place that tells nobody passes it over."""

@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from dpo_lab.durable_files import write_durably
 from dpo_lab.loggers.base import Follower, LocalLogger, Mark, Row, RunIdentity, RunLogger
+from dpo_lab.loggers.lineage import Part, parts_of
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.manifests import digest_of
 from dpo_lab.own_files import make_own_below
@@ -74,10 +75,15 @@ class Recorder:
         for key, line in list(self._lines.items()):
             self._try(key, partial(line.warn, title, text))
 
-    def finish(self, summary: Row, samples: Sequence[Row] = ()) -> None:
-        """Send the figures of the finished run, and some of its texts for the loggers that were asked to show them."""
+    def finish(self, summary: Row, samples: Sequence[Row] = (), lineage: Sequence[Row] = ()) -> None:
+        """Send the figures of the finished run, and some of its texts for the loggers that were asked to show them.
+
+        Args:
+            lineage: the artifacts of run.json, of which loggers are told the digests.
+        """
+        parts = parts_of(lineage)
         for key, line in list(self._lines.items()):
-            self._try(key, partial(line.finish, numbers(summary), samples))
+            self._try(key, partial(line.finish, numbers(summary), samples, parts))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._opened.__exit__(kind, error, trace)
@@ -131,9 +137,10 @@ class Line:
             self.state.warned.append(title)
             self._write()
 
-    def finish(self, summary: Row, samples: Sequence[Row]) -> None:
-        """Send the figures of the finished run."""
+    def finish(self, summary: Row, samples: Sequence[Row], parts: Sequence[Part]) -> None:
+        """Send the figures of the finished run and what it was made from."""
         self.follower.summarise(summary, samples)
+        self.follower.trace(parts)
         self._complete = True
 
     def close(self, *, failed: bool) -> None:
@@ -160,11 +167,13 @@ def send_recorded(
     summary: Row,
     samples: Sequence[Row] = (),
     warnings: Sequence[tuple[str, str]] = (),
+    lineage: Sequence[Row] = (),
 ) -> list[str]:
     """Send a finished run's metrics.jsonl to the loggers that have not got all of it; return their keys.
 
     Args:
         warnings: titles and texts of what is wrong with the run.
+        lineage: the artifacts of run.json.
     """
     followed = {key: logger for key, logger in loggers.items() if not isinstance(logger, LocalLogger)}
     if not unfinished(run, followed):
@@ -176,7 +185,7 @@ def send_recorded(
         with Recorder(run, waiting, MetricsFile(run.directory / METRICS)) as recorder:
             for title, said in warnings:
                 recorder.warn(title, said)
-            recorder.finish(summary, samples)
+            recorder.finish(summary, samples, lineage)
         return sorted(waiting.keys() - unfinished(run, waiting).keys())
 
 

@@ -13,6 +13,8 @@ from pydantic import Field, PositiveInt
 from dpo_lab.components import ConfigError, component
 from dpo_lab.figures import BETTER, Better
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
+from dpo_lab.loggers.lineage import Part
+from dpo_lab.loggers.wandb_parts import Sent, send_parts
 from dpo_lab.progress import say
 
 if TYPE_CHECKING:
@@ -33,7 +35,10 @@ class WandbLogger(RunLogger):
     mode: Literal["auto", "online", "offline"] = "auto"
     """auto: online if an API key is configured (and WANDB_MODE does not say otherwise), else offline, to be sent later."""
     samples: bool = False
-    """Whether prompts and answers are sent too."""
+    """Whether prompts and answers are sent too, as a table."""
+    artifacts: Sent = "lineage"
+    """What is sent of the run's parts: none: their digests in the configuration; lineage: W&B artifacts that hold a digest, no
+    text and no weights; policy: the weights of the last policy too."""
     flush_seconds: PositiveInt = 1
     """How much history a kill may lose; W&B's own default is 15."""
 
@@ -55,7 +60,8 @@ class WandbLogger(RunLogger):
     def destination(self) -> str:
         """Return project, mode and what is sent; each run of a W&B sweep is a separate destination."""
         sweep_run = os.environ.get("WANDB_RUN_ID", "") if in_sweep() else ""
-        return f"{self.entity or ''}/{self.project}/{sweep_run} {self._mode()}{' with samples' if self.samples else ''}"
+        also = [" with samples" if self.samples else "", f" artifacts {self.artifacts}" if self.artifacts != "lineage" else ""]
+        return f"{self.entity or ''}/{self.project}/{sweep_run} {self._mode()}{''.join(also)}"
 
     def open(self, run: RunIdentity, mark: Mark) -> Follower:
         """Return the W&B run, the same one for a resumed run."""
@@ -95,7 +101,7 @@ class WandbRun(Follower):
     def __init__(
         self, run: "wandb.Run", logger: WandbLogger, directory: Path, better: Mapping[str, Better] = MappingProxyType({})
     ) -> None:
-        self.run, self.samples, self.directory = run, logger.samples, directory
+        self.run, self.logger, self.directory = run, logger, directory
         self.settle_seconds = logger.flush_seconds + 1.0
         run.define_metric("*", step_metric="step")
         for name, direction in {**BETTER, **better}.items():  # the best value is worth a column beside the last
@@ -109,13 +115,18 @@ class WandbRun(Follower):
     def summarise(self, summary: Row, samples: Sequence[Row]) -> None:
         """Set the run's summary; log the samples as a table if that was asked for."""
         self.run.summary.update(dict(summary))
-        if self.samples and samples:
+        if self.logger.samples and samples:
             import wandb
 
             columns: list[str | int] = list(dict.fromkeys(name for sample in samples for name in sample))
             data = [[sample.get(str(name)) for name in columns] for sample in samples]
             with files_below(self.directory):
                 self.run.log({"samples": wandb.Table(columns=columns, data=data)})
+
+    def trace(self, parts: Sequence[Part]) -> None:
+        """Note what the run started from and what it made; files that wait to be sent stay below the run's directory."""
+        with files_below(self.directory):
+            send_parts(self.run, parts, self.logger.artifacts)
 
     def warn(self, title: str, text: str) -> None:
         """Raise an alert, which W&B sends by mail or chat as its user has set."""

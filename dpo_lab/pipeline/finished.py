@@ -24,7 +24,7 @@ def show_finished(run: Artifact, identity: RunIdentity, loggers: Mapping[str, Ru
     summary, about = recorded.summary(), recorded.run()
     identity = replace(identity, better=better_of(figures_in(about)))
     warnings = [warning_of(finding) for finding in about.get("findings", ())]
-    sent = send_recorded(identity, loggers, summary, about.get("samples", ()), warnings)
+    sent = send_recorded(identity, loggers, summary, about.get("samples", ()), warnings, about.get("lineage", ()))
     say(moved(recorded.screen(), recorded.config()["outputs"], str(run.path.parent.parent)))
     what = f"its figures were sent to {', '.join(sent)}, and nothing was trained" if sent else "nothing was done"
     say(f"this run was finished before, in {run.seconds:.0f} s; {what}. force=true runs it again.")

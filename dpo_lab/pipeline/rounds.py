@@ -66,7 +66,7 @@ def run_rounds(
         state = opened(alignment, given, screen, recorder, force=force)
         play_rounds(state)
         finish(state, run.directory, about)
-        recorder.finish(state.summary, about["samples"])
+        recorder.finish(state.summary, about["samples"], about["lineage"])
     return state.summary
 
 

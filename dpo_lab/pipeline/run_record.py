@@ -65,7 +65,7 @@ def about_run(identity: RunIdentity, call: Call | None, precision: str) -> dict[
 
 
 def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
-    """Return the artifacts that a run is made from, as plain data, each once."""
+    """Return the artifacts that a run is made from, as plain data, each once; `data` is the digest of a token store's pairs."""
     return [
         {
             "kind": each.manifest["kind"],
@@ -75,6 +75,7 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
             "seconds": each.seconds,
             "parents": each.manifest["parents"],
             "facts": each.facts,
+            **({"data": each.manifest["content"]["pairs"]} if each.manifest["kind"] == "tokens" else {}),
         }
         for each in {each.id: each for each in artifacts}.values()
     ]
