@@ -2,7 +2,9 @@
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -108,9 +110,7 @@ def part_of(module: str) -> str:
 
 def is_type_checking(test: ast.expr) -> bool:
     """Return whether a condition is TYPE_CHECKING."""
-    return (isinstance(test, ast.Name) and test.id == "TYPE_CHECKING") or (
-        isinstance(test, ast.Attribute) and test.attr == "TYPE_CHECKING"
-    )
+    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
 def nodes_at_run_time(node: ast.AST) -> Iterator[ast.AST]:
@@ -137,19 +137,28 @@ def imports(source: str) -> Iterator[str]:
             yield from (f"dpo_lab.{name.name}" for name in node.names) if of_package else (str(node.module),)
 
 
-def imports_of(module: str) -> set[str]:
+@cache
+def imports_of(module: str) -> frozenset[str]:
     """Return what a file of the package imports."""
-    return set(imports((PACKAGE / module).read_text(encoding="utf-8")))
+    return frozenset(imports((PACKAGE / module).read_text(encoding="utf-8")))
 
 
-def own_imports(module: str) -> set[str]:
+@cache
+def nodes_of(path: Path) -> tuple[ast.AST, ...]:
+    """Return every node of a source; each file is parsed once for all tests."""
+    return tuple(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+@cache
+def own_imports(module: str) -> frozenset[str]:
     """Return the files of the package that a file imports, inside functions and for type checkers too."""
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+    nodes = [node for node in nodes_of(PACKAGE / module) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
     names += [str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)]
     names += [f"{node.module}.{name.name}" for node in nodes if isinstance(node, ast.ImportFrom) for name in node.names]
-    return set(files_named(*names)) - {module, "__init__.py"}
+    calls = [ast.unparse(node) for node in nodes_of(PACKAGE / module) if isinstance(node, ast.Call)]
+    names += [name for call in calls if "import_module(" in call for name in re.findall(r"dpo_lab[.\w]+", call)]
+    return frozenset(files_named(*names)) - {module, "__init__.py"}
 
 
 def files_named(*dotted: str) -> Iterator[str]:
@@ -188,23 +197,16 @@ def circles(imported: Mapping[str, Collection[str]]) -> list[set[str]]:
     return sorted((set(ring) for ring in rings if ring), key=sorted)
 
 
-def by_part(modules: Iterable[str]) -> dict[str, set[str]]:
-    """Return the other parts that each part of the package imports."""
-    imported: dict[str, set[str]] = {}
-    for module in modules:
-        imported.setdefault(part_of(module), set()).update(own_parts(module))
-    return imported
-
-
 def test_every_part_has_a_layer() -> None:
     assert {part_of(module) for module in MODULES} - {"__init__"} == set(LEVEL)
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name != "__init__.py"])
-def test_imports_point_down_the_layers(module: str) -> None:
-    part = part_of(module)
-    allowed = {other for other in LEVEL if LEVEL[other] < LEVEL[part] or (part in BASE and other in BASE)}
-    assert own_parts(module) <= allowed
+def test_imports_point_down_the_layers() -> None:
+    def allowed(part: str) -> set[str]:
+        return {other for other in LEVEL if LEVEL[other] < LEVEL[part] or (part in BASE and other in BASE)}
+
+    modules = [module for module in MODULES if module != "__init__.py"]
+    assert {module: up for module in modules if (up := own_parts(module) - allowed(part_of(module)))} == {}
 
 
 def test_no_file_imports_itself_through_others() -> None:
@@ -212,7 +214,7 @@ def test_no_file_imports_itself_through_others() -> None:
 
 
 def test_no_part_imports_itself_through_others() -> None:
-    assert circles(by_part(MODULES)) == []
+    assert circles({part: set().union(*map(own_parts, files)) for part, files in groupby(MODULES, part_of)}) == []
 
 
 def test_the_package_itself_imports_the_standard_library_only() -> None:
@@ -230,14 +232,13 @@ def test_an_import_for_type_checkers_alone_is_exempt() -> None:
     assert set(imports(source)) == {"typing", "numpy"}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_file_has_at_most_300_lines(file: str) -> None:
-    assert len((ROOT / file).read_text(encoding="utf-8").splitlines()) <= MAX_FILE
+def test_a_file_has_at_most_300_lines() -> None:
+    assert [file for file in FILES if len((ROOT / file).read_text(encoding="utf-8").splitlines()) > MAX_FILE] == []
 
 
 def functions_that_take_it_whole(module: str, whole: Collection[str]) -> Iterator[str]:
     """Yield the functions of a file that have a parameter annotated with one of these classes, in quotes or in a union too."""
-    for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8"))):
+    for node in nodes_of(PACKAGE / module):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)
             annotations = " ".join(ast.unparse(argument.annotation) for argument in arguments if argument.annotation)
@@ -247,8 +248,7 @@ def functions_that_take_it_whole(module: str, whole: Collection[str]) -> Iterato
 
 def test_no_function_below_the_stages_takes_a_whole_stage_or_a_whole_alignment() -> None:
     """It takes the parts that it reads. Two files compose a run, and may take all of it."""
-    stages = [ast.parse(path.read_text(encoding="utf-8")) for path in (PACKAGE / "stages").glob("*.py")]
-    whole = {"Alignment", *(node.name for tree in stages for node in ast.walk(tree) if isinstance(node, ast.ClassDef))}
+    whole = {"Alignment"}.union(*(classes_of(module) for module in MODULES if module.startswith("stages/")))
     takers = {
         module: sorted(functions_that_take_it_whole(module, whole))
         for module in MODULES
@@ -264,12 +264,10 @@ def test_stages_holds_stages_only_each_in_100_lines() -> None:
     assert {path.name: count for path in files if (count := len(path.read_text(encoding="utf-8").splitlines())) > MAX_STAGE} == {}
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_a_function_has_at_most_60_lines(file: str) -> None:
-    tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
-    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions}
-    assert {name: length for name, length in lengths.items() if length > MAX_FUNCTION} == {}
+def test_a_function_has_at_most_60_lines() -> None:
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    functions = [(file, node) for file in FILES for node in nodes_of(ROOT / file) if isinstance(node, kinds)]
+    assert [(file, node.name) for file, node in functions if (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION] == []
 
 
 def test_no_file_is_a_drawer_for_leftovers() -> None:
@@ -283,16 +281,20 @@ KINDS = ("data/", "evaluation/", "ranking/", "sampling/", "pipeline/on_policy.py
 
 def classes_of(module: str) -> set[str]:
     """Return the names of the classes that a file of the package defines."""
-    return {
-        node.name
-        for node in ast.walk(ast.parse((PACKAGE / module).read_text(encoding="utf-8")))
-        if isinstance(node, ast.ClassDef)
-    }
+    return {node.name for node in nodes_of(PACKAGE / module) if isinstance(node, ast.ClassDef)}
 
 
-@pytest.mark.parametrize("module", [name for name in MODULES if name.startswith(("pipeline/", "rules/", "stages/"))])
-def test_what_a_part_is_stands_on_its_role_and_is_not_asked_of_its_class(module: str) -> None:
-    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance"]
-    asked = {name.id for call in calls for name in ast.walk(call.args[1]) if isinstance(name, ast.Name)}
-    assert not asked & set().union(*(classes_of(each) for each in MODULES if each.startswith(KINDS)))
+def classes_asked(module: str) -> set[str]:
+    """Return the names of the classes that a file asks of an object, by isinstance, type(object) or match."""
+    nodes, asked = nodes_of(PACKAGE / module), list[ast.AST]()
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    asked += [call.args[1] for call in calls if getattr(call.func, "id", "") in ("isinstance", "issubclass")]
+    asked += [node for node in nodes if isinstance(node, ast.Compare) and "type(" in ast.unparse(node)]
+    asked += [node.cls for node in nodes if isinstance(node, ast.MatchClass)]
+    return {word for node in asked for word in re.findall(r"\w+", ast.unparse(node))}
+
+
+def test_what_a_part_is_stands_on_its_role_and_is_not_asked_of_its_class() -> None:
+    kinds = set().union(*(classes_of(module) for module in MODULES if module.startswith(KINDS)))
+    asking = [module for module in MODULES if module.startswith(("pipeline/", "rules/", "stages/"))]
+    assert {module: asked for module in asking if (asked := classes_asked(module) & kinds)} == {}
