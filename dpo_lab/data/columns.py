@@ -7,8 +7,8 @@ from dataclasses import fields
 from typing import Any, Literal
 
 from dpo_lab.components import Component, component
-from dpo_lab.data.json_text import is_turns, parsed
 from dpo_lab.data.problems import DataError
+from dpo_lab.data.written import is_turns, parsed
 from dpo_lab.spelling import alike
 
 Row = dict[str, Any]

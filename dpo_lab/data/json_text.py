@@ -1,71 +1,34 @@
 """Values that stand in a column as something else: JSON text, a list of one text, an answer inside an object."""
 
-import ast
-import json
-import re
 from typing import Any
 
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.written import CONVERSATION_KEYS, is_turns, written_in
 
-WRITTEN_TURNS = re.compile(
-    r"""\A\s*(?:array\(\s*)?\[?\s*\{(?:\s*["'](?:role|content|from|value|messages|conversations)|[^{}\[\]]*["'](?:role|from))["']\s*:"""
-)
-"""The beginning of turns that some program wrote as text, numpy among them; the role may stand anywhere in the first turn."""
-CONVERSATION_KEYS = ("messages", "conversations", "conversation")
 ANSWER_KEYS = ("answer", "text", "content", "response", "output", "completion", "generation", "message", "value")
 """Keys of an object under which its answer is known to stand."""
 SCORE_KEYS = ("score", "rating", "reward")
 
 
-def parsed(text: str) -> Any:
-    """Return the object or list that a text writes in JSON or as Python does; the text itself where it writes none.
-
-    >>> parsed('[{"role": "user"}]'), parsed("[{'role': 'user'}]"), parsed("[1] says so"), parsed('"7"')
-    ([{'role': 'user'}], [{'role': 'user'}], '[1] says so', '"7"')
-    """
-    if text.lstrip()[:1] not in ("[", "{", '"'):
-        return text
-    try:
-        value = json.loads(text)
-        if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):  # written as JSON twice
-            value = json.loads(value)
-    except (ValueError, RecursionError):
-        if not WRITTEN_TURNS.match(text):
-            return text
-        try:
-            value = ast.literal_eval(text.strip())  # literals only: nothing is run
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            return text
-    return value if isinstance(value, dict | list) else text
-
-
-def is_turns(value: Any) -> bool:
-    """Return whether a value is one turn, a list of turns, or an object that holds such a list under a known key."""
-    if isinstance(value, list):
-        return bool(value) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
-    return isinstance(value, dict) and (
-        "role" in value or "from" in value or any(is_turns(value.get(key)) for key in CONVERSATION_KEYS)
-    )
-
-
-def of_text(text: str, name: str, *, literal: bool) -> Any:
+def of_text(text: str, name: str, *, literal: bool, said: bool = False) -> Any:
     """Return the turns that a text writes, or the text.
 
     Args:
-        literal: other JSON is the text itself, because the user said what text means here.
+        literal: other JSON is the text itself, because of what its column is.
+        said: turns in a fence or behind a label are the text itself too, because the user said what text means here.
 
     Raises:
         RowProblem: the text is JSON and no turns, or the beginning of turns that cannot be parsed.
     """
-    value = parsed(text)
-    if value is text:
-        if WRITTEN_TURNS.match(text):
-            raise RowProblem("json_text", f"{name} is {excerpt(text)}, which begins like turns and is neither JSON nor Python")
+    written = written_in(text)
+    if written is None or (said and written.shown):
         return text
-    if is_turns(value):
-        return value
-    if literal or not holds_structure(value):
+    if written.counts and is_turns(written.value):
+        return written.value
+    if written.value is None and written.begins_like_turns:
+        raise RowProblem("json_text", f"{name} is {excerpt(text)}, which begins like turns and is neither JSON nor Python")
+    if not written.counts or literal or not holds_structure(written.value):
         return text
     raise RowProblem("json_text", f"{name} is {excerpt(text)}, JSON that holds no turns")
 
@@ -75,21 +38,23 @@ def holds_structure(value: Any) -> bool:
     return isinstance(value, dict) or any(isinstance(item, str | dict | list) for item in value)
 
 
-def unwrapped(value: Any, name: str, *, literal: bool = False) -> Any:
+def unwrapped(value: Any, name: str, *, literal: bool = False, said: bool = False) -> Any:
     """Return the text or the turns that a column holds, out of JSON text, a list of one text, or an object around turns.
+
+    Arguments as for `of_text`.
 
     Raises:
         RowProblem: it holds several texts, JSON that is not turns, or an object with more than turns in it.
     """
     if isinstance(value, str):
-        value = of_text(value, name, literal=literal)
+        value = of_text(value, name, literal=literal, said=said)
     if isinstance(value, list) and value and all(isinstance(item, str) for item in value):
         if len(value) > 1:
             raise RowProblem(
                 "several_values",
                 f"{name} holds {len(value)} texts, and one is needed; {name}.0 is the first, {excerpt(value[0])}",
             )
-        return unwrapped(value[0], name, literal=literal)
+        return unwrapped(value[0], name, literal=literal, said=said)
     if isinstance(value, dict) and "role" not in value and "from" not in value:
         key = next((key for key in CONVERSATION_KEYS if is_turns(value.get(key))), "")
         if key:

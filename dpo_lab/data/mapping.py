@@ -5,10 +5,11 @@ from types import MappingProxyType
 from typing import Any
 
 from dpo_lab.data.columns import ABSENT, Row, paths_in, setting, value_at
-from dpo_lab.data.json_text import ANSWER_KEYS, is_turns, unwrapped
+from dpo_lab.data.json_text import ANSWER_KEYS, unwrapped
 from dpo_lab.data.kinds import is_empty, is_word, words_of
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.unread import ANSWERS, is_descriptive
+from dpo_lab.data.written import is_turns
 
 BETTER = frozenset(
     "chosen preferred better best good accepted positive winner winning win liked correct selected up".split()  # noqa: SIM905

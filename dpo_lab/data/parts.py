@@ -5,12 +5,13 @@ from typing import Any
 
 from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
 from dpo_lab.data.formats.base import Parts
-from dpo_lab.data.json_text import answer_of, is_turns, parsed, unwrapped
+from dpo_lab.data.json_text import answer_of, unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.mapping import explained_mapping, mapping_for
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.roles import KEPT, QUESTIONS, TURN_PROMPTS
 from dpo_lab.data.turns import turns_of
+from dpo_lab.data.written import is_turns, parsed
 
 TEXTS = ("prompt", "chosen", "rejected", "completion")
 
@@ -46,7 +47,9 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
             value = (
                 None
                 if value is ABSENT
-                else unwrapped(value, path, literal=bool(columns.text) or (role == "prompt" and is_question))
+                else unwrapped(
+                    value, path, literal=bool(columns.text) or (role == "prompt" and is_question), said=bool(columns.text)
+                )
             )
             if isinstance(value, dict) and value and "role" not in value and "from" not in value:
                 value, score = answer_of(value, path)

@@ -16,6 +16,7 @@ from dpo_lab.data.parts import TEXTS, asks, parts_of, with_mapping
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.roles import KEPT, roles_of
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.written import is_shown
 from dpo_lab.records import Example
 
 SAMPLE = 1000
@@ -97,7 +98,10 @@ class RowReader:
             raise with_mapping(problem, sample, columns) from None
         is_question = asks(sample, roles, columns)
         parts = parts_of(sample, roles, columns, named, is_question=is_question)
-        known = format_of(parts)
+        try:
+            known = format_of(parts)
+        except RowProblem as problem:
+            raise as_they_stand(problem, sample, roles) from None
         refuse_without_effect(columns, known)
         used = [path for role, path in roles.items() if role in (*known.columns, *known.answers)]
         tops = {path if path in sample else path.partition(".")[0] for path in (*used, *named.values())}
@@ -202,7 +206,7 @@ class RowReader:
         mixed = kinds["chosen"] != kinds["rejected"] and self.kinds["chosen"] == self.kinds["rejected"]
         if mixed and kinds["chosen"] and kinds["rejected"]:
             names = f"{parts.name('chosen')} and {parts.name('rejected')}"
-            raise RowProblem("wrong_type", f"one of {names} is text and the other is turns")
+            raise as_they_stand(RowProblem("wrong_type", f"one of {names} is text and the other is turns"), row, self.roles)
         no_prompt = "prompt" in self.roles and value_at(row, self.roles["prompt"]) is ABSENT
         if no_prompt or any(kinds[role] and self.kinds[role] and kinds[role] != self.kinds[role] for role in TEXTS):
             own = RowReader.for_rows(row, self.columns).format.name
@@ -232,6 +236,14 @@ class RowReader:
                 what = "no column holds the prompt: it is the beginning that both answers share"
             notes.append(f"{what}, for instance {excerpt(example.prompt.text, 120)} ({place})")
         return notes
+
+
+def as_they_stand(problem: RowProblem, row: Row, roles: Mapping[str, str]) -> RowProblem:
+    """Return a problem whose message says what reads an answer that shows turns in a fence or behind a label as text."""
+    if not any(is_shown(value_at(row, roles[role])) for role in ("chosen", "rejected") if role in roles):
+        return problem
+    words = "If the model should write the turns as they stand, type data.columns.text=chat"
+    return RowProblem(problem.code, f"{problem.found}. {words}", verdict=problem.verdict)
 
 
 def refuse_without_effect(columns: Columns, found: RowFormat) -> None:

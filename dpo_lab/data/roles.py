@@ -6,10 +6,11 @@ from typing import Any
 from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
 from dpo_lab.data.formats import FORMATS
 from dpo_lab.data.formats.scores import SCORE_COLUMNS
-from dpo_lab.data.json_text import is_turns, unwrapped
+from dpo_lab.data.json_text import unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.unread import last_word
+from dpo_lab.data.written import is_turns
 
 ANSWER_PAIRS = (
     ("chosen", "rejected"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.written import speaks, written_in
 from dpo_lab.records import Message
 
 Row = dict[str, Any]
@@ -57,7 +58,20 @@ def _turn(item: Any, place: str) -> Message:
         raise RowProblem("bad_roles", f"{place} has the role {excerpt(role)}; known are {', '.join(ROLES)}")
     if content is not None and not isinstance(content, str):
         raise RowProblem("wrong_type", f"{place} is {excerpt(content)} ({type(content).__name__}), not text")
+    refuse_written(content or "", place)
     return {"role": ROLES[role.lower()], "content": content or ""}
+
+
+def refuse_written(content: str, place: str) -> None:
+    """Raise RowProblem if the text of a turn writes turns, or the parts of a turn, in JSON."""
+    written = written_in(content)
+    if written is None or written.shown or not isinstance(written.value, dict | list):
+        return
+    parts = [item for item in written.value if isinstance(item, dict)] if isinstance(written.value, list) else []
+    in_parts = bool(parts) and all(item.keys() <= {"type", "text"} and isinstance(item.get("text"), str) for item in parts)
+    if in_parts or speaks(written.value):
+        what = "parts of a turn" if in_parts else "turns"
+        raise RowProblem("json_text", f"the text of {place} is {excerpt(content)}, JSON that holds {what}")
 
 
 def text_of_parts(content: Any, place: str) -> Any:

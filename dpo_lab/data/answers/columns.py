@@ -11,12 +11,13 @@ from typing import Any
 from dpo_lab.components import Component, component
 from dpo_lab.data.answers.labels import LABELS, position_of
 from dpo_lab.data.columns import ABSENT, SIMPLE, Row, column_meant, paths_in, setting, value_at
-from dpo_lab.data.json_text import ANSWER_KEYS, is_turns, parsed
+from dpo_lab.data.json_text import ANSWER_KEYS
 from dpo_lab.data.kinds import words_of
 from dpo_lab.data.mapping import BETTER, WORSE
 from dpo_lab.data.problems import DataError, RowProblem
 from dpo_lab.data.roles import SYSTEMS, answer_roles, holds_conversation, prompt_roles
 from dpo_lab.data.unread import ANSWERS, last_word
+from dpo_lab.data.written import is_turns, parsed
 
 KEY = "candidates.columns"
 ANSWER_WORDS = ANSWERS.union(

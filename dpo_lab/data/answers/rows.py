@@ -9,13 +9,14 @@ from dpo_lab.data.answers.labels import preferred_of
 from dpo_lab.data.columns import ABSENT, Row, value_at
 from dpo_lab.data.formats.base import Parts, user
 from dpo_lab.data.formats.transcripts import HH_START, hh_turns, rendered_turns, style_of
-from dpo_lab.data.json_text import answer_of, is_turns, unwrapped
+from dpo_lab.data.json_text import answer_of, unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.parts import system_text
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.turns import same_turns, split_last, turns_of
 from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
 from dpo_lab.data.validation import CONTROL, SURROGATE, refuse_faults, stripped, visible
+from dpo_lab.data.written import is_turns
 from dpo_lab.records import Candidates, Message, PreferencePair, Prompt
 
 OWN = frozenset(("prompt_id", "prompt", "responses", "scores", "finished"))
