@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     pairs = Path(given.pairs).resolve() if given.pairs else None
     if pairs and not pairs.is_file():
-        parser.error(f"--pairs {given.pairs}: there is no such file.")
+        parser.error(f"--pairs {given.pairs}: this file does not exist.")
     print(f"{machine()}\n")
     all_hold = True
     for kind in BANDS:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpo_lab.cli.conf import groups, optional_groups, options, recorded, required
+from dpo_lab.cli.conf import groups, listed, optional_groups, options, recorded, required
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
@@ -131,7 +131,7 @@ def read(stage: str, arguments: Sequence[str]) -> CommandLine:
             if name in ("-c", "--cfg") and value not in SHOWN:
                 raise UsageError(f"{name} {value}: it shows {', '.join(SHOWN)}.")
             if name in ("-cd", "--config-dir") and not Path(value).is_dir():
-                raise UsageError(f"--config-dir {value}: there is no such directory. Correct the path.")
+                raise UsageError(f"--config-dir {value}: this directory does not exist. Correct the path.")
             given += [name, value]
         elif name in ("-i", "--info"):
             given.append(name)
@@ -200,7 +200,7 @@ def checked_override(argument: str) -> str:
         raise UsageError(f"{argument}: everything that is written moves with paths.outputs. Write paths.{argument}.")
     if key in groups() and value in ("", "[]", "null"):
         none = f" Leave {key} out to have none." if key in optional_groups() else ""
-        raise UsageError(f"{argument}: {key} needs one of its options: {', '.join(options(key))}.{none}")
+        raise UsageError(f"{argument}: {key} needs one of its options: {listed(options(key))}.{none}")
     if is_place(key) and not value.strip("'\" "):
         raise UsageError(f"{argument}: the path is empty. Write {key}=PATH, or . for the current directory.")
     return argument
@@ -228,7 +228,7 @@ def misplaced(stage: str, argument: str, arguments: Sequence[str]) -> str:
     if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs") and not is_choice:
         return f"{argument}: {where}. Write {needed}={value}"
     if key == "run":
-        return f"{argument}: there is no such directory, and {where}. Write {needed}=DIR."
+        return f"{argument}: this directory does not exist, and {where}. Write {needed}=DIR."
     return ""
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS, quoted
-from dpo_lab.cli.conf import groups, homes, options, required, stages
+from dpo_lab.cli.conf import groups, homes, listed, options, required, stages
 from dpo_lab.cli.help import groups_of
 from dpo_lab.cli.other_names import STAGES
 from dpo_lab.conf_files import CONF
@@ -58,7 +58,7 @@ def unnamed(stage: str, word: str, others: Sequence[str]) -> str:
     if is_path(word):
         return f"{said} Write {place_for(stage, word, others)}"
     if word in groups():
-        return f"{said} Write {word}=OPTION, with one of {', '.join(options(word))}."
+        return f"{said} Write {word}=OPTION, with one of {listed(options(word))}."
     found = [group for group in (*FIRST, *groups()) if word in options(group) and group in taken]
     return f"{said} Write group=option or key=value, for instance {example(stage, word, found)}."
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from dpo_lab.cli.arguments import SEVERAL, UsageError, escaped, quoted
 from dpo_lab.cli.composing import composed
-from dpo_lab.cli.conf import few, groups, options, question
+from dpo_lab.cli.conf import few, groups, listed, options, question, valid_options
 from dpo_lab.cli.keys import settable
 from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.cli.plugins import PACKAGES, instead_of_plugin
@@ -112,7 +112,7 @@ def takes_one(override: Any, items: Sequence[Any], stage: str, others: tuple[str
     """Return what to do with a list for a group of which one option is chosen; both measures of a run are an option too."""
     group, said = override.key_or_group, override.input_line
     if not items or not set(items) <= set(options(group)):
-        return f"{said}: {group} needs one of its options: {', '.join(options(group))}."
+        return f"{said}: {group} needs one of its options: {listed(options(group))}."
     is_both = "both" in options(group) and Mistake(stage, said, others).works([f"{group}=both"])
     both = f" Both in one run: {group}=both." if is_both else ""
     return f"{said}: {group} takes one option. To run each of them: -m {group}={','.join(map(str, items))}.{both}"
@@ -129,16 +129,17 @@ def no_such_option(option: str, mistake: Mistake) -> str:
         remedy = in_shell(words) if words else f"{group}={at_path} {quoted(f'{group}.path', place)}"
         return f"{group}={option}: this is a path, and {group} takes the name of an option. Write {remedy}"
     if option.startswith(("http://", "https://")):
-        instead = f"Download it and write {group}={at_path} {group}.path=PLACE." if at_path else f"Valid: {', '.join(valid)}."
+        download = f"Download it and write {group}={at_path} {group}.path=PLACE."
+        instead = download if at_path else valid_options(group, mistake.config_dir)
         return f"{group}={option}: nothing is read from an address. {instead}"
-    none = f"{group}={option}: there is no such option."
+    none = f"{group}={option}: this option does not exist."
     if known := OTHER_NAMES.get(f"{group}={option}".lower()):
         typed, _, note = known.partition(" # ")
         return f"{none} Write {in_shell(mistake.best([typed.split()]) or typed.split())}{f' ({note})' if note else ''}"
     meant = nearest(option, valid) or question(beginning(option, valid))
     if not meant and (instead := elsewhere(option, mistake)):
         return f"{none}{instead}"
-    return f"{none}{meant} Valid: {', '.join(valid) or 'none'}."
+    return f"{none}{meant} {valid_options(group, mistake.config_dir, meant=meant)}"
 
 
 def beginning(word: str, names: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import ERROR, complain
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 
@@ -50,7 +51,7 @@ class Asked:
 def clean(words: Sequence[str]) -> int:
     """Remove what was asked for, or say what would be removed; return the exit code."""
     if {"-h", "--help"} & set(words):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(folded(USAGE))
         return 0
     try:
         asked = read(words)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 from dpo_lab.cli.session import complain
 
@@ -28,7 +29,7 @@ WITH_VALUE = ("--by", "--to")
 def compare(words: Sequence[str]) -> int:
     """Compare runs that are on disk; return the exit code."""
     if {"-h", "--help"} & set(words):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(folded(USAGE))
         return 0
     try:
         named, options = read(words)
@@ -81,7 +82,7 @@ def places_of(named: Sequence[str]) -> list[Path]:
         found = [Path(word)] if Path(word).is_dir() else [Path(path) for path in sorted(glob.glob(word)) if Path(path).is_dir()]
         if not found:
             raise ValueError(
-                f"{word}: there is no such directory (in {Path.cwd()}). Give directories of runs: outputs/train/NAME."
+                f"{word}: this directory does not exist (in {Path.cwd()}). Give directories of runs: outputs/train/NAME."
             )
         known = [place for place in found if RunDirectory(place).is_run or plan_in(place)]
         if not known:

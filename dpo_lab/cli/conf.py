@@ -11,6 +11,8 @@ from dpo_lab.conf_files import CONF
 from dpo_lab.spelling import abbreviated, like
 
 PRIVATE = ("hydra_defaults", "groups")  # files at the top of conf/ that are not stages
+MOST_WITH_COMMAS = 12
+"""Names that a message lists with commas; more are listed with blanks, or by a command."""
 
 
 def stages() -> dict[str, str]:
@@ -58,6 +60,31 @@ def options(group: str, more: Path | None = None) -> list[str]:
     """Return the options of a group, sorted; `more` is a second configuration directory (--config-dir)."""
     directories = [CONF, *([more] if more else [])]
     return sorted({path.stem for directory in directories for path in (directory / group).glob("*.yaml")})
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return names as a message lists them: many have no commas, which would hide the words.
+
+    >>> listed(["ipo", "dpo"]), listed([]), listed([str(number) for number in range(MOST_WITH_COMMAS + 1)])
+    ('ipo, dpo', 'none', '0 1 2 3 4 5 6 7 8 9 10 11 12')
+    """
+    return (", " if len(names) <= MOST_WITH_COMMAS else " ").join(names) or "none"
+
+
+def valid_options(group: str, more: Path | None = None, *, meant: str = "") -> str:
+    """Return which options a group has; of many, beside a proposal, the command that lists them.
+
+    >>> valid_options("quant", meant="4bit"), valid_options("loss", meant="ipo")
+    ('Valid: 4bit, 8bit, none.', 'All options: dpo-lab ls loss')
+
+    Args:
+        more: a second configuration directory (--config-dir).
+        meant: what is proposed.
+    """
+    valid = options(group, more)
+    if meant and len(valid) > MOST_WITH_COMMAS and valid == options(group):
+        return f"All options: dpo-lab ls {group}"
+    return f"Valid: {listed(valid)}."
 
 
 def summary(path: Path) -> str:

@@ -2,16 +2,16 @@
 
 import ast
 import re
-import shutil
 import textwrap
 from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS
 from dpo_lab.cli.conf import groups, options, recorded, stages
+from dpo_lab.cli.folding import folded, width
 from dpo_lab.cli.keys import references
 from dpo_lab.conf_files import CONF
 
-WIDEST, NARROWEST, OPTIONS_WIDTH, KEY_WIDTH = 110, 60, 45, 26  # characters
+OPTIONS_WIDTH, KEY_WIDTH = 45, 26  # characters
 ROOT = "dpo_lab.components.Component"
 """What every class of a yaml extends; it has no fields."""
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -23,8 +23,8 @@ OF_RECORDED = (
 
 def general_help() -> str:
     """Return what the program can do."""
-    lines = [f"  {name:10} {what}" for name, what in stages().items()]
-    return "\n".join(
+    lines = [f"  {name:12} {what}" for name, what in stages().items()]
+    text = "\n".join(
         [
             "usage: dpo-lab STAGE [-m] [group=option ...] [key=value ...]",
             "       dpo-lab verify [DIR]    dpo-lab STAGE --help    dpo-lab --version",
@@ -33,10 +33,11 @@ def general_help() -> str:
             *lines,
             "",
             "without a configuration",
-            *(f"  {name:10} {what}" for name, what in TOOLS.items()),
+            *(f"  {name:12} {what}" for name, what in TOOLS.items()),
             "",
         ]
     )
+    return folded(text)
 
 
 def stage_help(stage: str) -> str:
@@ -48,7 +49,7 @@ def stage_help(stage: str) -> str:
     needed = "".join(f" {name}=..." for name, value, _ in keys_of(text) if value == "???")
     return "\n".join(
         [
-            f"usage: dpo-lab {stage}{needed} {'[-m] ' if stage in recorded() else ''}[group=option ...] [key=value ...]",
+            folded(f"usage: dpo-lab {stage}{needed} {'[-m] ' if stage in recorded() else ''}[group=option ...] [key=value ...]"),
             "",
             *textwrap.wrap(f"{stages()[stage]}.", width()),
             "",
@@ -147,8 +148,3 @@ def help_row(name: str, what: str) -> str:
         return row
     first = textwrap.fill(what, width(), initial_indent=f"  {name:11} ", subsequent_indent=indent)
     return f"{first}\n{textwrap.fill(listed, width(), initial_indent=indent, subsequent_indent=indent)}"
-
-
-def width() -> int:
-    """Return how many characters of a line are used: the terminal's, within bounds; a file has the widest."""
-    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_lab.cli.conf import groups, options, summary
+from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 from dpo_lab.cli.session import complain
 from dpo_lab.conf_files import CONF
@@ -33,7 +34,7 @@ UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 def ls(words: Sequence[str]) -> int:
     """List what was asked for; return the exit code."""
     if {"-h", "--help"} & set(words):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(folded(USAGE))
         return 0
     if option := next((word for word in words if word.startswith("-")), ""):
         return complain(f"{option} is no option of ls, which has none. Write dpo-lab ls runs DIR", USAGE_CODE)
@@ -54,7 +55,7 @@ def ls(words: Sequence[str]) -> int:
         lines += [f"{what}: {groups()[what]}", *options_lines(what), ""]
     if what in ("", "runs"):
         lines += [f"runs in {outputs}", *(run_lines(outputs) or ["  none"]), ""]
-    sys.stdout.write("\n".join(lines))
+    sys.stdout.write(folded("\n".join(lines)))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from dpo_lab.amounts import bytes_text
 from dpo_lab.cli.arguments import CommandLine, key_of
 from dpo_lab.cli.composing import composed
-from dpo_lab.cli.conf import groups, options
+from dpo_lab.cli.conf import groups, listed, options
 from dpo_lab.cli.keys import at
 from dpo_lab.cli.rewriting import several_values, unreadable
 from dpo_lab.cli.unknown import unknown_key
@@ -49,10 +49,10 @@ def explain(error: Exception, line: CommandLine) -> str:
     if match := re.search(r"^Multiple values for (\w+)|^(\w+) appears more than once in the final defaults list", text):
         group = match[1] or match[2]
         typed = next((text for text in line.overrides if key_of(text) == group), f"{group}=...").lstrip("+")
-        return f"+{group}: the group is there already. Write {typed} without the plus sign."
+        return f"+{group}: the group exists already. Write {typed} without the plus sign."
     if match := re.search(r"An item is already at '([\w.]+)'", text):
         typed = next((text for text in line.overrides if key_of(text) == match[1]), f"{match[1]}=...").lstrip("+")
-        return f"+{match[1]}: the key is there already. Write {typed} without the plus sign."
+        return f"+{match[1]}: the key exists already. Write {typed} without the plus sign."
     if match := re.search(r"Error merging override ([\w.]+)=", text):
         return cannot_merge(match[1], line)
     return " ".join(line.strip() for line in text.splitlines() if line.strip()).rstrip(".") + "."
@@ -64,8 +64,8 @@ def cannot_remove(key: str, line: CommandLine) -> str:
     made = composed(line.stage, tuple(text for text in line.composed if not text.startswith("~")), line.config_dir)
     there = at(made.raw, part) if made and part else None
     valid = [str(each) for each in there if each != "_target_"] if isinstance(there, Mapping) else []
-    listed = f"{nearest(name, valid)} Valid in {part}: {', '.join(valid)}." if valid else " --cfg job shows those that exist."
-    return f"~{key}: there is no such key to remove.{listed}"
+    instead = f"{nearest(name, valid)} Valid in {part}: {listed(valid)}." if valid else " --cfg job shows those that exist."
+    return f"~{key}: this key does not exist, so it cannot be removed.{instead}"
 
 
 def cannot_merge(key: str, line: CommandLine) -> str:
@@ -113,9 +113,8 @@ def multirun_message(example: str) -> str:
 def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> str:
     """Return which options a group has; those of --config-dir included."""
     group, _, option = name.rpartition("/")
-    listed = re.findall(r"^\t(\S+)$", text, re.M)
-    valid = listed or options(group, config_dir)
-    return f"{group}={option}: there is no such option.{nearest(option, valid)} Valid: {', '.join(valid)}."
+    valid = re.findall(r"^\t(\S+)$", text, re.M) or options(group, config_dir)
+    return f"{group}={option}: this option does not exist.{nearest(option, valid)} Valid: {listed(valid)}."
 
 
 # ---------------------------------------------------------------- the system

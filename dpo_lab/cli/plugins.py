@@ -19,14 +19,14 @@ def instead_of_plugin(group: str, option: str) -> str:
     >>> instead_of_plugin("hydra/launcher", "basic")
     ''
     >>> instead_of_plugin("hydra/launcher", "slurm")
-    'there is no such launcher. Valid: basic, joblib, ray, ray_aws, rq, submitit_local, submitit_slurm.'
+    'this launcher does not exist. Valid: basic, joblib, ray, ray_aws, rq, submitit_local, submitit_slurm.'
     """
     package = PACKAGES[group].get(option)
     if option == "basic" or (package and is_installed(package)):
         return ""
     if package:
         return f"it is not installed. Type pip install {package} and then the same command"
-    return f"there is no such {group.removeprefix('hydra/')}. Valid: {', '.join(sorted(['basic', *PACKAGES[group]]))}."
+    return f"this {group.removeprefix('hydra/')} does not exist. Valid: {', '.join(sorted(['basic', *PACKAGES[group]]))}."
 
 
 def is_installed(package: str) -> bool:

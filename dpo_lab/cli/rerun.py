@@ -86,7 +86,7 @@ def recorded_run(directory: Path, stage: str) -> Recorded:
     directory = directory.absolute()
     if not directory.is_dir():
         siblings = [path.parent.name for path in directory.parent.glob(f"*/{CALL}")]
-        raise ConfigError(f"rerun={directory}: there is no such directory.{nearest(directory.name, siblings)}")
+        raise ConfigError(f"rerun={directory}: this directory does not exist.{nearest(directory.name, siblings)}")
     if damage := examine(directory).damage:
         raise ConfigError(
             f"rerun={directory}: this run is damaged ({damage}). Repeat its own command, which makes it again where it stands."

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
-from dpo_lab.cli.conf import few, groups, homes, near_keys, nearest_key, question
+from dpo_lab.cli.conf import few, groups, homes, listed, near_keys, nearest_key, question
 from dpo_lab.cli.keys import at, origin, settable
 from dpo_lab.cli.other_names import OTHER_NAMES, name_here
 from dpo_lab.cli.proposals import UNKNOWN, Mistake, having, in_shell, of_another_tool, with_option
@@ -27,13 +27,13 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
     above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
     if not above:
         valid = mistake.known()
-        return f"{key} is neither a group nor a key.{at_root(mistake, raw, valid) or listed('Valid', valid)}"
+        return f"{key} is neither a group nor a key.{at_root(mistake, raw, valid) or valid_names(valid)}"
     if mistake.key.lower() in OTHER_NAMES and (meant := of_another_tool(mistake)):  # the whole of it is known, group and all
         return f"{key} is not known.{meant}"
     if valid:
         near = accepted(mistake, near_keys(last, valid, raw, above), key.removeprefix(f"{above}.{last}"))
         meant = question(near) or of_options(mistake, above, last) or elsewhere(mistake, raw)
-        more = "" if meant and not meant.endswith("?") else listed(f"Valid in {above}", valid)  # what can be typed stands last
+        more = "" if meant and not meant.endswith("?") else valid_names(valid, above)  # what can be typed stands last
         return f"{key} is not known.{meant}{more}"
     parts = above.split(".")
     if shelf := next((part for part in reversed(parts[1:]) if part in groups()), None):
@@ -65,7 +65,7 @@ def at_root(mistake: Mistake, raw: Mapping[str, Any], valid: Sequence[str]) -> s
     exact = any(key.rpartition(".")[2] == first for key in near)
     if meant := "" if exact else elsewhere(mistake, raw):
         return meant
-    return question(near) + listed("Valid", valid) if near and not rest else question(near)
+    return f"{question(near)} All keys: dpo-lab {mistake.stage} --help" if near and not rest else question(near)
 
 
 def elsewhere(mistake: Mistake, raw: Mapping[str, Any]) -> str:
@@ -112,9 +112,9 @@ def of_options(mistake: Mistake, group: str, name: str) -> str:
     return f" {named} has it: {in_shell(words)}"
 
 
-def listed(what: str, names: Sequence[str]) -> str:
-    """Return a sentence that lists names."""
-    return f" {what}: {', '.join(names)}."
+def valid_names(names: Sequence[str], part: str = "") -> str:
+    """Return a sentence that lists the names that are valid in a part, or at the root."""
+    return f" Valid{' in ' if part else ''}{part}: {listed(names)}."
 
 
 def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
@@ -131,7 +131,7 @@ def on_shelf(key: str, above: str, shelf: str, raw: Mapping[str, Any]) -> str:
     if last in there:
         return f"{taken}. Write {place}.{last}=..."
     valid = sorted(str(name) for name in there if name != "_target_")
-    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {', '.join(valid)}."
+    return f"{taken}, which has no {last}.{nearest_key(last, valid, raw, place)} Valid in {place}: {listed(valid)}."
 
 
 def whole(node: Any) -> Mapping[str, Any]:

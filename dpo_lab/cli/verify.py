@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import ERROR, complain
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 
@@ -42,7 +43,7 @@ class Found:
 def verify(words: Sequence[str]) -> int:
     """Check what stands in a directory and report; return the exit code."""
     if {"-h", "--help"} & set(words):
-        sys.stdout.write(USAGE)
+        sys.stdout.write(folded(USAGE))
         return 0
     if len(words) > 1 or (words and words[0].startswith("-")):
         return complain(f"{' '.join(words)}: verify takes one directory, and no options. Write dpo-lab verify DIR", USAGE_CODE)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from glob import glob
 from typing import Any
 
-from dpo_lab.cli.conf import groups, options, required, stages
+from dpo_lab.cli.conf import groups, listed, options, required, stages
 
 TYPES = {
     "int": "a whole number",
@@ -93,7 +93,7 @@ def part_in_words(value: Any, key: str) -> str:
 def choice_of(key: str) -> str:
     """Return how a part is chosen by the group at the end of its key; nothing if that is not a group."""
     group = key.rpartition(".")[2]
-    return f"Write {group}=OPTION, with one of {', '.join(options(group))}" if group in groups() else ""
+    return f"Write {group}=OPTION, with one of {listed(options(group))}" if group in groups() else ""
 
 
 def is_scalar(value: Any) -> bool:

@@ -75,7 +75,7 @@ def test_train_py_works_without_installing() -> None:
 def test_help_names_the_stages(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert "train      Rounds of getting pairs, DPO and evaluation, then the report" in shown
+    assert "train        Rounds of getting pairs, DPO and evaluation, then the report" in shown
 
 
 def test_no_words_are_answered_by_the_help_and_exit_code_2() -> None:
@@ -103,7 +103,7 @@ def test_the_help_of_a_stage_shows_groups_with_options_and_what_they_decide(caps
 
 # ---------------------------------------------------------------- messages
 # command: the whole message after "error: "
-LOSSES = ", ".join(options("loss"))
+LOSSES = " ".join(options("loss"))
 MESSAGES = {
     "trian": (
         f"'trian' is not a stage. Did you mean 'train'? Valid: {', '.join(stages())}, "
@@ -141,20 +141,20 @@ MESSAGES = {
         "data.sampler.top_p cannot be set there: data.sampler is taken from sampler. Write sampler.top_p=..."
     ),
     "train optim.lr.x=1": "optim.lr.x does not exist: optim.lr has no keys below it. Write optim.lr=...",
-    "train loss=dpp": f"loss=dpp: there is no such option. Did you mean 'dpop'? Valid: {LOSSES}.",
+    "train loss=dpp": "loss=dpp: this option does not exist. Did you mean 'dpop'? All options: dpo-lab ls loss",
     "train experiment=snorkel": (
-        "experiment=snorkel: there is no such option. Did you mean 'snorkel_mistral'? "
+        "experiment=snorkel: this option does not exist. Did you mean 'snorkel_mistral'? "
         "Valid: mistral_pairrm, snorkel_mistral, sppo."
     ),
-    "train -m loss=dpo,ipp": f"loss=ipp: there is no such option. Did you mean 'ipo'? Valid: {LOSSES}.",
-    "train +loss=ipo": "+loss: the group is there already. Write loss=ipo without the plus sign.",
-    "train +seed=1": "+seed: the key is there already. Write seed=1 without the plus sign.",
-    "train ~foo": "~foo: there is no such key to remove. --cfg job shows those that exist.",
+    "train -m loss=dpo,ipp": "loss=ipp: this option does not exist. Did you mean 'ipo'? All options: dpo-lab ls loss",
+    "train +loss=ipo": "+loss: the group exists already. Write loss=ipo without the plus sign.",
+    "train +seed=1": "+seed: the key exists already. Write seed=1 without the plus sign.",
+    "train ~foo": "~foo: this key does not exist, so it cannot be removed. --cfg job shows those that exist.",
     "train data=jsonl data.path=a=b.jsonl": (
         "data.path=a=b.jsonl cannot be read: the value holds a character with a special meaning. "
         "Quote it: \"data.path='a=b.jsonl'\""
     ),
-    "train --config-dir /nowhere": "--config-dir /nowhere: there is no such directory. Correct the path.",
+    "train --config-dir /nowhere": "--config-dir /nowhere: this directory does not exist. Correct the path.",
     "train recipe.beta=-1": "recipe.beta=-1: Input should be greater than 0 (used as loss.beta).",
     "train data=jsonl": "data.path has no value. Add data.path=...",
     "pretrain loss=ipo": (
@@ -173,11 +173,10 @@ def test_a_mistake_is_answered_in_one_line_with_exit_code_2(command: str, capsys
 
 
 @pytest.mark.parametrize("command", ["train lss=dpo", "train -m lss=dpo,ipo"])
-def test_an_unknown_group_is_answered_with_all_groups(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_group_is_answered_with_the_nearest_one(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(command.split()) == 2
     shown = capsys.readouterr().err
-    assert shown.startswith("error: lss is neither a group nor a key. Did you mean 'loss'? Valid: adapter, callbacks, data, ")
-    assert shown.count("\n") == 1
+    assert shown == "error: lss is neither a group nor a key. Did you mean 'loss'? All keys: dpo-lab train --help\n"
     assert list(Path().iterdir()) == []
 
 
@@ -193,8 +192,8 @@ def test_options_of_a_second_directory_count(capsys: pytest.CaptureFixture[str])
     assert main(["train", "-m", "--config-dir", "mine", "loss=own,dpo"]) == 0
     assert [stage.loss.beta for stage in RAN] == [0.7, 0.7, 1.0]
     assert main(["train", "--config-dir", "mine", "loss=owm"]) == 2
-    valid = ", ".join(sorted([*options("loss"), "own"]))
-    assert capsys.readouterr().err == f"error: loss=owm: there is no such option. Did you mean 'own'? Valid: {valid}.\n"
+    valid = " ".join(sorted([*options("loss"), "own"]))
+    assert capsys.readouterr().err == f"error: loss=owm: this option does not exist. Did you mean 'own'? Valid: {valid}.\n"
 
 
 # ---------------------------------------------------------------- how a run ends
@@ -208,11 +207,11 @@ def test_a_run_gets_the_stage_and_hydra_writes_nothing() -> None:
 
 def test_bad_data_is_one_message_and_exit_code_1(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def bad(stage: Train) -> None:
-        raise DataError("pairs.jsonl: there is no such file. Check data.path.", code="no_file")
+        raise DataError("pairs.jsonl: this file does not exist. Check data.path.", code="no_file")
 
     run_with(monkeypatch, bad)
     assert main(["train"]) == 1
-    assert capsys.readouterr().err == "error: pairs.jsonl: there is no such file. Check data.path.\n"
+    assert capsys.readouterr().err == "error: pairs.jsonl: this file does not exist. Check data.path.\n"
 
 
 def test_a_directory_that_is_no_pairrm_is_refused_by_the_stage_in_one_line(

@@ -67,12 +67,12 @@ def test_what_is_no_option_of_a_group_is_answered_with_its_options(group: str, c
     "command", ["+quant=4", "-m quant=none,4", "-m seed=0,1 quant=4", "--cfg job quant=4", "-m quant=true,none"]
 )
 def test_wherever_the_group_is_set(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert ": there is no such option. " in answered(f"train {command}", capsys)
+    assert ": this option does not exist. " in answered(f"train {command}", capsys)
 
 
 @pytest.mark.parametrize("stage", ["pretrain policy=x", "export policy=x", "doctor"])
 def test_in_every_stage(stage: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "quant=4: there is no such option. Did you mean '4bit'?" in answered(f"{stage} quant=4", capsys)
+    assert "quant=4: this option does not exist. Did you mean '4bit'?" in answered(f"{stage} quant=4", capsys)
 
 
 def test_what_the_configuration_library_raises_all_the_same_is_one_line(
@@ -85,7 +85,7 @@ def test_what_the_configuration_library_raises_all_the_same_is_one_line(
 
 # ---------------------------------------------------------------- messages
 MISTAKES = {
-    "quant=4": "quant=4: there is no such option. Did you mean '4bit'? Valid: 4bit, 8bit, none.",
+    "quant=4": "quant=4: this option does not exist. Did you mean '4bit'? Valid: 4bit, 8bit, none.",
     "hydra=1": "hydra=1: settings of",
     "=1": "'=1' names no key. Write group=option or key=value",
     "~model": "~model: every stage needs this group. ",
@@ -99,10 +99,10 @@ MISTAKES = {
         "hydra.launcher=joblib: it is not installed. Type pip install hydra-joblib-launcher and then -m hydra/launcher=joblib"
     ),
     "-m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: it is not installed. Type pip install hydra-optuna-sweeper ",
-    "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: there is no such launcher. Valid: basic, joblib, ray",
+    "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: this launcher does not exist. Valid: basic, joblib, ray",
     "loss._target_=dpo_lab.stages.train.Train": (
         "loss._target_=dpo_lab.stages.train.Train: what stands here is a subclass of dpo_lab.losses.base.PreferenceLoss, "
-        "and Train is not one. Write loss=OPTION, with one of aot, "
+        "and Train is not one. Write loss=OPTION, with one of aot aot_unpaired "
     ),
     "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss": (
         "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a subclass of "
@@ -122,7 +122,7 @@ MISTAKES = {
     "'notes=${oc.env:NOPE}'": "${oc.env:NOPE}: the environment has no variable NOPE. Set it, or write ${oc.env:NOPE,DEFAULT}",
     "seed=range(0,3)": "seed=range(0,3) names several values. Add -m to run each of them.",
     "-m seed=interval(0,3)": "interval(...) needs a sweeper that searches. ",
-    "loss=DPO": "loss=DPO: there is no such option. Did you mean 'dpo'? ",
+    "loss=DPO": "loss=DPO: this option does not exist. Did you mean 'dpo'? ",
     "optim.betas=[0.9]": "optim.betas=[0.9]: the list is too short: value 2 is missing.",
     "optim.wd=1": "optim.wd is not known. Did you mean 'optim.weight_decay'? ",
     "loss._target_=my_losses.Mine": "loss._target_=my_losses.Mine: Python finds no module my_losses. Put PYTHONPATH=DIR ",

@@ -61,7 +61,7 @@ def test_another_figure_and_another_place_can_be_asked_for(capsys: pytest.Captur
 
 REFUSED = {
     "": "compare needs runs. Write dpo-lab compare outputs/train/A outputs/train/B, or the directory of a sweep.",
-    "outputs/train/none*": "outputs/train/none*: there is no such directory (in ",
+    "outputs/train/none*": "outputs/train/none*: this directory does not exist (in ",
     "outputs": "outputs holds neither a run nor a sweep.",
     "outputs/train/* --by x": "--by x: no finished run has it. Valid: gold/after, gold/low, gold/high, kl.",
     "outputs/train/* --by": "--by needs a value.",

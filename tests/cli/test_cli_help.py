@@ -8,9 +8,11 @@ from hydra.utils import get_class
 
 from dpo_lab.cli.conf import groups, stages
 from dpo_lab.cli.help import fields_of, groups_of, keys_of, stage_help
+from dpo_lab.cli.main import main
 from dpo_lab.conf_files import CONF
 
 TARGETS = {stage: re.search(r"^_target_: (\S+)$", (CONF / f"{stage}.yaml").read_text(), re.M)[1] for stage in stages()}  # type: ignore[index]
+CALLS = [[], *([name, "--help"] for name in [*stages(), "verify", "compare", "ls", "clean"])]
 
 
 @pytest.mark.parametrize("stage", stages())
@@ -40,8 +42,24 @@ def test_train_takes_every_group() -> None:
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120])
-@pytest.mark.parametrize("stage", stages())
-def test_help_stays_within_the_terminal(stage: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "words", [[], *([name, "--help"] for name in [*stages(), "verify", "compare", "ls", "clean"])], ids=" ".join
+)
+def test_help_stays_within_the_terminal(
+    words: list[str], columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    body = stage_help(stage).partition("keys\n")[2]
-    assert [line for line in body.splitlines() if len(line) > columns] == []
+    main(words)
+    shown = capsys.readouterr().out
+    assert shown.startswith("usage: dpo-lab ")
+    assert [line for line in shown.splitlines() if len(line) > columns] == []
+
+
+def test_what_is_folded_stands_below_its_own_beginning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    main(["--help"])
+    shown = capsys.readouterr().out
+    assert "  rank         Ranks answers that were made elsewhere, and\n               makes pairs of them\n" in shown
+    assert '"$(dpo-lab completion)"' in shown

@@ -1,0 +1,51 @@
+"""Lines of help within the terminal's width: what is too long goes on below its own beginning."""
+
+import re
+import shutil
+import textwrap
+
+WIDEST, NARROWEST = 110, 60  # characters
+
+
+def width() -> int:
+    """Return how many characters of a line are used: the terminal's, within bounds; a file has the widest."""
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
+
+
+def folded(text: str, columns: int | None = None) -> str:
+    """Return a text whose lines fit a terminal; the rest of a line stands below what follows its name, or its first word.
+
+    >>> print(folded("usage: dpo-lab ls [DIR] [--older-than 30d]\\n\\n  DIR   a directory with runs\\nshort", 26))
+    usage: dpo-lab ls [DIR]
+           [--older-than 30d]
+    <BLANKLINE>
+      DIR   a directory with
+            runs
+    short
+
+    Args:
+        columns: characters of a line; the terminal's if left out.
+    """
+    columns = columns or width()
+    return "".join(fold(line.rstrip("\n"), columns) + line[len(line.rstrip("\n")) :] for line in text.splitlines(keepends=True))
+
+
+def fold(line: str, columns: int) -> str:
+    """Return a line, folded if it is too long; what stands in brackets or quotes, such as [--to DIR], is not broken."""
+    if len(line) <= columns:
+        return line
+    indent = " " * hanging(line, columns)
+    whole = re.sub(r'\[[^\]]*\]|"[^"]*"', lambda found: found[0].replace(" ", "\x1f"), line)
+    lines = textwrap.wrap(whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace("\x1f", " ")
+
+
+def hanging(line: str, columns: int) -> int:
+    """Return how far the rest of a line is indented: as what follows its name, or `usage:`, if that leaves room.
+
+    >>> hanging("usage: dpo-lab", 80), hanging("  DIR   a directory", 80), hanging("a sentence", 80), hanging("  a sentence", 80)
+    (7, 8, 0, 2)
+    """
+    found = re.match(r"usage: | *\S+(?: \S+)*  +(?=\S)", line) or re.match(" *", line)
+    at = found.end() if found else 0
+    return at if at <= columns // 2 else len(line) - len(line.lstrip())
