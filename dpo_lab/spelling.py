@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 NEAR = 0.75  # share of equal letters from which a name is spelt like another
 
@@ -16,6 +17,28 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     spelt = (word, word.lower())  # names have small letters
     near = next((found for each in spelt if (found := like(each, names) or abbreviated(each, names))), [])
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest_path(path: Path) -> str:
+    """Return the file or directory whose spelling is most like that of a path, empty if none is.
+
+    The first part of the path that does not exist is compared with what stands in its place; the rest has to exist below.
+
+    >>> nearest_path(Path(__file__).parent / "speling.py").split("/")[-1], nearest_path(Path("/nowhere/at/all"))
+    ('spelling.py', '')
+    """
+    missing = path
+    while not missing.parent.is_dir():
+        if missing.parent == missing:
+            return ""
+        missing = missing.parent
+    try:
+        names = {each.name: each for each in missing.parent.iterdir()}
+    except OSError:
+        return ""
+    spelt = alike(missing.name, names) or {name.lower(): name for name in names}.get(missing.name.lower(), "")
+    meant = names[spelt] / path.relative_to(missing) if spelt else missing
+    return str(meant) if meant.exists() else ""
 
 
 def alike(word: str, names: Iterable[str], *, cutoff: float = NEAR) -> str:

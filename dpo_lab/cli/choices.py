@@ -176,7 +176,7 @@ def place_of(option: str, *, hub: bool) -> str | None:
         return found["id"]
     if "://" in option:
         return None
-    return option if "/" in option or option.endswith(FILES) or option in (".", "..") else None
+    return option if "/" in option or option.endswith(FILES) or Path(option).exists() else None
 
 
 def yaml_of(group: str, option: str) -> str:

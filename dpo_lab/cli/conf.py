@@ -36,6 +36,16 @@ def required(stage: str) -> dict[str, str]:
     return found
 
 
+def stages_with(key: str) -> list[str]:
+    """Return the stages whose own yaml sets a key at its root.
+
+    >>> stages_with("seed")[:2], stages_with("nothing")
+    (['chat', 'doctor'], [])
+    """
+    line = re.compile(rf"^{re.escape(key)}:", re.M)
+    return [stage for stage in stages() if line.search((CONF / f"{stage}.yaml").read_text(encoding="utf-8"))]
+
+
 def recorded() -> list[str]:
     """Return the stages whose runs record how they were called, so that they can be repeated: those that tag their runs.
 

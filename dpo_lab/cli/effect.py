@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dpo_lab.cli.arguments import plain_key
-from dpo_lab.cli.conf import few, takers
+from dpo_lab.cli.conf import few, listed, takers
 from dpo_lab.cli.keys import at, has_no_effect
 from dpo_lab.cli.remedies import Try
 from dpo_lab.components import ConfigError
@@ -33,7 +33,7 @@ def refuse_without_effect(
 
 def not_taken(taken: Sequence[str]) -> str:
     """Return what a stage takes."""
-    return f"this stage takes only {', '.join(taken)}."
+    return f"this stage takes only {listed(taken)}."
 
 
 def instead_of(idle: Sequence[str], kept: Sequence[str]) -> str:

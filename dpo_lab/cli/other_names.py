@@ -163,6 +163,7 @@ OTHER_NAMES = {
         ("config", "config_file"), " # settings of your own are an option of a group: --config-dir my_conf experiment=NAME"
     ),
     **dict.fromkeys(("verbose", "quiet", "debug_mode"), " # debug=fast makes the same run short"),
+    **dict.fromkeys(("dry_run", "dryrun", "plan"), " # --cfg job shows what would run, and dpo-lab doctor what it needs"),
     **dict.fromkeys(("early_stopping", "early_stopping_patience"), "callbacks=early_stopping"),
     **dict.fromkeys(("overwrite_output_dir", "overwrite"), "force=true"),
     **dict.fromkeys(

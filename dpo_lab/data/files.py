@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from dpo_lab.data.absent import place_of_rows
 from dpo_lab.data.json_list import DECODER, Constant, items_of, not_json, syntax_reason
 from dpo_lab.data.problems import DataError, excerpt
 from dpo_lab.hub import LFS_POINTER
@@ -85,9 +86,7 @@ def readable(path: Path) -> Iterator[None]:
 def refuse_other_than_rows(path: Path, key: str) -> None:
     """Raise DataError if there is no such file, or it cannot be a table of rows."""
     if not path.exists():
-        raise DataError(
-            f"{path} does not exist, so there are no rows to read. Correct {key} (now in {Path.cwd()}).", code="no_file"
-        )
+        raise DataError(f"{path} does not exist, so there are no rows to read. {place_of_rows(str(path), key)}", code="no_file")
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f"{path} ends in {path.suffix or 'no suffix'!r}, and only {' and '.join(SUFFIXES)} files are read. "

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from typing import Any
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import HUB_ID, LFS_POINTER
 from dpo_lab.models.ends import end_ids
+from dpo_lab.run_directory import RUN
 
 GENERATION = "generation_config.json"
 CONFIG, INDEX, SINGLE = "config.json", "model.safetensors.index.json", "model.safetensors"
@@ -60,6 +61,7 @@ def refuse_unusable(directory: Path, again: str) -> None:
     Args:
         again: how to get the files whole.
     """
+    refuse_around_model(directory)
     config = read_json(directory, CONFIG, again)
     if "auto_map" in config and not _known(config.get("model_type")):
         raise ConfigError(
@@ -86,6 +88,27 @@ def refuse_unusable(directory: Path, again: str) -> None:
         read_json(directory, TOKENIZERS[0], again)
     for name in weight_files(directory, again):
         header_of(directory / name, again)
+
+
+def refuse_around_model(directory: Path) -> None:
+    """Raise ConfigError if a directory holds no model itself, but names or holds one: a run, or a directory of checkpoints."""
+    run = directory / RUN
+    if run.is_file():
+        lineage = json.loads(run.read_text(encoding="utf-8")).get("lineage") or []
+        if trained := [each for each in lineage if each["kind"] == "policy"]:
+            raise ConfigError(f"model.path={directory} is a run. Write its trained model: model.path={stands(run, trained[-1])}")
+        raise ConfigError(f"model.path={directory} is a run that is not finished. Run its command again, then take its policy.")
+    if not (directory / CONFIG).is_file():
+        below = [place.parent for name in (CONFIG, ADAPTER_CONFIG) for place in directory.glob(f"*/{name}")]
+        if below:
+            newest = max(below, key=lambda place: (place.stat().st_mtime, place.name))
+            raise ConfigError(f"model.path={directory} holds no model itself. Write model.path={newest}")
+
+
+def stands(run: Path, entry: Mapping[str, Any]) -> Path:
+    """Return where an artifact of a run's lineage stands: beside the run, or where it was when the run was made."""
+    beside = run.parent.parent.parent / entry["kind"] / entry["name"]
+    return beside if beside.is_dir() else Path(entry["path"])
 
 
 def _known(kind: Any) -> bool:

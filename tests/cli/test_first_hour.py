@@ -37,6 +37,10 @@ ANSWERS = {  # command: what its answer ends with, and what is typed in place of
     "train loss =ipo": "no blank stands beside an equals sign. Write loss=ipo",
     "train loss:ipo": "Write loss=ipo",
     "train seed:1": "Write seed=1",
+    "train --force": "Write force=true",
+    "train --tags=a": "Write tags=[a]",
+    "train --seed=3": "Write seed=3",
+    "train model=my_model": "Write model=local model.path=my_model",
     "train mine.jsonl": "Write data=jsonl data.path=mine.jsonl",
     "rank ranker=length answers.jsonl": "Write candidates.path=answers.jsonl",
     "rank ranker=length candidates=answers.jsonl": "Write candidates.path=answers.jsonl",
@@ -57,6 +61,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end_before_work(tmp_path, monkeypatch)
     monkeypatch.setattr("dpo_lab.pipeline.ranking.ranked", lambda *_, **__: (_ for _ in ()).throw(KeyError("ranked")))
     Path("mine.jsonl").write_text(json.dumps({"prompt": "Why?"}))
+    Path("my_model").mkdir()
     Path("answers.jsonl").write_text(json.dumps({"prompt": "Why?", "answers": ["Because.", "No."]}))
 
 
@@ -102,6 +107,10 @@ def test_what_is_proposed_is_accepted(command: str, capsys: pytest.CaptureFixtur
         "train -m 'seed=interval(0,3)'": "List the values: seed=1,2,3 or seed=range(1,4)",
         "train -m 'loss=dpo;ipo'": "To run each of them: -m loss=dpo,ipo",
         "train -m 'seed=range(0,3'": "To run each of them: -m 'seed=range(0,3)'",
+        "train --debug": "settings have no dashes. Write debug=OPTION, with one of fast, overfit, profile",
+        "train --dry-run": "Leave it out: --cfg job shows what would run, and dpo-lab doctor what it needs",
+        "export policy=x seed=1": "seed is a key of chat, doctor, evaluate, pretrain, sample, train, not of export. Leave",
+        "doctor force=true": ", not of doctor. Leave it out.",
         "rank loss=ipo": "Leave it out, and add candidates.path=...",
         "train ranker=function ranker.path=./mine.py:score": "for instance ranker.path=mine:score",
     }.items(),

@@ -201,3 +201,26 @@ def test_a_directory_beside_an_adapter_is_its_base_only_under_the_id_of_its_name
     (place / "manifest.json").write_text(json.dumps({"id": found}))
     (adapter / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "/gone/model/base-abcd1234"}))
     assert base_of(str(adapter)) == (str(place) if beside else "/gone/model/base-abcd1234")
+
+
+def test_a_run_is_answered_with_its_trained_model(tmp_path: Path) -> None:
+    run = tmp_path / "outputs" / "train" / "tiny-dpo"
+    policy = tmp_path / "outputs" / "policy" / "second"
+    for place in (run, policy):
+        place.mkdir(parents=True)
+    (run / "config.json").write_text("{}")
+    lineage = [{"kind": "policy", "name": name, "path": f"/moved/{name}"} for name in ("first", "second")]
+    (run / "run.json").write_text(json.dumps({"lineage": lineage}))
+    with pytest.raises(ConfigError, match=re.escape(f"model.path={run} is a run. Write its trained model: model.path={policy}")):
+        checked(str(run))
+    (run / "run.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"is a run that is not finished. Run its command again"):
+        checked(str(run))
+
+
+def test_a_directory_of_checkpoints_is_answered_with_the_last_one(tmp_path: Path) -> None:
+    for name in ("checkpoint-100", "checkpoint-200"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=rf"holds no model itself. Write model.path={tmp_path}/checkpoint-200"):
+        checked(str(tmp_path))

@@ -242,7 +242,9 @@ WRONG = {
     "run={}": "run={}: export reads a directory from policy (WHAT). Write policy={}",
     "model.path={}": "model.path={}: export reads a directory from policy (WHAT). Write policy={}",
     "{}": "{}: export reads a directory from policy (WHAT). Write policy={}",
-    "run={}/gone": "run={}/gone: this directory does not exist, and export reads a directory from policy (WHAT). Write policy=DIR",
+    "run={}/gone": (
+        "run={}/gone: this directory does not exist, and export reads a directory from policy (WHAT). Write policy=DIR"
+    ),
 }
 
 
