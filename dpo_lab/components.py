@@ -94,6 +94,10 @@ class Component:
         """
         return 0.0
 
+    def not_counted(self) -> str:
+        """Return which model `bytes_needed` leaves out because nobody here knows its size, and why; an empty text if none."""
+        return ""
+
 
 def source_digest(kind: Any) -> str | None:
     """Return a digest of the file that defines a class or function, None where there is no file (an interactive session)."""

@@ -11,7 +11,7 @@ import torch
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import bytes_of, bytes_text, weights_text
 from dpo_lab.components import ConfigError, RunError
-from dpo_lab.memory.lines import memory_lines
+from dpo_lab.memory.lines import memory_lines, uncounted_lines
 from dpo_lab.memory.loading import CLEARLY
 from dpo_lab.memory.loading import available as available
 from dpo_lab.memory.plan import (
@@ -204,7 +204,7 @@ def plan_elsewhere(alignment: Alignment, store: TokenStore, memory: str) -> dict
     """
     there, has = on_a_gpu(alignment), bytes_of(memory) - CONTEXT
     plan = memory_plan(there, store)
-    say(*memory_lines(plan, has, f"a GPU of {memory}, less {bytes_text(CONTEXT)} for CUDA,"))
+    say(*memory_lines(plan, has, f"a GPU of {memory}, less {bytes_text(CONTEXT)} for CUDA,"), *uncounted_lines(alignment))
     refuse_above(has, there, store, plan, where=f"a GPU of {memory}")
     say(f"fits a GPU of {memory}; computed, not tried")
     return {"memory/peak": plan.peak, "memory/available": has}

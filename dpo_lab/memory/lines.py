@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dpo_lab.amounts import bytes_text, weights_text
+from dpo_lab.components import Component, parts_of
 from dpo_lab.memory.plan import MemoryPlan
 from dpo_lab.reference.base import Reference
 from dpo_lab.tokens.store import TokenStore
@@ -56,6 +57,16 @@ def memory_lines(plan: MemoryPlan, has: float, device: str) -> list[str]:
         f"memory     {weights} weights, {trained} trained; training at its most:",
         *rows,
         f"  estimated peak {bytes_text(plan.peak)} ({peaks}); {device} has {bytes_text(has)}",
+    ]
+
+
+def uncounted_lines(training: Component) -> list[str]:
+    """Return a line for each model of a ranker, a judge or a sampler whose size the plan does not know."""
+    parts = ((key, part, part.not_counted()) for key, part in parts_of(training))
+    return [
+        f"memory     {key}={getattr(part, 'label', key)} is not in the plan, its size is unknown: {why}"
+        for key, part, why in parts
+        if why
     ]
 
 

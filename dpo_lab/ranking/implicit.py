@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -16,7 +17,7 @@ from dpo_lab.models.adapted import AdapterSwitch
 from dpo_lab.models.load import evaluating, load_model
 from dpo_lab.models.storage import Storage
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
-from dpo_lab.ranking.judging_models import identity_of, is_adapter, named, parameters_of, refuse_unusable_model
+from dpo_lab.ranking.judging_models import identity_of, is_adapter, known_or_why, named, parameters_of, refuse_unusable_model
 from dpo_lab.records import Candidates
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.passes import score_store, scorer_of
@@ -67,8 +68,15 @@ class ImplicitReward(Ranker):
             refuse_unusable_model(path, "ranker.path" if name == "policy" else "ranker.reference")
 
     def bytes_needed(self, device: str) -> float:
-        """Return what the weights take; 0 for a Hub id, whose size is unknown before its files are here."""
-        return (2.0 if device == "cuda" else 4.0) * sum(parameters_of(path) for path, _ in self._models().values())
+        """Return what the weights take, of a Hub id by its configuration; nothing of one of unknown size (`not_counted`)."""
+        return (2.0 if device == "cuda" else 4.0) * sum(size for size, _ in self._sizes())
+
+    def not_counted(self) -> str:
+        """Return why the size of a model is not known, an empty text if all are."""
+        return next((why for _, why in self._sizes() if why), "")
+
+    def _sizes(self) -> list[tuple[int, str]]:
+        return [known_or_why(partial(parameters_of, path, revision)) for path, revision in self._models().values()]
 
     def win_probability(self, score: float, other: float) -> float | None:
         """Return the Bradley-Terry probability of two implicit rewards (eq. 6); None without reference, or of averages."""

@@ -1,12 +1,15 @@
 """The models that rankers read, as directories or on the Hub: whether one is usable, which one it is, and what it takes."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dpo_lab.components import ConfigError
-from dpo_lab.hub import HUB_ID
+from dpo_lab.hub import HUB_ID, innermost
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
     base_of,
@@ -16,7 +19,7 @@ from dpo_lab.models.directory import (
     refuse_unusable_adapter,
 )
 from dpo_lab.models.given import digests_of
-from dpo_lab.models.hub import commit_of
+from dpo_lab.models.hub import commit_of, entry_of, snapshot
 
 
 def is_adapter(path: str) -> bool:
@@ -47,12 +50,46 @@ def identity_of(path: str, revision: str | None) -> dict[str, Any]:
     return {**own, "base": identity_of(base_of(path), revision)} if is_adapter(path) else own
 
 
-def parameters_of(path: str) -> int:
-    """Return how many weights a model has, that of an adapter's base included; 0 if it is not a directory."""
+def parameters_of(path: str, revision: str | None = None, *, classifier: bool = False) -> int:
+    """Return how many weights a model has, that of an adapter's base included.
+
+    A directory's own files say it; of a model on the Hub its configuration does, from the cache or fetched: no weight is.
+
+    Args:
+        classifier: whether it ends in the labels of a sequence classifier, in place of a vocabulary.
+
+    Raises:
+        ConfigError: if a model on the Hub cannot be asked and the cache has no configuration, or the library does not know it.
+    """
     own = sum(path.stat().st_size for path in Path(path).glob("adapter_model.safetensors")) // 4
     if is_adapter(path):
-        return own + parameters_of(base_of(path))
-    return parameters_in(Path(path)) if Path(path).is_dir() else 0
+        return own + parameters_of(base_of(path), revision)
+    if Path(path).is_dir():
+        return parameters_in(Path(path))
+    return _parameters_by_config(snapshot(entry_of(path, revision), ("config.json",)), classifier=classifier)
+
+
+@cache
+def _parameters_by_config(directory: Path, *, classifier: bool) -> int:
+    """Return how many weights a model of such a configuration has: it is built without numbers."""
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    kind: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    try:
+        config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+        with torch.device("meta"):
+            model = kind.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        raise ConfigError(f"its configuration says no size ({innermost(error)})") from error
+    return sum(weight.numel() for weight in model.parameters())
+
+
+def known_or_why(size: Callable[[], int]) -> tuple[int, str]:
+    """Return what `parameters_of` says and an empty text; of a size that is not known 0 and why."""
+    try:
+        return size(), ""
+    except ConfigError as error:
+        return 0, str(error)
 
 
 @contextmanager

@@ -15,12 +15,12 @@ from dpo_lab.components import ConfigError, component
 from dpo_lab.hub import HUB_ID, HubEntry
 from dpo_lab.layouts.budget import fill
 from dpo_lab.models.classifier import load_classifier
-from dpo_lab.models.directory import labels_in, parameters_in
+from dpo_lab.models.directory import labels_in
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
 from dpo_lab.progress import say
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
-from dpo_lab.ranking.judging_models import refuse_unusable_model
+from dpo_lab.ranking.judging_models import known_or_why, parameters_of, refuse_unusable_model
 from dpo_lab.records import Candidates
 from dpo_lab.tokens.template import ChatEncoder
 
@@ -54,9 +54,15 @@ class RewardModel(Ranker):
             self._refuse_labels(labels_in(Path(self.path)))
 
     def bytes_needed(self, device: str) -> float:
-        """Return what the weights take; 0 for a Hub id, whose size is unknown before its files are here."""
-        local = Path(self.path).is_dir()
-        return (2.0 if device == "cuda" else 4.0) * parameters_in(Path(self.path)) if local else 0.0
+        """Return what the weights take, of a Hub id by its configuration; 0 where nobody here knows it (`not_counted`)."""
+        return (2.0 if device == "cuda" else 4.0) * self._size()[0]
+
+    def not_counted(self) -> str:
+        """Return why the size of a Hub id is not known, an empty text if it is."""
+        return self._size()[1]
+
+    def _size(self) -> tuple[int, str]:
+        return known_or_why(lambda: parameters_of(self.path, self.revision, classifier=True))
 
     def _entry(self) -> HubEntry:
         return HubEntry(self.path, self.revision, "model", "ranker")

@@ -52,7 +52,7 @@ class Doctor(Alignment):
         plan, has = check.memory_plan(self, store), check.available(device)
         share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
         say(lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
-        say(*lines.memory_lines(plan, has, device.type))
+        say(*lines.memory_lines(plan, has, device.type), *lines.uncounted_lines(self))
         say(*lines.length_lines(store, self.data.max_length, known=given is not None))
         kept = [getattr(callback, "keep", 0) for callback in self.callbacks.values()]
         written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=max(kept, default=0))

@@ -11,7 +11,11 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForSequenceClassification, PreTrainedTokenizerFast
 
 from dpo_lab.components import ConfigError
+from dpo_lab.memory.lines import uncounted_lines
 from dpo_lab.ranking.base import failed
+from dpo_lab.ranking.controls import LengthRanker
+from dpo_lab.ranking.ensemble import EnsembleRanker
+from dpo_lab.ranking.implicit import ImplicitReward
 from dpo_lab.ranking.reward_model import RewardModel
 from dpo_lab.records import Candidates, Prompt
 
@@ -110,6 +114,36 @@ def test_a_language_model_in_its_place_is_refused_in_one_line_without_the_report
     said = capfd.readouterr()
     assert "MISSING" not in said.out + said.err
     assert "Loading weights" not in said.err
+
+
+def test_the_size_of_a_model_on_the_hub_is_that_of_its_configuration_or_said_to_be_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    directory = write(tmp_path / "model", 1)
+    both = RewardModel(path="owner/judge"), ImplicitReward(path="owner/judge", reference="none")
+    for ranker in both:
+        assert ranker.bytes_needed("cpu") == 0.0
+        assert ranker.not_counted().startswith("owner/judge is not a directory, the cache (HF_HOME) has no complete copy")
+    (line,) = uncounted_lines(EnsembleRanker(members={"judge": both[0], "length": LengthRanker()}))
+    assert line.startswith("memory     members.judge=reward_model is not in the plan, its size is unknown: owner/judge")
+    commit = "1" * 40
+    snapshot = tmp_path / "cache" / "models--owner--judge" / "snapshots" / commit
+    snapshot.mkdir(parents=True)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text(commit)
+    (snapshot / "config.json").write_text((directory / "config.json").read_text())
+    weights = sum(weight.numel() for weight in load_file(directory / "model.safetensors").values())
+    assert (
+        RewardModel(path="owner/judge").bytes_needed("cpu") == 4 * weights == RewardModel(path=str(directory)).bytes_needed("cpu")
+    )
+    assert both[0].bytes_needed("cuda") == 2 * weights
+    assert not both[0].not_counted()
+    assert both[1].bytes_needed("cuda") == 2 * (weights - 16 + 32 * 16)  # a head of 32 tokens in place of one label
 
 
 def test_a_prompt_that_the_template_refuses_is_a_failed_verdict(tmp_path: Path) -> None:
