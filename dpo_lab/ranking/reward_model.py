@@ -21,6 +21,7 @@ from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
 from dpo_lab.progress import say
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
 from dpo_lab.ranking.judging_models import known_or_why, parameters_of, refuse_unusable_model
+from dpo_lab.ranking.shared_reading import SharedRows, common_tokens, is_plain, shares_prompts
 from dpo_lab.records import Candidates
 from dpo_lab.tokens.template import ChatEncoder
 
@@ -37,7 +38,7 @@ class RewardModel(Ranker):
     revision: str | None = None
     """Commit, tag or branch on the Hub; null: the newest."""
     tokens_per_batch: PositiveInt = 4096
-    """Padding included. Changes speed and memory, never a score by more than rounding."""
+    """Padding included; a shared prompt counts once. Changes speed and memory, never a score by more than rounding."""
 
     def content(self) -> dict[str, Any]:
         """Return what determines the scores: a directory's files or a commit, and not how many rows are scored at once."""
@@ -80,7 +81,7 @@ class RewardModel(Ranker):
         self._refuse_labels(labels := int(model.config.num_labels))
         if labels == 2:
             say("  reward_model has two labels: a score is the logit of the second less that of the first")
-        yield OpenRewardModel(model, tokenizer, self.tokens_per_batch)
+        yield OpenRewardModel(model, tokenizer, self.tokens_per_batch, shares_prompts(model))
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,36 @@ class OpenRewardModel:
     model: Any
     tokenizer: Any
     tokens: int
+    shares: bool
+    """Whether the answers to a prompt are read after one copy of it."""
 
     @torch.no_grad()
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
-        """Return one verdict per set, nan where the template refuses its prompt; rows of similar length share a batch."""
+        """Return one verdict per set, nan where the template refuses its prompt."""
         taken = [each for each in candidates if ChatEncoder(self.tokenizer).takes(each.prompt)]
-        rows = [self.ids(each, text) for each in taken for text in each.responses]
+        rows = [[self.ids(each, text) for text in each.responses] for each in taken]
+        scores = {id(each): tuple(said) for each, said in zip(taken, self._scored(rows), strict=True)}
+        return [Verdict(scores=scores.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
+
+    def _scored(self, sets: list[list[list[int]]]) -> list[list[float]]:
+        """Return the scores of the rows of each set; a set is read in a shared row where that is right."""
+        longest = max((len(row) for rows in sets for row in rows), default=0)
+        share = self.shares and is_plain(self.model, longest)
+        together = [at for at, rows in enumerate(sets) if share and len(rows) > 1 and common_tokens(rows)]
+        scores: dict[int, list[float]] = {}
+        shared = SharedRows([sets[at] for at in together])
+        order = sorted(range(len(together)), key=lambda one: shared.num_tokens([one]))
+        for batch in fill(([one] for one in order), shared.num_tokens, self.tokens):
+            for one, logits in zip(batch, shared.logits(self.model, batch), strict=True):
+                scores[together[one]] = difference(logits).tolist()
+        apart = [at for at in range(len(sets)) if at not in scores]
+        of_rows = iter(self._padded([row for at in apart for row in sets[at]]))
+        for at in apart:
+            scores[at] = [next(of_rows) for _ in sets[at]]
+        return [scores[at] for at in range(len(sets))]
+
+    def _padded(self, rows: list[list[int]]) -> list[float]:
+        """Return the scores of rows; those of similar length share a batch."""
         order = sorted(range(len(rows)), key=lambda row: len(rows[row]))
         scores = [0.0] * len(rows)
 
@@ -105,9 +130,7 @@ class OpenRewardModel:
         for batch in fill(([row] for row in order), padded, self.tokens):
             for row, score in zip(batch, self._scores([rows[row] for row in batch]), strict=True):
                 scores[row] = score
-        each_score = iter(scores)
-        scores_of = {id(each): tuple(next(each_score) for _ in each.responses) for each in taken}
-        return [Verdict(scores=scores_of.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
+        return scores
 
     def ids(self, candidates: Candidates, answer: str) -> list[int]:
         """Return a row: the conversation as the template writes it, its start token once."""
@@ -132,5 +155,10 @@ class OpenRewardModel:
         device = self.model.device
         mask = torch.ones_like(ids) if mask is None else mask
         logits = self.model(input_ids=ids.to(device), attention_mask=mask.to(device)).logits.float()
-        difference: Tensor = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
-        return difference
+        return difference(logits)
+
+
+def difference(logits: Tensor) -> Tensor:
+    """Return the score of logits, (rows, labels) to (rows,): the one label, or of two the second less the first."""
+    scores: Tensor = logits[:, -1] - logits[:, 0] if logits.shape[1] == 2 else logits[:, 0]
+    return scores
