@@ -1,7 +1,8 @@
-"""Sequence classifiers: a network with its tokenizer, from a directory in Hugging Face layout."""
+"""Sequence classifiers: a network with its tokenizer, from a directory in Hugging Face layout, and how large a model is."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,28 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
     if not tokenizer.chat_template:
         raise ConfigError(f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown.")
     return model.to(device).eval(), tokenizer
+
+
+@cache
+def parameters_by_config(directory: Path, *, classifier: bool) -> int:
+    """Return how many weights a model of a directory's configuration has: it is built without numbers.
+
+    Args:
+        classifier: whether it ends in the labels of a sequence classifier, in place of a vocabulary.
+
+    Raises:
+        ConfigError: if the library does not know such a configuration.
+    """
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
+
+    kind: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
+    try:
+        config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
+        with torch.device("meta"):
+            model = kind.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
+        raise ConfigError(f"its configuration says no size ({innermost(error)})") from error
+    return sum(weight.numel() for weight in model.parameters())
 
 
 @contextmanager

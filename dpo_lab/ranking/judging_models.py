@@ -2,14 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from dpo_lab.components import ConfigError
-from dpo_lab.hub import HUB_ID, innermost
+from dpo_lab.hub import HUB_ID
+from dpo_lab.models.classifier import parameters_by_config
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
     base_of,
@@ -66,22 +64,7 @@ def parameters_of(path: str, revision: str | None = None, *, classifier: bool = 
         return own + parameters_of(base_of(path), revision)
     if Path(path).is_dir():
         return parameters_in(Path(path))
-    return _parameters_by_config(snapshot(entry_of(path, revision), ("config.json",)), classifier=classifier)
-
-
-@cache
-def _parameters_by_config(directory: Path, *, classifier: bool) -> int:
-    """Return how many weights a model of such a configuration has: it is built without numbers."""
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification
-
-    kind: Any = AutoModelForSequenceClassification if classifier else AutoModelForCausalLM
-    try:
-        config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False)
-        with torch.device("meta"):
-            model = kind.from_config(config, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError, TypeError, AttributeError) as error:
-        raise ConfigError(f"its configuration says no size ({innermost(error)})") from error
-    return sum(weight.numel() for weight in model.parameters())
+    return parameters_by_config(snapshot(entry_of(path, revision), ("config.json",)), classifier=classifier)
 
 
 def known_or_why(size: Callable[[], int]) -> tuple[int, str]:

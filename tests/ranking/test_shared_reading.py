@@ -60,7 +60,7 @@ def alone(model: Any) -> list[list[float]]:
 
 
 def test_a_prompt_is_read_once_and_scores_are_those_of_rows_alone() -> None:
-    kinds = [
+    kinds: list[tuple[Any, Any]] = [
         (LlamaForSequenceClassification, LlamaConfig),
         (MistralForSequenceClassification, MistralConfig),
         (Qwen3ForSequenceClassification, Qwen3Config),
@@ -95,9 +95,7 @@ def test_the_same_scores_come_of_small_portions() -> None:
 def test_a_classifier_that_cannot_share_is_found_out_and_keeps_its_attention() -> None:
     torch.manual_seed(0)
     shape: dict[str, Any] = {"vocab_size": 64, "num_labels": 1, "pad_token_id": 0}
-    gpt2 = GPT2ForSequenceClassification(  # type: ignore[no-untyped-call]
-        GPT2Config(n_embd=16, n_layer=2, n_head=2, **shape)
-    )
+    gpt2 = GPT2ForSequenceClassification(GPT2Config(n_embd=16, n_layer=2, n_head=2, **shape))
     sizes: dict[str, Any] = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
     bert = BertForSequenceClassification(BertConfig(**sizes, **shape))
     gemma = Gemma2ForSequenceClassification(Gemma2Config(**SHAPE, sliding_window=8))
