@@ -25,21 +25,18 @@ from dpo_lab.start import check
 check()
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import Any
 
 import torch
 
-from scripts.bands import machine
 from scripts.bench import round_parts
+from scripts.bench.kept import State, keep, load, where
 from scripts.bench.round_report import lines
 from scripts.bench.round_task import RoundTask, write_ranker
 from scripts.bench.task import Pair, Result
 
 STATE, PAIRS = "round.json", "pairs.json"
-State = dict[str, Any]
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -58,27 +55,6 @@ def command_line() -> argparse.ArgumentParser:
     return parser
 
 
-def load(directory: Path, asked: RoundTask) -> State:
-    """Return what the parts before have kept.
-
-    Raises:
-        SystemExit: if it is another round's.
-    """
-    file = directory / STATE
-    state: State = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"settings": asked.settings()}
-    if state["settings"] != asked.settings():
-        raise SystemExit(f"error: {file} is of a round of {state['settings']}. Type another --state, or the same sizes.")
-    return state
-
-
-def keep(directory: Path, state: State) -> None:
-    """Write the state, whole or not at all."""
-    state["machine"] = machine()
-    beside = directory / f"{STATE}.new"
-    beside.write_text(json.dumps(state), encoding="utf-8")
-    beside.replace(directory / STATE)
-
-
 def run_portions(asked: argparse.Namespace, sizes: RoundTask, state: State) -> None:
     """Sample or rank the portions that are asked for, and keep each."""
     ranker = write_ranker(asked.state / "pairrm", sizes) if asked.part == "rank" else Path()
@@ -93,7 +69,7 @@ def run_portions(asked: argparse.Namespace, sizes: RoundTask, state: State) -> N
             made = round_parts.rank(sets, ranker, asked.blender_python)
         state.setdefault(asked.part, {})[portion] = asdict(made)
         state.pop("train", None)  # of other pairs
-        keep(asked.state, state)
+        keep(asked.state / STATE, state)
         took = ", ".join(f"{name} {taken:.1f} s" for name, taken in made.seconds.items())
         print(f"{asked.part} {portion}: {took}", flush=True)
 
@@ -122,7 +98,7 @@ def run_training(asked: argparse.Namespace, sizes: RoundTask, state: State) -> N
         first = {each: Result(**runs[0]) for each, runs in kept.items()}
         round_parts.refuse_unequal({**first, name: made}, steps)
         kept.setdefault(name, []).append(asdict(made))
-        keep(asked.state, state)
+        keep(asked.state / STATE, state)
         print(f"train {name}: {sum(made.epoch_seconds):.1f} s, reference {sum(made.reference_seconds):.1f} s", flush=True)
 
 
@@ -132,10 +108,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.adapter, asked.precision, asked.threads, asked.swift_python = "none", "fp32", 1, ""
     sizes = RoundTask(**{field.name: getattr(asked, field.name) for field in fields(RoundTask)})
     asked.state.mkdir(parents=True, exist_ok=True)
-    state = load(asked.state, sizes)
+    state = load(asked.state / STATE, sizes.settings())
     torch.set_num_threads(1)
     if asked.part == "report":
-        print(state.get("machine", machine()), *lines(state), sep="\n")
+        print(where(state), *lines(state), sep="\n")
         return 0
     try:
         (run_training if asked.part == "train" else run_portions)(asked, sizes, state)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.bench.figures import including
-from scripts.bench.task import PAIRS_PER_STEP, Result, parse_result
+from scripts.bench.task import PAIRS_PER_STEP, Result, parse_results
 
 ROOT = Path(__file__).resolve().parents[2]
 MICRO_BATCHES = tuple(str(size) for size in (1, 2, 4, PAIRS_PER_STEP))
@@ -38,7 +38,11 @@ class Contestant:
         return replace(self, arguments=(*self.arguments[:-1], value))
 
     def run(self, asked: argparse.Namespace, repetitions: int) -> Result:
-        """Run it and return what it reports.
+        """Run it and return what it reports last."""
+        return self.run_all(asked, repetitions)[-1]
+
+    def run_all(self, asked: argparse.Namespace, repetitions: int) -> list[Result]:
+        """Run it and return all that it reports.
 
         Raises:
             RuntimeError: with the end of what it printed, if it failed.
@@ -52,7 +56,7 @@ class Contestant:
         )
         if done.returncode:
             raise RuntimeError(f"{self.name}: exit code {done.returncode}\n{done.stdout[-1000:]}\n{done.stderr[-3000:]}")
-        return parse_result(done.stdout)
+        return parse_results(done.stdout)
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -39,14 +39,14 @@ def response_logps(model: nn.Module, ids: Tensor, labels: Tensor, mask: Tensor) 
     return (per_token * counted).sum(-1)
 
 
-def pair_losses(policy: nn.Module, reference: nn.Module, batch: list[Pair], *, bf16: bool) -> Tensor:
+def pair_losses(policy: nn.Module, reference: nn.Module, batch: list[Pair], *, beta: float, bf16: bool) -> Tensor:
     """Return the DPO loss of each pair."""
     ids, labels, mask = padded(batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         chosen, rejected = response_logps(policy, ids, labels, mask).chunk(2)
         with torch.no_grad():
             fixed_chosen, fixed_rejected = response_logps(reference, ids, labels, mask).chunk(2)
-    return -nn.functional.logsigmoid(task.BETA * ((chosen - rejected) - (fixed_chosen - fixed_rejected)))
+    return -nn.functional.logsigmoid(beta * ((chosen - rejected) - (fixed_chosen - fixed_rejected)))
 
 
 def with_adapter(model: Any) -> Any:
@@ -77,7 +77,7 @@ def train(options: Options) -> Result:
             loss = 0.0
             for first in range(start, start + task.PAIRS_PER_STEP, options.micro_batch):
                 batch = pairs[first : first + options.micro_batch]
-                share = pair_losses(policy, reference, batch, bf16=options.bf16).sum() / task.PAIRS_PER_STEP
+                share = pair_losses(policy, reference, batch, beta=options.beta, bf16=options.bf16).sum() / task.PAIRS_PER_STEP
                 share.backward()
                 loss += share.item()
             norms.append(float(nn.utils.clip_grad_norm_(trained, float("inf"))))

@@ -110,22 +110,41 @@ def plain_loop(module: PreferenceModule, batches: Batches, precision: Precision,
     return steps
 
 
-def timed_reference(model: nn.Module, store: TokenStore, how: Fit, context: AbstractContextManager[Any]) -> tuple[Any, float]:
-    """Return the cached reference and the CPU seconds of making it: forwards, digests of weights and ids, the file."""
+def timed_reference(
+    model: nn.Module, store: TokenStore, how: Fit, context: AbstractContextManager[Any], root: Path | None = None
+) -> tuple[Any, float]:
+    """Return the cached reference and the CPU seconds of making it: forwards, digests of weights and ids, the file.
+
+    Args:
+        root: where a pass is kept; one that is there already is audited and used. None: nothing is kept.
+    """
     began = time.process_time()
     with tempfile.TemporaryDirectory() as directory, context:
-        scorer, _ = reference_pass(model, store, how, CachedReference(), root=Path(directory), name="bench")
+        scorer, _ = reference_pass(model, store, how, CachedReference(), root=root or Path(directory), name="bench")
     return scorer, time.process_time() - began
 
 
-def train(options: Options, layout: str, budget: int, loop: Literal["lightning", "plain"]) -> Result:
-    """Train for one epoch to warm up and then the timed ones."""
-    store, model = token_store(options.pairs()), task.language_model(options.layers)
+def train(
+    options: Options,
+    layout: str,
+    budget: int,
+    loop: Literal["lightning", "plain"],
+    *,
+    store: TokenStore | None = None,
+    root: Path | None = None,
+) -> Result:
+    """Train for the epochs to warm up and then the timed ones.
+
+    Args:
+        store: the pairs, where another training has them already.
+        root: where the reference pass is kept for other trainings on them.
+    """
+    store, model = store or token_store(options.pairs()), task.language_model(options.layers)
     how = fitted(model, LAYOUTS[layout](), store)
     if how.notes:
         raise SystemExit(f"layout {layout} is not what would be measured: {how.notes}")
     precision = Precision(mode="bf16-mixed" if options.bf16 else "fp32")
-    scorer, reference_seconds = timed_reference(model, store, how, precision.autocast(CPU))
+    scorer, reference_seconds = timed_reference(model, store, how, precision.autocast(CPU), root)
     lora = options.adapter == "lora"
     policy = (LoRA(rank=task.LORA_RANK, alpha=task.LORA_ALPHA) if lora else NoAdapter()).attach(model, seed=0)
     task.set_adapter(policy)
@@ -138,7 +157,7 @@ def train(options: Options, layout: str, budget: int, loop: Literal["lightning",
         order="as_given",
     )
     optim = AdamW(lr=options.learning_rate, warmup=0.0, schedule="constant", clip=None)
-    module = PreferenceModule(policy, scorer, DPOLoss(beta=task.BETA), optim, total_steps=batches.total_steps, seed=0)
+    module = PreferenceModule(policy, scorer, DPOLoss(beta=options.beta), optim, total_steps=batches.total_steps, seed=0)
     meter = Meter()
     run = under_lightning if loop == "lightning" else plain_loop
     steps = run(module, batches, precision, meter)[: options.compared]

@@ -42,7 +42,7 @@ def arguments(options: Options, directory: str) -> dict[str, Any]:
         "use_cpu": True,
         "bf16": options.bf16,
         "fp16": False,
-        "beta": task.BETA,
+        "beta": options.beta,
         "max_length": 1024,
         "logging_steps": 1,
         "save_strategy": "no",

@@ -6,6 +6,7 @@ Needs torch and transformers alone, because every contestant imports it in its o
 import argparse
 import json
 import resource
+import time
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -56,6 +57,9 @@ class Options:
     warm_up: int = 1
     compared: int = COMPARED_STEPS
     file: str = ""
+    beta: float = BETA
+    lr: float = 0.0
+    """The learning rate; 0: the adapter's."""
 
     @property
     def epochs(self) -> int:
@@ -76,7 +80,7 @@ class Options:
     @property
     def learning_rate(self) -> float:
         """The constant learning rate."""
-        return LEARNING_RATE[self.adapter]
+        return self.lr or LEARNING_RATE[self.adapter]
 
 
 @dataclass(kw_only=True)
@@ -100,11 +104,19 @@ class Result:
     body_products: int
     """Products with each of the body's matrices per position: forward, by input, by weight, recomputed."""
     head_products: int
+    other_seconds: float = 0.0
+    """CPU seconds of the process that are in neither: imports, the model, the trainer; where epochs warm up, these too."""
     peak_rss_mb: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
 
-    def emit(self, *packages: str) -> None:
-        """Print the result with what only its process knows: peak memory and versions."""
+    def emit(self, *packages: str, since: float = 0.0) -> None:
+        """Print the result with what only its process knows: other seconds, peak memory and versions.
+
+        Args:
+            since: CPU seconds of the process when this training began, where others came before it.
+        """
+        counted = sum(self.epoch_seconds) + (sum(self.reference_seconds) if self.reference_cached else 0.0)
+        self.other_seconds = time.process_time() - since - counted
         self.peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.versions = {name: version(name) for name in ("torch", "transformers", *packages)}
         print(MARK + json.dumps(asdict(self)), flush=True)
@@ -113,10 +125,9 @@ class Result:
 MARK = "RESULT "
 
 
-def parse_result(output: str) -> Result:
-    """Return the result in what a contestant printed; libraries print around it."""
-    lines = [line for line in output.splitlines() if line.startswith(MARK)]
-    return Result(**json.loads(lines[-1].removeprefix(MARK)))
+def parse_results(output: str) -> list[Result]:
+    """Return the results in what a contestant printed; libraries print around them."""
+    return [Result(**json.loads(line.removeprefix(MARK))) for line in output.splitlines() if line.startswith(MARK)]
 
 
 def parser() -> argparse.ArgumentParser:
@@ -131,6 +142,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--layers", type=int, default=8)
     made.add_argument("--warm-up", type=int, default=1, help="epochs that are not timed")
     made.add_argument("--compared", type=int, default=COMPARED_STEPS, help="steps whose losses and norms are reported")
+    made.add_argument("--beta", type=float, default=BETA)
+    made.add_argument("--lr", type=float, default=0.0, help="learning rate; default: the adapter's")
     made.add_argument("--file", default="", help="JSON list of [prompt, chosen, rejected] ids in place of the 16 pairs")
     return made
 
