@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from dpo_lab.data.inputs import refuse_inputs
 from dpo_lab.data.problems import RowProblem, excerpt
-from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.unread import ReadTexts, unexplained
 from dpo_lab.data.written import CONVERSATION_KEYS, is_turns, written_in
 
 ANSWER_KEYS = ("answer", "text", "content", "response", "output", "completion", "generation", "message", "value")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 EMPTY_TEXTS = ("", "[]", "{}", "null")
@@ -13,6 +14,10 @@ MEDIA_FILE = re.compile(
     r"(?i)\Adata:[\w.+-]+/[\w.+-]+;base64,|\.(?:png|jpe?g|gif|webp|bmp|tiff?|svg|wav|mp3|flac|ogg|m4a|mp4|webm|avi|mov|pdf)\Z"
 )
 BASE64 = re.compile(r"[A-Za-z0-9+/]{200,}={0,2}")
+PROSE = 12
+"""Words from which on a text is prose."""
+FULL_STOPS = "\u3002\uff01\uff1f\u0964\u061f"
+"""Ends of sentences in scripts that need no blank around words or have no capitals."""
 MEDIA_WORDS = frozenset(
     [
         "image",
@@ -33,6 +38,11 @@ MEDIA_WORDS = frozenset(
         "speech",
         "video",
         "videos",
+        "frames",
+        "waveform",
+        "waveforms",
+        "attachment",
+        "attachments",
     ]
 )
 TOOL_WORDS = frozenset(("tool", "tools", "function", "functions"))
@@ -61,6 +71,27 @@ def is_word(text: str) -> bool:
     """
     stripped = text.strip()
     return bool(WORD.fullmatch(stripped) or DATE.fullmatch(stripped))
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a text is a sentence or longer than a name: it ends like one and is none of a company, or has many words.
+
+    >>> [is_sentence(text) for text in ("Be brief.", "Be kind! Now", "Why so?", "a book of the sky", "Smith et al.", "Acme Inc.")]
+    [True, True, True, False, False, False]
+    """
+    words = text.split()
+    if any(mark in text for mark in FULL_STOPS):
+        return True
+    if not 1 < len(words) < PROSE:
+        return len(words) >= PROSE
+    last = words[-1].rstrip("\"')\u201d\u2019")
+    if last[-1:] in ("?", "!"):
+        return True
+    if last[-1:] in (".", "\u2026"):
+        return any(word[0].islower() and len(word.rstrip(".\u2026")) > 2 for word in words[1:])
+    return any(
+        word[-1] in ".?!" and word[:1].islower() and len(word) > 3 and after[0].isupper() for word, after in pairwise(words)
+    )
 
 
 def is_media(value: Any) -> bool:

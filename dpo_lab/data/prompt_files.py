@@ -15,12 +15,12 @@ from dpo_lab.data.categories import labelled
 from dpo_lab.data.files import SUFFIXES, Rows, refuse_other_than_rows
 from dpo_lab.data.hub import DataSet, chosen_split
 from dpo_lab.data.hub_messages import Origin
+from dpo_lab.data.inputs import refuse_inputs, refuse_marks
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.problems import DataError, RowProblem, first_of
 from dpo_lab.data.prompts import MAX_FAULTY, answer_of, usable_prompt
 from dpo_lab.data.split import default_held_out
 from dpo_lab.data.turns import Row, text_of
-from dpo_lab.data.unread import refuse_inputs
 from dpo_lab.progress import say
 from dpo_lab.records import Prompt
 from dpo_lab.seeding import random_for
@@ -214,4 +214,7 @@ def prompt_of(row: Row, column: str | None = None) -> Prompt:
         lost = [each for each in OTHERS if not is_empty(row.get(each)) and not (each == "input" and context)]
         if lost:
             raise RowProblem("unknown_layout", f"the columns {', '.join(lost)} beside {name} would be lost")
-    return usable_prompt(f"{value}\n\n{context}" if context.strip() else value)
+    prompt = usable_prompt(f"{value}\n\n{context}" if context.strip() else value)
+    if column is None:
+        refuse_marks(prompt.messages)
+    return prompt

@@ -10,12 +10,13 @@ from typing import Any
 from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
 from dpo_lab.data.formats import format_of
 from dpo_lab.data.formats.base import Parts, RowFormat
+from dpo_lab.data.inputs import refuse_inputs, refuse_marks
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.mapping import explained_mapping
 from dpo_lab.data.parts import TEXTS, asks, parts_of, with_mapping
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.roles import KEPT, roles_of
-from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.unread import ReadTexts, unexplained
 from dpo_lab.data.written import is_shown
 from dpo_lab.records import Example
 
@@ -165,6 +166,11 @@ class RowReader:
             if rest and self.format.takes_beginning and self.unexplained(rest, None):
                 raise self.ambiguous(row, rest, None) from None
             raise
+        if not self.is_mapped:
+            try:
+                refuse_marks(example.prompt.messages)
+            except RowProblem as problem:
+                raise self.with_words(problem, row) from None
         if rest and self.unexplained(rest, example):
             raise self.ambiguous(row, rest, example)
         return example

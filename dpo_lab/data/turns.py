@@ -4,8 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dpo_lab.data.inputs import refuse_inputs
 from dpo_lab.data.problems import RowProblem, excerpt
-from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.unread import ReadTexts, unexplained
 from dpo_lab.data.written import speaks, written_in
 from dpo_lab.records import Message
 

@@ -3,8 +3,8 @@
 A column may stay unread only if it can be told that nothing of the example is lost:
 
 - it is empty, a number, true or false, a date, or a word (`is_word`);
-- its name says that it describes the row (`DESCRIBES`, `JUDGES`) or holds another answer (`ANSWERS`); where no column holds the
-  prompt, such a name is not enough: what is called a source or feedback may be the prompt;
+- its name says that it describes the row (`DESCRIBES`, `JUDGES`) or holds another answer (`ANSWERS`), and a fact is no sentence;
+  where no column holds the prompt, such a name is not enough: what is called a source or feedback may be the prompt;
 - its texts repeat what is read, with or without chat markup around them.
 
 Anything else may be the prompt or a part of it, so the rows are refused until a person says what is what.
@@ -13,11 +13,10 @@ Anything else may be the prompt or a part of it, so the rows are refused until a
 import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import islice
 from typing import Any, NamedTuple
 
-from dpo_lab.data.kinds import MEDIA_WORDS, TOOL_WORDS, is_empty, is_media, is_word, texts_in, words_of
-from dpo_lab.data.problems import RowProblem, excerpt
+from dpo_lab.data.kinds import is_empty, is_sentence, is_word, texts_in, words_of
+from dpo_lab.data.written import holds_turns, parsed
 
 DESCRIBES = frozenset(
     [
@@ -113,8 +112,6 @@ REMARKS = frozenset(
     ]
 )
 """Those of them under which prose is expected; elsewhere, as in a source, it may be what the question is about."""
-PROSE = 12
-"""Words from which on a text is prose."""
 JUDGES = frozenset(["judge", "labelling", "labeling"])
 """First words of names of columns about the judgement, a judge's own prompt among them."""
 ANSWERS = frozenset(
@@ -133,6 +130,8 @@ ANSWERS = frozenset(
     ]
 )
 """Last words of names of columns with further answers, which no pair needs beside chosen and rejected: SPPO's `generate_0`."""
+OF_ALL = frozenset(["all", "generated", "original", "other", "raw"])
+"""Words beside those in such names."""
 QUALIFIERS = frozenset(["chosen", "rejected", "preferred", "a", "b", "c", "j", "k", "w", "l"])
 OF_ANSWERS = frozenset(["chosen", "rejected"])
 PROMPT_PARTS = frozenset(
@@ -182,39 +181,6 @@ def last_word(name: str) -> str:
     return words[-1] if words else ""
 
 
-def refuse_inputs(columns: Mapping[str, Any], place: str = "") -> None:
-    """Raise RowProblem if a column holds what the answers depend on and text does not carry: tools, pictures, sounds, films.
-
-    Args:
-        columns: values by name.
-        place: what stands before a name in the message.
-    """
-    for name, value in (place for column in columns.items() for place in places_in(*column)):
-        if is_empty(value) or isinstance(value, bool | int | float):
-            continue
-        tools = last_word(name) in TOOL_WORDS or words_of(name)[-2:] == ("tool", "calls")
-        if tools or not MEDIA_WORDS.isdisjoint(words_of(name)) or is_media(value):
-            raise RowProblem(
-                "unread_input",
-                f"{place}{name} holds {excerpt(value)}, which the answers depend on and the text alone does not carry",
-            )
-
-
-def places_in(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield a column and every object or list inside it, by its key: metadata may hold the tools of a conversation.
-
-    >>> [name for name, _ in places_in("meta", {"tools": [{"name": "clock"}], "tool": "a name"})]
-    ['meta', 'tools']
-    """
-    yield name, value
-    for key, item in value.items() if isinstance(value, dict) else ():
-        if isinstance(item, dict | list):
-            yield from places_in(str(key), item)
-    for item in value if isinstance(value, list) else ():
-        if isinstance(item, dict):
-            yield from islice(places_in("", item), 1, None)
-
-
 def unexplained(columns: Mapping[str, Any], read: ReadTexts, *, strict: bool) -> list[str]:
     """Return the columns with text that is neither known metadata nor in what is read.
 
@@ -224,26 +190,54 @@ def unexplained(columns: Mapping[str, Any], read: ReadTexts, *, strict: bool) ->
         strict: no column holds the prompt, so that one word may be it.
     """
     left = []
-    for name, value in columns.items():
-        if isinstance(value, bool | int | float) or is_empty(value) or (last_word(name) in ANSWERS and not strict):
+    for name, given in columns.items():
+        value = parsed(given) if isinstance(given, str) else given
+        if isinstance(value, bool | int | float) or is_empty(value) or (not strict and is_other_answer(name)):
             continue
         describes = is_descriptive(name) and not is_prose(name, value)
         if describes and (not strict or not OF_ANSWERS.isdisjoint(words_of(name))):
+            if last_word(name) in REMARKS and any(not repeats(text, read) for text in asked_inside(value)):
+                left.append(name)
             continue
-        words_count = (strict and not describes) or name.lower() in PROMPT_PARTS
+        words_count = (strict and not describes) or name.lower() in PROMPT_PARTS or holds_turns(value)
         if any((words_count or not is_word(text)) and not repeats(text, read) for text in texts_in(value)):
             left.append(name)
     return left
 
 
-def is_prose(name: str, value: Any) -> bool:
-    """Return whether a column that is named like a fact about the row holds prose.
+def is_other_answer(name: str) -> bool:
+    """Return whether a column's name says that it holds further answers to the same prompt, and of nobody in particular.
 
-    >>> is_prose("source", "evol_instruct"), is_prose("source", "The article says " * 9), is_prose("critique", "It is " * 9)
+    >>> [is_other_answer(name) for name in ("generate_0", "all_generated_responses", "student_answer", "previous_output")]
+    [True, True, False, False]
+    """
+    words = [word for word in words_of(name) if not word.isdigit() and word not in QUALIFIERS]
+    return bool(words) and words[-1] in ANSWERS and ANSWERS.union(OF_ALL).issuperset(words)
+
+
+def is_prose(name: str, value: Any) -> bool:
+    """Return whether a column that is named like a fact about the row holds sentences or turns.
+
+    >>> is_prose("source", "evol_instruct"), is_prose("task_type", "Answer as a pirate."), is_prose("critique", "It is wrong.")
     (False, True, False)
     """
     a_fact = last_word(name) in DESCRIBES - REMARKS and words_of(name)[0] not in JUDGES
-    return a_fact and any(len(text.split()) >= PROSE for text in texts_in(value))
+    return a_fact and (holds_turns(value) or any(is_sentence(text) for text in texts_in(value)))
+
+
+def asked_inside(value: Any) -> Iterator[str]:
+    """Yield the texts inside an object of metadata that stand under names of parts of a prompt, but for single words.
+
+    >>> list(asked_inside({"system": "Be brief.", "raw": {"output": "It is."}, "judge": {"prompt": "Judge it."}}))
+    ['Be brief.']
+    """
+    for key, item in value.items() if isinstance(value, dict) else ():
+        if last_word(str(key)) in PROMPT_PARTS:
+            yield from (text for text in texts_in(item) if not is_word(text))
+        elif JUDGES.isdisjoint(words_of(str(key))):
+            yield from asked_inside(item)
+    for item in value if isinstance(value, list) else ():
+        yield from asked_inside(item)
 
 
 def repeats(text: str, read: ReadTexts) -> bool:

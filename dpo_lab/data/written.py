@@ -84,6 +84,16 @@ def is_turns(value: Any) -> bool:
     )
 
 
+def holds_turns(value: Any) -> bool:
+    """Return whether a value is or holds turns of known roles.
+
+    >>> holds_turns({"chat": [{"role": "user", "content": "Hello"}]}), holds_turns([{"role": "editor"}])
+    (True, False)
+    """
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return (isinstance(value, dict | list) and speaks(value)) or any(holds_turns(item) for item in items)
+
+
 def speaks(value: Any) -> bool:
     """Return whether a value is turns of known roles with what they say, and no other objects with a role, as people have.
 

@@ -9,12 +9,13 @@ from dpo_lab.data.answers.labels import preferred_of
 from dpo_lab.data.columns import ABSENT, Row, value_at
 from dpo_lab.data.formats.base import Parts, user
 from dpo_lab.data.formats.transcripts import HH_START, hh_turns, rendered_turns, style_of
+from dpo_lab.data.inputs import refuse_inputs, refuse_marks
 from dpo_lab.data.json_text import answer_of, unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.parts import system_text
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.turns import same_turns, split_last, turns_of
-from dpo_lab.data.unread import ReadTexts, refuse_inputs, unexplained
+from dpo_lab.data.unread import ReadTexts, unexplained
 from dpo_lab.data.validation import CONTROL, SURROGATE, refuse_faults, stripped, visible
 from dpo_lab.data.written import is_turns
 from dpo_lab.records import Candidates, Message, PreferencePair, Prompt
@@ -115,6 +116,7 @@ class AnswerReader:
             return
         rest = {name: value for name, value in row.items() if name not in self.roles.columns}
         refuse_inputs(rest)
+        refuse_marks(read.prompt.messages)
         texts = ReadTexts(tuple(turn["content"] for turn in read.prompt.messages), read.responses)
         if lost := unexplained(rest, texts, strict=False):
             found = f"columns found: {', '.join(row)}; {', '.join(lost)} would not be read and may belong to the prompt"
