@@ -1,4 +1,4 @@
-"""Randomness of a model beside dropout: found by trying, and switched off in the modules that draw."""
+"""What a model does in train mode alone, such as drawing random numbers: found by trying, and switched off in its modules."""
 
 import hashlib
 import random
@@ -19,6 +19,10 @@ ADAPTER_DROPOUT = "lora_dropout"
 SHOWN = 3  # names of modules in a message
 
 
+DRAWS, CHANGES, DIFFERS = "draws random numbers", "changes what it computes with", "computes otherwise"
+LARGEST_BUFFER = 2**22  # elements; larger ones are tables or quantised weights, and a copy of them would take memory
+
+
 @dataclass
 class Pass:
     """What a forward pass in train mode gave."""
@@ -33,11 +37,13 @@ class Pass:
 
 
 def without_randomness(model: nn.Module, scored: Callable[[], Tensor]) -> tuple[str, ...]:
-    """Let a model compute the same in train mode every time; return what was switched off, in one line for each kind of module.
+    """Let a model compute in train mode what it computes in evaluation mode; return what was switched off, a line for each kind.
 
     Reference and earlier policy are scored in evaluation mode, so a policy that draws while it is trained (router jitter, layer
-    drop, expert sampling) would be compared with another model. Two passes in train mode have to agree to the bit and to draw
-    nothing. Modules that draw compute in evaluation mode from then on; their children do not.
+    drop, expert sampling) or takes its statistics from the rows of a batch (BatchNorm) would be compared with another model. Two
+    passes in train mode, with gradients as in training, have to agree to the bit, to draw nothing, to leave the model's buffers
+    as they are, and to agree with evaluation mode. Modules that do otherwise compute in evaluation mode from then on; their
+    children do not.
 
     Args:
         scored: runs the model on a few rows and returns log-probabilities.
@@ -45,17 +51,30 @@ def without_randomness(model: nn.Module, scored: Callable[[], Tensor]) -> tuple[
     Raises:
         RunError: if a module draws in evaluation mode too: nothing switches it off.
     """
-    with _as_trained(model), _generators_kept(next(model.parameters()).device), torch.no_grad():
-        held: dict[str, nn.Module] = {}
-        while not _repeats(model, scored):
-            sources = _sources(model, scored)
-            if not sources.keys() - held.keys():
-                raise RunError(_refusal({**held, **sources}))
-            for module in (sources[name] for name in sources.keys() - held.keys()):
+    held: dict[str, tuple[str, nn.Module]] = {}
+    with _as_trained(model), _generators_kept(next(model.parameters()).device), _with_gradients():
+        while True:
+            with _buffers_kept(model) as changed:
+                repeats = _repeats(model, scored)
+                what, sources = (DRAWS, {}) if repeats else (DRAWS, _sources(model, scored))
+            if repeats and changed:
+                what, sources = CHANGES, changed
+            elif repeats:
+                what, sources = DIFFERS, _unlike_evaluation(model, scored)
+            new = {name: (what, module) for name, module in sources.items() if name not in held}
+            if not new and not repeats:
+                raise RunError(_refusal({**{name: module for name, (_, module) in held.items()}, **sources}))
+            if not new:
+                break
+            for _, module in new.values():
                 module.register_forward_pre_hook(_in_evaluation_mode)
-            held |= sources
-    kinds = sorted({type(module).__name__ for module in held.values()})
-    return tuple(f"{kind} draws random numbers while it is trained: switched off ({_some(kind, held)})" for kind in kinds)
+            held |= new
+    kinds = sorted({(type(module).__name__, what) for what, module in held.values()})
+    return tuple(
+        f"{kind} {what} while it is trained: switched off "
+        f"({_some(kind, {name: module for name, (why, module) in held.items() if why == what})})"
+        for kind, what in kinds
+    )
 
 
 def _in_evaluation_mode(module: nn.Module, inputs: Any) -> None:
@@ -89,6 +108,24 @@ def _sources(model: nn.Module, scored: Callable[[], Tensor]) -> dict[str, nn.Mod
         part for part, other in zip(first, second, strict=False) if part == other
     ]  # where one was skipped: what is around both
     kind = type(modules[".".join(common)])
+    return {name: module for name, module in modules.items() if type(module) is kind}
+
+
+def _unlike_evaluation(model: nn.Module, scored: Callable[[], Tensor]) -> dict[str, nn.Module]:
+    """Return the modules of the kind that first computes otherwise in train mode than in evaluation mode, beyond rounding."""
+    with _buffers_kept(model):
+        trained = scored().detach()
+        with _evaluated(model):
+            evaluated = scored().detach()
+        if bool(((trained - evaluated).abs() <= rounding(model, torch.ones_like(trained))).all()):
+            return {}
+        outputs = _watched(model, scored).outputs
+        with _evaluated(model):
+            others = _watched(model, scored).outputs
+    modules = dict(model.named_modules())
+    differing = (name for (name, made), (_, other) in zip(outputs, others, strict=False) if made != other)
+    first = next(differing, None)
+    kind = None if first is None else type(modules[first])
     return {name: module for name, module in modules.items() if type(module) is kind}
 
 
@@ -169,6 +206,46 @@ def _as_trained(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def _evaluated(model: nn.Module) -> Iterator[None]:
+    """Set evaluation mode for the block."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
+@contextmanager
+def _with_gradients() -> Iterator[None]:
+    """Let passes know that gradients are taken, as in training, and keep nothing for them."""
+    with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda tensor: None, lambda kept: kept):
+        yield
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
+    """Put the model's buffers back after the block, and fill what is yielded with the modules whose buffers changed, by name."""
+    kept = [
+        (name, module, key, buffer, buffer.clone())
+        for name, module in model.named_modules()
+        for key, buffer in module.named_buffers(recurse=False)
+        if buffer.numel() <= LARGEST_BUFFER
+    ]
+    changed: dict[str, nn.Module] = {}
+    try:
+        yield changed
+    finally:
+        with torch.no_grad():
+            for name, module, key, buffer, before in kept:
+                now = getattr(module, key)
+                if now.shape != before.shape or not torch.equal(now, before):
+                    changed[name] = module
+                    module._buffers[key] = buffer.copy_(before)
 
 
 @contextmanager
