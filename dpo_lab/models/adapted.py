@@ -43,6 +43,44 @@ def refuse_quantised(model: nn.Module, names: set[str]) -> None:
             )
 
 
+def refuse_unadaptable(model: Any, names: set[str]) -> None:
+    """Raise ConfigError if a layer that is adapted computes otherwise than a linear layer, as routers do that give two results.
+
+    Args:
+        model: with the adapter on it.
+        names: full names of the adapted layers in the base.
+    """
+    base = model.get_base_model()
+    kinds: dict[type, str] = {}
+    for name in sorted(names):
+        layer = base.get_submodule(name)
+        inner = layer.get_base_layer()
+        if isinstance(inner, nn.Linear) and not computes_as_linear(inner):
+            kinds.setdefault(type(inner), name)
+    if kinds:
+        what = ", ".join(f"{kind.__name__} ({name})" for kind, name in kinds.items())
+        parts = {name.rpartition(".")[2] for name in names if type(base.get_submodule(name).get_base_layer()) not in kinds}
+        raise ConfigError(
+            f"adapter=lora cannot adapt {what}: the layer does not compute as a linear layer does. "
+            f"Use 'adapter.target_modules=[{','.join(sorted(parts))}]', or adapter=none."
+        )
+
+
+def computes_as_linear(layer: nn.Linear) -> bool:
+    """Return whether a layer gives one tensor of its width; one with a forward pass of its own is tried on zeros."""
+    if type(layer).forward is nn.Linear.forward or any(
+        kind.__module__.startswith("bitsandbytes") for kind in type(layer).__mro__
+    ):
+        return True
+    zeros = torch.zeros(1, layer.in_features, dtype=layer.weight.dtype, device=layer.weight.device)
+    try:
+        with torch.no_grad():
+            result = layer(zeros)
+    except (AttributeError, TypeError, ValueError, RuntimeError, IndexError):
+        return False
+    return isinstance(result, Tensor) and result.shape == (1, layer.out_features)
+
+
 def and_tied(model: Any, names: set[str]) -> set[str]:
     """Return full names of modules with, if input embeddings or head is one of them and they share one weight, the other."""
     tied = tied_names(model)

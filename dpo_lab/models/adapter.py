@@ -21,6 +21,7 @@ from dpo_lab.models.adapted import (
     full_names,
     in_float32,
     refuse_quantised,
+    refuse_unadaptable,
     saved_beside,
     tied_names,
 )
@@ -144,6 +145,7 @@ class LoRA(Adapter):
                 adapted = get_peft_model(model, config)
             except ValueError as error:  # a module that is not linear
                 raise ConfigError(f"adapter.target_modules={as_typed(targets)}: {error}") from error
+        refuse_unadaptable(adapted, adapted_layers(adapted))
         begin_as_base(adapted, TRAINED)
         return fused(adapted)
 

@@ -39,7 +39,8 @@ class LowRankLinear(torch.autograd.Function):
         ctx.save_for_backward(tokens, weight, small_down, small_up, inner)
         ctx.scaling, ctx.inputs = scaling, (inputs.shape, inputs.dtype)
         ctx.adapter_dtype = down.dtype
-        return outputs.view(*inputs.shape[:-1], weight.shape[0])
+        shaped: Tensor = torch.ops.aten._unsafe_view(outputs, [*inputs.shape[:-1], weight.shape[0]])
+        return shaped  # no view for autograd: a model may add to it in place, as Llama-4's experts do
 
     @staticmethod
     @once_differentiable
