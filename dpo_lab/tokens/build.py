@@ -10,7 +10,7 @@ from dpo_lab.data.problems import DataError
 from dpo_lab.drawn import Drawn
 from dpo_lab.progress import part
 from dpo_lab.records import Example, Label, PreferencePair, Prompt
-from dpo_lab.tokens.rendering import Treatment
+from dpo_lab.tokens.rendering import UNTRAINABLE, Treatment
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from dpo_lab.tokens.template import ChatEncoder, Encoded
 
@@ -34,6 +34,8 @@ MEANINGS = {
     "written, directly after the generation prompt",
     "unanswered_opening": "{items} left out because the generation prompt of {model} opens {template_text} and an answer does "
     "not continue it: write the answers with what belongs there, or use a model whose template opens nothing",
+    "other_header": "{items} left out because the generation prompt of {model} ends in {template_text}, and a conversation with "
+    "an answer has another text there: let both branches of the chat template write the same before an answer",
 }
 """What happened to items, by name of the count; what to change stands in the same line."""
 TREATMENTS: tuple[Treatment, ...] = ("template_adds", "template_rewrites")
@@ -118,7 +120,7 @@ def tokenise_items(
     tokenised = Tokenised(builder.build(), kept, noun, texts, tuple(sorted(left_out)))
     if examples and not tokenised.store.num_items:
         advice = " Raise data.max_length." if counts.keys() & MORE_ROOM and any(counts[name] for name in MORE_ROOM) else ""
-        code = "too_long" if advice else max(("template_refused", "unanswered_opening"), key=lambda name: counts[name])
+        code = "too_long" if advice else max(("template_refused", *UNTRAINABLE), key=lambda name: counts[name])
         raise TooLongError(
             f"none of {len(examples)} {noun} is left: {'; '.join(tokenised.notes(max_length, model))}.{advice}", code
         )
@@ -190,8 +192,8 @@ def drawn_logps(
 def _treated(answers: Sequence[Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:
     """Count what the chat template does with an item's answers; return whether the item can be trained."""
     by_treatment = {each.treatment: each.template_text for each in answers}
-    kept = "unanswered_opening" not in by_treatment
-    for treatment in TREATMENTS if kept else ("unanswered_opening",):
+    kept = by_treatment.keys().isdisjoint(UNTRAINABLE)
+    for treatment in TREATMENTS if kept else UNTRAINABLE:
         if treatment in by_treatment:
             counts[treatment] += 1
             texts.setdefault(treatment, by_treatment[treatment])

@@ -17,7 +17,12 @@ from dpo_lab.records import Message
 
 TAG = re.compile(r"[<\[](/?)(\w+)[>\]]")
 
-Treatment = Literal["as_written", "template_adds", "template_rewrites", "unanswered_opening"]
+PIECE = re.compile(r"<[^<>\s]{1,80}>|\[[^\[\]\s]{1,80}\]|\w+")
+"""A piece of a header that is shown whole: a mark or a word."""
+
+Treatment = Literal["as_written", "template_adds", "template_rewrites", "unanswered_opening", "other_header"]
+UNTRAINABLE: tuple[Treatment, ...] = ("unanswered_opening", "other_header")
+"""What makes an answer one that the model would never have to generate."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ class Template:
         opening = "" if turns[-1]["role"] == "assistant" else self._opening(turns, start)
         rest = rest_of(answer, opening)
         if rest is None:
-            return Rendering(start + answer, len(start) + len(answer), "unanswered_opening", opening)
+            treatment: Treatment = "unanswered_opening" if TAG.search(opening) or self._extends(opening) else "other_header"
+            return Rendering(start + answer, len(start) + len(answer), treatment, opening)
         if text.startswith(start) and (end := _behind(text, start, rest)):
             return Rendering(text, end)
         header, tail, generated = self._plain
@@ -95,8 +101,13 @@ class Template:
             opened = [match for match in TAG.finditer(generated) if not match[1] and match[2] in closed]
             return generated[opened[-1].start() :] if opened else ""
         border = _shared(generated, header)
-        inside = (match.start() for match in TAG.finditer(generated) if match.start() < border < match.end())
+        inside = (match.start() for match in PIECE.finditer(generated) if match.start() < border < match.end())
         return generated[next(inside, border) :]
+
+    def _extends(self, opening: str) -> bool:
+        """Return whether the generation prompt goes on where a conversation's answer begins, so that the answer can go on too."""
+        header, _, generated = self._plain
+        return generated.removesuffix(opening).strip() == header.strip()
 
     @cached_property
     def _plain(self) -> tuple[str, str, str]:

@@ -26,7 +26,7 @@ class Encoded:
     retokenised: bool
     """True if prompt and response share a token when tokenised together, so that the response was tokenised alone."""
     treatment: Treatment = "as_written"
-    """What the chat template does with the response; one with an `unanswered_opening` cannot be trained."""
+    """What the chat template does with the response; one that is `UNTRAINABLE` is left out."""
     template_text: str = ""
     """What the template adds before the response, or what it opens and the response does not continue."""
     text_behind: str = ""
