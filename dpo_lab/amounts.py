@@ -1,5 +1,8 @@
 """Numbers with their units, as people read them: bytes, weights, things that are counted."""
 
+import re
+from typing import Any
+
 GB, MB = 1e9, 1e6
 UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}  # as the Hub counts
 
@@ -48,3 +51,16 @@ def short(number: float, digits: int = 2) -> str:
     ('.96', '-.25', '5.84', '1.00')
     """
     return f"{number:z.{digits}f}".replace("0.", ".", 1) if abs(number) < 1 else f"{number:z.{digits}f}"
+
+
+def memory_typed(value: Any) -> str:
+    """Return the memory of a GPU as it was typed; ValueError for what is not a whole number with MB or GB.
+
+    >>> memory_typed("16GB")
+    '16GB'
+    """
+    text = str(value)
+    if not re.fullmatch(r"[1-9]\d*(MB|GB)", text):
+        number = re.match(r"[1-9]\d*", text)
+        raise ValueError(f"the memory of a GPU is a whole number with MB or GB: memory={number[0] if number else 16}GB")
+    return text

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from dpo_lab.spelling import nearest_path
+
 HUB_ID = re.compile(r"[a-zA-Z0-9][\w.-]*/[a-zA-Z0-9][\w.-]*")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LFS_POINTER = b"version https://git-lfs"
@@ -47,7 +49,9 @@ class HubEntry:
 
     def no_id(self) -> str:
         """Return what to do where the path can be neither a directory nor a Hub id."""
-        return f"{self.path} is neither a directory (in {Path.cwd()}) nor a Hub id, which is owner/name. Correct {self.key}.path."
+        meant = nearest_path(Path(self.path))
+        remedy = f"Did you mean '{self.key}.path={meant}'?" if meant else f"Correct {self.key}.path."
+        return f"{self.path} is neither a directory (in {Path.cwd()}) nor a Hub id, which is owner/name. {remedy}"
 
     def unreachable(self) -> str:
         """Return why it cannot be had without a connection, and the two ways to get it."""

@@ -1,5 +1,6 @@
 """What a person sees while a part works: a live line on a terminal, a plain line now and then elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,12 +9,15 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TextIO
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.errors import LiveError
 from rich.live import Live
 from rich.progress import Progress, ProgressColumn, SpinnerColumn, Task
 from rich.table import Column, Table
 from rich.text import Text
+
+from dpo_lab.folding import folded
 
 EVERY_SECONDS = 15.0  # how often a log file (no terminal) gets a line
 BAR, NARROWEST_BAR = 24, 8  # characters of the bar where there is room, and the fewest that still show something
@@ -28,7 +32,7 @@ class _Output(Console):
 
 
 console = _Output(highlight=False)
-console.soft_wrap = not console.is_terminal  # a terminal breaks lines between words, a log file nowhere
+COMMAND = re.compile(r"(?:^|\s)(?:python \S+\.py|dpo-lab [a-z_]+)(?: \S|$)")
 
 
 _copy: ContextVar[TextIO | None] = ContextVar("_copy", default=None)
@@ -38,10 +42,20 @@ _copy: ContextVar[TextIO | None] = ContextVar("_copy", default=None)
 def say(*lines: str) -> None:
     """Print lines as they are: square brackets in them are text, and not the library's markup."""
     for line in lines:
-        console.print(line, markup=False)
+        console.print(fitting(line), markup=False, soft_wrap=True)
         if copy := _copy.get():
             copy.write(f"{line}\n")
             copy.flush()
+
+
+def fitting(line: str) -> str:
+    """Return a line as it is printed: folded on a terminal, but whole if it is a command, which is copied in one piece.
+
+    The library would break at a blank that must not break, as in `95 %`.
+    """
+    if not console.is_terminal or COMMAND.search(line) or cell_len(line) != len(line):
+        return line
+    return folded(line, console.width)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ BASE = (
     "amounts",
     "plain_data",
     "spelling",
-    "copying",
+    *("copying", "folding"),
     "components",
     "conf_files",
     "drawn",

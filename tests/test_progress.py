@@ -24,7 +24,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def terminal(monkeypatch: pytest.MonkeyPatch, width: int, term: str = "xterm") -> io.StringIO:
     """Make the console a terminal of so many columns; return what it is sent."""
     sent = io.StringIO()
-    monkeypatch.setattr(progress, "console", Console(file=sent, force_terminal=True, width=width, _environ={"TERM": term}))
+    console = Console(file=sent, force_terminal=True, width=width, highlight=False, _environ={"TERM": term})
+    monkeypatch.setattr(progress, "console", console)
     return sent
 
 
@@ -80,3 +81,20 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch: pytest.MonkeyPatch, clock
         clock[0] += progress.EVERY_SECONDS
         shown.advance(150, "4 answers")
     assert sent.getvalue() == "  sample  150/600  0:45 left  4 answers\n"
+
+
+COMMAND = "next   python train.py model=local model.path=outputs/policy/tiny-dpo-films-seed0-round1 seed=1"
+LINES = {
+    "better in 61\u00a0% of cases (95\u00a0% interval)": "better in 61\u00a0% of cases (95\u00a0%\ninterval)",
+    "an interval of the share of 95\u00a0%": "an interval of the share of\n95\u00a0%",
+    "1 pretrain   ready in 40 s  outputs/model/x": "1 pretrain   ready in 40 s\n             outputs/model/x",
+    "  after:  The pacing is thin, and more.": "  after:  The pacing is thin,\n          and more.",
+    COMMAND: COMMAND,
+}
+
+
+@pytest.mark.parametrize(("line", "shown"), LINES.items())
+def test_a_terminal_gets_folded_lines_and_whole_commands(line: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = terminal(monkeypatch, 30)
+    progress.say(line)
+    assert sent.getvalue() == f"{shown}\n"

@@ -43,6 +43,10 @@ class UnknownOptionError(ValueError):
 class BareWordError(UnknownOptionError):
     """A word that sets nothing."""
 
+    def __init__(self, argument: str, rest: Sequence[str], before: str) -> None:
+        super().__init__(argument, rest)
+        self.before = before
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -211,7 +215,8 @@ def refuse_unnamed(stage: str, argument: str, rest: Sequence[str], arguments: Se
     if place := misplaced(stage, argument, arguments):
         raise UsageError(place)
     if "=" not in argument and not argument.startswith("~"):
-        raise BareWordError(argument, rest)
+        at = len(arguments) - len(rest) - 1
+        raise BareWordError(argument, rest, arguments[at - 1] if at else "")
     if argument.endswith("=") and rest and "=" not in rest[0] and not rest[0].startswith("-"):
         raise UsageError(f"{argument} {rest[0]}: no blank stands beside an equals sign. Write {argument}{rest[0]}")
 

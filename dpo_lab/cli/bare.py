@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS, quoted
 from dpo_lab.cli.conf import groups, homes, listed, options, required, stages
 from dpo_lab.cli.help import groups_of
 from dpo_lab.cli.other_names import STAGES
+from dpo_lab.cli.proposals import Mistake, in_shell
+from dpo_lab.cli.rewriting import in_quotes
 from dpo_lab.conf_files import CONF
 from dpo_lab.spelling import nearest
 
@@ -16,6 +19,8 @@ GIVEN = {
     "sample": ("prompts=jsonl", "prompts.path"),
 }
 """Where a file or a directory belongs that was given alone, in a stage that needs none."""
+LISTS = {"chat": "models", "evaluate": "models"}
+"""Stages that take several models."""
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 DASHED = ("help", "version", "multirun", "info", "resolve")
 
@@ -36,11 +41,12 @@ def unknown_stage(words: Sequence[str]) -> str:
     return f"{word!r} is not a stage.{meant} Valid: {', '.join(known)}. Example: dpo-lab train model=tiny"
 
 
-def unnamed(stage: str, word: str, others: Sequence[str]) -> str:
+def unnamed(stage: str, word: str, others: Sequence[str], before: str = "") -> str:
     """Return what was meant by a word that sets nothing.
 
     Args:
         others: the other words of the command line, in order from the one behind it.
+        before: the word in front of it.
     """
     said, follows = f"{word!r} sets nothing.", others[0] if others else ""
     if follows.startswith("="):
@@ -60,7 +66,22 @@ def unnamed(stage: str, word: str, others: Sequence[str]) -> str:
     if word in groups():
         return f"{said} Write {word}=OPTION, with one of {listed(options(word))}."
     found = [group for group in (*FIRST, *groups()) if word in options(group) and group in taken]
+    if not found and (meant := with_blanks(stage, [before, word, *others])):
+        return f"{said} {meant}"
     return f"{said} Write group=option or key=value, for instance {example(stage, word, found)}."
+
+
+def with_blanks(stage: str, words: Sequence[str]) -> str:
+    """Return how a value is written that has blanks, a text or a list; empty if its key takes neither, or it is a group."""
+    first, *rest = words
+    key, equals, value = first.partition("=")
+    values = [value, *takewhile(lambda word: "=" not in word and not word.startswith("-"), rest)]
+    if not equals or key.lstrip("+~") in groups():
+        return ""
+    mistake, text, several = Mistake(stage, first, ()), in_quotes(key, " ".join(values)), f"{key}=[{','.join(values)}]"
+    if mistake.works([text]):
+        return f"A text with blanks is quoted twice. Write {in_shell([text])}"
+    return f"A list is written in brackets. Write {in_shell([several])}" if mistake.works([several]) else ""
 
 
 def example(stage: str, word: str, found: Sequence[str]) -> str:
@@ -84,10 +105,12 @@ def is_path(word: str) -> bool:
 def place_for(stage: str, path: str, others: Sequence[str]) -> str:
     """Return the settings by which a stage is told a path."""
     needed = next(iter(required(stage)), "")
-    if stage == "evaluate":
-        runs = [path, *(each for each in others if "=" not in each and is_path(each))]
-        return f"runs=[{','.join(runs)}]"
+    places = [path, *(each for each in others if "=" not in each and is_path(each))]
+    if stage == "evaluate" and len(places) > 1:
+        return f"runs=[{','.join(places)}]"
     if needed:
         return quoted(needed, path)
-    option, key = GIVEN[stage]
-    return f"{option} {quoted(key, path)}"
+    if stage in LISTS:
+        return f"{LISTS[stage]}=[{','.join(places)}]"
+    option, key = GIVEN.get(stage, ("", "answers"))
+    return f"{option} {quoted(key, path)}".lstrip()

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.cli.arguments import SEVERAL, UsageError, escaped, quoted
+from dpo_lab.cli.arguments import SEVERAL, UsageError, escaped, is_place, quoted
 from dpo_lab.cli.composing import composed
-from dpo_lab.cli.conf import few, groups, listed, options, question, valid_options
+from dpo_lab.cli.conf import few, groups, listed, options, question, required, valid_options
 from dpo_lab.cli.keys import settable
 from dpo_lab.cli.other_names import OTHER_NAMES
 from dpo_lab.cli.plugins import PACKAGES, instead_of_plugin
@@ -18,6 +18,8 @@ from dpo_lab.spelling import nearest
 
 HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]+/[\w.-]+)(?:/.*)?")
 WITH_HUB_IDS = ("model", "ranker")  # groups that have an option which loads a model from the Hub
+OF_MANY = ("default", "none")
+"""Options that say nothing of the group that they belong to."""
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 
 
@@ -126,6 +128,10 @@ def no_such_option(option: str, mistake: Mistake) -> str:
     at_path = next(iter(at_paths), None)
     if at_path and (place := place_of(option, hub=group in WITH_HUB_IDS)):
         words = mistake.best([f"{group}={name}", f"{group}.path={escaped(place)}"] for name in at_paths)
+        if (key := place_key(mistake.stage)) and not (
+            words and mistake.works(words)
+        ):  # a stage that reads its rows from a key of its own
+            words = [f"{key}={escaped(place)}"]
         remedy = in_shell(words) if words else f"{group}={at_path} {quoted(f'{group}.path', place)}"
         return f"{group}={option}: this is a path, and {group} takes the name of an option. Write {remedy}"
     if option.startswith(("http://", "https://")):
@@ -136,10 +142,21 @@ def no_such_option(option: str, mistake: Mistake) -> str:
     if known := OTHER_NAMES.get(f"{group}={option}".lower()):
         typed, _, note = known.partition(" # ")
         return f"{none} Write {in_shell(mistake.best([typed.split()]) or typed.split())}{f' ({note})' if note else ''}"
+    if option in ("all", "*"):
+        return f"{none} To run each of them: -m '{group}=glob(*)'"
     meant = nearest(option, valid) or question(beginning(option, valid))
     if not meant and (instead := elsewhere(option, mistake)):
         return f"{none}{instead}"
     return f"{none}{meant} {valid_options(group, mistake.config_dir, meant=meant)}"
+
+
+def place_key(stage: str) -> str:
+    """Return the key of the path that a stage needs, empty if it needs none.
+
+    >>> place_key("rank"), place_key("train")
+    ('candidates.path', '')
+    """
+    return next((key for key in required(stage) if is_place(key)), "")
 
 
 def beginning(word: str, names: Sequence[str]) -> list[str]:
@@ -154,7 +171,7 @@ def beginning(word: str, names: Sequence[str]) -> list[str]:
 def elsewhere(option: str, mistake: Mistake) -> str:
     """Return what was meant by an option that other groups have, or by a value where a group has keys; nothing if unknown."""
     group = mistake.key
-    homes = [other for other in groups() if other != group and option in options(other) and option != "default"]
+    homes = [other for other in groups() if other != group and option in options(other) and option not in OF_MANY]
     with_it = [[f"{group}=same", f"{home}={option}"] for home in homes if "same" in options(group)]  # judge=length
     words = mistake.best([*with_it, *([f"{home}={option}"] for home in homes)]) if homes else []
     if words:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import ERROR, complain
 from dpo_lab.cli.session import USAGE as USAGE_CODE
+from dpo_lab.folding import folded
 
 if TYPE_CHECKING:
     from dpo_lab.disk_use import Kept, Removal

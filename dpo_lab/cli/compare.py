@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 from dpo_lab.cli.session import complain
+from dpo_lab.folding import folded
 
 USAGE = """usage: dpo-lab compare RUN RUN ... [--by FIGURE] [--to DIR]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from dpo_lab.cli.arguments import FIRST, TOOLS
 from dpo_lab.cli.conf import groups, options, recorded, stages
-from dpo_lab.cli.folding import folded, width
 from dpo_lab.cli.keys import references
 from dpo_lab.conf_files import CONF
+from dpo_lab.folding import folded, width
 
 OPTIONS_WIDTH, KEY_WIDTH = 45, 26  # characters
 ROOT = "dpo_lab.components.Component"

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_lab.cli.conf import groups, options, summary
-from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import USAGE as USAGE_CODE
 from dpo_lab.cli.session import complain
 from dpo_lab.conf_files import CONF
+from dpo_lab.folding import folded
 from dpo_lab.spelling import nearest
 
 USAGE = """usage: dpo-lab ls [runs | groups | experiments | GROUP] [DIR]

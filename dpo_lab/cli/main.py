@@ -77,7 +77,7 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
         with signals_as_exceptions():
             return compose_and_run(line, session)
     except BareWordError as error:
-        return complain(unnamed(stage, error.argument, error.rest), USAGE)
+        return complain(unnamed(stage, error.argument, error.rest, error.before), USAGE)
     except UnknownOptionError as error:
         return complain(unknown_option(stage, error.argument, error.rest), USAGE)
     except UsageError as error:
@@ -171,7 +171,7 @@ def swept_keys(line: CommandLine) -> list[str]:
     swept = [override for override in parsed if override.is_sweep_override()]
     kept = any(key_of(override).startswith(("sweep", "hydra")) for override in line.overrides)
     if not swept and not kept:
-        raise UsageError(multirun_without_list(line.overrides))
+        raise UsageError(multirun_without_list(line))
     return [override.key_or_group for override in swept] or ["sweep"]
 
 

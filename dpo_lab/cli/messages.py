@@ -14,6 +14,7 @@ from dpo_lab.cli.arguments import CommandLine, key_of
 from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import groups, listed, options
 from dpo_lab.cli.keys import at
+from dpo_lab.cli.proposals import in_shell
 from dpo_lab.cli.rewriting import several_values, unreadable
 from dpo_lab.cli.unknown import unknown_key
 from dpo_lab.spelling import nearest
@@ -96,18 +97,39 @@ def cannot_compose(error: Exception, overrides: Sequence[str]) -> str:
     return f"{given} cannot be composed ({type(error).__name__}: {said}). Check that each key has a value of its kind."
 
 
-def multirun_without_list(overrides: tuple[str, ...]) -> str:
+def multirun_without_list(line: CommandLine) -> str:
     """Return which key could be given a list, when -m has none: one that is on the command line if possible."""
-    for override in overrides:
+    for override in line.overrides:
         key, _, value = override.partition("=")
         if others := [option for option in options(key) if option != value] if key in groups() else []:
             return multirun_message(f"{key}={value},{others[0]}")
+        if (values := values_meant(value)) and not takes_list(line, key):
+            return f"{override} is one value. To run each of them: -m {in_shell([f'{key}={values}'])}"
     return multirun_message("seed=0,1,2")
+
+
+def values_meant(value: str) -> str:
+    """Return several values as Hydra sweeps over them, of a list in brackets or a range of whole numbers; empty for other text.
+
+    >>> [values_meant(text) for text in ("[0,1]", "0..3", "0-3", "1e-4", "-3")]
+    ['0,1', 'range(0,4)', 'range(0,4)', '', '']
+    """
+    if found := re.fullmatch(r"\[?(\d+)(?:\.{2,3}|-|:)(\d+)\]?", value):
+        return f"range({found[1]},{int(found[2]) + 1})"
+    found = re.fullmatch(r"\[([^\[\]]+,[^\[\]]+)\]", value)
+    return found[1].replace(" ", "") if found else ""
+
+
+def takes_list(line: CommandLine, key: str) -> bool:
+    """Return whether the value of a key is a list."""
+    others = tuple(text for text in line.composed if key_of(text) != key)
+    found = composed(line.stage, others, line.config_dir)
+    return found is not None and isinstance(at(found.raw, key), list)
 
 
 def multirun_message(example: str) -> str:
     """Return the message about -m alone, with an example."""
-    return f"-m runs every value of a list, but no key has a list. Give it one, for instance {example}, or leave out -m."
+    return f"-m runs every value of a list, but no key has a list. Leave out -m, or give a key a list, for instance {example}"
 
 
 def unknown_option_of_group(name: str, text: str, config_dir: Path | None) -> str:

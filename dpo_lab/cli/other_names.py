@@ -6,6 +6,7 @@ with a value (`bf16=false`) goes before that of the name alone. Without anything
 
 import re
 
+OWN = "data=jsonl data.path=FILE"
 OTHER_NAMES = {
     # the model, how it is stored and what of it is trained
     **dict.fromkeys(
@@ -37,8 +38,18 @@ OTHER_NAMES = {
     # number formats and devices
     **dict.fromkeys(("bf16", "use_bf16", "amp"), "precision=bf16"),
     **dict.fromkeys(
-        ("fp16", "use_fp16", "precision=float16", "precision=16", "mixed_precision=fp16", "torch_dtype=float16"), "precision=fp16"
+        (
+            "fp16",
+            "use_fp16",
+            "precision=float16",
+            "precision=16",
+            "precision=half",
+            "mixed_precision=fp16",
+            "torch_dtype=float16",
+        ),
+        "precision=fp16",
     ),
+    **dict.fromkeys(("precision=32", "precision=float32"), "precision=fp32"),
     **dict.fromkeys(("fp32", "bf16=false", "fp16=false", "mixed_precision=no"), "precision=fp32"),
     **dict.fromkeys(("mixed_precision", "torch_dtype", "dtype", "precision=bfloat16"), "precision=bf16"),
     **dict.fromkeys(("mixed_precision=fp32", "torch_dtype=float32", "torch_dtype=auto"), "precision=auto"),
@@ -64,6 +75,7 @@ OTHER_NAMES = {
         ("remove_unused_columns", "dataset_num_proc"), " # columns that are no part of a pair are left out by themselves"
     ),
     # steps
+    **dict.fromkeys(("steps", "total_steps", "num_steps", "max_iters"), "trainer.max_steps=VALUE"),
     "learning_rate": "optim.lr=VALUE",
     **dict.fromkeys(("optimizer", "optimiser"), "optim=VALUE"),
     **dict.fromkeys(("lr_scheduler_type", "lr_scheduler", "scheduler"), "optim.schedule=VALUE"),
@@ -131,6 +143,9 @@ OTHER_NAMES = {
             "data_files",
         ),
         "data=jsonl data.path=VALUE",
+    ),
+    **dict.fromkeys(
+        ("data=csv", "data=json", "data=parquet", "data=hf", "data=hub", "data=local", "data=file", "data=custom"), OWN
     ),
     **dict.fromkeys(
         ("val_set_size", "validation_split", "test_size", "val_size", "eval_split"),

@@ -132,7 +132,8 @@ def of_another_tool(mistake: Mistake) -> str:
 
     Words that are typed already, or chosen without being typed, are left out.
     """
-    setting = here(mistake.key, mistake.value) or here(mistake.key.rpartition(".")[2], mistake.value)
+    spelt = (mistake.key, mistake.key.replace(".", "_"), mistake.key.rpartition(".")[2])
+    setting = next((found for name in spelt if (found := here(name, mistake.value))), None)
     if not setting:
         return ""
     words, note = [as_option(word) for word in shlex.split(setting[0])], setting[1]

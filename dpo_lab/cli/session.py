@@ -94,9 +94,10 @@ def ending(session: Session) -> int:
         failed = [job for job in session.jobs if job.code != 0]
         return failed[0].code or ERROR if failed else 0
     from dpo_lab.comparison.conclude import conclude
+    from dpo_lab.progress import fitting
 
     ended = conclude(Path(session.sweep))
-    sys.stdout.write("".join(f"{copyable(line)}\n" for line in ended.lines))
+    sys.stdout.write("".join(f"{fitting(copyable(line))}\n" for line in ended.lines))
     sys.stdout.flush()
     if ended.unfinished:
         number = f"{len(ended.unfinished)} of {len(ended.runs)} jobs"

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
 from dpo_lab.cli.composing import composed
-from dpo_lab.cli.conf import few, groups, homes, listed, near_keys, nearest_key, question, stages_with
+from dpo_lab.cli.conf import few, groups, homes, listed, near_keys, nearest_key, options, question, stages_with
 from dpo_lab.cli.keys import at, origin, settable
 from dpo_lab.cli.other_names import OTHER_NAMES, name_here
 from dpo_lab.cli.proposals import UNKNOWN, Mistake, having, in_shell, of_another_tool, with_option
@@ -14,6 +14,8 @@ from dpo_lab.spelling import alike, nearest
 
 MOST = 6
 """Keys of one name that are tried; each takes a tenth of a second."""
+KINDS = ("name", "type", "kind", "class")
+"""Keys by which other tools choose what a group chooses here."""
 SLIP = 0.85
 """Share of equal letters from which a name is a misspelt one of another tool."""
 
@@ -33,7 +35,11 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
         if not meant and (others := stages_with(key)):
             return f"{key} is a key of {', '.join(others)}, not of {line.stage}. Leave it out."
         return f"{key} is neither a group nor a key.{meant or valid_names(valid)}"
-    if mistake.key.lower() in OTHER_NAMES and (meant := of_another_tool(mistake)):  # the whole of it is known, group and all
+    if last in KINDS and above in groups() and mistake.key.lower() not in OTHER_NAMES:  # loss.type=ipo
+        chosen = f" Write {above}={mistake.value}" if mistake.value in options(above) else f" {choice_of(above)}"
+        return f"{key} is not known: {above} takes the name of an option.{chosen}"
+    whole_names = {mistake.key.lower(), mistake.key.replace(".", "_").lower()}
+    if whole_names & OTHER_NAMES.keys() and (meant := of_another_tool(mistake)):  # the whole of it is known, group and all
         return f"{key} is not known.{meant}"
     if valid:
         near = accepted(mistake, near_keys(last, valid, raw, above), key.removeprefix(f"{above}.{last}"))
@@ -58,7 +64,7 @@ def unknown_option(stage: str, argument: str, rest: Sequence[str]) -> str:
         return f"{argument}: settings have no dashes, and this one has another name.{meant}"
     known = [name] if "." in name else [key for key in homes(name) if not value or mistake.accepts([f"{key}={value}"])]
     if known:
-        return f"{argument}: settings have no dashes. {few([as_setting(mistake, key, value) for key in known])}"
+        return f"{argument}: settings have no dashes. Write {few([as_setting(mistake, key, value) for key in known])}"
     valid = (*WITH_VALUE.values(), "--info", *FLAGS.values(), "--help", "--version")
     return f"{argument} is not an option.{nearest(argument, valid)} Valid: {', '.join(valid)}; settings are written key=value."
 
@@ -66,14 +72,14 @@ def unknown_option(stage: str, argument: str, rest: Sequence[str]) -> str:
 def as_setting(mistake: Mistake, key: str, value: str) -> str:
     """Return how a key is set that was written with dashes: a switch to true, a group by its options, a list in brackets."""
     if key in groups() and not value:
-        return choice_of(key)
+        return choice_of(key).removeprefix("Write ")
     found = composed(mistake.stage, (), mistake.config_dir)
     default = at(found.raw, key) if found else None
     if isinstance(default, bool) and not value:
-        return f"Write {key}=true"
+        return f"{key}=true"
     if isinstance(default, list) and value and not value.startswith("["):
-        return f"Write {key}=[{value}]"
-    return f"Write {key}={value or UNKNOWN}"
+        return f"{key}=[{value}]"
+    return f"{key}={value or UNKNOWN}"
 
 
 def at_root(mistake: Mistake, raw: Mapping[str, Any], valid: Sequence[str]) -> str:

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.cli.folding import folded
 from dpo_lab.cli.session import ERROR, complain
 from dpo_lab.cli.session import USAGE as USAGE_CODE
+from dpo_lab.folding import folded
 
 USAGE = """usage: dpo-lab verify [DIR]
 

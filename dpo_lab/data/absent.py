@@ -1,6 +1,7 @@
 """What to type where a file of rows does not exist: a path that is spelt like it, or how an address or a Hub id is read."""
 
 import re
+from glob import glob
 from pathlib import Path
 
 from dpo_lab.hub import HUB_ID
@@ -25,6 +26,9 @@ def place_of_rows(path: str, key: str) -> str:
         scheme, host, rest = address.groups()
         of_hub = HUB.fullmatch(host) and re.match(r"datasets/([\w.-]+/[\w.-]+)", rest)
         return from_hub(of_hub[1], key) if of_hub else from_address(f"{scheme}://{host}/{rest}", key)
+    if files := sorted(glob(path)):
+        also = f"; it matches {', '.join(files[:3])}{' ...' if len(files) > 3 else ''}" if len(files) > 1 else ""
+        return f"A pattern is not read{also}. A directory of files is; for one file write {key}={files[0]}"
     if meant := nearest_path(Path(path)):
         return f"Did you mean '{key}={meant}'?"
     if HUB_ID.fullmatch(path) and not Path(path).parent.exists() and Path(path).suffix not in (".json", ".jsonl"):

@@ -16,6 +16,7 @@ from dpo_lab.models.load import load_tokenizer
 from dpo_lab.models.spec import PretrainedModel
 from dpo_lab.models.storage import Storage, storage_from
 from dpo_lab.run_directory import RunDirectory
+from dpo_lab.spelling import nearest_path
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 MAX_ROWS = 32
@@ -93,7 +94,9 @@ def _of_directory(path: Path, held_out: Path | None, base_path: str | None) -> S
     _refuse_damaged(str(path), path)
     artifact = Artifact.open(path)
     if not path.is_dir():
-        raise ConfigError(f"policy={path} is not a directory (in {Path.cwd()}). Give that of a finished run, or of a policy.")
+        meant = nearest_path(path)
+        instead = f"Did you mean 'policy={meant}'?" if meant else "Give that of a finished run, or of a policy."
+        raise ConfigError(f"policy={path} is not a directory (in {Path.cwd()}). {instead}")
     if artifact is None and not any((path / name).is_file() for name in (ADAPTER_CONFIG, "config.json")):
         raise ConfigError(f"policy={path} holds no model: there is neither {ADAPTER_CONFIG} nor config.json in it.")
     if (path / "checkpoints").exists() and artifact is None:

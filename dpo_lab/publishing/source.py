@@ -9,6 +9,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.damage import ancestors, examine
 from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.run_directory import CALL, RUN, RunDirectory, runs_below
+from dpo_lab.spelling import nearest_path
 
 Kind = Literal["pairs", "model"]
 MODELS = ("policy", "export")
@@ -66,9 +67,9 @@ def source_at(place: str) -> Source:
     """
     path = Path(place)
     if not path.is_dir():
-        raise ConfigError(
-            f"source={place} is not a directory (in {Path.cwd()}). Give a finished run, pairs, a policy or an export."
-        )
+        meant = nearest_path(path)
+        instead = f"Did you mean 'source={meant}'?" if meant else "Give a finished run, pairs, a policy or an export."
+        raise ConfigError(f"source={place} is not a directory (in {Path.cwd()}). {instead}")
     artifact = whole(path, place)
     kind = artifact.manifest["kind"]
     if RunDirectory(path).is_run:

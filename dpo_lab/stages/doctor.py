@@ -5,9 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import BeforeValidator
 
 from dpo_lab.alignment import Alignment
+from dpo_lab.amounts import memory_typed
 from dpo_lab.components import component
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.pipeline.given_pairs import given_pairs
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Doctor(Alignment):
     """Look at a training without running it: reference, memory, disk, lengths, the step-0 self-test, time."""
 
-    memory: Annotated[str, Field(pattern=r"^[1-9]\d*(MB|GB)$")] | None = None
+    memory: Annotated[str, BeforeValidator(memory_typed)] | None = None
     """Of a GPU that need not be here, such as 16GB, for which the memory is planned alone; null: this machine."""
 
     def run(self) -> dict[str, Any]:
@@ -65,8 +66,7 @@ class Doctor(Alignment):
         gap = self._step_0(given, base) if given and base else None
         agree = f"policy and reference agree within {gap:.2g} nats" if gap is not None else "made in the run: no pairs exist yet"
         say(f"step 0     {agree}", "fits")
-        figures = {"memory/peak": plan.peak, "memory/available": has, "disk/needed": takes, "hours": hours}
-        return {**figures, "step_0_gap": gap}
+        return {"memory/peak": plan.peak, "memory/available": has, "disk/needed": takes, "hours": hours, "step_0_gap": gap}
 
     def _store(self, given: GivenPairs | None) -> "tuple[ModelOnDisk | None, TokenStore]":
         """Return the model and the token store of the first round; of pairs to be made, one with rows as long as they may be."""

@@ -117,9 +117,11 @@ MESSAGES = {
     "train --cfg jib": "--cfg jib: it shows job, hydra, all.",
     "train --cfg": "--cfg needs a value, for instance --cfg job or --config-dir my_conf.",
     "train -m --cfg job seed=0,1": "-m and --cfg do different things. Give one of them.",
-    "train -m": ("-m runs every value of a list, but no key has a list. Give it one, for instance seed=0,1,2, or leave out -m."),
+    "train -m": (
+        "-m runs every value of a list, but no key has a list. Leave out -m, or give a key a list, for instance seed=0,1,2"
+    ),
     "train -m loss=dpo": (
-        "-m runs every value of a list, but no key has a list. Give it one, for instance loss=dpo,aot, or leave out -m."
+        "-m runs every value of a list, but no key has a list. Leave out -m, or give a key a list, for instance loss=dpo,aot"
     ),
     "train loss=dpo,ipo": "loss=dpo,ipo names several options. Add -m to run each of them.",
     "train seed=0,1": ("seed=0,1 names several values. Add -m to run each of them."),

@@ -40,6 +40,7 @@ def test_the_file_that_is_spelt_like_it_is_named(typed: str, meant: str, tmp_pat
         "owner/name": "hf download owner/name --repo-type dataset --local-dir name, then data.path=name",
         "https://huggingface.co/datasets/owner/name/tree/main": "--local-dir name, then data.path=name",
         "https://example.org/some/rows.jsonl": "curl -LO https://example.org/some/rows.jsonl, then data.path=rows.jsonl",
+        "*.txt": "A pattern is not read. A directory of files is; for one file write data.path=notes.txt",
         "rows.jsonl": "Correct data.path (now in ",
         "some/rows.jsonl": "Correct data.path (now in ",
         "/nowhere/name": "Correct data.path (now in ",
@@ -49,4 +50,5 @@ def test_an_address_or_a_hub_id_is_answered_with_the_download(
     typed: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("notes.txt").write_text("")
     assert remedy in said(typed)

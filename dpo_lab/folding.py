@@ -1,10 +1,11 @@
-"""Lines of help within the terminal's width: what is too long goes on below its own beginning."""
+"""Lines within the terminal's width: what is too long continues below its own beginning."""
 
 import re
 import shutil
 import textwrap
 
 WIDEST, NARROWEST = 110, 60  # characters
+AS_WRITTEN = dict.fromkeys(("break_long_words", "break_on_hyphens", "expand_tabs", "replace_whitespace"), False)
 
 
 def width() -> int:
@@ -36,16 +37,17 @@ def fold(line: str, columns: int) -> str:
         return line
     indent = " " * hanging(line, columns)
     whole = re.sub(r'\[[^\]]*\]|"[^"]*"', lambda found: found[0].replace(" ", "\x1f"), line)
-    lines = textwrap.wrap(whole, columns, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+    lines = textwrap.wrap(whole, columns, subsequent_indent=indent, **AS_WRITTEN)
     return "\n".join(lines).replace("\x1f", " ")
 
 
 def hanging(line: str, columns: int) -> int:
     """Return how far the rest of a line is indented: as what follows its name, or `usage:`, if that leaves room.
 
-    >>> hanging("usage: dpo-lab", 80), hanging("  DIR   a directory", 80), hanging("a sentence", 80), hanging("  a sentence", 80)
-    (7, 8, 0, 2)
+    >>> lines = ("usage: dpo-lab", "  DIR   a directory", "  after: an answer", "a sentence", "  a sentence")
+    >>> [hanging(line, 80) for line in lines]
+    [7, 8, 9, 0, 2]
     """
-    found = re.match(r"usage: | *\S+(?: \S+)*  +(?=\S)", line) or re.match(" *", line)
+    found = re.match(r" *\w+: +(?=\S)| *\S+(?: \S+)*  +(?=\S)", line) or re.match(" *", line)
     at = found.end() if found else 0
     return at if at <= columns // 2 else len(line) - len(line.lstrip())
