@@ -128,9 +128,7 @@ def no_such_option(option: str, mistake: Mistake) -> str:
     at_path = next(iter(at_paths), None)
     if at_path and (place := place_of(option, hub=group in WITH_HUB_IDS)):
         words = mistake.best([f"{group}={name}", f"{group}.path={escaped(place)}"] for name in at_paths)
-        if (key := place_key(mistake.stage)) and not (
-            words and mistake.works(words)
-        ):  # a stage that reads its rows from a key of its own
+        if (key := place_key(mistake.stage)) and not (words and mistake.works(words)):
             words = [f"{key}={escaped(place)}"]
         remedy = in_shell(words) if words else f"{group}={at_path} {quoted(f'{group}.path', place)}"
         return f"{group}={option}: this is a path, and {group} takes the name of an option. Write {remedy}"
