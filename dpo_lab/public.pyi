@@ -8,6 +8,7 @@ from dpo_lab.data.prompts import FilmPrompts as FilmPrompts
 from dpo_lab.data.prompts import HubPrompts as HubPrompts
 from dpo_lab.data.sources import FilePairs as FilePairs
 from dpo_lab.data.sources import HubPairs as HubPairs
+from dpo_lab.evaluation.benchmark import LMEvalBenchmark as LMEvalBenchmark
 from dpo_lab.evaluation.generation import GenerationEvaluation as GenerationEvaluation
 from dpo_lab.evaluation.preference import PreferenceEvaluation as PreferenceEvaluation
 from dpo_lab.evaluation.several import SeveralMeasures as SeveralMeasures

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from dpo_lab.cli.arguments import plain_key
 from dpo_lab.cli.composing import Composed, composed
-from dpo_lab.cli.conf import nearest_key
+from dpo_lab.cli.conf import groups, nearest_key, options
 from dpo_lab.cli.effect import refuse_without_effect
 from dpo_lab.cli.idle import refuse_idle
 from dpo_lab.cli.keys import at, has_no_effect, origin, references_below
@@ -256,6 +256,8 @@ def dangling_message(error: OmegaConfBaseException, raw: Mapping[str, Any]) -> s
         return f"{str(error).splitlines()[0]}."
     values = dict(leaves(raw))
     holder = next((key for key, value in values.items() if found[1] in references_below(value)), "a value")
+    if found[1] in groups():  # one that has no option unless one is chosen
+        return f"{holder} is taken from {found[1]}, of which nothing is chosen. Add {found[1]}={options(found[1])[0]}"
     return f"{holder} is taken from {found[1]}, which does not exist.{nearest(found[1], values)}"
 
 

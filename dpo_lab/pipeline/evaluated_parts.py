@@ -16,6 +16,8 @@ from dpo_lab.records import PreferencePair
 
 ANSWERS = "answers"
 """Name of the part that asks prompts."""
+BENCHMARK = "benchmark"
+"""Name and setting of the part that asks public test sets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +26,7 @@ class Part:
 
     name: str
     key: str
-    """Of the setting that it comes from: data, sets.NAME, prompts."""
+    """Of the setting that it comes from: data, sets.NAME, prompts, benchmark."""
     measure: Measure
     pairs: list[PreferencePair] = field(default_factory=list)
     """Empty for prompts."""
@@ -36,6 +38,8 @@ class Part:
     @property
     def title(self) -> str:
         """What it is, in words."""
+        if self.key == BENCHMARK:
+            return self.measure.heading({})
         if self.data is None:
             prompts = self.measure.asks
             return f"answers to {prompts.label}" if prompts else "the models by themselves"
@@ -46,8 +50,10 @@ class Part:
         return message if self.key == "data" else re.sub(r"\bdata(?=\.\w+)", self.key, message)
 
 
-def parts_of(evaluation: Measure, data: Given | None, sets: Mapping[str, Given], category: str | None) -> list[Part]:
-    """Return what is measured: every set with the measures of pairs, and once the measures of answers.
+def parts_of(
+    evaluation: Measure, data: Given | None, sets: Mapping[str, Given], category: str | None, benchmark: Measure | None = None
+) -> list[Part]:
+    """Return what is measured: every set with the measures of pairs, once the measures of answers, and the benchmark.
 
     Raises:
         ConfigError: if there are no pairs for a measure that reads some, or a category is not among the columns.
@@ -60,10 +66,11 @@ def parts_of(evaluation: Measure, data: Given | None, sets: Mapping[str, Given],
         raise ConfigError(f"sets.{data.label}: the pairs of data= have this name too. Give the set another one.")
     if sets and not on_pairs:
         raise ConfigError("sets: this evaluation reads no held-out pairs. Use evaluation=preference or both, or leave sets out.")
-    if on_pairs and not named:
+    alone = benchmark is not None and not named and not others  # evaluation=preference is the default, and nobody gave pairs
+    if on_pairs and not named and not alone:
         raise ConfigError(
             "There are no held-out pairs to measure on. Use data=jsonl data.path=FILE data.held_out=all, or prompts: "
-            "evaluation=generation prompts=jsonl prompts.path=FILE"
+            "evaluation=generation prompts=jsonl prompts.path=FILE, or public test sets: benchmark=lm_eval benchmark.tasks=[TASK]"
         )
     parts = [_of_pairs(name, key, each, together(on_pairs), category) for name, (key, each) in named.items()] if on_pairs else []
     if others:
@@ -77,7 +84,7 @@ def parts_of(evaluation: Measure, data: Given | None, sets: Mapping[str, Given],
                 "prompts.num_held_out=all asks every one"
             )
         parts.append(Part(name=ANSWERS, key="prompts", measure=measure, categories=values))
-    return parts
+    return [*parts, *([Part(name=BENCHMARK, key=BENCHMARK, measure=benchmark)] if benchmark else [])]
 
 
 def together(measures: Mapping[str, Measure]) -> Measure:

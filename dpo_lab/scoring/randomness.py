@@ -52,7 +52,7 @@ def without_randomness(model: nn.Module, scored: Callable[[], Tensor]) -> tuple[
         RunError: if a module draws in evaluation mode too: nothing switches it off.
     """
     held: dict[str, tuple[str, nn.Module]] = {}
-    with _as_trained(model), _generators_kept(next(model.parameters()).device), _with_gradients():
+    with _as_trained(model), generators_kept(next(model.parameters()).device), _with_gradients():
         while True:
             with _buffers_kept(model) as changed:
                 repeats = _repeats(model, scored)
@@ -249,7 +249,7 @@ def _buffers_kept(model: nn.Module) -> Iterator[dict[str, nn.Module]]:
 
 
 @contextmanager
-def _generators_kept(device: torch.device) -> Iterator[None]:
+def generators_kept(device: torch.device) -> Iterator[None]:
     """Put the process's random generators back after the block."""
     own, theirs = random.getstate(), np.random.get_state()
     with torch.random.fork_rng([device] if device.type == "cuda" else []):

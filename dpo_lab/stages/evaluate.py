@@ -46,15 +46,15 @@ class Evaluate(Component):
     category: str | None = None
     """Column of the pairs' and the prompts' files for tables by category; null: none."""
     evaluation: Measure = PreferenceEvaluation()
+    benchmark: Measure | None = None
+    """Public test sets that the models are asked too."""
     loss: PreferenceLoss = DPOLoss()
-    """Of the figures on pairs; accuracy does not depend on it."""
     reference: Reference = CachedReference()
     layout: Layout = PrefixLayout()
     precision: Precision = Precision()
     quant: Quant = NoQuant()
     """How the weights of `models` are held."""
     trainer: TrainerSettings = TrainerSettings()
-    """Its accelerator is where models compute."""
     seed: int = 0
     outputs: Path = Path("outputs")
     """Everything that is written goes below it."""
@@ -94,7 +94,7 @@ class Evaluate(Component):
 
         shared: dict[str, Any] = {"outputs": self.outputs, "precision": self.precision, "device": self.trainer.device()}
         models = Finder(quant=self.quant, **shared).found(self.models, self.model, self.base)
-        parts = parts_of(self.evaluation, self.data, self.sets, self.category)
+        parts = parts_of(self.evaluation, self.data, self.sets, self.category, self.benchmark)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "force")}
         measuring = Measuring(**shared, **how)
         return evaluate_models(measuring, models, parts, self.against, self.category)[0]
