@@ -48,14 +48,17 @@ def say(*lines: str) -> None:
             copy.flush()
 
 
-def fitting(line: str) -> str:
-    """Return a line as it is printed: folded on a terminal, but whole if it is a command, which is copied in one piece.
+def fitting(text: str) -> str:
+    """Return lines as they are printed: folded on a terminal, but whole if they hold a command, which is copied in one piece.
 
     The library would break at a blank that must not break, as in `95 %`.
     """
-    if not console.is_terminal or COMMAND.search(line) or cell_len(line) != len(line):
-        return line
-    return folded(line, console.width)
+    if not console.is_terminal:
+        return text
+    lines = text.split("\n")
+    return "\n".join(
+        line if COMMAND.search(line) or cell_len(line) != len(line) else folded(line, console.width) for line in lines
+    )
 
 
 @contextmanager

@@ -90,6 +90,7 @@ LINES = {
     "1 pretrain   ready in 40 s  outputs/model/x": "1 pretrain   ready in 40 s\n             outputs/model/x",
     "  after:  The pacing is thin, and more.": "  after:  The pacing is thin,\n          and more.",
     COMMAND: COMMAND,
+    f"several lines at once are folded\n{COMMAND}": f"several lines at once are\nfolded\n{COMMAND}",
 }
 
 
