@@ -33,4 +33,7 @@ class Call:
         if not isinstance(plain, dict) or not all(isinstance(text, str) for text in texts):
             raise TypeError("a call has a command, a directory and a configuration")
         lists = {name: tuple(record[name]) for name in ("overrides", "differences")}
+        kinds = (("overrides", str), ("differences", dict))
+        if not all(isinstance(record[name], list) and isinstance(item, kind) for name, kind in kinds for item in record[name]):
+            raise TypeError("overrides are texts and differences are objects")
         return cls(**{**record, **lists})

@@ -30,6 +30,7 @@ with a prompt, the policy's answer and the reference's."""
 REPORT = "report.html"
 LOGGERS = "loggers"
 """What loggers keep, each below its own key."""
+DEEPEST = 64  # levels; what is written here has about ten, and readers go down into it
 CHANGING = (LOGGERS, REPORT)
 """What may change when a run is finished."""
 
@@ -91,9 +92,14 @@ class RunDirectory:
             OSError: if it cannot be read.
             ValueError: if it holds something else.
         """
-        found = json.loads(self.text(name))
+        try:
+            found = json.loads(self.text(name))
+        except RecursionError:
+            raise ValueError("it is nested without end") from None
         if not isinstance(found, dict):
             raise ValueError(f"it holds a {type(found).__name__} where an object belongs")
+        if is_deeper(found, DEEPEST):
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
         return found
 
     def read_if_whole(self, name: str) -> dict[str, Any]:
@@ -106,6 +112,16 @@ class RunDirectory:
     def text(self, name: str) -> str:
         """Return what stands in a file; bytes that are not text become a replacement character."""
         return (self.path / name).read_text(encoding="utf-8", errors="replace")
+
+
+def is_deeper(value: Any, depth: int) -> bool:
+    """Return whether plain data is nested more than some levels deep.
+
+    >>> is_deeper({"a": [1]}, 2), is_deeper({"a": [1]}, 1)
+    (False, True)
+    """
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return items is not None and (depth == 0 or any(is_deeper(item, depth - 1) for item in items))
 
 
 def runs_below(outputs: Path) -> Iterable[RunDirectory]:
