@@ -86,6 +86,7 @@ from dpo_lab.reference.none import NoReference as NoReference
 from dpo_lab.sampling.hf import HFSampler as HFSampler
 from dpo_lab.stages.alpaca_eval import AlpacaEval as AlpacaEval
 from dpo_lab.stages.chat import Chat as Chat
+from dpo_lab.stages.dashboard import Dashboard as Dashboard
 from dpo_lab.stages.doctor import Doctor as Doctor
 from dpo_lab.stages.evaluate import Evaluate as Evaluate
 from dpo_lab.stages.export import Export as Export

@@ -60,7 +60,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("report",),
     ("comparison",),
     ("pipeline",),
-    ("rules", "export", "publishing"),
+    ("rules", "export", "publishing", "dashboard"),
     ("stages",),
     ("cli",),
     ("start",),
@@ -91,7 +91,8 @@ HOMES = {
         *("loggers/", "training/", "memory/", "pipeline/", "rules/", "export/", "stages/"),
     ),
     "transformers": ("layouts/", "models/", "sampling/", "ranking/blender/", "memory/", "export/"),
-    "wandb": ("loggers/wandb_run.py", "loggers/wandb_parts.py"),
+    "wandb": ("loggers/wandb_run.py", "loggers/wandb_parts.py", "dashboard/views.py"),
+    "wandb_workspaces": ("dashboard/views.py",),
 }
 """Where each heavy package may be imported, at the top of a file or inside a function."""
 
