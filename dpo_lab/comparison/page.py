@@ -22,7 +22,7 @@ from dpo_lab.comparison.table import in_order
 from dpo_lab.comparison.words import reason, state_line, verdict_lines
 from dpo_lab.plain_data import as_typed
 from dpo_lab.progress import clock
-from dpo_lab.report.charts import KNOWN
+from dpo_lab.report.charts import IN_WORDS, KNOWN
 from dpo_lab.report.figures import number
 from dpo_lab.report.page import TEMPLATES, environment
 from dpo_lab.run_directory import REPORT
@@ -136,10 +136,16 @@ def curve_charts(groups: Sequence[Sequence[Run]]) -> list[dict[str, Any]]:
         name, lines = lines_of(groups, names)
         if lines:
             known = KNOWN.get(name)
-            unit = known.unit if known and known.unit != "-" else ""
+            unit = known.unit if known else ""
             meaning = f"{known.title}: {known.formula}" if known else ""
             charts.append(
-                {"title": title, "name": name, "unit": unit, "meaning": meaning, "svg": overlaid(lines, share=unit == "share")}
+                {
+                    "title": title,
+                    "name": name,
+                    "unit": IN_WORDS.get(unit, unit),
+                    "meaning": meaning,
+                    "svg": overlaid(lines, share=unit == "share"),
+                }
             )
     return charts
 

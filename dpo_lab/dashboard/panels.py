@@ -84,7 +84,7 @@ def trade_offs(source: Source) -> Iterator[Panel]:
 def curves(source: Source) -> Iterator[Panel]:
     """Yield the curves of the run's own page, margins and accuracies first."""
     history = source.history
-    first = sorted((*CURVES, LENGTHS), key=lambda curve: curve[0] not in ("Margin", "Accuracy", "Loss"))
+    first = sorted((*CURVES, LENGTHS), key=lambda curve: curve[0] not in ("Margin", "Accuracy, ties half", "Loss"))
     for title, names in first:
         if there := tuple(name for name in names if name in history):
             yield Panel(view="line", title=title, metrics=there, minimised=tuple(n for n in there if BETTER.get(n) == "min"))

@@ -9,27 +9,27 @@ from dpo_lab.scoring.logps import PairLogps
 from dpo_lab.tokens.store import TokenStore
 
 EACH = 3
-"""Pairs at each end: those about which the policy is most certain, and least."""
+"""Pairs at each end: those that the policy ranks best, and worst."""
 MAX_TOKENS = 400
 """Of a response; the log-ratios of the rest are added up."""
 
 
 @torch.no_grad()
 def token_credit(policy: PairLogps, reference: PairLogps, store: TokenStore) -> list[dict[str, Any]]:
-    """Return the pairs with the largest and the smallest margins, right or wrong, with the log-ratio of each token.
+    """Return the pairs with the largest margins and those with the smallest, with the log-ratio of each token.
 
     The implicit reward of a response is beta times the sum of its tokens' log-ratios, log policy - log reference (Rafailov et al.
     2024, arXiv:2404.12358), so that each is that token's share of it.
 
     Returns:
-        Per pair `certain` (most or least), `margin` in nats, `prompt` (token ids), and for `chosen` and `rejected` the token
+        Per pair `end` (best or worst), `margin` in nats, `prompt` (token ids), and for `chosen` and `rejected` the token
         `ids`, their `ratios` in nats, and `rest`, the sum over tokens that are left out.
     """
     ratios = policy.responses.per_token - reference.responses.per_token
     ends = policy.responses.counts.cumsum(0).tolist()
     margins = (policy.margin - reference.margin).tolist()
-    ordered = sorted(range(len(margins)), key=lambda pair: (-abs(margins[pair]), pair))
-    least = ordered[max(EACH, len(ordered) - EACH) :][::-1]
+    ordered = sorted(range(len(margins)), key=lambda pair: (-margins[pair], pair))
+    worst = ordered[max(EACH, len(ordered) - EACH) :][::-1]
 
     def side(response: int) -> dict[str, Any]:
         ids = store.response(response).tolist()
@@ -43,9 +43,9 @@ def token_credit(policy: PairLogps, reference: PairLogps, store: TokenStore) -> 
         }
 
     found = []
-    for certain, some in (("most", ordered[:EACH]), ("least", least)):
+    for end, some in (("best", ordered[:EACH]), ("worst", worst)):
         for pair in some:
             chosen, rejected = policy.pairs[pair].tolist()
-            about: Mapping[str, Any] = {"certain": certain, "margin": margins[pair], "prompt": store.prompt_of(chosen).tolist()}
+            about: Mapping[str, Any] = {"end": end, "margin": margins[pair], "prompt": store.prompt_of(chosen).tolist()}
             found.append({**about, "chosen": side(chosen), "rejected": side(rejected)})
     return found

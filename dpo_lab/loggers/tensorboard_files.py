@@ -1,6 +1,7 @@
 """TensorBoard: a run's figures as scalars, its configuration as hyperparameters and text."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dpo_lab.components import ConfigError, component
 from dpo_lab.loggers.base import Follower, Mark, Row, RunIdentity, RunLogger
 from dpo_lab.plain_data import leaves
+from dpo_lab.progress import say
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -35,6 +37,7 @@ class TensorBoardLogger(RunLogger):
             facts = {"name": run.name, "id": run.id, "group": run.group, "tags": list(run.tags), "notes": run.notes}
             writer.add_text("run", as_code(facts))
             writer.add_text("config", as_code(run.config))
+        say(f"  TensorBoard: tensorboard --logdir {shlex.quote(str(run.directory.parent))}")
         return TensorBoardFiles(writer, run.config)
 
 

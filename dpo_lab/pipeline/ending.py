@@ -7,6 +7,7 @@ from dpo_lab.figures import summary_of
 from dpo_lab.models.load import load_tokenizer
 from dpo_lab.pipeline import run_record
 from dpo_lab.pipeline.run_state import RunState
+from dpo_lab.pipeline.screen import choices_of
 from dpo_lab.report import screen as text
 from dpo_lab.report.figures import verdict
 from dpo_lab.report.health import health_lines
@@ -41,6 +42,8 @@ def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
         about["evaluations"] = times
         summary |= best_of(figures, [each for each in times if each["round"] == times[-1]["round"]])
         screen.say(cost_line(summary, len(times)))
+    about["of"] = dict(choices_of(alignment.model, alignment.data, alignment.trainer.devices))
+    about["held_out"] = evaluation.heading(summary) if after else ""
     about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
     about["next"] = next_commands(
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None

@@ -118,7 +118,7 @@ def credit_texts(credit: Sequence[Mapping[str, Any]], tokenizer: Any) -> list[di
 
     return [
         {
-            "certain": pair["certain"],
+            "end": pair.get("end", "some"),
             "margin": pair["margin"],
             "prompt": tokenizer.decode(pair["prompt"], skip_special_tokens=True).strip(),
             **{name: side(pair[name]) for name in ("chosen", "rejected")},
@@ -143,7 +143,12 @@ def lengths_of(lineage: Sequence[Artifact]) -> dict[str, list[int]]:
 
 
 def samples_of(before: Sequence[Candidates], after: Sequence[Candidates]) -> list[dict[str, Any]]:
-    """Return the first answers to the first prompts, from before and from after; scores are None where the judge gave none."""
+    """Return the first answers to some prompts, evenly spread; scores are None where the judge gave none.
+
+    Neighbours in a file often ask about the same thing.
+    """
+    spread = dict.fromkeys(np.linspace(0, len(before) - 1, min(len(before), MAX_SAMPLES)).astype(int).tolist())
+    chosen = {before[at].prompt.text: (before[at], after[at]) for at in spread if at < len(after)}
     return [
         {
             "prompt": one.prompt.text,
@@ -152,7 +157,7 @@ def samples_of(before: Sequence[Candidates], after: Sequence[Candidates]) -> lis
             "score_before": one.scores[0] if one.scores else None,
             "score_after": other.scores[0] if other.scores else None,
         }
-        for one, other in zip(before[:MAX_SAMPLES], after, strict=False)
+        for one, other in chosen.values()
     ]
 
 

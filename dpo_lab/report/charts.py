@@ -14,7 +14,7 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Loss", ("loss", "eval/loss")),
     ("Rewards", ("rewards/chosen", "rewards/rejected")),
     ("Margin", ("rewards/margins", "eval/margin")),
-    ("Accuracy", ("rewards/accuracies", "eval/accuracy")),
+    ("Accuracy, ties half", ("rewards/accuracies_ties_half", "eval/accuracy")),
     ("Drift from the reference", ("kl/implicit",)),
     ("Log-probabilities", ("logps/chosen", "logps/rejected")),
     ("Learning rate", ("lr",)),
@@ -22,6 +22,17 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Tokens per second", ("time/tokens_per_second",)),
 )
 """What stands in sight, with the metrics that share a chart; every other metric has a chart in the folded part."""
+IN_WORDS = {
+    "of the loss": "in units of the loss",
+    "of the loss per weight": "units of the loss per unit of weight",
+    "beta x nats": "reward: beta times nats",
+    "share": "share of pairs",
+    "1/s": "per second",
+    "MiB": "GB",
+    "-": "",
+}
+"""Units as a page says them."""
+GB_PER_MIB = 2**20 / 1e9
 KNOWN = {metric.name: metric for metric in TRAINING}
 MAX_POINTS = 400  # more than a chart has pixels between them; a row beyond that is averaged with its neighbours
 
@@ -79,7 +90,10 @@ def curves(rows: Sequence[dict[str, Any]], held_out: Sequence[Figure] = ()) -> C
     folded = [_chart(title, together, points, marks, known) for title, together in others]
     note = f"Each point is the mean of up to {size} logged steps." if size > 1 else "Each point is one logged step."
     if len(marks) > 1:
-        note += " Dashed lines mark where a round begins; its reference may be another one, so curves start anew there."
+        note += (
+            " Dashed lines mark where a round begins; its reference may be another one, so curves start anew there, accuracy at "
+            "about one half."
+        )
     return Curves([each for each in shown if each], [each for each in folded if each], note)
 
 
@@ -104,12 +118,14 @@ def _chart(
     steps = [point["step"] for point in having]
     values = [[point.get(name, math.nan) for point in having] for name in names]
     metrics = [known[name] for name in names if name in known]
-    unit = metrics[0].unit if metrics and metrics[0].unit != "-" else ""
+    unit = metrics[0].unit if metrics else ""
+    if unit == "MiB":
+        values = [[value * GB_PER_MIB for value in each] for each in values]
     return Chart(
         title=title,
         svg=line_chart(steps, values, marks, share=unit == "share"),
         series=[_series(name, each, known) for name, each in zip(names, values, strict=True)],
-        unit=unit,
+        unit=IN_WORDS.get(unit, unit),
         points={
             "box": [LEFT, RIGHT, *x_range(steps)],
             "steps": steps,

@@ -4,19 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from dpo_lab.amounts import short
-from dpo_lab.report.page import TEMPLATES, environment
+from dpo_lab.report.page import environment
 
 
 def comparison_page(report: Mapping[str, Any]) -> str:
     """Return the page of a report.json; text of runs is escaped, and nothing is loaded from elsewhere."""
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return environment().get_template("comparison.html").render(report=report, style=style, shown=shown_interval)
+    return environment().get_template("comparison.html").render(report=report, shown=shown_interval)
 
 
 def evaluation_page(report: Mapping[str, Any]) -> str:
     """Return the page of an evaluation of models; text of models is escaped, and nothing is loaded from elsewhere."""
-    style = (TEMPLATES / "page.css").read_text(encoding="utf-8")
-    return environment().get_template("evaluation.html").render(report=report, style=style, shown=shown_interval, short=short)
+    return environment().get_template("evaluation.html").render(report=report, shown=shown_interval, short=short)
 
 
 def shown_interval(value: float, low: float | None, high: float | None) -> str:

@@ -58,7 +58,7 @@ def credit_of(found: Sequence[Mapping[str, Any]]) -> Credit | None:
     steps = steps_of([float(ratio) for each in found for side in ("chosen", "rejected") for ratio in each[side]["ratios"]])
     pairs = [
         Pair(
-            title=f"{each['certain']} certain, margin {each['margin']:+.2f} nats{': wrong' if each['margin'] <= 0 else ''}",
+            title=f"{each['end']}, margin {each['margin']:+.2f} nats{': wrong' if each['margin'] <= 0 else ''}",
             prompt=visible(each["prompt"]),
             sides=[_side(name, each[name], steps) for name in ("chosen", "rejected")],
         )

@@ -9,6 +9,7 @@ from dpo_lab import __version__
 from dpo_lab.artifacts import write_durably
 from dpo_lab.report.charts import curves, length_charts
 from dpo_lab.report.credit import credit_of
+from dpo_lab.report.facts import facts_of
 from dpo_lab.report.figures import cards, exact, figures_in, flattened, number, rounds_table, times, verdict
 from dpo_lab.report.health import warning_of
 from dpo_lab.report.ranker import RankerPart, Report, cell, ranker_part
@@ -110,10 +111,14 @@ def _differences(record: RunRecord) -> list[dict[str, str]] | None:
     return found if found is None else [{name: exact(each[name]) for name in ("key", "default", "value")} for each in found]
 
 
-def _environment_of(record: RunRecord) -> dict[str, str]:
-    """Return where the run was made, and its whole id."""
-    environment = flattened(record.run.get("environment") or {})
-    return environment | ({"run.id": str(record.run["id"])} if record.run.get("id") else {})
+def _environment_of(record: RunRecord) -> dict[str, dict[str, str]] | None:
+    """Return where the run was made, with its whole id, and apart from that packages and variables; None if neither is known."""
+    environment = dict(record.run.get("environment") or {})
+    if isinstance(memory := environment.get("memory"), int):
+        environment["memory"] = f"{memory / 1e9:.1f} GB"
+    folded = {name: environment.pop(name) for name in ("packages", "variables") if environment.get(name)}
+    machine = flattened(environment) | ({"run.id": str(record.run["id"])} if record.run.get("id") else {})
+    return {"machine": machine, "packages": flattened(folded)} if machine or folded else None
 
 
 def _lineage(record: RunRecord) -> list[dict[str, Any]]:
@@ -139,6 +144,7 @@ def _ranker(record: RunRecord) -> RankerPart | None:
 
 PARTS: dict[str, Callable[[RunRecord], Any]] = {
     "about": _about,
+    "facts": facts_of,
     "verdict": lambda record: verdict(
         record.summary, record.run.get("rounds") or [], figures_in(record.run), record.run.get("findings") or ()
     ),

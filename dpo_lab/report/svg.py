@@ -23,6 +23,7 @@ COLOURS = {
 }
 """What matplotlib is told, and what the page reads instead."""
 SOFT, LINE, CARD, *SERIES = COLOURS
+SINGLE = 5.0  # the dot of a step that stands alone, with no line to be seen by
 ROOM_FOR_WORD, ROOM_FOR_NUMBER = 0.14, 0.05  # of the axis: a round narrower than its label has a shorter one, or none
 
 
@@ -96,7 +97,9 @@ def _line_figure(
         for low, high in pairwise([*(marks or [-math.inf]), math.inf]):
             inside = [(x, y) for x, y in zip(steps, values, strict=True) if low <= x < high and not math.isnan(y)]
             few = "o" if len(inside) < 10 else None
-            axes.plot(*zip(*inside, strict=True) if inside else ((), ()), color=colour, linewidth=1.4, marker=few, markersize=2.5)
+            size = SINGLE if len(inside) == 1 else 2.5
+            points = zip(*inside, strict=True) if inside else ((), ())
+            axes.plot(*points, color=colour, linewidth=1.4, marker=few, markersize=size)
     if share:
         axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel(x_label, color=SOFT, labelpad=3)

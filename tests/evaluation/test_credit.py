@@ -29,9 +29,9 @@ def test_the_shares_of_a_pairs_tokens_add_up_to_its_margin() -> None:
     generator = torch.Generator().manual_seed(0)
     policy, reference = (logps_of(store, -torch.rand(len(store.response_ids), generator=generator)) for _ in range(2))
     found = token_credit(policy, reference, store)
-    margins = (policy.margin - reference.margin).abs().tolist()
-    assert [each["certain"] for each in found] == ["most"] * EACH + ["least"] * EACH
-    assert [abs(each["margin"]) for each in found] == sorted(margins, reverse=True)[:EACH] + sorted(margins)[:EACH]
+    margins = (policy.margin - reference.margin).tolist()
+    assert [each["end"] for each in found] == ["best"] * EACH + ["worst"] * EACH
+    assert [each["margin"] for each in found] == sorted(margins, reverse=True)[:EACH] + sorted(margins)[:EACH]
     for each in found:
         shares = [sum(each[side]["ratios"]) + each[side]["rest"] for side in ("chosen", "rejected")]
         assert math.isclose(shares[0] - shares[1], each["margin"], abs_tol=2e-3)

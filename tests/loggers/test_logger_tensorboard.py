@@ -66,6 +66,11 @@ def test_a_run_that_goes_on_shows_each_step_once(tmp_path: Path) -> None:
     assert scalars(tmp_path, "loss") == [(step, 1 / 2**step) for step in (1, 2, 3, 4)]
 
 
+def test_it_says_the_command_that_shows_all_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    opened(tmp_path / "my runs" / "tiny").close(failed=False)
+    assert capsys.readouterr().out == f"  TensorBoard: tensorboard --logdir '{tmp_path}/my runs'\n"
+
+
 def test_without_the_package_it_is_refused_before_anything_trains(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     with pytest.raises(ConfigError, match=r"logger=tensorboard needs tensorboard, .* Install it"):

@@ -24,7 +24,7 @@ def side(pieces: list[str], ratios: list[float], **more: Any) -> dict[str, Any]:
 
 
 def pair(chosen: dict[str, Any], margin: float = 1.5) -> dict[str, Any]:
-    return {"certain": "most", "margin": margin, "prompt": "<b>why</b>?", "chosen": chosen, "rejected": side(["no"], [-0.2])}
+    return {"end": "best", "margin": margin, "prompt": "<b>why</b>?", "chosen": chosen, "rejected": side(["no"], [-0.2])}
 
 
 def page(directory: Path, *pairs: dict[str, Any]) -> str:
@@ -52,10 +52,10 @@ def test_a_token_is_coloured_by_its_log_ratio() -> None:
         ("b", "down4", "-1.200 nats"),
         ("c", "", "+0.000 nats"),
     ]
-    assert (shown.title, shown.sides[0].label) == ("most certain, margin +1.50 nats", "chosen, -0.90 nats")
+    assert (shown.title, shown.sides[0].label) == ("best, margin +1.50 nats", "chosen, -0.90 nats")
     wrong = credit_of([pair(side([], []), margin=-0.5)])
     assert wrong
-    assert wrong.pairs[0].title == "most certain, margin -0.50 nats: wrong"
+    assert wrong.pairs[0].title == "best, margin -0.50 nats: wrong"
 
 
 def test_hostile_tokens_stay_text(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_hostile_tokens_stay_text(tmp_path: Path) -> None:
 
 def test_the_page_has_a_scale_and_says_what_is_left_out(tmp_path: Path) -> None:
     written = page(tmp_path, pair(side(["a"], [0.3], rest=-2.5, left_out=7)))
-    assert '<h2 id="credit">Token credit</h2>' in written
+    assert '<h2 id="credit">Best and worst held-out pairs, token by token</h2>' in written
     assert all(f'<span class="{side}{level}">' in written for side in ("up", "down") for level in (1, 2, 3, 4))
     assert "7 more tokens, -2.50 nats" in written
     assert "chosen, -2.20 nats" in written
@@ -84,6 +84,6 @@ def test_a_run_without_pairs_has_no_such_part(tmp_path: Path) -> None:
 
 
 def test_a_damaged_part_is_said_and_leaves_the_rest(tmp_path: Path) -> None:
-    written = page(tmp_path, {"certain": "most"})
+    written = page(tmp_path, {"end": "best"})
     assert "credit cannot be shown (KeyError" in written
     assert 'id="figures"' in written

@@ -46,7 +46,7 @@ def test_a_result_shows_what_it_was_before_and_its_interval() -> None:
     assert [(card.title, card.value, card.details) for card in shown] == [
         ("mine score", "0.75", ("before 0.5",)),
         ("win rate against before", "0.96", ("95 % interval 0.94 to 0.97",)),
-        ("KL to before, nats", "5.8", ()),
+        ("KL to before, nats", "5.8", (KL.detail,)),
     ]
 
 
