@@ -5,7 +5,6 @@ import shutil
 import textwrap
 
 WIDEST, NARROWEST = 110, 60  # characters
-AS_WRITTEN = dict.fromkeys(("break_long_words", "break_on_hyphens", "expand_tabs", "replace_whitespace"), False)
 
 
 def width() -> int:
@@ -32,12 +31,15 @@ def folded(text: str, columns: int | None = None) -> str:
 
 
 def fold(line: str, columns: int) -> str:
-    """Return a line, folded if it is too long; what stands in brackets or quotes, such as [--to DIR], is not broken."""
+    """Return a line, folded if it is too long; what is short and in brackets or quotes, such as [--to DIR], is not broken."""
     if len(line) <= columns:
         return line
     indent = " " * hanging(line, columns)
-    whole = re.sub(r'\[[^\]]*\]|"[^"]*"', lambda found: found[0].replace(" ", "\x1f"), line)
-    lines = textwrap.wrap(whole, columns, subsequent_indent=indent, **AS_WRITTEN)
+    short = rf'\[[^\]]{{0,{columns // 2}}}\]|"[^"]{{0,{columns // 2}}}"'
+    whole = re.sub(short, lambda found: found[0].replace(" ", "\x1f"), line)
+    as_written = textwrap.TextWrapper(columns, subsequent_indent=indent, expand_tabs=False, replace_whitespace=False)
+    as_written.break_long_words = as_written.break_on_hyphens = False
+    lines = as_written.wrap(whole)
     return "\n".join(lines).replace("\x1f", " ")
 
 
