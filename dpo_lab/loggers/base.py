@@ -32,6 +32,8 @@ class RunIdentity:
     notes: str = ""
     group: str | None = None
     """Name of the sweep that it belongs to."""
+    job: str = "train"
+    """The stage that it is a run of."""
     better: Mapping[str, Better] = field(default_factory=dict)
     """Figures of held-out data that rows may have, with the direction in which each gets better."""
 
@@ -64,6 +66,9 @@ class Follower(ABC):
 
     def trace(self, parts: Sequence[Part]) -> None:  # noqa: B027 - most places show figures alone
         """Take the parts that the finished run was made from and made; a place that shows figures alone passes them over."""
+
+    def show(self, tables: Mapping[str, Sequence[Row]]) -> None:  # noqa: B027 - most places have no tables
+        """Take tables of figures by name, one mapping per row, without a prompt or an answer."""
 
     def warn(self, title: str, text: str) -> None:  # noqa: B027 - most places can tell nobody
         """Tell people that something is wrong with the run; a place that tells nobody passes it over."""

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from filelock import FileLock
@@ -75,15 +75,22 @@ class Recorder:
         for key, line in list(self._lines.items()):
             self._try(key, partial(line.warn, title, text))
 
-    def finish(self, summary: Row, samples: Sequence[Row] = (), lineage: Sequence[Row] = ()) -> None:
+    def finish(
+        self,
+        summary: Row,
+        samples: Sequence[Row] = (),
+        lineage: Sequence[Row] = (),
+        tables: Mapping[str, Sequence[Row]] = MappingProxyType({}),
+    ) -> None:
         """Send the figures of the finished run, and some of its texts for the loggers that were asked to show them.
 
         Args:
             lineage: the artifacts of run.json, of which loggers are told the digests.
+            tables: more figures, by the name of the table.
         """
         parts = parts_of(lineage)
         for key, line in list(self._lines.items()):
-            self._try(key, partial(line.finish, numbers(summary), samples, parts))
+            self._try(key, partial(line.finish, numbers(summary), samples, parts, tables))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._opened.__exit__(kind, error, trace)
@@ -137,9 +144,10 @@ class Line:
             self.state.warned.append(title)
             self._write()
 
-    def finish(self, summary: Row, samples: Sequence[Row], parts: Sequence[Part]) -> None:
+    def finish(self, summary: Row, samples: Sequence[Row], parts: Sequence[Part], tables: Mapping[str, Sequence[Row]]) -> None:
         """Send the figures of the finished run and what it was made from."""
         self.follower.summarise(summary, samples)
+        self.follower.show(tables)
         self.follower.trace(parts)
         self._complete = True
 
@@ -168,12 +176,14 @@ def send_recorded(
     samples: Sequence[Row] = (),
     warnings: Sequence[tuple[str, str]] = (),
     lineage: Sequence[Row] = (),
+    tables: Mapping[str, Sequence[Row]] = MappingProxyType({}),
 ) -> list[str]:
     """Send a finished run's metrics.jsonl to the loggers that have not got all of it; return their keys.
 
     Args:
         warnings: titles and texts of what is wrong with the run.
         lineage: the artifacts of run.json.
+        tables: more figures, by the name of the table.
     """
     followed = {key: logger for key, logger in loggers.items() if not isinstance(logger, LocalLogger)}
     if not unfinished(run, followed):
@@ -185,7 +195,7 @@ def send_recorded(
         with Recorder(run, waiting, MetricsFile(run.directory / METRICS)) as recorder:
             for title, said in warnings:
                 recorder.warn(title, said)
-            recorder.finish(summary, samples, lineage)
+            recorder.finish(summary, samples, lineage, tables)
         return sorted(waiting.keys() - unfinished(run, waiting).keys())
 
 

@@ -77,7 +77,7 @@ class WandbLogger(RunLogger):
             resume=None if in_sweep() else "allow",
             name=f"{run.label}-{run.id[:8]}" if run.label else run.name,
             group=shortened(run.group),
-            job_type="train",
+            job_type=run.job,
             tags=list(dict.fromkeys(tag[:TAG_LENGTH] for tag in run.tags if tag)),
             notes=run.notes or None,
             config=dict(run.config),
@@ -116,12 +116,17 @@ class WandbRun(Follower):
         """Set the run's summary; log the samples as a table if that was asked for."""
         self.run.summary.update(dict(summary))
         if self.logger.samples and samples:
-            import wandb
+            self.show({"samples": samples})
 
-            columns: list[str | int] = list(dict.fromkeys(name for sample in samples for name in sample))
-            data = [[sample.get(str(name)) for name in columns] for sample in samples]
+    def show(self, tables: Mapping[str, Sequence[Row]]) -> None:
+        """Log each table; its file waits below the run's directory."""
+        import wandb
+
+        for title, rows in tables.items():
+            columns: list[str | int] = list(dict.fromkeys(name for row in rows for name in row))
+            data = [[row.get(str(name)) for name in columns] for row in rows]
             with files_below(self.directory):
-                self.run.log({"samples": wandb.Table(columns=columns, data=data)})
+                self.run.log({title: wandb.Table(columns=columns, data=data)})
 
     def trace(self, parts: Sequence[Part]) -> None:
         """Note what the run started from and what it made; files that wait to be sent stay below the run's directory."""

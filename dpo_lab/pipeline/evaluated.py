@@ -11,7 +11,7 @@ from dpo_lab.pipeline.evaluated_parts import Part
 from dpo_lab.pipeline.evaluation_report import report_of, screen_lines, write_evaluation
 from dpo_lab.pipeline.measuring import Measuring, measure_all
 from dpo_lab.progress import say
-from dpo_lab.run_directory import REPORT
+from dpo_lab.run_directory import LOGGERS, REPORT
 
 
 def evaluate_models(
@@ -39,7 +39,7 @@ def evaluate_models(
     asked = [each for each in models if not each.is_start]
     name = asked[0].name.replace("/", "-") if len(asked) == 1 else f"{len(asked)}-models"
     parents = list(dict.fromkeys(identity for _, _, identity in made))
-    plan = Plan(measuring.outputs, "evaluation", f"{name}-report", content, parents=parents)
+    plan = Plan(measuring.outputs, "evaluation", f"{name}-report", content, parents=parents, apart=(LOGGERS,))
 
     def produce(directory: Path) -> dict[str, Any]:
         write_evaluation(directory, report, found)

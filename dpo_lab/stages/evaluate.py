@@ -5,12 +5,13 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.components import Component, ConfigError, component
+from dpo_lab.components import Component, ConfigError, component, plain_fields
 from dpo_lab.data.base import Given
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.base import Layout
 from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.loggers.base import RunLogger
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.precision import Precision
@@ -32,9 +33,8 @@ class Evaluate(Component):
     runs: tuple[str, ...] = ()
     """Directories of finished runs of train: what their last policies measured is compared, and nothing is measured again."""
     models: tuple[str, ...] = ()
-    """What is measured: directories of runs, PEFT adapters and models, or Hub ids."""
+    """What is measured, behind `model`: directories of runs, PEFT adapters and models, or Hub ids."""
     model: ModelSpec | None = None
-    """One more, in front of them."""
     base: str | None = None
     """The model that they are compared with; null: the one that a run or an adapter was trained from."""
     against: str | None = None
@@ -42,7 +42,6 @@ class Evaluate(Component):
     data: Given | None = None
     """Held-out pairs: those that a training with the same settings holds out."""
     sets: dict[str, Given] = field(default_factory=dict)
-    """More of them, by a name of one's own."""
     category: str | None = None
     """Column of the pairs' and the prompts' files for tables by category; null: none."""
     evaluation: Measure = PreferenceEvaluation()
@@ -53,18 +52,17 @@ class Evaluate(Component):
     layout: Layout = PrefixLayout()
     precision: Precision = Precision()
     quant: Quant = NoQuant()
-    """How the weights of `models` are held."""
     trainer: TrainerSettings = TrainerSettings()
     seed: int = 0
+    logger: dict[str, RunLogger] = field(default_factory=dict)
     outputs: Path = Path("outputs")
-    """Everything that is written goes below it."""
     force: bool = False
-    """Measure and compare again even if it was done."""
 
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
         idle = [f"trainer.{each.name}" for each in fields(TrainerSettings) if each.name != "accelerator"]
-        return dict.fromkeys([*idle, "evaluation.every"], "nothing is trained")
+        sent = {"logger": "runs have been sent when they were trained"} if self.runs else {}
+        return dict.fromkeys([*idle, "evaluation.every", "benchmark.every"], "nothing is trained") | sent
 
     def check(self) -> None:
         """Raise ConfigError if there is nothing to measure or compare, or too much at once."""
@@ -90,11 +88,13 @@ class Evaluate(Component):
         from dpo_lab.pipeline.evaluated import evaluate_models
         from dpo_lab.pipeline.evaluated_models import Finder
         from dpo_lab.pipeline.evaluated_parts import parts_of
+        from dpo_lab.pipeline.evaluation_sent import send_evaluation
         from dpo_lab.pipeline.measuring import Measuring
 
         shared: dict[str, Any] = {"outputs": self.outputs, "precision": self.precision, "device": self.trainer.device()}
         models = Finder(quant=self.quant, **shared).found(self.models, self.model, self.base)
         parts = parts_of(self.evaluation, self.data, self.sets, self.category, self.benchmark)
         how: dict[str, Any] = {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "force")}
-        measuring = Measuring(**shared, **how)
-        return evaluate_models(measuring, models, parts, self.against, self.category)[0]
+        report, made = evaluate_models(Measuring(**shared, **how), models, parts, self.against, self.category)
+        send_evaluation(report, made, self.logger, plain_fields(self))
+        return report
