@@ -1,5 +1,6 @@
 """What a person sees while a part works: a live line on a terminal, a plain line now and then elsewhere."""
 
+import os
 import re
 import sys
 import time
@@ -39,11 +40,22 @@ _copy: ContextVar[TextIO | None] = ContextVar("_copy", default=None)
 """A file that gets every line too: the log of a job."""
 
 
+QUIET = "DPO_LAB_QUIET"
+"""Set for a program that is called with --quiet, and for the workers of its launcher."""
+
+
+def is_quiet() -> bool:
+    """Return whether no progress is shown, and of a sweep no line of its jobs, which their logs have."""
+    return bool(os.environ.get(QUIET))
+
+
 def say(*lines: str) -> None:
     """Print lines as they are: square brackets in them are text, and not the library's markup."""
     for line in lines:
-        console.print(fitting(line), markup=False, soft_wrap=True)
-        if copy := _copy.get():
+        copy = _copy.get()
+        if not (copy and is_quiet()):
+            console.print(fitting(line), markup=False, soft_wrap=True)
+        if copy:
             copy.write(f"{line}\n")
             copy.flush()
 
@@ -77,6 +89,22 @@ def is_live() -> bool:
     return console.is_terminal and not console.is_dumb_terminal
 
 
+_sweep: ContextVar["Part | None"] = ContextVar("_sweep", default=None)
+"""The jobs of the sweep to which the parts that are shown belong."""
+
+
+@contextmanager
+def job_of(sweep: "Part | None") -> Iterator[None]:
+    """Show the progress of a sweep above that of the parts of one of its jobs, while the block runs it."""
+    token = _sweep.set(sweep)
+    try:
+        yield
+    finally:
+        _sweep.reset(token)
+        if sweep:
+            sweep.advance()
+
+
 class Part:
     """The progress of one part; `advance` is cheap enough for every batch."""
 
@@ -94,9 +122,11 @@ class Part:
         self.done += count
         self._worked += 0 if resumed else count
         self.figures = figures
-        if not self._live and time.monotonic() >= self._next_line:
+        if not self._live and time.monotonic() >= self._next_line and not is_quiet():
             self._next_line = time.monotonic() + EVERY_SECONDS
-            say(f"  {GAP.join(piece for piece in (self.name, self._counts(), figures) if piece)}")
+            sweep = _sweep.get()
+            of_sweep = f"{sweep.name} {sweep.done + 1}/{sweep.total}" if sweep and sweep is not self else ""
+            say(f"  {GAP.join(piece for piece in (of_sweep, self.name, self._counts(), figures) if piece)}")
 
     def line(self, width: int, *, ascii_only: bool = False) -> str:
         """Return the part in at most `width` characters: name, count and time left always, then figures, then a bar.
@@ -141,28 +171,30 @@ def _bar(done: int, total: int, width: int, ascii_only: bool) -> str:
     return full * filled + empty * (width - filled)
 
 
-class _Line(ProgressColumn):
-    """A part's line, as wide as the terminal is at the moment."""
+class _Lines(ProgressColumn):
+    """The line of a sweep, and below it that of a part of its current job."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, sweep: Part | None, part: Part) -> None:
         super().__init__(Column(no_wrap=True))
-        self.part = part
+        self.parts = [each for each in (sweep, part) if each]
 
     def render(self, task: Task) -> Text:
-        """Return the line; the spinner before it takes two columns."""
-        return Text(self.part.line(console.width - 2, ascii_only=console.options.ascii_only))
+        """Return the lines; the spinner before them takes two columns."""
+        lines = (each.line(console.width - 2, ascii_only=console.options.ascii_only) for each in self.parts)
+        return Text("\n".join(lines))
 
 
 @contextmanager
 def part(name: str, total: int) -> Iterator[Part]:
     """Show the progress of a part of `total` units while the block runs; the live line leaves no trace behind."""
     shown = Part(name, total, live=is_live())
-    if not is_live():
+    if not is_live() or is_quiet():
         yield shown
         return
     with ExitStack() as stack:
         with suppress(LiveError):  # rich before 14.1 shows one line at a time: a part within a part then works unseen
-            live = stack.enter_context(Progress(SpinnerColumn(), _Line(shown), console=console, transient=True))
+            lines = _Lines(_sweep.get(), shown)
+            live = stack.enter_context(Progress(SpinnerColumn(), lines, console=console, transient=True))
             live.add_task(name, total=None)
         yield shown
 

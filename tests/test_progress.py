@@ -3,12 +3,13 @@
 import io
 import re
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from dpo_lab import progress
-from dpo_lab.progress import Part, part
+from dpo_lab.progress import Part, copied_to, job_of, part, say
 
 FIGURES = "loss 0.41  margin 1.20  accuracy 0.88  1,204 tokens/s"
 
@@ -99,3 +100,49 @@ def test_a_terminal_gets_folded_lines_and_whole_commands(line: str, shown: str, 
     sent = terminal(monkeypatch, 30)
     progress.say(line)
     assert sent.getvalue() == f"{shown}\n"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_sweep_has_a_line_above_that_of_its_job(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    sent, sweep = terminal(monkeypatch, width), Part("sweep", 100, live=True)
+    sweep.done = 41
+    with job_of(sweep), part("DPO round 1/3", 38) as shown:
+        shown.advance(10, FIGURES)
+    lines = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line).strip() for line in re.split(r"[\r\n]+", sent.getvalue())]
+    of_sweep = [at for at, line in enumerate(lines) if re.search(r"sweep .*41/100", line)]
+    assert any(re.match(r"DPO round 1/3 .*10/38", lines[at + 1]) for at in of_sweep)
+    assert max(map(len, lines)) <= width
+    assert sweep.done == 42
+
+
+def test_in_a_pipe_the_line_of_a_job_says_which_one_it_is(monkeypatch: pytest.MonkeyPatch, clock: list[float]) -> None:
+    sent, sweep = terminal(monkeypatch, 80, term="dumb"), Part("sweep", 8, live=True)
+    sweep.done = 2
+    with job_of(sweep), part("sample", 600) as shown:
+        clock[0] += progress.EVERY_SECONDS
+        shown.advance(150)
+    assert sent.getvalue() == "  sweep 3/8  sample  150/600  0:45 left\n"
+
+
+def test_quiet_shows_no_progress_and_leaves_the_lines_of_a_job_to_its_log(
+    monkeypatch: pytest.MonkeyPatch, clock: list[float], tmp_path: Path
+) -> None:
+    sent = terminal(monkeypatch, 80, term="dumb")
+    monkeypatch.setenv(progress.QUIET, "1")
+    with part("sample", 600) as shown:
+        clock[0] += progress.EVERY_SECONDS
+        shown.advance(150)
+    with copied_to(tmp_path / "log"):
+        say("of a job")
+    say("the end")
+    assert sent.getvalue() == "the end\n"
+    assert (tmp_path / "log").read_text() == "of a job\n"
+
+
+def test_colours_are_left_out_where_they_are_not_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = io.StringIO()
+    plain = Console(file=sent, force_terminal=True, width=80, _environ={"TERM": "xterm", "NO_COLOR": "1"})
+    monkeypatch.setattr(progress, "console", plain)
+    with part("sample", 600) as shown:
+        shown.advance(150)
+    assert not re.search(r"\x1b\[[0-9;]*m", sent.getvalue().replace("\x1b[0m", ""))
