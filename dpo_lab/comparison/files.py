@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from dpo_lab.comparison.words import verdict_lines
 from dpo_lab.durable_files import write_durably
 from dpo_lab.run_directory import SUMMARY
 
-CSV, JSON, BEST, PAGE = "summary.csv", SUMMARY, "best.yaml", "index.html"
+CSV, JSON, BEST, PAGE, LINKS = "summary.csv", SUMMARY, "best.yaml", "index.html", "runs"
 
 
 def write_files(directory: Path, runs: Sequence[Run], found: Standing | None, command: str) -> None:
@@ -30,6 +32,7 @@ def write_files(directory: Path, runs: Sequence[Run], found: Standing | None, co
     summary = {"command": command, **(about(found) if found else {"metric": None}), "runs": rows}
     write_durably(directory / JSON, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     write_durably(directory / CSV, csv_text(rows))
+    link_runs(directory, runs)
     best = best_of(found)
     if found is None or best is None:
         (directory / BEST).unlink(missing_ok=True)
@@ -44,6 +47,19 @@ def write_files(directory: Path, runs: Sequence[Run], found: Standing | None, co
         "winner": found.winner is not None,
     }
     write_durably(directory / BEST, header + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def link_runs(directory: Path, runs: Sequence[Run]) -> None:
+    """Make a link to the directory of each run of a sweep, named by what is swept; a file system without links has none."""
+    place = directory / LINKS
+    for run in runs:
+        if run.job is None or run.directory is None or not run.directory.is_dir():
+            continue
+        with suppress(OSError):
+            place.mkdir(exist_ok=True)
+            link = place / run.name
+            link.unlink(missing_ok=True)
+            link.symlink_to(os.path.relpath(run.directory.resolve(), place.resolve()), target_is_directory=True)
 
 
 def best_of(found: Standing | None) -> Run | None:

@@ -82,6 +82,14 @@ def test_the_screen_has_swept_keys_means_and_spreads_directories_and_what_failed
     assert [run.name for run in ended.unfinished] == ["5-beta9-seed0"]
 
 
+def test_every_run_is_linked_by_a_name_that_says_what_is_swept(sweep: Path, tmp_path: Path) -> None:
+    conclude(sweep)
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    links = sorted((tmp_path / "moved" / "sweep" / sweep.name / "runs").iterdir())
+    assert [each.name for each in links] == ["1-beta0.1-seed0", "2-beta0.1-seed1", "3-beta1e-3-seed0", "4-beta1e-3-seed1"]
+    assert all((each / "summary.json").is_file() for each in links)
+
+
 def test_a_sweep_that_was_moved_with_its_outputs_finds_its_runs(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "outputs").rename(tmp_path / "moved")
     ended = conclude(tmp_path / "moved" / "sweep" / sweep.name)
