@@ -12,9 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "dpo_lab"
 MODULES = sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py"))
+TREES = ("dpo_lab", "hydra_plugins", "scripts", "tests")
 FILES = sorted(
-    str(path.relative_to(ROOT))
-    for path in (ROOT / "train.py", *(each for name in ("dpo_lab", "scripts", "tests") for each in (ROOT / name).rglob("*.py")))
+    str(path.relative_to(ROOT)) for path in (ROOT / "train.py", *(each for name in TREES for each in (ROOT / name).rglob("*.py")))
 )
 
 BASE = (
@@ -42,8 +42,7 @@ BASE = (
     "disk_use",
     "hub",
     "hub_connection",
-    "signals",
-    "world",
+    *("signals", "watching", "world"),
 )
 LAYERS: tuple[tuple[str, ...], ...] = (
     BASE,
@@ -71,7 +70,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HOMES = {
     "bitsandbytes": ("models/quant.py", "training/optim.py"),
     "datasets": ("data/",),
-    "filelock": ("artifacts.py", "loggers/recorder.py"),
+    "filelock": ("artifacts.py", "loggers/recorder.py", "cli/search_study.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py", "publishing/upload.py"),
     "hydra": ("cli/",),
     "jinja2": ("models/tokenizer.py", "tokens/rendering.py", "tokens/template.py", "report/page.py"),
@@ -80,6 +79,7 @@ HOMES = {
     "lm_eval": ("evaluation/harness/",),
     "matplotlib": ("report/svg.py", "comparison/charts.py"),
     "omegaconf": ("cli/",),
+    "optuna": ("cli/",),
     "peft": ("models/adapter.py", "models/lora_linear.py", "export/merged.py"),
     "pyarrow": ("data/", "publishing/data_set.py"),
     "rich": ("progress.py",),

@@ -59,7 +59,8 @@ def test_the_wheel_carries_every_yaml_and_says_that_it_is_typed(installed: Insta
 
 def test_the_wheel_holds_the_package_and_nothing_else(installed: Installed) -> None:
     names = zipfile.ZipFile(installed.wheel).namelist()
-    assert {name.split("/")[0] for name in names} == {"dpo_lab", f"dpo_lab-{__version__}.dist-info"}
+    assert {name.split("/")[0] for name in names} == {"dpo_lab", "hydra_plugins", f"dpo_lab-{__version__}.dist-info"}
+    assert [name for name in names if name.startswith("hydra_plugins/")] == ["hydra_plugins/dpo_lab_search.py"]
 
 
 def test_away_from_the_checkout_conf_is_the_wheels_own(installed: Installed) -> None:
@@ -79,6 +80,13 @@ def test_the_installed_command_trains_and_writes_where_it_is_called(installed: I
     assert done.returncode == 0, done.stdout + done.stderr
     assert [path.name for path in installed.elsewhere.iterdir()] == ["outputs"]
     assert len(list(installed.elsewhere.glob("outputs/train/*/summary.json"))) == 1
+
+
+def test_the_sweeper_of_the_wheel_is_found(installed: Installed) -> None:
+    done = installed.run("dpo-lab", "train", "--cfg", "hydra", "sweep=lr_beta_search")
+    assert "_target_: hydra_plugins.dpo_lab_search.Search" in done.stdout, done.stderr
+    done = installed.run("dpo-lab", "train", "sweep=lr_beta_search", "hydra.sweeper.trials=0")
+    assert "hydra.sweeper.trials=0: it is at least 1." in done.stderr, done.stderr
 
 
 def test_a_typo_is_a_usage_error_that_names_the_nearest_option(installed: Installed) -> None:

@@ -72,6 +72,7 @@ def usage_rows(stage: str, taken: set[str]) -> list[str]:
         "single values    optim.lr=1e-4 seed=1" if "optim" in taken else "single values    paths.outputs=DIR",
         *(OF_RECORDED if stage in recorded() else ()),
         "look first       --cfg job shows what would run; --info defaults shows which file chose it",
+        "less to read     --quiet shows no progress; the lines of a sweep's jobs go to their logs alone",
         "own options      --config-dir my_conf loss=mine, with my_conf/loss/mine.yaml",
     ]
 

@@ -39,11 +39,12 @@ class JobOnDisk:
 @contextmanager
 def recorded(config: Any, line: CommandLine, job: Job) -> Iterator[JobOnDisk]:
     """Keep the record and the log of a job of a sweep while the block runs it."""
-    from dpo_lab.progress import copied_to
+    from dpo_lab.progress import copied_to, is_quiet
 
     sweep, number = Path(config.hydra.sweep.dir), int(config.hydra.job.num) + 1
-    sys.stdout.write(f"\njob {number}: {job.overrides}\n")
-    sys.stdout.flush()
+    if not is_quiet():
+        sys.stdout.write(f"\njob {number}: {job.overrides}\n")
+        sys.stdout.flush()
     started = time.monotonic()
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     record = replace(JobRecord.begun(number, task_overrides(config), now), command=line.command(job_words(config, line)))
@@ -54,5 +55,6 @@ def recorded(config: Any, line: CommandLine, job: Job) -> Iterator[JobOnDisk]:
         try:
             yield kept
         finally:
-            state = "stopped" if job.code is None else "failed" if job.code else "finished"
+            ended = "pruned" if job.pruned else "finished"
+            state = "stopped" if job.code is None else "failed" if job.code else ended
             kept.write(state=state, seconds=round(time.monotonic() - started, 3))

@@ -1,6 +1,7 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -11,8 +12,10 @@ from dpo_lab.cli.composed import is_one_of_many, job_words, task_overrides
 from dpo_lab.cli.job_records import JobOnDisk, recorded
 from dpo_lab.cli.keys import with_typed_keys
 from dpo_lab.cli.remedies import tried_remedies
+from dpo_lab.cli.search_watch import watched
 from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
 from dpo_lab.comparison.jobs import label_in
+from dpo_lab.watching import BehindError
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
@@ -32,8 +35,14 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
 
                 repeat(line, config, session)
             else:
-                run_stage_of(config, line, job, record)
+                with in_sweep(config, session) if many else nullcontext():
+                    run_stage_of(config, line, job, record)
             job.code = 0
+        except BehindError as reason:
+            from dpo_lab.progress import say
+
+            job.code, job.pruned, job.message = 0, True, str(reason)
+            say(f"  {reason}")
         except BrokenPipeError as error:
             raise OutputClosed from error  # nobody reads the output of the other jobs either
         except Exception as error:
@@ -47,6 +56,17 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
             if many and "basic" not in config.hydra.launcher._target_.lower():
                 raise  # a job in another process: only Hydra can carry the failure home
     return job.figure[1] if job.figure else None
+
+
+@contextmanager
+def in_sweep(config: Any, session: Session) -> Iterator[None]:
+    """Within the block, show the progress of the sweep above the job's, and let a search watch the job."""
+    from dpo_lab.progress import Part, job_of
+
+    session.progress = session.progress or Part("sweep", max(session.num_jobs, 1), live=True)
+    session.progress.done = int(config.hydra.job.num)
+    with job_of(session.progress if session.num_jobs > 1 else None), watched(config):
+        yield
 
 
 def in_words_of(config: Any, message: str) -> str:

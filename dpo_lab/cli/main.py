@@ -29,9 +29,10 @@ from dpo_lab.cli.choices import refuse_choices
 from dpo_lab.cli.conf import stages
 from dpo_lab.cli.help import general_help, stage_help
 from dpo_lab.cli.jobs import run_job
+from dpo_lab.cli.launchers import importable_in_workers, limits
 from dpo_lab.cli.messages import cannot_compose, closed_pipe, explain, is_of_hydra, multirun_without_list, stop_message
 from dpo_lab.cli.run_mode import mode_without_composing
-from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending
+from dpo_lab.cli.session import ERROR, USAGE, OutputClosed, Session, Stopped, answer, complain, ending, show_what_ended
 from dpo_lab.cli.tools import run_tool
 from dpo_lab.cli.unknown import unknown_option
 from dpo_lab.comparison.jobs import PLAN
@@ -40,6 +41,9 @@ from dpo_lab.own_files import make_own
 from dpo_lab.signals import let_go_of_terminal, to_answer
 
 NOT_IN_NAME = tuple(name for name in NEUTRAL if name != "optimized_metric")  # of a search, the figure decides what is kept
+
+QUIETLY, QUIET = "--quiet", "DPO_LAB_QUIET"
+MAY_GROW = ("hydra.sweeper.trials", "hydra.sweeper.max_batch_size")  # a search may continue with more points
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,9 +76,9 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
     session = Session("outputs")
     Stopped.received = None
     try:
-        line = read(stage, words)
+        line = read(stage, [word for word in words if word != QUIETLY])
         session.outputs = line.value("paths.outputs", "outputs")
-        with signals_as_exceptions():
+        with signals_as_exceptions(), quietly(QUIETLY in words):
             return compose_and_run(line, session)
     except BareWordError as error:
         return complain(unnamed(stage, error.argument, error.rest, error.before), USAGE)
@@ -87,8 +91,21 @@ def run_stage(stage: str, arguments: Sequence[str] | None = None) -> int:
         return complain(closed_pipe(session.outputs if session.jobs else ""), ERROR)
     except (Stopped, KeyboardInterrupt) as error:
         stopped = error if isinstance(error, Stopped) else Stopped(signal.SIGINT)
+        show_what_ended(session)
         sys.stderr.write(f"\n{stop_message(stopped.how, session.outputs)}\n")
         return stopped.code
+
+
+@contextmanager
+def quietly(asked: bool) -> Iterator[None]:
+    """Show no progress within the block if that was asked for, in processes of a launcher neither."""
+    if asked:
+        os.environ[QUIET] = "1"
+    try:
+        yield
+    finally:
+        if asked:
+            os.environ.pop(QUIET, None)
 
 
 @contextmanager
@@ -135,7 +152,9 @@ def compose_and_run(line: CommandLine, session: Session) -> int:
         own = any(key_of(override) == "hydra.sweep.dir" for override in line.overrides)
         place = [] if own else [f"hydra.sweep.dir={escaped(directory)}"]
         checks = f"+hydra.callbacks.check_jobs._target_={CheckJobs.__module__}.{CheckJobs.__qualname__}"
-        sys.argv = [line.stage, *line.options, *line.composed, *place, checks]
+        sys.argv = [line.stage, *line.options, *line.composed, *place, *limits(line.overrides), checks]
+        if any(key_of(override) == "hydra/launcher" for override in line.overrides):
+            importable_in_workers(Path(__file__).resolve().parents[2])
         with mode_without_composing(line.composed, line.config_dir), no_trace_of_a_sweep_without_jobs(directory, session):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name=line.stage)(task)()
     except (UsageError, BrokenPipeError):
@@ -180,7 +199,9 @@ def sweep_directory(line: CommandLine, keys: Sequence[str], outputs: str) -> str
 
     It cannot be a resolver in hydra_defaults.yaml, which Hydra would evaluate again in each job.
     """
-    content = sorted(text for text in line.overrides if key_of(text).split(".")[0] not in NOT_IN_NAME)
+    content = sorted(
+        text for text in line.overrides if key_of(text).split(".")[0] not in NOT_IN_NAME and key_of(text) not in MAY_GROW
+    )
     digest = hashlib.sha256("\n".join([line.stage, *content]).encode()).hexdigest()[:8]
     readable = "-".join(key.replace("/", ".") for key in keys)[:40]
     return f"{outputs}/sweep/{line.stage}-{readable}-{digest}"

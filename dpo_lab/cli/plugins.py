@@ -9,7 +9,12 @@ PACKAGES = {
         **dict.fromkeys(("ray", "ray_aws"), "hydra-ray-launcher"),
         **dict.fromkeys(("submitit_local", "submitit_slurm"), "hydra-submitit-launcher"),
     },
-    "hydra/sweeper": {"optuna": "hydra-optuna-sweeper", "ax": "hydra-ax-sweeper", "nevergrad": "hydra-nevergrad-sweeper"},
+    "hydra/sweeper": {
+        "search": "optuna",
+        "optuna": "hydra-optuna-sweeper",
+        "ax": "hydra-ax-sweeper",
+        "nevergrad": "hydra-nevergrad-sweeper",
+    },
 }
 
 
@@ -25,13 +30,14 @@ def instead_of_plugin(group: str, option: str) -> str:
     if option == "basic" or (package and is_installed(package)):
         return ""
     if package:
-        return f"it is not installed. Type pip install {package} and then the same command"
+        missing = "it searches with optuna, which is not" if option == "search" else "it is not"
+        return f"{missing} installed. Type pip install {package} and then the same command"
     return f"this {group.removeprefix('hydra/')} does not exist. Valid: {', '.join(sorted(['basic', *PACKAGES[group]]))}."
 
 
 def is_installed(package: str) -> bool:
     """Return whether the package of a launcher or a sweeper can be imported."""
     try:
-        return find_spec(f"hydra_plugins.{package.replace('-', '_')}") is not None
+        return find_spec("optuna" if package == "optuna" else f"hydra_plugins.{package.replace('-', '_')}") is not None
     except ModuleNotFoundError:  # no plugin at all
         return False

@@ -3,14 +3,19 @@
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dpo_lab.cli.messages import system_message
 from dpo_lab.comparison.jobs import JOBS
 from dpo_lab.copying import copyable
 from dpo_lab.signals import STOPPING
+
+if TYPE_CHECKING:
+    from dpo_lab.comparison.conclude import Conclusion
+    from dpo_lab.progress import Part
 
 ERROR, USAGE = 1, 2
 
@@ -37,6 +42,8 @@ class Job:
     overrides: str
     code: int | None = None
     """Exit code; None while it runs."""
+    pruned: bool = False
+    """Whether a search ended it early; the message says why."""
     message: str = ""
     figure: tuple[str, float] | None = None
     """Name and value of the figure by which runs are compared."""
@@ -53,6 +60,11 @@ class Session:
     """Of this process; a launcher may run others elsewhere."""
     sweep: str | None = None
     """The directory of the sweep that this call runs; None for a single run."""
+
+    num_jobs: int = 0
+    """Of the sweep."""
+    progress: "Part | None" = None
+    """Of the jobs in this process."""
 
     @property
     def began(self) -> bool:
@@ -93,13 +105,27 @@ def ending(session: Session) -> int:
     if session.sweep is None:
         failed = [job for job in session.jobs if job.code != 0]
         return failed[0].code or ERROR if failed else 0
-    from dpo_lab.comparison.conclude import conclude
-    from dpo_lab.progress import fitting
-
-    ended = conclude(Path(session.sweep))
-    sys.stdout.write("".join(f"{fitting(copyable(line))}\n" for line in ended.lines))
-    sys.stdout.flush()
+    ended = concluded(session.sweep)
     if ended.unfinished:
         number = f"{len(ended.unfinished)} of {len(ended.runs)} jobs"
         return complain(f"{number} did not finish; the lines above say why. The same command runs what is missing.", ERROR)
     return 0
+
+
+def concluded(sweep: str) -> "Conclusion":
+    """Write the files of a sweep and show how its jobs ended."""
+    from dpo_lab.comparison.conclude import conclude
+    from dpo_lab.progress import fitting
+
+    ended = conclude(Path(sweep))
+    sys.stdout.write("".join(f"{fitting(copyable(line))}\n" for line in ended.lines))
+    sys.stdout.flush()
+    return ended
+
+
+def show_what_ended(session: Session) -> None:
+    """After a stop, write the files of a sweep and show its table as far as it came; nothing of a single run."""
+    if session.sweep is None or not session.began:
+        return
+    with suppress(Exception, KeyboardInterrupt, Stopped):  # the stop is what has to be answered; a second one ends it
+        concluded(session.sweep)

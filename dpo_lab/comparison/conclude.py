@@ -10,6 +10,7 @@ from dpo_lab.comparison.jobs import plan_in
 from dpo_lab.comparison.metric import metric_of
 from dpo_lab.comparison.page import page_of
 from dpo_lab.comparison.runs import Run, runs_of_sweep
+from dpo_lab.comparison.search import search_in
 from dpo_lab.comparison.table import failure_lines, tables
 from dpo_lab.comparison.words import state_line, verdict_lines
 from dpo_lab.durable_files import write_durably
@@ -25,8 +26,8 @@ class Conclusion:
 
     @property
     def unfinished(self) -> list[Run]:
-        """The runs that did not finish."""
-        return [run for run in self.runs if run.state != "finished"]
+        """The runs that neither finished nor were ended early by a search."""
+        return [run for run in self.runs if run.state not in ("finished", "pruned")]
 
 
 def conclude(sweep: Path) -> Conclusion:
@@ -67,6 +68,8 @@ def _concluded(runs: list[Run], place: Path, asked: str, command: str) -> Conclu
     lines = ["", state_line(runs, noun), *tables(runs, found), *failure_lines(runs, place)]
     if found:
         lines += verdict_lines(found)
+    if search := search_in(place):
+        lines += search.lines
     best = best_of(found)
     lines += [f"again  {command_of(best)}"] if best and command_of(best) else []
     kept = [CSV, *([BEST] if best else [])]

@@ -14,7 +14,7 @@ from dpo_lab.durable_files import write_durably
 
 PLAN, JOBS = "jobs.json", "jobs"
 """In a sweep's directory: what was asked for, and the directory with a record and a log for each job."""
-STATES = ("finished", "running", "failed", "killed", "stopped", "not started")
+STATES = ("finished", "pruned", "running", "failed", "killed", "stopped", "not started")
 NAME_LENGTH, VALUE_LENGTH = 60, 24  # characters
 
 
@@ -28,7 +28,13 @@ class SweepPlan:
     metric: str = ""
     """The figure that was asked for; empty: the main one."""
     jobs: tuple[tuple[str, ...], ...] = ()
-    """The overrides of each job; empty where a sweeper chooses them one after another."""
+    """The overrides of each job; of a search those that were proposed so far."""
+    keys: tuple[str, ...] = ()
+    """Those that a search may set; empty: those that differ between jobs."""
+    better: str = ""
+    """Of a search: `max` or `min`, by which way the metric gets better."""
+    prune_by: str = ""
+    """Of a search: name of the figure by which runs end early; empty: none does."""
 
     def write(self, directory: Path) -> None:
         """Write it into the directory of the sweep."""
@@ -40,7 +46,8 @@ def plan_in(directory: Path) -> SweepPlan | None:
     """Return what the sweep of a directory was asked for, None if it is not the directory of a sweep."""
     try:
         found = json.loads((directory / PLAN).read_text(encoding="utf-8"))
-        return SweepPlan(**{**found, "jobs": tuple(tuple(map(str, job)) for job in found["jobs"])})
+        jobs = tuple(tuple(map(str, job)) for job in found["jobs"])
+        return SweepPlan(**{**found, "jobs": jobs, "keys": tuple(map(str, found.get("keys", ())))})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -136,15 +143,19 @@ def values_of(overrides: Sequence[str]) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def swept_values(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+def swept_values(jobs: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> list[dict[str, str]]:
     """Return of each job what is not the same in all of them: the swept keys with their values, `seed` last.
+
+    Args:
+        jobs: the overrides of each.
+        swept: the keys, where they are known.
 
     >>> swept_values([["debug=fast", "seed=0", "loss=dpo"], ["debug=fast", "seed=1", "loss=dpo"]])
     [{'seed': '0'}, {'seed': '1'}]
     """
     found = [values_of(job) for job in jobs]
     keys = dict.fromkeys(key for values in found for key in values if len({each.get(key) for each in found}) > 1)
-    ordered = sorted(keys, key=lambda key: key == "seed")
+    ordered = sorted(swept or keys, key=lambda key: key == "seed")
     return [{key: values.get(key, "") for key in ordered} for values in found]
 
 
@@ -181,7 +192,7 @@ def label_of(values: Mapping[str, Any]) -> str:
 def label_in(sweep: Path, number: int) -> str:
     """Return the label of a job of a sweep by its number, empty where the sweeper chooses jobs one after another."""
     plan = plan_in(sweep)
-    return label_of(swept_values(plan.jobs)[number - 1]) if plan and number <= len(plan.jobs) else ""
+    return label_of(swept_values(plan.jobs, plan.keys)[number - 1]) if plan and number <= len(plan.jobs) else ""
 
 
 def _plain(text: str) -> str:

@@ -17,6 +17,7 @@ from dpo_lab.comparison.curves import CURVES, lines_of
 from dpo_lab.comparison.files import best_of, command_of
 from dpo_lab.comparison.jobs import short_keys
 from dpo_lab.comparison.runs import Run
+from dpo_lab.comparison.search import search_in
 from dpo_lab.comparison.shared import shared_parts
 from dpo_lab.comparison.table import in_order
 from dpo_lab.comparison.words import reason, state_line, verdict_lines
@@ -74,7 +75,8 @@ def page_of(runs: Sequence[Run], found: Standing | None, *, title: str, command:
         "uncoloured": max(0, len(groups) - COLOURS),
         "standing": found,
         "reason": reason,
-        "failed": [run for run in ordered if run.state not in ("finished", "not started")],
+        "failed": [run for run in ordered if run.state not in ("finished", "pruned", "not started")],
+        "search": search_in(place),
         "curves": curve_charts(groups),
         "scatter": reward_and_drift(ordered, numbers, found),
         "parallel": coordinates(ordered, numbers, keys, found),

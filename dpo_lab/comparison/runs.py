@@ -99,7 +99,8 @@ def runs_of_sweep(sweep: Path) -> list[Run]:
     jobs = jobs_in(sweep)
     outputs = sweep.parents[1]
     runs = []
-    for job, values in zip(jobs, swept_values([job.overrides for job in jobs]), strict=True):
+    swept = plan.keys if (plan := plan_in(sweep)) else ()
+    for job, values in zip(jobs, swept_values([job.overrides for job in jobs], swept), strict=True):
         directory = _found(job.directory, outputs)
         record = read_record(directory) if directory else EMPTY
         typed = {key: as_number(value) for key, value in values.items()}

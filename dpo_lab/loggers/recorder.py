@@ -23,6 +23,7 @@ from dpo_lab.manifests import digest_of
 from dpo_lab.own_files import make_own_below
 from dpo_lab.progress import say
 from dpo_lab.run_directory import LOGGERS, METRICS
+from dpo_lab.watching import BehindError
 
 STATE = "state.json"
 EVERY_SECONDS = 1.0  # between two writings of a follower's state
@@ -100,7 +101,7 @@ class Recorder:
         follower = logger.open(self.run, Mark(directory=directory, token=state.token, sent=state.sent))
         if follower:
             line = self._lines[key] = Line(follower, directory / STATE, state)
-            self._opened.push(lambda kind, error, trace: self._try(key, partial(line.close, failed=kind is not None)))
+            self._opened.push(lambda kind, error, trace: self._try(key, partial(line.close, failed=_is_failure(kind))))
             for row in self.rows.rows():
                 line.send(numbers(row))
 
@@ -114,6 +115,11 @@ class Recorder:
                 f"  logger.{key} stopped ({reason}), and this run continues without it. "
                 f"Nothing is lost: every figure is in {self.rows.path}, and the same command sends what is missing later."
             )
+
+
+def _is_failure(kind: type[BaseException] | None) -> bool:
+    """Return whether what ends a run is a failure: a search that ends it early is none."""
+    return kind is not None and not issubclass(kind, BehindError)
 
 
 class Line:

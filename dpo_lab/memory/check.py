@@ -154,6 +154,19 @@ def check_fits(alignment: Alignment, store: TokenStore | None) -> None:
         say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {SMALLER}")
 
 
+def disk_of_policies(alignment: Alignment) -> float:
+    """Return the bytes that a run writes at least: the policies of its rounds, and the checkpoint of one; 0 if nobody knows."""
+    try:
+        plan = memory_plan(alignment, None)
+    except ConfigError:
+        raise
+    except Exception:  # an architecture that cannot be followed: nothing is refused
+        return 0.0
+    saves = any(callback.saves for callback in alignment.callbacks.values())
+    checkpoint = plan.held.trained_bytes + plan.optimizer if saves else 0.0
+    return float(plan.held.trained_bytes * alignment.iteration.rounds + checkpoint)
+
+
 def crude(alignment: Alignment, store: TokenStore) -> float:
     """Return more than the passes of any decoder take, from a few numbers: where even that fits, nothing is followed."""
     config = architecture_of(alignment.model)

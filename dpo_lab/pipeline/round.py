@@ -15,7 +15,9 @@ from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.precision import Precision
 from dpo_lab.pipeline.while_training import WhileTraining
 from dpo_lab.reference.base import Reference
+from dpo_lab.seeding import derive
 from dpo_lab.tokens.store import TokenStore
+from dpo_lab.training.batches import steps_of_epoch
 from dpo_lab.training.callbacks import RunCallback, content_of
 from dpo_lab.training.optim import Optim
 from dpo_lab.training.settings import TrainerSettings
@@ -80,6 +82,14 @@ class Training:
     def compares_with_start(self, this: Round) -> bool:
         """Whether the reference is the model that training starts from, or is not asked at all."""
         return this.reference.id == this.start.id or not self.reference.compares
+
+
+def steps_of(training: Training, this: Round, store: TokenStore) -> int:
+    """Return the optimizer steps that a round takes unless it ends early."""
+    settings, seed = training.trainer, derive(training.seed, "round", this.number)
+    epochs = (steps_of_epoch(store, settings.batch_size, training.order, seed, epoch) for epoch in range(settings.epochs))
+    steps = sum(map(len, epochs))
+    return min(settings.max_steps or steps, steps)
 
 
 def policy_content(training: Training, this: Round, store: TokenStore) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from dpo_lab.pipeline.findings import end_round, look_at, same_tokens
 from dpo_lab.pipeline.policy import train_policy
 from dpo_lab.pipeline.ranker import trained_for
 from dpo_lab.pipeline.real_model import named, notes_on
-from dpo_lab.pipeline.round import Round, Training, policy_content
+from dpo_lab.pipeline.round import Round, Training, policy_content, steps_of
 from dpo_lab.pipeline.round_evaluation import evaluate_round, while_training
 from dpo_lab.pipeline.run_state import RunState
 from dpo_lab.pipeline.screen import Screen, choices_of
@@ -42,6 +42,7 @@ from dpo_lab.report.while_training import round_note
 from dpo_lab.run_directory import EVALUATIONS, METRICS, RunDirectory
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
+from dpo_lab.watching import is_watched, show
 
 
 def run_rounds(
@@ -141,6 +142,7 @@ def play_rounds(state: RunState) -> None:
         measured = evaluate_round(state, this, policy, held_out)
         end_round(state)
         state.rounds.append({"number": number, **facts, **measured, "made_by": dict(round_data.made_by)})
+        show_round(state)
 
 
 def round_of(state: RunState, number: int, policy: ModelOnDisk) -> Round:
@@ -180,7 +182,8 @@ def training_of(alignment: Alignment) -> Training:
 def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
     """Return the policy of a round; its rows go to the run's record as they are made, or all at once if it was there."""
     alignment, training = state.alignment, training_of(state.alignment)
-    before = sum(round_["steps"] for round_ in state.rounds)
+    before, left = sum(round_["steps"] for round_ in state.rounds), alignment.iteration.rounds - len(state.rounds)
+    planned = before + left * steps_of(training, this, store) if is_watched() else 0
     if store.num_items < (size := alignment.trainer.batch_size):
         state.screen.say(f"  fewer pairs ({store.num_items}) than trainer.batch_size={size}: an epoch is one step")
 
@@ -188,6 +191,7 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
         told = {"round": this.number, **row, "step": row["step"] + before}
         if state.recorder.tell(told):
             look_at(state, told)
+            show(told, told["step"], planned)
 
     def produce(directory: Path) -> dict[str, Any]:
         check_fits(alignment, store)
@@ -201,6 +205,14 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
         tell(row)
     state.lineage.append(policy)
     return policy
+
+
+def show_round(state: RunState) -> None:
+    """Show the figures of the newest round to whom they concern."""
+    number, steps = len(state.rounds), sum(round_["steps"] for round_ in state.rounds)
+    keys = {figure.name: f"{figure.name}/round_{number}" for figure in state.measurements.figures if figure.each_round}
+    figures = {name: state.summary[key] for name, key in keys.items() if key in state.summary}
+    show(figures, steps, steps * state.alignment.iteration.rounds // number)
 
 
 def tell_of_round(state: RunState, this: Round, policy: Artifact, how: str, notes: Sequence[str]) -> None:

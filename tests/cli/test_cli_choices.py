@@ -95,8 +95,8 @@ MISTAKES = {
     "data.path=": "data.path=: the path is empty. Write data.path=PATH",
     "threads=4": "threads is neither a group nor a key. Leave it out: OMP_NUM_THREADS=4 in front of the command",
     "hydra.launcher=basic": "hydra.launcher=basic: this is chosen like a group, for several runs. Write -m hydra/launcher=basic",
-    "hydra.launcher=joblib": (
-        "hydra.launcher=joblib: it is not installed. Type pip install hydra-joblib-launcher and then -m hydra/launcher=joblib"
+    "hydra.launcher=ray": (
+        "hydra.launcher=ray: it is not installed. Type pip install hydra-ray-launcher and then -m hydra/launcher=ray"
     ),
     "-m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: it is not installed. Type pip install hydra-optuna-sweeper ",
     "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: this launcher does not exist. Valid: basic, joblib, ray",

@@ -92,13 +92,16 @@ def test_jobs_go_on_after_a_failure_and_a_table_says_which_failed(
     )
 
 
-def test_a_job_that_is_stopped_and_those_behind_it_are_told_of_afterwards(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_is_stopped_and_those_behind_it_are_told_of_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def stopped(stage: Train) -> None:
         if stage.seed == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Train, "run", stopped)
     assert main(["train", "-m", "seed=0,1,2"]) == 75
+    assert "3 jobs, 1 finished, 0 failed, 1 stopped, 1 not started" in capsys.readouterr().out
     (sweep,) = Path("outputs/sweep").iterdir()
     assert [job.state for job in jobs_in(sweep)] == ["finished", "stopped", "not started"]
     monkeypatch.setattr(Train, "run", lambda stage: None)

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dpo_lab.cli.plugins import PACKAGES, is_installed
 from dpo_lab.comparison.jobs import jobs_in
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,15 +59,7 @@ def test_a_sweep_of_eight_makes_one_reference_pass_of_the_pairs_and_one_tokenisa
     assert len(summary["best_against"]) == 7
 
 
-def has_joblib() -> bool:
-    """Return whether Hydra's joblib launcher is installed (the extra `sweeps`)."""
-    try:
-        return find_spec("hydra_plugins.hydra_joblib_launcher") is not None
-    except ModuleNotFoundError:
-        return False
-
-
-@pytest.mark.skipif(not has_joblib(), reason="hydra-joblib-launcher is not installed")
+@pytest.mark.skipif(not is_installed("hydra-joblib-launcher"), reason="hydra-joblib-launcher is not installed")
 def test_jobs_in_two_processes_share_parts_and_a_failing_one_is_told_of_with_its_log(tmp_path: Path) -> None:
     process = started(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,1e-3,1e9")
     said, error = process.communicate()
@@ -78,6 +71,48 @@ def test_jobs_in_two_processes_share_parts_and_a_failing_one_is_told_of_with_its
     jobs = jobs_in(sweep)
     assert [job.state for job in jobs] == ["finished", "finished", "failed"]
     assert "Traceback" in jobs[2].log(sweep).read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not is_installed("hydra-submitit-launcher"), reason="hydra-submitit-launcher is not installed")
+def test_submitit_runs_two_jobs_at_a_time_which_share_parts(tmp_path: Path) -> None:
+    said = ended(tmp_path, "-m", "hydra/launcher=submitit_local", "optim.lr=1e-4,3e-4,1e-3")
+    assert "3 jobs, 3 finished, 0 failed" in said
+    assert [len(manifests(tmp_path, kind)) for kind in ("model", "tokens", "reference")] == [1, 2, 2]
+    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
+    jobs = jobs_in(sweep)
+    assert jobs[0].pid != jobs[1].pid
+    began = [datetime.fromisoformat(job.started).timestamp() for job in jobs]
+    assert began[2] + 1 >= min(at + (job.seconds or 0) for at, job in zip(began[:2], jobs, strict=False))
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_a_search_that_is_killed_ends_as_an_undisturbed_one(tmp_path: Path, launcher: str) -> None:
+    if not is_installed("optuna") or not (launcher == "basic" or is_installed(PACKAGES["hydra/launcher"][launcher])):
+        pytest.skip("dpo-lab[sweeps] is not installed")
+    space = ("hydra/sweeper=search", "hydra.sweeper.trials=4", "optim.lr=tag(log,interval(1e-5,1e-2))", "recipe.beta=0.1,1")
+    often = ("evaluation.every=1", "optimized_metric=eval/loss")
+    words = ("-m", f"hydra/launcher={launcher}", *space, *often)
+    ended(tmp_path / "undisturbed", *words)
+    process = started(tmp_path / "killed", *words)
+    begun = tmp_path / "killed" / "outputs" / "sweep"
+    while not list(begun.glob("*/jobs/002.json")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    ended(tmp_path / "killed", *words)
+    expected, found = (trials(tmp_path / name) for name in ("undisturbed", "killed"))
+    assert found == expected
+    assert len(found) == 4
+
+
+def trials(directory: Path) -> list[tuple[Any, ...]]:
+    """Return of each trial of the search its point, how it ended and its values."""
+    import optuna
+
+    (study_file,) = (directory / "outputs" / "sweep").glob("*/study.db")
+    study = optuna.load_study(study_name="search", storage=f"sqlite:///{study_file}")
+    return [(each.params, each.state.name, each.value, each.intermediate_values) for each in study.get_trials()]
 
 
 def test_a_sweep_of_two_equals_two_single_runs_to_the_bit(tmp_path: Path) -> None:
