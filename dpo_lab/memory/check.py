@@ -96,12 +96,57 @@ def changes(alignment: Alignment) -> Iterator[tuple[str, Alignment]]:
         yield " ".join(text for text, _ in both.values()), replace(alignment, **{name: part for name, (_, part) in both.items()})
 
 
+def with_layers(alignment: Alignment, *, again: bool) -> Alignment:
+    """Return a training whose layers are computed again in the backward pass, or are not."""
+    return replace(alignment, model=replace(alignment.model, checkpointing=again))  # type: ignore[type-var]  # a dataclass
+
+
+def layers_again(alignment: Alignment, store: TokenStore, has: float | None = None) -> tuple[bool, str]:
+    """Return whether layers are computed again in the backward pass, and with model.checkpointing=auto why, for the screen.
+
+    Args:
+        has: bytes of memory; None: what its device has now.
+    """
+    if alignment.model.checkpointing != "auto":
+        return alignment.model.checkpointing, ""
+    has = available(alignment.trainer.device()) if has is None else has
+    without, name = with_layers(alignment, again=False), "model.checkpointing=auto"
+    try:
+        if memory_plan(without, None).needed + crude(without, store) <= has:
+            return False, f"{name}: false, since the training fits without"
+        needed = memory_plan(without, store).needed
+        if needed <= has:
+            return False, f"{name}: false, since the training fits without ({bytes_text(needed)} of {bytes_text(has)})"
+        less = memory_plan(with_layers(alignment, again=True), store).needed
+    except Exception as error:  # an architecture that cannot be followed, or that cannot compute its layers again
+        return False, f"{name}: false, since this model cannot be planned with it ({' '.join(str(error).split())[:200]})"
+    if less >= needed:
+        return False, f"{name}: false, since it saves nothing here"
+    return True, f"{name}: true, {bytes_text(less)} of memory in place of {bytes_text(needed)}, of {bytes_text(has)}"
+
+
+def as_decided(alignment: Alignment, store: TokenStore, has: float) -> tuple[Alignment, MemoryPlan, list[str]]:
+    """Return a training as the memory plan decides about its layers, its plan, and the line that says so, if any."""
+    again, why = layers_again(alignment, store, has)
+    planned = with_layers(alignment, again=again)
+    return planned, memory_plan(planned, store), [f"layers     {why}"] if why else []
+
+
 def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float) -> str:
     """Return the first change with which a training needs no more than a limit; if none does, a smaller model."""
     for text, changed in changes(alignment):
-        if memory_plan(changed, store).needed <= limit:
+        if _can_be_planned(changed) and memory_plan(changed, store).needed <= limit:
             return text
     return SMALLER
+
+
+def _can_be_planned(changed: Alignment) -> bool:
+    """Return whether a model can compute its layers again, where a change asks that of it."""
+    try:
+        memory_plan(changed, None)
+    except ConfigError:
+        return False
+    return True
 
 
 def refuse_above(has: float, alignment: Alignment, store: TokenStore, plan: MemoryPlan, *, where: str) -> None:
@@ -216,8 +261,8 @@ def plan_elsewhere(alignment: Alignment, store: TokenStore, memory: str) -> dict
         RunError: if it does not fit, with the smallest change that makes it fit.
     """
     there, has = on_a_gpu(alignment), bytes_of(memory) - CONTEXT
-    plan = memory_plan(there, store)
-    say(*memory_lines(plan, has, f"a GPU of {memory}, less {bytes_text(CONTEXT)} for CUDA,"), *uncounted_lines(alignment))
+    there, plan, why = as_decided(there, store, has)
+    say(*why, *memory_lines(plan, has, f"a GPU of {memory}, less {bytes_text(CONTEXT)} for CUDA,"), *uncounted_lines(alignment))
     refuse_above(has, there, store, plan, where=f"a GPU of {memory}")
     say(f"fits a GPU of {memory}; computed, not tried")
     return {"memory/peak": plan.peak, "memory/available": has}

@@ -81,7 +81,7 @@ def outline(config: Any, spec: ModelSpec, storage: Storage) -> nn.Module:
     policy = spec.adapter.attach(model.train(), 0)
     if storage.adapter_dtype != torch.float32:
         held_in(policy, storage.adapter_dtype)
-    if spec.checkpointing:
+    if spec.checkpointing is True:
         recompute_layers(policy, keep_draws=False)
     return policy
 

@@ -1,10 +1,38 @@
 """Activation checkpointing: each layer of a model is computed again in the backward pass in place of keeping what it made."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from dpo_lab.components import ConfigError
+from dpo_lab.durable_files import write_durably
+
+DECISION = "checkpointing.json"
+"""Whether layers are computed again, while a training is unfinished: it resumes as it began, whatever memory is free then."""
+
+
+def decided_once(directory: Path, decide: Callable[[], tuple[bool, str]]) -> tuple[bool, str]:
+    """Return a decision and why, for the screen; of a training that is resumed the one that it began with.
+
+    Args:
+        directory: of the unfinished training.
+        decide: makes the decision; an empty text says that the user did, whose word counts at every call.
+    """
+    path = directory / DECISION
+    again, why = decide()
+    if why and path.is_file():
+        again = bool(json.loads(path.read_text(encoding="utf-8"))["again"])
+        return again, f"model.checkpointing=auto: {str(again).lower()}, as this training began"
+    write_durably(path, json.dumps({"again": again}) + "\n")
+    return again, why
+
+
+def forget_decision(directory: Path) -> None:
+    """Remove the decision of a training that ends: its facts have it."""
+    (directory / DECISION).unlink(missing_ok=True)
 
 
 def recompute_layers(model: nn.Module, *, keep_draws: bool = True) -> None:

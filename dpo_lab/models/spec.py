@@ -13,6 +13,7 @@ from dpo_lab.models.directory import base_of
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.quant import EightBit, FourBit, NoQuant, Quant, without_bitsandbytes
 
+Checkpointing = bool | Literal["auto"]
 CHECKPOINTING = "model.checkpointing=true"
 """What makes a training keep less, as it is typed."""
 NEITHER = "is neither pretrained nor tiny; see dpo_lab/models/spec.py."
@@ -26,7 +27,7 @@ class ModelSpec(Component):
     adapter: Adapter
     label: str
     """Name in directories and on the end screen."""
-    checkpointing: bool
+    checkpointing: Checkpointing
     """Whether training computes each layer again in the backward pass in place of keeping what it made."""
 
     @property
@@ -55,7 +56,7 @@ class ModelSpec(Component):
 
     def smaller(self) -> "Iterator[tuple[str, ModelSpec]]":
         """Yield how to take less memory, the smallest change first: what to type, and the model so changed."""
-        if not self.checkpointing:
+        if self.checkpointing is not True:
             yield CHECKPOINTING, replace(self, checkpointing=True)  # type: ignore[type-var]  # every kind is a dataclass
         if self.adapter.trains_all:
             yield "adapter=lora", replace(self, adapter=LoRA())  # type: ignore[type-var]  # every kind is a dataclass
@@ -79,8 +80,9 @@ class PretrainedModel(ModelSpec):
     """Number of weights, for what is said before they are downloaded; null: unknown. Of a directory they are counted."""
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     """Number format of the weights in memory. auto: bf16 or fp16 for a frozen base whose adapter is trained in it, else fp32."""
-    checkpointing: bool = False
-    """Compute each layer again in the backward pass: a pass keeps less and takes about a third longer, gradients are equal."""
+    checkpointing: Checkpointing = False
+    """Compute each layer again in the backward pass: a pass keeps less and takes about a third longer, gradients are equal.
+    auto: where the memory plan does not fit without."""
     quant: Quant = NoQuant()
     adapter: Adapter = NoAdapter()
 
@@ -115,7 +117,7 @@ class PretrainedModel(ModelSpec):
             if fewer and not (quant.bits == 8 and adapter.dora):  # lengths of 8-bit weights cannot be read
                 made = replace(self, adapter=adapter, quant=quant)
                 yield f"{text}quant={name}", made
-                if quant.bits == 4 and not self.checkpointing:
+                if quant.bits == 4 and self.checkpointing is not True:
                     yield f"{text}quant={name} {CHECKPOINTING}", replace(made, checkpointing=True)
 
     def birth(self) -> dict[str, Any]:
@@ -141,8 +143,9 @@ class TinyModel(ModelSpec):
     """Examples seen once, in order, when there are any."""
     sft_batch_size: PositiveInt = 16
     sft_lr: float = 3e-3
-    checkpointing: bool = False
-    """Compute each layer again in the backward pass: a pass keeps less and takes about a third longer, gradients are equal."""
+    checkpointing: Checkpointing = False
+    """Compute each layer again in the backward pass: a pass keeps less and takes about a third longer, gradients are equal.
+    auto: where the memory plan does not fit without."""
     quant: Quant = NoQuant()
     adapter: Adapter = NoAdapter()
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from dpo_lab.figures import better_of, of_round
 from dpo_lab.loggers.base import RunIdentity, RunLogger
 from dpo_lab.loggers.metrics_file import MetricsFile
 from dpo_lab.loggers.recorder import Recorder
-from dpo_lab.memory.check import check_fits
+from dpo_lab.memory.check import check_fits, layers_again, with_layers
 from dpo_lab.memory.host import give_back
+from dpo_lab.models.checkpointing import decided_once, forget_decision
 from dpo_lab.models.load import ModelOnDisk
 from dpo_lab.models.storage import storage_of
 from dpo_lab.pipeline import run_record
@@ -172,7 +174,7 @@ def training_of(alignment: Alignment) -> Training:
         precision=alignment.precision,
         trainer=alignment.trainer,
         callbacks=alignment.callbacks,
-        checkpointing=alignment.model.checkpointing,
+        checkpointing=alignment.model.checkpointing is True,
         order=alignment.data.order,
         seed=alignment.seed,
         root=alignment.outputs,
@@ -194,8 +196,12 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
             show(told, told["step"], planned)
 
     def produce(directory: Path) -> dict[str, Any]:
-        check_fits(alignment, store)
-        return train_policy(training, this, store, directory, tell)
+        again, why = decided_once(directory, partial(layers_again, alignment, store))
+        state.screen.say(*([f"  {why}"] if why else []))
+        check_fits(with_layers(alignment, again=again), store)
+        facts = train_policy(replace(training, checkpointing=again), this, store, directory, tell)
+        forget_decision(directory)
+        return {**facts, "checkpointing": again}
 
     name = f"{alignment.model.label}-{alignment.loss.label}-{alignment.data.label}-seed{alignment.seed}-round{this.number}"
     plan = Plan(alignment.outputs, "policy", name, policy_content(training, this, store), parents=this.parents)

@@ -50,18 +50,19 @@ class Doctor(Alignment):
         base, store = self._store(given)
         if self.memory:
             return check.plan_elsewhere(self, store, self.memory)
-        plan, has = check.memory_plan(self, store), check.available(device)
+        has = check.available(device)
+        planned, plan, why = check.as_decided(self, store, has)
         share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
-        say(lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
+        say(*why, lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
         say(*lines.memory_lines(plan, has, device.type), *lines.uncounted_lines(self))
         say(*lines.length_lines(store, self.data.max_length, known=given is not None))
         kept = [getattr(callback, "keep", 0) for callback in self.callbacks.values()]
         written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=max(kept, default=0))
         takes, free = sum(written.values()), disk.free_disk(self.outputs)
+        hours = check.hours_of_1000_pairs(planned, store, plan)
         say(lines.disk_line(written, free))
-        hours = check.hours_of_1000_pairs(self, store, plan)
         say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
-        check.refuse_above(has, self, store, plan, where="this machine")
+        check.refuse_above(has, planned, store, plan, where="this machine")
         disk.refuse_above(free, takes)
         gap = self._step_0(given, base) if given and base else None
         agree = f"policy and reference agree within {gap:.2g} nats" if gap is not None else "made in the run: no pairs exist yet"
