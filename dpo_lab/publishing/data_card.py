@@ -5,7 +5,7 @@ from typing import Any
 
 from dpo_lab.publishing import sections
 from dpo_lab.publishing.card import card, fenced, inline, licence_fields, settings, table
-from dpo_lab.publishing.data_set import COLUMNS
+from dpo_lab.publishing.data_set import COLUMNS, OF_LISTS
 from dpo_lab.publishing.licences import KNOWN, Part
 from dpo_lab.publishing.rows import Round
 from dpo_lab.publishing.source import Source
@@ -40,9 +40,11 @@ def data_card(
             {"config_name": "default", "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits]}
         ],
     }
-    rankers = list(dict.fromkeys(settings(each.ranker) for each in rounds))
+    rankers = list(dict.fromkeys(settings(each.ranker) for each in rounds if each.ranker))
+    noun = "ranked lists of answers" if any(each.has_lists for each in rounds) else "preference pairs"
+    how = f"ranked by {inline('; '.join(rankers))}" if rankers else "the data's own preferred to those that a model drew"
     what = (
-        f"{sum(splits.values())} preference pairs: answers to prompts, ranked by {inline('; '.join(rankers))}. "
+        f"{sum(splits.values())} {noun}: answers to prompts, {how}. "
         + f"{sections.MADE_BY}\n\n"
         + table(("split", "rows"), splits.items())
     )
@@ -59,7 +61,9 @@ def data_card(
             ("Settings of the training", table(("part", "setting"), rows) if (rows := sections.made_of(source)) else ""),
             (
                 "Lineage",
-                sections.lineage(source, [each for this in rounds for each in (this.candidates, this.ranking, this.pairs)]),
+                sections.lineage(
+                    source, [each for this in rounds for each in (this.candidates, this.ranking, this.pairs) if each]
+                ),
             ),
         ),
     )
@@ -72,13 +76,13 @@ def how_made(rounds: Sequence[Round]) -> str:
             iteration.number,
             iteration.candidates.facts["prompts"],
             iteration.candidates.facts["answers"],
-            iteration.ranking.facts["failed"],
+            iteration.pairs.facts["failed"],
             iteration.pairs.facts["pairs"],
             iteration.pairs.facts["prompts_without_pair"],
             left_out_text(iteration.pairs.facts["left_out"]),
             iteration.generator or "answers made elsewhere",
             settings(iteration.sampler),
-            settings(iteration.ranker),
+            settings(iteration.ranker) if iteration.ranker else "none",
             settings(iteration.pairs.manifest["content"]["pairing"]),
         )
         for iteration in rounds
@@ -97,16 +101,19 @@ def intended_use(rounds: Sequence[Round]) -> str:
     """Return what the set is for, and what it does not show."""
     sampled = any(each.sampler for each in rounds)
     who = "The answers were drawn from a language model and nobody read them; they" if sampled else "The answers"
+    whose = "of the ranker named above, not of people, and repeat its errors and its taste for lengths and styles"
+    if not any(each.ranker for each in rounds):
+        whose = "for the data's own answer, whatever the drawn ones say: nobody compared the two"
     return (
-        "For training and comparing methods of preference optimisation. The preferences are those of the ranker named above, "
-        f"not of people, and repeat its errors and its taste for lengths and styles. {who} may be wrong, offensive or made up. "
+        f"For training and comparing methods of preference optimisation. The preferences are those {whose}. "
+        f"{who} may be wrong, offensive or made up. "
         "Do not evaluate a model on prompts that it was trained on: use the test splits."
     )
 
 
 def columns_of(example: Mapping[str, Any]) -> str:
     """Return the table of columns; SPPO's `generate_0` and so on in one row."""
-    rows = [(name, meaning) for name, (_, meaning) in COLUMNS.items()]
+    rows = [(name, meaning) for name, (_, meaning) in {**COLUMNS, **OF_LISTS}.items() if name in example]
     last = max((int(name.removeprefix("generate_")) for name in example if name.startswith("generate_")), default=0)
     return "They include those of snorkelai/Snorkel-Mistral-PairRM-DPO-Dataset and of SPPO's scripts.\n\n" + table(
         ("column", "meaning"), [*rows, (f"generate_0 to generate_{last}", "the answers once more, a column each")]

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from dpo_lab.components import RunError
-from dpo_lab.data.pairs import PAIRS
 from dpo_lab.publishing.rows import Round, largest_set, rows_of
-from dpo_lab.records import PreferencePair, read_jsonl
 
 ROWS_PER_FILE = 20_000
 ROWS_AT_A_TIME = 500
@@ -51,10 +49,25 @@ COLUMNS = {
 answer."""
 
 
-def schema_of(answers: int) -> pa.Schema:
-    """Return the columns of a data set whose prompts have at most so many answers."""
+OF_LISTS = {
+    "ranked_answers": (
+        pa.list_(pa.string()),
+        "the ranked list, best answer first; chosen and rejected are its first and its last",
+    ),
+    "ranked_scores": (NUMBERS, "the scores of these answers"),
+}
+"""The columns beside those where ranked lists are published (pairing=all_k)."""
+
+
+def schema_of(answers: int, *, lists: bool = False) -> pa.Schema:
+    """Return the columns of a data set whose prompts have at most so many answers.
+
+    Args:
+        lists: whether it holds ranked lists.
+    """
     own = [(f"generate_{number}", pa.string()) for number in range(answers)]
-    return pa.schema([*((name, kind) for name, (kind, _) in COLUMNS.items()), *own])
+    columns = {**COLUMNS, **(OF_LISTS if lists else {})}
+    return pa.schema([*((name, kind) for name, (kind, _) in columns.items()), *own])
 
 
 def test_prompts(prompts: Iterable[str], share: float) -> set[str]:
@@ -79,13 +92,13 @@ def write_data_set(rounds: Sequence[Round], directory: Path, test_share: float) 
     Raises:
         RunError: if there are no pairs.
     """
-    ids = {iteration.number: [_prompt_id(record) for record in read_jsonl(iteration.pairs.path / PAIRS)] for iteration in rounds}
+    ids = {iteration.number: [pair.prompt.id for pair, _ in iteration.items()] for iteration in rounds}
     held_out = test_prompts((prompt for some in ids.values() for prompt in some), test_share)
     if empty := [number for number, some in ids.items() if not some]:
         raise RunError(
             f"round {empty[0]} has no pairs, so there is nothing to publish of it. Lower pairing.min_gap and run again."
         )
-    schema, splits = schema_of(largest_set(rounds)), dict[str, int]()
+    schema, splits = schema_of(largest_set(rounds), lists=any(each.has_lists for each in rounds)), dict[str, int]()
     (directory / "data").mkdir(exist_ok=True)
     for iteration in rounds:
         behind = f"_iteration_{iteration.number}" if len(rounds) > 1 else ""
@@ -95,10 +108,6 @@ def write_data_set(rounds: Sequence[Round], directory: Path, test_share: float) 
                 rows = (row for row in rows_of(iteration) if (row["prompt_id"] in held_out) == is_test)
                 splits[f"{name}{behind}"] = _write_split(rows, count, directory / "data", f"{name}{behind}", schema)
     return splits
-
-
-def _prompt_id(record: Mapping[str, Any]) -> str:
-    return PreferencePair.from_record(dict(record)).prompt.id
 
 
 def _write_split(rows: Iterator[dict[str, Any]], count: int, directory: Path, split: str, schema: pa.Schema) -> int:

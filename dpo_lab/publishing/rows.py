@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact
-from dpo_lab.components import ConfigError, RunError
+from dpo_lab.components import RunError
 from dpo_lab.data.pairs import PAIRS
+from dpo_lab.pipeline.pairs import LISTS, beside_own
 from dpo_lab.publishing.card import without_place
 from dpo_lab.publishing.source import ancestor
 from dpo_lab.records import Candidates, Message, PreferencePair, read_jsonl
@@ -25,7 +26,8 @@ class Round:
 
     number: int
     pairs: Artifact
-    ranking: Artifact
+    ranking: Artifact | None
+    """None for the data's own answers against drawn ones (pairing=spin), which nobody ranked."""
     candidates: Artifact
     generator: str
     """The name of the model that answered; empty where nothing says it."""
@@ -38,18 +40,11 @@ class Round:
             base: what the model before all rounds is called.
 
         Raises:
-            ConfigError: if nothing was ranked, or the ranking or the answers are not there any more.
+            ConfigError: if the ranking or the answers are not there any more.
         """
-        if "noun" in pairs.facts:
-            raise ConfigError(f"source={pairs.path}: it holds ranked lists (pairing=all_k), and what is published are pairs.")
-        if "ranking" not in pairs.manifest["content"]:
-            raise ConfigError(
-                f"source={pairs.path}: its pairs set the data's own answers against drawn ones (pairing=spin), and what is "
-                "published are ranked answers. Use what=model with the run, or pairs of another pairing."
-            )
-        ranking = ancestor(pairs, "ranking")
-        assert ranking is not None
-        candidates = ancestor(ranking, "candidates")
+        against_data = "ranking" not in pairs.manifest["content"]
+        ranking = None if against_data else ancestor(pairs, "ranking")
+        candidates = ancestor(ranking or pairs, "candidates")
         assert candidates is not None
         policy = ancestor(candidates, "policy", needed=False) or ancestor(candidates, "model", needed=False)
         sampled = "sampler" in candidates.manifest["content"]
@@ -62,8 +57,27 @@ class Round:
 
     @property
     def ranker(self) -> dict[str, Any]:
-        """The settings of the ranker."""
-        return dict(self.ranking.manifest["content"]["ranker"])
+        """The settings of the ranker; empty where nobody ranked."""
+        return dict(self.ranking.manifest["content"]["ranker"]) if self.ranking else {}
+
+    @property
+    def has_lists(self) -> bool:
+        """Whether it holds ranked lists in place of pairs."""
+        return (self.pairs.path / LISTS).is_file()
+
+    @property
+    def answers(self) -> Path:
+        """The file with all answers to the prompts: ranked, or as they were drawn."""
+        return (self.ranking or self.candidates).path / CANDIDATES
+
+    def items(self) -> Iterator[tuple[PreferencePair, Candidates | None]]:
+        """Yield the pairs in their order, of a ranked list the best and the worst answer, with the list."""
+        for record in read_jsonl(self.pairs.path / (LISTS if self.has_lists else PAIRS)):
+            if not self.has_lists:
+                yield PreferencePair.from_record(record), None
+                continue
+            ranked = Candidates.from_record(record)
+            yield best_and_worst(ranked), ranked
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -85,12 +99,10 @@ def rows_of(this: Round) -> Iterator[dict[str, Any]]:
     Raises:
         RunError: if the answers of a pair do not stand in the ranking, or its prompt has no turns.
     """
-    ranked = this.ranking.path / CANDIDATES
-    places = _places(ranked)
+    places = _places(this.answers)
     temperature = float(this.ranker.get("temperature") or 1.0)
-    with ranked.open("rb") as file:
-        for record in read_jsonl(this.pairs.path / PAIRS):
-            pair = PreferencePair.from_record(record)
+    with this.answers.open("rb") as file:
+        for pair, ranked in this.items():
             if pair.prompt.rendered:
                 raise RunError(
                     f"{this.pairs.path}: the prompt of pair {pair.id} is plain text that never meets a chat template, and the "
@@ -98,11 +110,30 @@ def rows_of(this: Round) -> Iterator[dict[str, Any]]:
                 )
             for place in places.get(pair.prompt.id, ()):
                 file.seek(place)
-                if row := _row(pair, Candidates.from_record(json.loads(file.readline())), temperature):
-                    yield {**row, **this.facts}
+                answers = Candidates.from_record(json.loads(file.readline()))
+                if row := _row(pair, answers if this.ranking else beside_own(answers, pair.chosen), temperature):
+                    yield {**row, **_list_columns(ranked), **this.facts}
                     break
             else:
-                raise RunError(f"{this.pairs.path}: pair {pair.id} is not in {ranked}. Make the pairs again.")
+                raise RunError(f"{this.pairs.path}: pair {pair.id} is not in {this.answers}. Make the pairs again.")
+
+
+def best_and_worst(ranked: Candidates) -> PreferencePair:
+    """Return the first and the last answer of a ranked list as a pair."""
+    return PreferencePair(
+        prompt=ranked.prompt,
+        chosen=ranked.responses[0],
+        rejected=ranked.responses[-1],
+        score_chosen=ranked.scores[0],
+        score_rejected=ranked.scores[-1],
+        finished=(ranked.has_ended(0), ranked.has_ended(len(ranked.responses) - 1)),
+        source=ranked.source,
+        row=ranked.row,
+    )
+
+
+def _list_columns(ranked: Candidates | None) -> dict[str, Any]:
+    return {} if ranked is None else {"ranked_answers": list(ranked.responses), "ranked_scores": [*map(float, ranked.scores)]}
 
 
 def _places(path: Path) -> dict[str, list[int]]:
@@ -132,8 +163,8 @@ def _row(pair: PreferencePair, answers: Candidates, temperature: float) -> dict[
         "chosen": [*map(_turn, pair.prompt.messages), {"role": "assistant", "content": pair.chosen}],
         "rejected": [*map(_turn, pair.prompt.messages), {"role": "assistant", "content": pair.rejected}],
         "all_generated_responses": responses,
-        "all_rm_scores": scores,
-        "rm_scores": scores,
+        "all_rm_scores": scores or None,
+        "rm_scores": scores or None,
         "probability": probability or None,
         **{f"generate_{number}": text for number, text in enumerate(responses)},
         "chosen_probs": pair.preference,
@@ -143,7 +174,7 @@ def _row(pair: PreferencePair, answers: Candidates, temperature: float) -> dict[
         "score_rejected": pair.score_rejected,
         "preference": pair.preference,
         "margin": pair.score_chosen - pair.score_rejected if known else None,  # type: ignore[operator]
-        "ranker": without_place(pair.source),
+        "ranker": without_place(pair.source) if answers.scores else None,
         "source": without_place(pair.source),
         "finished": list(pair.finished),
     }
@@ -156,7 +187,7 @@ def _turn(turn: Message) -> dict[str, str]:
 def _position(text: str, score: float | None, answers: Candidates) -> int:
     """Return where an answer stands; of equal texts the one with its score."""
     equal = [at for at, each in enumerate(answers.responses) if each == text]
-    return next((at for at in equal if answers.scores[at] == score), equal[0])
+    return next((at for at in equal if answers.scores and answers.scores[at] == score), equal[0])
 
 
 def probabilities(pair: PreferencePair, answers: Candidates, temperature: float, chosen: int, rejected: int) -> list[list[float]]:
@@ -186,5 +217,7 @@ def probabilities(pair: PreferencePair, answers: Candidates, temperature: float,
 
 def largest_set(rounds: Sequence[Round]) -> int:
     """Return the largest number of answers to a prompt of all rounds."""
-    lines = (record for each in rounds for record in read_jsonl(each.ranking.path / CANDIDATES))
-    return max((len(record["responses"]) for record in lines), default=0)
+    sizes = (
+        len(record["responses"]) + (each.ranking is None) for each in rounds for record in read_jsonl(each.answers)
+    )  # the data's own answer stands beside drawn ones
+    return max(sizes, default=0)

@@ -14,6 +14,7 @@ from dpo_lab.pipeline.pairs import paired
 from dpo_lab.pipeline.ranking import ranked
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.ranking.pairing import BestVsWorst
+from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.records import Candidates, Prompt, write_jsonl
 
 
@@ -62,8 +63,8 @@ def conversations(count: int) -> list[Candidates]:
     return sets
 
 
-def made_pairs(root: Path, sets: Sequence[Candidates], ranker: Ranker | None = None, name: str = "small") -> Artifact:
-    """Return the artifact `pairs` of some answers."""
+def made_answers(root: Path, sets: Sequence[Candidates], name: str = "small") -> Artifact:
+    """Return the artifact `candidates` of some answers."""
     plan = Plan(
         root, "candidates", name, {"answers": name, "policy": "0" * 64, "sampler": {"temperature": 0.7, "top_p": 0.9}, "seed": 5}
     )
@@ -72,6 +73,17 @@ def made_pairs(root: Path, sets: Sequence[Candidates], ranker: Ranker | None = N
         write_jsonl(directory / CANDIDATES, (each.to_record() for each in sets))
         return {"prompts": len(sets), "answers": sum(len(each.responses) for each in sets)}
 
+    return plan.make(produce)
+
+
+def made_pairs(
+    root: Path,
+    sets: Sequence[Candidates],
+    ranker: Ranker | None = None,
+    name: str = "small",
+    pairing: Pairing | None = None,
+) -> Artifact:
+    """Return the artifact `pairs` of some answers."""
     judge = ranker or Duels()
-    ranking = ranked(plan.make(produce), judge, root=root, name=name, device=torch.device("cpu"), force=False)
-    return paired(ranking, judge, BestVsWorst(), root=root, name=name, force=False)
+    ranking = ranked(made_answers(root, sets, name), judge, root=root, name=name, device=torch.device("cpu"), force=False)
+    return paired(ranking, judge, pairing or BestVsWorst(), root=root, name=name, force=False)
