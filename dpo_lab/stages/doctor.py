@@ -50,8 +50,7 @@ class Doctor(Alignment):
         base, store = self._store(given)
         if self.memory:
             return check.plan_elsewhere(self, store, self.memory)
-        has = check.available(device)
-        planned, plan, why = check.as_decided(self, store, has)
+        planned, plan, why = check.as_decided(self, store, has := check.available(device))
         share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
         say(*why, lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
         say(*lines.memory_lines(plan, has, device.type), *lines.uncounted_lines(self))

@@ -15,7 +15,7 @@ from dpo_lab.stages.train import Train
 from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.store import TokenStore
 from scripts.bench import memory
-from tests.small_stage import stage
+from tests.small_stage import MODEL, stage
 
 SHAPE: dict[str, Any] = {
     "hidden_size": 64,
@@ -94,7 +94,7 @@ def test_a_run_records_the_decision_and_trains_the_same_weights(
 ) -> None:
     small = stage(tmp_path / "auto")
     small.run()
-    auto = replace(small, model=replace(small.model, checkpointing="auto"), outputs=tmp_path / "again")
+    auto = replace(small, model=replace(MODEL, checkpointing="auto"), outputs=tmp_path / "again")
     monkeypatch.setattr(check, "layers_again", lambda *_: (True, "model.checkpointing=auto: true, 2 GB in place of 3 GB"))
     monkeypatch.setattr("dpo_lab.pipeline.rounds.layers_again", check.layers_again)
     auto.run()

@@ -38,7 +38,7 @@ def test_a_ranked_list_is_a_row_with_its_answers_in_order(tmp_path: Path) -> Non
     card = (path / "README.md").read_text()
     assert "20 ranked lists of answers: answers to prompts, ranked by" in card
     assert "the ranked list, best answer first" in card
-    (given,) = FilePairs(path=str(path)).load()
+    (given,) = FilePairs(path=path).load()
     assert {(pair.chosen, pair.rejected) for pair in given.train} >= {("A long answer 4.", "No.")}
 
 
@@ -59,5 +59,5 @@ def test_pairs_of_the_datas_own_answers_say_that_nobody_ranked(tmp_path: Path) -
     card = (path / "README.md").read_text()
     assert "30 preference pairs: answers to prompts, the data's own preferred to those that a model drew" in card
     assert "nobody compared the two" in card
-    (given,) = FilePairs(path=str(path)).load()
+    (given,) = FilePairs(path=path).load()
     assert len(given.train) + len(given.held_out) == 30
