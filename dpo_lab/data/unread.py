@@ -54,6 +54,8 @@ DESCRIBES = frozenset(
         "tags",
         "label",
         "labels",
+        "probability",
+        "probabilities",
         "score",
         "scores",
         "rating",
@@ -130,7 +132,7 @@ ANSWERS = frozenset(
     ]
 )
 """Last words of names of columns with further answers, which no pair needs beside chosen and rejected: SPPO's `generate_0`."""
-OF_ALL = frozenset(["all", "generated", "original", "other", "raw"])
+OF_ALL = frozenset(["all", "generated", "original", "other", "ranked", "raw"])
 """Words beside those in such names."""
 QUALIFIERS = frozenset(["chosen", "rejected", "preferred", "a", "b", "c", "j", "k", "w", "l"])
 OF_ANSWERS = frozenset(["chosen", "rejected"])
