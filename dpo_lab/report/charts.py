@@ -24,8 +24,8 @@ CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
 """What stands in sight, with the metrics that share a chart; every other metric has a chart in the folded part."""
 IN_WORDS = {
     "of the loss": "in units of the loss",
-    "of the loss per weight": "units of the loss per unit of weight",
-    "beta x nats": "reward: beta times nats",
+    "of the loss per weight": "loss per unit of weight",
+    "beta x nats": "beta times nats",
     "share": "share of pairs",
     "1/s": "per second",
     "MiB": "GB",

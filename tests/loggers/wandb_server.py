@@ -122,6 +122,17 @@ class WandbServer:
             return {"artifact": self.artifact(variables["id"])}
         if "notifyScriptableRunAlert" in query:
             return {"notifyScriptableRunAlert": {"success": True}}
+        if "upsertView" in query:
+            view = {name: variables[name] for name in ("name", "displayName", "description", "spec")}
+            project = {"name": variables["projectName"], "entityName": variables["entityName"]}
+            return {"upsertView": {"view": {"id": "Vmlldzox", "project": project, **view}, "inserted": True}}
+        if "models(" in query or "projects(" in query:
+            project = {**IDS, "entityName": "somebody", "createdAt": "2026-01-01T00:00:00Z", "isBenchmark": False, "user": None}
+            page = {
+                "edges": [{"node": {**project, "name": "dpo-lab"}, "cursor": "a"}],
+                "pageInfo": {"endCursor": "a", "hasNextPage": False},
+            }
+            return {"models": page, "projects": page}
         if "createAgent" in query:
             return {"createAgent": {"agent": AGENT}}
         if "agentHeartbeat" in query:

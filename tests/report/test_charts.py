@@ -98,7 +98,7 @@ def test_metrics_that_nobody_listed_are_folded_and_words_are_no_metric() -> None
 
 def test_a_metric_is_explained_with_its_unit_and_formula() -> None:
     chart = chart_of("Margin", [{"step": 1, "rewards/margins": 1.0}])
-    assert chart.unit == "reward: beta times nats"
+    assert chart.unit == "beta times nats"
     assert "by how much the chosen response is preferred: rewards/chosen - rewards/rejected" in chart.series[0].meaning
 
 
