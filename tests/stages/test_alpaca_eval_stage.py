@@ -1,10 +1,13 @@
 """The stage `alpaca_eval`: answers in AlpacaEval's format, and win rates of its annotations."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 
+from dpo_lab.cli.main import main
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.records import Candidates, Prompt, write_jsonl
 from dpo_lab.stages.alpaca_eval import AlpacaEval
@@ -40,3 +43,31 @@ def test_what_cannot_be_used_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "no.jsonl").write_text(json.dumps({"output": "an answer without a prompt"}))
     with pytest.raises(RunError, match="holds no answers with their prompts"):
         AlpacaEval(answers=tmp_path / "no.jsonl").run()
+
+
+def test_the_commands_of_the_documentation_run_as_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    written, read = re.findall(r"^python scripts/alpaca_eval\.py (.*)$", said, re.M)
+    monkeypatch.chdir(tmp_path)
+    answers = tmp_path / "outputs" / "candidates" / "NAME" / "candidates.jsonl"
+    answers.parent.mkdir(parents=True)
+    write_jsonl(answers, [Candidates(prompt=Prompt.from_text("q"), responses=("a", "b")).to_record()])
+    assert main(["alpaca_eval", *shlex.split(written)]) == 0
+    assert (tmp_path / "outputs" / "alpaca_eval" / "mine" / "model_outputs.json").is_file()
+    rows = [
+        {"instruction": f"q{at}", "output_1": "x" * 10, "output_2": "x" * (5 + at), "preference": 1 + at % 4 / 3}
+        for at in range(8)
+    ]
+    for name in ("annotations", "verbose", "concise"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(rows))
+    (tmp_path / "difficulties.json").write_text(json.dumps([{"instruction": f"q{at}", "difficulty": at / 8} for at in range(8)]))
+    assert main(["alpaca_eval", *shlex.split(read)]) == 0
+    assert "win rate                    50.00 %" in capsys.readouterr().out
+    (example,) = re.findall(r"```python\n(from pathlib import Path\n.*?)```", said, re.S)
+    for name in ("verbose", "concise"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "annotations.json").write_text(json.dumps(rows))
+    exec(example, {})
+    assert float(capsys.readouterr().out.split()[0]) == pytest.approx(50.0)
