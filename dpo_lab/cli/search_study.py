@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
@@ -34,7 +34,7 @@ def opened(directory: Path) -> "optuna.Study":
     storage = optuna.storages.RDBStorage(
         f"sqlite:///{(directory / STUDY).absolute()}", engine_kwargs={"connect_args": {"timeout": SECONDS}}
     )
-    direction = "minimize" if plan and plan.better == "min" else "maximize"
+    direction: Literal["minimize", "maximize"] = "minimize" if plan and plan.better == "min" else "maximize"
     return optuna.create_study(study_name=NAME, storage=storage, direction=direction, load_if_exists=True)
 
 
