@@ -54,6 +54,17 @@ def test_two_processes_end_early_together(tmp_path: Path) -> None:
     assert f"stopped early after step {len(found)} of 21: loss " in done.stdout
 
 
+def test_two_processes_are_measured_while_they_train_as_one_is(tmp_path: Path) -> None:
+    words = command(tmp_path, "-m", "trainer=auto,ddp", "trainer.epochs=2", "evaluation.every=5", "precision=fp32")
+    done = subprocess.run(words, capture_output=True, text=True, env=ENVIRONMENT, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    texts = [path.read_text(encoding="utf-8") for path in sorted((tmp_path / "policy").glob("tiny*/evaluations.jsonl"))]
+    one, two = ([json.loads(line) for line in text.splitlines()] for text in texts)
+    assert [each["step"] for each in one] == [each["step"] for each in two] == [5, 10, 14]
+    for alone, together in zip(one, two, strict=True):
+        assert together["figures"]["eval/loss"] == pytest.approx(alone["figures"]["eval/loss"], rel=1e-3)
+
+
 def test_two_processes_stopped_by_sigterm_go_on_to_the_same_weights(tmp_path: Path) -> None:
     words = command(tmp_path / "stopped", "trainer=ddp", "trainer.epochs=10")
     process = subprocess.Popen(
