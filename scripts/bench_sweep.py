@@ -9,9 +9,10 @@ rate constant), a random Mistral of 57 M weights in float32, one thread; `--port
 
 Ours runs the sweep in one process, as `train.py -m` does, with one token store and one reference pass. A peer's run is a process
 of its own, so that some of its eight (`--points`, from 0 on) may stand for all; the report says how many were measured. A run is
-kept if losses and gradient norms of every step are those of ours at the same point. CPU-seconds of training with its reference;
-what comes before (imports, the model, the trainer) stands apart, and nobody tokenises. Every call adds to DIR/sweep.json.
-bench_train.py says how the peers' environments are made.
+kept if losses and gradient norms of every step are those of ours at the same point, and the norms no nearer to another point's:
+the losses of two steps hardly tell one rate from another. CPU-seconds of training with its reference; what comes before (imports,
+the model, the trainer) stands apart, and nobody tokenises. Every call adds to DIR/sweep.json. bench_train.py says how the peers'
+environments are made.
 """
 
 import sys
@@ -59,6 +60,12 @@ def refuse_equal_runs(runs: Sequence[Result]) -> None:
         raise SystemExit("error: two runs of the sweep have the same losses, so they are one run: nothing is kept.")
 
 
+def nearest(made: Result, sweep: Sequence[Result]) -> int:
+    """Return the place of the run whose gradient norms are nearest: another rate or beta moves them more than rounding does."""
+    gaps = [max(abs(one / other - 1) for one, other in zip(made.grad_norms, run.grad_norms, strict=True)) for run in sweep]
+    return gaps.index(min(gaps))
+
+
 def told(name: str, point: object, run: dict[str, Any]) -> None:
     """Print what a run took."""
     print(f"{name}, {point}: {seconds(run):.1f} CPU-s, start-up {run['other_seconds']:.1f} CPU-s", flush=True)
@@ -87,7 +94,11 @@ def run(asked: argparse.Namespace, sizes: SweepTask, state: State) -> int:
             raise SystemExit("error: peers are compared with our sweep, which was not run. Type: run --only ours first.")
         for place in places:
             made = at(there[name], sizes.points[place]).run(asked, 1)
-            if found := objections({"ours": Result(**state["ours"][0][place]), name: made}, asked.precision, sizes.steps):
+            sweep = [Result(**each) for each in state["ours"][0]]
+            found = objections({"ours": sweep[place], name: made}, asked.precision, sizes.steps)
+            if not found and (near := nearest(made, sweep)) != place:
+                found = [f"{name}: gradient norms {made.grad_norms} are nearer to those of our run {near} than of {place}."]
+            if found:
                 print(*found, "Not the same training: the run is not kept.", sep="\n")
                 return 1
             state.setdefault("peers", {}).setdefault(name, {}).setdefault(str(place), []).append(asdict(made))

@@ -22,7 +22,7 @@ COUNT = len(SweepTask().points)
 
 def run_of(place: int, **changes: Any) -> Result:
     """Return what a contestant reports of the run at a place of the sweep: 10 s, 2 s of reference, 5 s of start-up."""
-    losses, norms = [math.log(2), 0.69 - place / 100], [3.0, 2.0]
+    losses, norms = [math.log(2), 0.69 - place * 1e-6], [3.0, 2.0 + place * 1e-4]
     fixed: dict[str, Any] = {"losses": losses, "grad_norms": norms, "epoch_seconds": [10.0], "reference_seconds": [2.0]}
     counts = {"body_tokens": 1, "head_tokens": 1, "body_products": 3, "head_products": 3, "other_seconds": 5.0}
     return Result(**{"contestant": "x", "options": {}, "reference_cached": True, **counts, **fixed, **changes})
@@ -39,6 +39,7 @@ def asked_for(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
             return [run_of(place) for place in range(COUNT)]
         place = [str(point) for point in SweepTask().points].index(f"{self.more[-3]}:{self.more[-1]}")
         other = {"grad_norms": [3.0, 2.5]} if self.name == "ms-swift best" else {}
+        other = {"grad_norms": [3.0, 2.0006]} if self.name == "ms-swift defaults" else other
         return [run_of(place, epoch_seconds=[50.0], reference_seconds=[20.0], reference_cached=False, **other)]
 
     monkeypatch.setattr(contestants.Contestant, "run_all", run_all)
@@ -72,7 +73,12 @@ def test_a_peers_run_that_trains_something_else_is_not_kept(tmp_path: Path, caps
     assert sweep(tmp_path, "--only", "ours") == 0
     assert sweep(tmp_path, "--only", "ms-swift best", "--points", "3") == 1
     assert "gradient norms [3.0, 2.5] differ from ours" in capsys.readouterr().out
-    assert "peers" not in json.loads((tmp_path / "sweep.json").read_text())
+    assert sweep(tmp_path, "--only", "ms-swift defaults", "--points", "6") == 0
+    before = (tmp_path / "sweep.json").read_text()
+    assert sweep(tmp_path, "--only", "ms-swift defaults", "--points", "5") == 1  # of another rate or beta
+    assert "nearer to those of our run 6 than of 5" in capsys.readouterr().out
+    assert (tmp_path / "sweep.json").read_text() == before
+    assert set(json.loads((tmp_path / "sweep.json").read_text())["peers"]) == {"ms-swift defaults"}
 
 
 @pytest.mark.usefixtures("asked_for")
