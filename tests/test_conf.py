@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,19 @@ def first_command(name: str) -> list[str]:
     return [re.sub(r"=([^\[,]*),.*", r"=\1", word) for word in words if not word.startswith("-")]
 
 
-def composed(name: str) -> DictConfig:
+@cache
+def composed(stage: str, *words: str) -> DictConfig:
+    """Return a stage's configuration, composed once for all tests of this file; none of them changes it."""
+    return compose(stage, list(words), return_hydra_config=True)
+
+
+def composed_from(name: str) -> DictConfig:
     """Return the stage of an option's command with it chosen, or another stage, with what its own command sets beside it."""
     folder, _, option = name.removesuffix(".yaml").rpartition("/")
     words, command = first_command(name), command_of(name)
     chosen = [f"{folder}={option}"] if folder and f"{folder}={option}" not in words else []
     stage = option if not folder else command[1] if command and command[1] in stages() else "train"
-    return compose(stage, [*chosen, *words], return_hydra_config=True)
+    return composed(stage, *chosen, *words)
 
 
 def nodes(raw: Any) -> Iterator[dict[str, Any]]:
@@ -82,7 +89,7 @@ def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(
     named = command[2].split()
     assert folder in ("", "iteration", "paths", "debug/model", "debug/evaluation") or f"{folder}={option}" in named
     if command[1] == "train.py" and "--help" not in named:
-        stage: Any = build(compose("train", first_command(name), return_hydra_config=True))
+        stage: Any = build(composed("train", *first_command(name)))
         monkeypatch.setattr(TrainerSettings, "check", Component.check)  # a GPU may be asked for
         monkeypatch.setattr("dpo_lab.ranking.blender.ranker.version", lambda _: KNOWN)  # an extra may be missing
         monkeypatch.setattr("dpo_lab.evaluation.benchmark.LMEvalBenchmark.figures", lambda *_: [])  # its tasks are on the Hub
@@ -91,7 +98,7 @@ def test_a_yaml_begins_with_what_it_is_and_the_command_that_uses_it(
 
 @pytest.mark.parametrize("name", [*OPTIONS, *(f"{stage}.yaml" for stage in stages())])
 def test_a_yaml_composes_builds_and_lists_every_field(name: str) -> None:
-    config = composed(name)
+    config = composed_from(name)
     stage = build(config)
     assert isinstance(stage, Component)
     raw = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), resolve=False)
@@ -116,11 +123,17 @@ def test_what_only_one_model_or_evaluation_has_is_asked_of_it_alone_by_debug() -
         assert option in options(path.parent.name)
 
 
-@pytest.mark.parametrize("model", options("model"))
-@pytest.mark.parametrize(("debug", "steps", "epochs"), [("fast", 3, None), ("overfit", None, 100), ("profile", 6, 6)])
+@pytest.mark.parametrize(
+    ("model", "debug", "steps", "epochs"),
+    [
+        *((model, "fast", 3, None) for model in options("model")),
+        *((model, "overfit", None, 100) for model in ("tiny", "smollm2_135m")),
+        *((model, "profile", 6, 6) for model in ("tiny", "smollm2_135m")),
+    ],
+)
 def test_debug_shortens_every_model(model: str, debug: str, steps: int | None, epochs: int | None) -> None:
     words = [f"debug={debug}", *first_command(f"model/{model}.yaml")]
-    config = compose("train", words, return_hydra_config=True)
+    config = composed("train", *words)
     assert isinstance(build(config), Component)
     assert config.trainer.max_steps == steps
     assert config.trainer.epochs == (epochs or config.recipe.epochs)
