@@ -67,7 +67,7 @@ def fits(without: float, with_checkpointing: float, card: int) -> str:
 
 def row(model: str, quant: str, length: int) -> str:
     """Return a row of the table of docs/mistral7b.md."""
-    without, less = (needed(model, quant, length, checkpointing=each) for each in (False, True))
+    without, less = (needed(model, quant, length, checkpointing=on) for on in (False, True))
     cells = [f"{without / 1e9:.1f}", f"{less / 1e9:.1f}", *(fits(without, less, card) for card in CARDS)]
     return f"| `{model}` | `{quant}` | {length} | {' | '.join(cells)} |"
 

@@ -33,7 +33,7 @@ HELD = ("torch", "lightning")
 def dependencies() -> list[str]:
     """Return what the package requires, as pyproject.toml writes it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [str(each) for each in project["dependencies"]]
+    return [str(dependency) for dependency in project["dependencies"]]
 
 
 def at_end(requirement: str, end: str) -> str:
@@ -62,7 +62,7 @@ def linked(source: str, target: str) -> str:
 def environment(end: str, *, reuse: bool = False) -> Path:
     """Return the Python of an environment with the libraries of an end, a new one unless one that was finished may be reused."""
     directory = ENVIRONMENTS / end
-    python, wanted = directory / "bin" / "python", [at_end(each, end) for each in dependencies()]
+    python, wanted = directory / "bin" / "python", [at_end(dependency, end) for dependency in dependencies()]
     ready, content = directory / ".ready", "\n".join(wanted)
     if reuse and ready.is_file() and ready.read_text(encoding="utf-8") == content:
         return python
@@ -80,7 +80,7 @@ def versions(python: Path) -> str:
     code = (
         "import sys; from importlib.metadata import version as v; print(', '.join(f'{name} {v(name)}' for name in sys.argv[1:]))"
     )
-    names = [each.partition(">=")[0] for each in dependencies()]
+    names = [dependency.partition(">=")[0] for dependency in dependencies()]
     return subprocess.run([str(python), "-c", code, *names], check=True, capture_output=True, text=True).stdout.strip()
 
 

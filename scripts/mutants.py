@@ -40,11 +40,11 @@ def drawn(faults: Sequence[Fault], count: int, seed: int) -> list[Fault]:
     """Return some faults: a random operator, of its faults a random one, until there are enough."""
     generator = random.Random(seed)
     left = {operator: [fault for fault in faults if fault.operator == operator] for operator in OPERATORS}
-    found: list[Fault] = []
-    while len(found) < count and any(left.values()):
+    chosen: list[Fault] = []
+    while len(chosen) < count and any(left.values()):
         some = left[generator.choice([operator for operator in OPERATORS if left[operator]])]
-        found.append(some.pop(generator.randrange(len(some))))
-    return found
+        chosen.append(some.pop(generator.randrange(len(some))))
+    return chosen
 
 
 def copied(root: Path, place: Path) -> Path:
@@ -71,13 +71,13 @@ class Trials:
         tests = [fault.file, *nearest_tests(self.tree, fault.file)]  # the file itself: its examples
         while True:
             with _put(fault, self.tree):
-                found = tried(self.tree, tests, self.seconds, self.fails_anyway)
-            if not found.failed or found.failed in self._good:
-                return found
-            if not tried(self.tree, [found.failed], self.seconds, []).failed:
-                self._good.add(found.failed)
-                return found
-            self.fails_anyway.append(found.failed)
+                outcome = tried(self.tree, tests, self.seconds, self.fails_anyway)
+            if not outcome.failed or outcome.failed in self._good:
+                return outcome
+            if not tried(self.tree, [outcome.failed], self.seconds, []).failed:
+                self._good.add(outcome.failed)
+                return outcome
+            self.fails_anyway.append(outcome.failed)
 
 
 class _put:  # noqa: N801
@@ -130,11 +130,11 @@ def main() -> None:
         for number, fault in chosen:
             if given.only and number not in given.only:
                 continue
-            found = trials.outcome(fault)
-            end = f"seen by {found.failed}" if found.failed else "never ends" if found.endless else "SURVIVES"
-            print(f"{number:4} {fault.file}:{fault.line} {fault.operator}: {end} ({found.passed} passed)", flush=True)
+            outcome = trials.outcome(fault)
+            end = f"seen by {outcome.failed}" if outcome.failed else "never ends" if outcome.endless else "SURVIVES"
+            print(f"{number:4} {fault.file}:{fault.line} {fault.operator}: {end} ({outcome.passed} passed)", flush=True)
             if end == "SURVIVES":
-                rest = "; the time was over before all tests had run" if found.spent else ""
+                rest = "; the time was over before all tests had run" if outcome.spent else ""
                 change = difference(fault, (trials.tree / fault.file).read_bytes())
                 survivors.append(f"{number} {fault.file}:{fault.line} {fault.operator}{rest}\n{change}")
     for test in trials.fails_anyway:

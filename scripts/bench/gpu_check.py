@@ -69,10 +69,10 @@ class Check:
             for layout in LAYOUTS:
                 for precision in ("fp32", "bf16"):
                     asked = {"layout": layout, "kernel": kernel, "precision": precision}
-                    found = self.ask("equality", **asked)
-                    one = {**asked, "is": found.get("failed") or ("equal" if found["equal"] else "NOT equal"), **found}
+                    answer = self.ask("equality", **asked)
+                    one = {**asked, "is": answer.get("failed") or ("equal" if answer["equal"] else "NOT equal"), **answer}
                     self.record["equality"].append(one)
-                    said = f"gap {found['gap']:.1e} of {found['allowed']:.1e}, {one['is']}" if "gap" in found else one["is"]
+                    said = f"gap {answer['gap']:.1e} of {answer['allowed']:.1e}, {one['is']}" if "gap" in answer else one["is"]
                     self.say(f"{layout} {kernel} {precision}: {said}")
                     self.save()
                     if one["is"] != "equal":
@@ -80,21 +80,21 @@ class Check:
 
     def good(self, layout: str, kernel: str) -> bool:
         """Return whether the gradients of a layout were right in both formats."""
-        tried = [each for each in self.record["equality"] if (each["layout"], each["kernel"]) == (layout, kernel)]
-        return layout == "padded" or (len(tried) == 2 and all(each["is"] == "equal" for each in tried))
+        tried = [check for check in self.record["equality"] if (check["layout"], check["kernel"]) == (layout, kernel)]
+        return layout == "padded" or (len(tried) == 2 and all(check["is"] == "equal" for check in tried))
 
     def case(self, asked: Found) -> None:
         """Measure one case and keep it."""
         job = asked.get("job", "ours")
         if job == "ours" and not self.good(asked["layout"], asked["kernel"]):
-            found: Found = {"failed": "not measured: its gradients are not known to be right"}
+            answer: Found = {"failed": "not measured: its gradients are not known to be right"}
         else:
-            found = self.ask(**{"job": job, **asked})
-        if "operations_per_second" in found and self.record["gemm_tflops"]:
-            found["utilisation"] = found["operations_per_second"] / (1e12 * self.record["gemm_tflops"])
-        one = {**asked, "name": gpu_report.name_of(asked), **found}
+            answer = self.ask(**{"job": job, **asked})
+        if "operations_per_second" in answer and self.record["gemm_tflops"]:
+            answer["utilisation"] = answer["operations_per_second"] / (1e12 * self.record["gemm_tflops"])
+        one = {**asked, "name": gpu_report.name_of(asked), **answer}
         self.record["cases"].append(one)
-        self.say(f"{one['name']} {one['lengths']} {one['quant']}: {found.get('failed') or gpu_report.in_short(one)}")
+        self.say(f"{one['name']} {one['lengths']} {one['quant']}: {answer.get('failed') or gpu_report.in_short(one)}")
         self.save()
 
     def run(self) -> int:
@@ -118,8 +118,8 @@ class Check:
             left = cases[len(self.record["cases"]) :]
             stopped = {"failed": "not run: stopped"}
             self.record["cases"] += [{**asked, "name": gpu_report.name_of(asked), **stopped} for asked in left]
-        wrong = [each for each in self.record["equality"] if each["is"] != "equal"]
-        measured = [each for each in self.record["cases"] if "pairs_per_second" in each]
+        wrong = [check for check in self.record["equality"] if check["is"] != "equal"]
+        measured = [case for case in self.record["cases"] if "pairs_per_second" in case]
         return int(bool(wrong) or not measured)
 
 
@@ -128,11 +128,11 @@ def plan(kernels: tuple[str, ...], machine: Found) -> list[Found]:
     ours = [{"layout": layout, "kernel": kernel} for layout in LAYOUTS for kernel in kernels]
     padded = {"layout": "padded", "kernel": "sdpa"}
     lengths = machine["lengths"]
-    plain = [{**one, "lengths": each, "quant": "none"} for each in lengths for one in (*ours, padded)]
-    packed = [{**one, "lengths": each, "quant": "4bit"} for each in lengths for one in (*ours[len(kernels) :], padded)]
-    prefix = [{**one, "lengths": each, "quant": "4bit"} for each in lengths for one in ours[: len(kernels)]]
+    plain = [{**one, "lengths": length, "quant": "none"} for length in lengths for one in (*ours, padded)]
+    packed = [{**one, "lengths": length, "quant": "4bit"} for length in lengths for one in (*ours[len(kernels) :], padded)]
+    prefix = [{**one, "lengths": length, "quant": "4bit"} for length in lengths for one in ours[: len(kernels)]]
     peers = [
-        {"job": "trl", "variant": one, "lengths": each, "quant": "none"} for one in ("tuned", "defaults") for each in lengths
+        {"job": "trl", "variant": one, "lengths": length, "quant": "none"} for one in ("tuned", "defaults") for length in lengths
     ]
     some = [] if machine["without_bitsandbytes"] else prefix
     return [*plain, *some, *(peers if machine["trl"] else []), *(packed if some else [])]

@@ -36,13 +36,13 @@ def table(cases: list[Found]) -> str:
     shown = Table(box=MARKDOWN)
     for heading in HEADINGS:
         shown.add_column(heading)
-    for each in cases:
-        if "pairs_per_second" in each:
-            memory = "-" if each.get("peak_gib") is None else f"{each['peak_gib']:.1f}"
-            share = f"{each['utilisation']:.0%}" if "utilisation" in each else "-"
-            seconds = f"{each['reference_seconds']:.2f}" if "reference_seconds" in each else "-"
-            numbers = (f"{each['pairs_per_second']:.2f}", f"{each['tokens_per_second']:,.0f}", memory, share, seconds)
-            shown.add_row(each["name"], each["lengths"], each["quant"], *numbers, f"{each['loss']:.4f}")
+    for case in cases:
+        if "pairs_per_second" in case:
+            memory = "-" if case.get("peak_gib") is None else f"{case['peak_gib']:.1f}"
+            share = f"{case['utilisation']:.0%}" if "utilisation" in case else "-"
+            seconds = f"{case['reference_seconds']:.2f}" if "reference_seconds" in case else "-"
+            numbers = (f"{case['pairs_per_second']:.2f}", f"{case['tokens_per_second']:,.0f}", memory, share, seconds)
+            shown.add_row(case["name"], case["lengths"], case["quant"], *numbers, f"{case['loss']:.4f}")
     text = io.StringIO()
     Console(file=text, width=170).print(shown)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
@@ -51,16 +51,16 @@ def table(cases: list[Found]) -> str:
 def choices(cases: list[Found]) -> Iterator[str]:
     """Yield which attention function won at which lengths and quantisation, and how it is set; last which to set for all."""
     won: dict[str, list[str]] = {}
-    for workload in dict.fromkeys((each["lengths"], each["quant"]) for each in cases):
-        here = [each for each in cases if (each["lengths"], each["quant"]) == workload and "layout" in each]
-        ranked = sorted((each for each in here if "pairs_per_second" in each), key=lambda each: -float(each["pairs_per_second"]))
+    for workload in dict.fromkeys((case["lengths"], case["quant"]) for case in cases):
+        here = [case for case in cases if (case["lengths"], case["quant"]) == workload and "layout" in case]
+        ranked = sorted((case for case in here if "pairs_per_second" in case), key=lambda case: -float(case["pairs_per_second"]))
         if ranked:
-            speeds = [f"{each['name']} {each['pairs_per_second']:.2f}" for each in ranked]
+            speeds = [f"{case['name']} {case['pairs_per_second']:.2f}" for case in ranked]
             yield f"{workload[0]}, quant={workload[1]}: {speeds[0]} pairs/s ({', '.join(speeds[1:]) or 'no other'})"
             won.setdefault(setting(ranked[0]), []).append(f"{workload[0]} {workload[1]}")
     if won:
-        first = max(won, key=lambda each: len(won[each]))
-        places = "; ".join(f"{each} is fastest at {', '.join(won[each])}" for each in won)
+        first = max(won, key=lambda name: len(won[name]))
+        places = "; ".join(f"{name} is fastest at {', '.join(won[name])}" for name in won)
         yield f"to choose: {first} ({places})"
     else:
         yield "to choose: nothing was measured; layout.attention=sdpa stays"
@@ -73,14 +73,14 @@ def setting(case: Found) -> str:
 
 def problems(record: Found) -> Iterator[str]:
     """Yield what was not equal, did not run or is not installed."""
-    for each in record["equality"]:
-        if each["is"] != "equal":
-            gap = f": gap {each['gap']:.1e}, {each['allowed']:.1e} allowed" if each.get("gap") is not None else ""
-            yield f"{each['layout']} {each['kernel']} {each['precision']}: {each['is']}{gap}"
+    for check in record["equality"]:
+        if check["is"] != "equal":
+            gap = f": gap {check['gap']:.1e}, {check['allowed']:.1e} allowed" if check.get("gap") is not None else ""
+            yield f"{check['layout']} {check['kernel']} {check['precision']}: {check['is']}{gap}"
     together: dict[str, list[str]] = {}
-    for each in record["cases"]:
-        if "failed" in each:
-            together.setdefault(each["failed"], []).append(f"{each['name']} {each['lengths']} {each['quant']}")
+    for case in record["cases"]:
+        if "failed" in case:
+            together.setdefault(case["failed"], []).append(f"{case['name']} {case['lengths']} {case['quant']}")
     for reason, names in together.items():
         yield f"{', '.join(names)}: {reason}"
     machine = record["machine"]
@@ -96,12 +96,12 @@ def page(record: Found) -> str:
     machine = record["machine"]
     rate = f"; a plain bf16 product: {record['gemm_tflops']:.1f} TFLOP/s" if record["gemm_tflops"] else ""
     head = f"{machine_line(machine)}{rate}" if machine and "failed" not in machine else "no machine"
-    equal = sum(each["is"] == "equal" for each in record["equality"])
+    equal = sum(check["is"] == "equal" for check in record["equality"])
     parts = [
         head,
         f"Gradients equal to those of padded rows: {equal} of {len(record['equality'])} checks.",
         table(record["cases"]),
-        "\n".join(f"- {each}" for each in problems(record)),
+        "\n".join(f"- {problem}" for problem in problems(record)),
         "\n".join(choices(record["cases"])),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -46,7 +46,7 @@ def machine(place: Place) -> dict[str, Any]:
         "memory_gib": torch.cuda.mem_get_info()[1] / 2**30 if on_gpu else None,
         "budget": place.budget,
         "python": platform.python_version(),
-        "packages": {each: installed(each) for each in PACKAGES},
+        "packages": {package: installed(package) for package in PACKAGES},
         "without_bitsandbytes": without_bitsandbytes(),
         "trl": installed("trl") if gpu_peer.available() else None,
         "lengths": list(place.lengths),
@@ -84,7 +84,7 @@ def done(place: Place, job: dict[str, Any]) -> dict[str, Any]:
         traceback.print_exc()
         said = " ".join(str(error).split())
         traceback.clear_frames(error.__traceback__)
-        return {"failed": f"{type(error).__name__}: {said}"[:400], "broken": any(each in said for each in BROKEN)}
+        return {"failed": f"{type(error).__name__}: {said}"[:400], "broken": any(word in said for word in BROKEN)}
 
 
 def main() -> None:

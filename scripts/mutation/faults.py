@@ -62,13 +62,13 @@ def faults_of(file: str, source: bytes) -> list[Fault]:
     starts = [0]
     for line in source.splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
-    found: dict[tuple[int, int, str], Fault] = {}
+    faults: dict[tuple[int, int, str], Fault] = {}
     for node, operator, after in _changes(tree):
         start, end = (starts[line - 1] + column for line, column in _span(node))
         fault = Fault(file, operator, start, end, node.lineno, source[start:end].decode(), after)  # type: ignore[attr-defined]
         if _compiles(fault.put_into(source)):
-            found.setdefault((start, end, after), fault)
-    return sorted(found.values(), key=lambda fault: (fault.start, -fault.end, fault.after))
+            faults.setdefault((start, end, after), fault)
+    return sorted(faults.values(), key=lambda fault: (fault.start, -fault.end, fault.after))
 
 
 def _span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -160,8 +160,8 @@ def _of_call(node: ast.Call) -> Iterator[tuple[str, str]]:
 
 def _alike(one: ast.expr, other: ast.expr) -> bool:
     """Return whether two arguments can be mistaken for each other: two numbers, or two that are not constants."""
-    numbers = [isinstance(each, ast.Constant) and not isinstance(each.value, str) for each in (one, other)]
-    texts = any(isinstance(each, ast.Constant | ast.JoinedStr) for each in (one, other))
+    numbers = [isinstance(argument, ast.Constant) and not isinstance(argument.value, str) for argument in (one, other)]
+    texts = any(isinstance(argument, ast.Constant | ast.JoinedStr) for argument in (one, other))
     return all(numbers) or not (texts or isinstance(one, ast.Starred) or isinstance(other, ast.Starred))
 
 
