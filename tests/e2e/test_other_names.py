@@ -30,6 +30,8 @@ VALUES = {  # what a person gives: by the key that it is here; elsewhere 1
     "tags": "first",
     "logger.wandb.project": "mine",
 }
+ACCEPTED: set[str] = set()
+"""The remedies that were typed and accepted."""
 pytestmark = pytest.mark.slow
 
 
@@ -57,8 +59,10 @@ def test_a_name_of_another_tool_is_answered_with_what_is_accepted(name: str, cap
         return
     remedy = re.search(r" Write ((?:[\w.]+=\S+ ?)+)", said)
     assert remedy, said
-    assert main(["train", *shlex.split(remedy[1])]) == 1
-    assert capsys.readouterr().err == "error: accepted\n"
+    if remedy[1] not in ACCEPTED:  # several names have the same remedy
+        assert main(["train", *shlex.split(remedy[1])]) == 1
+        assert capsys.readouterr().err == "error: accepted\n"
+        ACCEPTED.add(remedy[1])
 
 
 def test_no_name_of_another_tool_is_a_key_of_the_stage_itself(capsys: pytest.CaptureFixture[str]) -> None:
