@@ -88,18 +88,18 @@ def read(words: Sequence[str]) -> Asked:
             elif match := re.fullmatch(r"(\d+(?:\.\d+)?)([hdw])", value):
                 asked.older_than = float(match[1]) * SECONDS[match[2]]
             else:
-                raise ValueError(f"--older-than {value} is no time. Write hours, days or weeks: 12h, 30d, 8w.")
+                raise ValueError(f"--older-than {value} is not a time. Write hours, days or weeks: 12h, 30d, 8w.")
         elif word in ("--not-best", "--yes"):
             asked.not_best, asked.yes = asked.not_best or word == "--not-best", asked.yes or word == "--yes"
         elif word.startswith("-"):
-            raise ValueError(f"{word} is no option of clean. Valid: --older-than, --sweep, --not-best, --yes.")
+            raise ValueError(f"{word} is not an option of clean. Valid: --older-than, --sweep, --not-best, --yes.")
         else:
             places.append(word)
     if len(places) > 1:
         raise ValueError(f"{' '.join(places)}: clean takes one outputs directory. A sweep is named by --sweep NAME")
     asked.outputs = Path(places[0] if places else "outputs")
     if not asked.outputs.is_dir():
-        raise ValueError(f"{asked.outputs} is no directory (in {Path.cwd()}). Write dpo-lab clean DIR --older-than 30d")
+        raise ValueError(f"{asked.outputs} is not a directory (in {Path.cwd()}). Write dpo-lab clean DIR --older-than 30d")
     if asked.sweep is not None:
         asked.sweep = sweep_at(asked.outputs, asked.sweep)
     return asked

@@ -58,7 +58,7 @@ def read(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
                 )
             options[name] = value if equals else rest.pop(0)
         elif word.startswith("-"):
-            raise ValueError(f"{word} is no option of compare. Valid: {', '.join(WITH_VALUE)}.")
+            raise ValueError(f"{word} is not an option of compare. Valid: {', '.join(WITH_VALUE)}.")
         else:
             named.append(word)
     if not named:

@@ -37,7 +37,7 @@ def ls(words: Sequence[str]) -> int:
         sys.stdout.write(folded(USAGE))
         return 0
     if option := next((word for word in words if word.startswith("-")), ""):
-        return complain(f"{option} is no option of ls, which has none. Write dpo-lab ls runs DIR", USAGE_CODE)
+        return complain(f"{option} is not an option of ls, which has none. Write dpo-lab ls runs DIR", USAGE_CODE)
     what = words[0] if words and words[0] in (*WORDS, *groups()) else ""
     rest = list(words[1:] if what else words)
     if len(rest) > 1:

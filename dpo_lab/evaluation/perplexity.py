@@ -12,7 +12,7 @@ from dpo_lab.figures import Figure
 
 Numbers = Sequence[float] | NDArray[Any]
 Prompts = Sequence[str | int] | Sequence[str] | NDArray[Any]
-LARGEST = 700.0  # nats per token: e to more than that is no number in float64
+LARGEST = 700.0  # nats per token: the exponential of more overflows float64
 
 CHOSEN = Figure(
     name="eval/perplexity/chosen",

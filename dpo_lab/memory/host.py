@@ -35,7 +35,7 @@ def groups(own: Path, mounted: Path) -> Iterator[tuple[Path, int]]:
     """Yield the directories of the groups that a process is in, from its own to the root, with their version.
 
     In a container the root is often the container's own group while the path is the host's: then levels that are not there are
-    passed over, and the root counts.
+    skipped, and the root counts.
     """
     for line in own.read_text().splitlines() if own.is_file() else ():
         _, controllers, path = line.split(":", 2)

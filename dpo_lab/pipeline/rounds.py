@@ -207,7 +207,7 @@ def trained(state: RunState, this: Round, store: TokenStore) -> Artifact:
     plan = Plan(alignment.outputs, "policy", name, policy_content(training, this, store), parents=this.parents)
     policy = plan.make(produce, force=state.force, resume=True)
     give_back()  # else an evaluation stands on top of gradients and optimizer
-    for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are passed over
+    for row in run_record.rows_of(policy.path / METRICS):  # those that are recorded already are skipped
         tell(row)
     state.lineage.append(policy)
     return policy

@@ -259,7 +259,7 @@ class Profile(RunCallback):
     """Records a few steps operator by operator: a trace to look at and a table of the most expensive ones, beside the metrics."""
 
     wait: NonNegativeInt = 1
-    """Steps that are passed over first: they allocate memory and choose kernels."""
+    """Steps that are skipped first: they allocate memory and choose kernels."""
     warmup: PositiveInt = 1
     """Steps that are recorded and thrown away: the first ones recorded are slow."""
     active: PositiveInt = 3
@@ -267,7 +267,7 @@ class Profile(RunCallback):
 
     @property
     def needs_steps(self) -> int:
-        """All that are passed over, thrown away and recorded."""
+        """All that are skipped, thrown away and recorded."""
         return self.wait + self.warmup + self.active
 
     def build(self, running: Running) -> "L.Callback":

@@ -65,7 +65,7 @@ REFUSED = {
     "outputs": "outputs holds neither a run nor a sweep.",
     "outputs/train/* --by x": "--by x: no finished run has it. Valid: gold/after, gold/low, gold/high, kl.",
     "outputs/train/* --by": "--by needs a value.",
-    "outputs/train/* --sort": "--sort is no option of compare. Valid: --by, --to.",
+    "outputs/train/* --sort": "--sort is not an option of compare. Valid: --by, --to.",
 }
 
 

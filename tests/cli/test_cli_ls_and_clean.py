@@ -93,13 +93,13 @@ def test_a_run_that_a_process_works_on_stays(runs: list[Path]) -> None:
 REFUSED = {
     "clean": "clean needs a condition: --older-than 30d, --sweep NAME or --not-best.",
     "clean --yes": "clean needs a condition:",
-    "clean --older-than 3": "--older-than 3 is no time. Write hours, days or weeks: 12h, 30d, 8w.",
+    "clean --older-than 3": "--older-than 3 is not a time. Write hours, days or weeks: 12h, 30d, 8w.",
     "clean --sweep other": "--sweep other: there is no such sweep in outputs. Known: train-beta-1.",
-    "clean elsewhere --not-best": "elsewhere is no directory (in ",
-    "clean --all": "--all is no option of clean.",
+    "clean elsewhere --not-best": "elsewhere is not a directory (in ",
+    "clean --all": "--all is not an option of clean.",
     "clean outputs more --not-best": "outputs more: clean takes one outputs directory.",
     "ls lss": "lss is neither a directory nor something to list. Did you mean 'loss'?",
-    "ls -l": "-l is no option of ls, which has none.",
+    "ls -l": "-l is not an option of ls, which has none.",
 }
 
 
