@@ -5,7 +5,7 @@ from typing import Any
 from dpo_lab.data.inputs import refuse_inputs
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.unread import ReadTexts, unexplained
-from dpo_lab.data.written import CONVERSATION_KEYS, is_turns, written_in
+from dpo_lab.data.written import CONVERSATION_KEYS, is_turns, turn_keys, written_in
 
 ANSWER_KEYS = ("answer", "text", "content", "response", "output", "completion", "generation", "message", "value")
 """Keys of an object under which its answer is known to stand."""
@@ -56,7 +56,7 @@ def unwrapped(value: Any, name: str, *, literal: bool = False, said: bool = Fals
                 f"{name} holds {len(value)} texts, and one is needed; {name}.0 is the first, {excerpt(value[0])}",
             )
         return unwrapped(value[0], name, literal=literal, said=said)
-    if isinstance(value, dict) and "role" not in value and "from" not in value:
+    if isinstance(value, dict) and not turn_keys(value):
         key = next((key for key in CONVERSATION_KEYS if is_turns(value.get(key))), "")
         if key:
             refuse_more(value, {key}, name)

@@ -6,6 +6,8 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
+from dpo_lab.data.written import turn_keys
+
 EMPTY_TEXTS = ("", "[]", "{}", "null")
 DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}(?:[T ]\d{1,2}:\d{2}\S*(?: ?(?:UTC|GMT|Z))?)?")
 WORD = re.compile(r"[\x21-\x7e]+(?<![?!])")
@@ -109,13 +111,13 @@ def is_media(value: Any) -> bool:
 
 
 def texts_in(value: Any) -> Iterator[str]:
-    """Yield every text inside a value that is not blank; the keys of objects do not count."""
+    """Yield every text inside a value that is not blank; keys of objects and roles of turns do not count."""
     if isinstance(value, str):
         if value.strip():
             yield value
     elif isinstance(value, dict):
         for key, item in value.items():
-            if key not in ("role", "from"):
+            if key not in ("role", "from") or not turn_keys(value):
                 yield from texts_in(item)
     elif isinstance(value, list | tuple):
         for item in value:

@@ -11,7 +11,7 @@ from dpo_lab.data.mapping import explained_mapping, mapping_for
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.roles import KEPT, QUESTIONS, TURN_PROMPTS
 from dpo_lab.data.turns import turns_of
-from dpo_lab.data.written import is_turns, parsed
+from dpo_lab.data.written import is_turns, parsed, turn_keys
 
 TEXTS = ("prompt", "chosen", "rejected", "completion")
 
@@ -51,7 +51,7 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
                     value, path, literal=bool(columns.text) or (role == "prompt" and is_question), said=bool(columns.text)
                 )
             )
-            if isinstance(value, dict) and value and "role" not in value and "from" not in value:
+            if isinstance(value, dict) and value and not turn_keys(value):
                 value, score = answer_of(value, path)
                 values |= {f"score_{role}": score} if score is not None and role != "prompt" else {}
         except RowProblem as problem:

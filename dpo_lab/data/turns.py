@@ -7,7 +7,7 @@ from typing import Any
 from dpo_lab.data.inputs import refuse_inputs
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.unread import ReadTexts, unexplained
-from dpo_lab.data.written import speaks, written_in
+from dpo_lab.data.written import TURN_KEYS, speaks, turn_keys, written_in
 from dpo_lab.records import Message
 
 Row = dict[str, Any]
@@ -47,9 +47,10 @@ def turns_of(value: Any, name: str) -> list[Message]:
 
 def _turn(item: Any, place: str) -> Message:
     """Return one turn written with role and content, or with ShareGPT's from and value."""
-    if not isinstance(item, dict):
+    keys = turn_keys(item)
+    if not isinstance(item, dict) or (keys is None and ("role" in item or "from" in item)):
         raise RowProblem("wrong_type", f"{place} is {excerpt(item)}, not an object with role and content")
-    keys = ("from", "value") if "from" in item else ("role", "content")
+    keys = keys or TURN_KEYS[0]
     absent = [key for key in keys if key not in item]
     if absent:
         raise RowProblem("missing_field", f"{place} has no {absent[0]!r}; its keys are {', '.join(item) or '(none)'}")

@@ -18,6 +18,7 @@ WRITTEN_TURNS = re.compile(
 )
 """The beginning of turns that some program wrote as text: JSON, Python, numpy, JavaScript, YAML; the role may stand anywhere in
 the first turn."""
+TURN_KEYS = (("role", "content"), ("from", "value"))
 CONVERSATION_KEYS = ("messages", "conversations", "conversation")
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x00"
 SPACE = f"{INVISIBLE} \t\r\n\f\v"
@@ -75,12 +76,31 @@ def is_shown(value: Any) -> bool:
     return bool(written and written.shown and (written.counts or written.begins_like_turns))
 
 
+def turn_keys(item: Any) -> tuple[str, str] | None:
+    """Return under which keys a turn says who speaks and what; None for a value that is not a turn.
+
+    People, routes and mails have a `role` or a `from` too: without what is said, only a known speaker makes a turn.
+
+    >>> turn_keys({"from": "gpt", "value": "So."}), turn_keys({"role": "editor", "content": "So.", "from": "web"})
+    (('from', 'value'), ('role', 'content'))
+    >>> turn_keys({"from": "Rome", "to": "Paris"}), turn_keys({"role": "assistant", "text": "So."})
+    (None, ('role', 'content'))
+    """
+    for keys in TURN_KEYS if isinstance(item, dict) else ():
+        if keys[0] in item and isinstance(item[keys[0]], str) and isinstance(item.get(keys[1], 0), str | list | None):
+            return keys
+    for keys in TURN_KEYS if isinstance(item, dict) else ():
+        if keys[0] in item and str(item[keys[0]]).lower() in SPEAKERS:
+            return keys
+    return None
+
+
 def is_turns(value: Any) -> bool:
     """Return whether a value is one turn, a list of turns, or an object that holds such a list under a known key."""
     if isinstance(value, list):
-        return bool(value) and all(isinstance(item, dict) and ("role" in item or "from" in item) for item in value)
+        return bool(value) and all(turn_keys(item) for item in value)
     return isinstance(value, dict) and (
-        "role" in value or "from" in value or any(is_turns(value.get(key)) for key in CONVERSATION_KEYS)
+        turn_keys(value) is not None or any(is_turns(value.get(key)) for key in CONVERSATION_KEYS)
     )
 
 
@@ -102,9 +122,8 @@ def speaks(value: Any) -> bool:
     """
     if isinstance(value, list):
         return bool(value) and all(isinstance(item, dict) and speaks(item) for item in value)
-    for role, content in (("role", "content"), ("from", "value")) if isinstance(value, dict) else ():
-        if role in value:
-            return content in value and str(value[role]).lower() in SPEAKERS
+    if keys := turn_keys(value):
+        return keys[1] in value and str(value[keys[0]]).lower() in SPEAKERS
     return isinstance(value, dict) and any(isinstance(value.get(key), list) and speaks(value[key]) for key in CONVERSATION_KEYS)
 
 
