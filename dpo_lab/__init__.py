@@ -5,8 +5,6 @@ imported when it is first asked for, so that the command line starts without tor
 for type checkers; here that would make the whole package one circle of imports for them.
 """
 
-from __future__ import annotations  # an older Python has to get as far as dpo_lab.start
-
 import os
 from functools import lru_cache
 from typing import Any
@@ -20,7 +18,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 @lru_cache(maxsize=None)  # noqa: UP033
-def _homes() -> dict[str, str]:
+def _homes() -> "dict[str, str]":  # in quotes: a Python from 3.6 on has to get as far as dpo_lab.start
     """Return the module of each public class, as public.pyi has them."""
     import ast
     from pathlib import Path
@@ -40,6 +38,6 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(_homes()[name]), name)
 
 
-def __dir__() -> list[str]:
+def __dir__() -> "list[str]":
     """Return the public names, for completion."""
     return sorted({*globals(), *_homes()})

@@ -18,7 +18,8 @@ from dpo_lab import start
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS = ["train.py", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").glob("*.py"))]
-READ_FIRST = ["dpo_lab/__init__.py", "dpo_lab/start.py", *SCRIPTS]
+STAGES = [script for script in SCRIPTS if (ROOT / "conf" / Path(script).with_suffix(".yaml").name).exists()]
+READ_FIRST = ["dpo_lab/__init__.py", "dpo_lab/start.py", *STAGES]
 WITHOUT_PACKAGES = [sys.executable, "-S", "-E"]  # -S: as outside of the virtual environment
 PYTHONS = "DPO Lab needs Python 3.11, 3.12 or 3.13"
 REMEDY = "Type: make setup && source .venv/bin/activate\n"
@@ -46,8 +47,10 @@ def test_without_the_packages_every_script_says_in_one_line_what_to_type(script:
     assert (done.returncode, done.stdout, done.stderr) == (1, "", said + REMEDY)
 
 
-@pytest.mark.parametrize("version", ["3.8", "3.10"])
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    ("script", "version"),
+    [*((script, "3.6") for script in STAGES), *((script, version) for script in SCRIPTS for version in ("3.8", "3.10"))],
+)
 def test_a_python_that_is_too_old_is_named_and_not_met_by_a_syntax_error(script: str, version: str) -> None:
     done = ran(interpreter(version), script)
     line = rf"error: {re.escape(PYTHONS)}; this is Python {re.escape(version)}\.\d+ \(.+\)\. {re.escape(REMEDY)}"
@@ -71,9 +74,11 @@ def test_a_python_outside_of_the_range_is_refused_even_for_help(
         start.run_stage("train", ["--help"])
 
 
-@pytest.mark.parametrize("file", READ_FIRST)
+@pytest.mark.parametrize("file", [*READ_FIRST, *(script for script in SCRIPTS if script not in READ_FIRST)])
 def test_what_is_read_before_the_check_is_written_for_old_pythons(file: str) -> None:
-    ast.parse((ROOT / file).read_text(encoding="utf-8"), feature_version=(3, 8))
+    text = (ROOT / file).read_text(encoding="utf-8")
+    ast.parse(text, feature_version=(3, 6) if file in READ_FIRST else (3, 8))
+    assert "from __future__ import annotations" not in text, "Python 3.6 does not know it"
 
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"]])

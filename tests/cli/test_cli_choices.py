@@ -95,10 +95,6 @@ MISTAKES = {
     "data.path=": "data.path=: the path is empty. Write data.path=PATH",
     "threads=4": "threads is neither a group nor a key. Leave it out: OMP_NUM_THREADS=4 in front of the command",
     "hydra.launcher=basic": "hydra.launcher=basic: this is chosen like a group, for several runs. Write -m hydra/launcher=basic",
-    "hydra.launcher=ray": (
-        "hydra.launcher=ray: it is not installed. Type pip install hydra-ray-launcher and then -m hydra/launcher=ray"
-    ),
-    "-m hydra/sweeper=optuna seed=0,1": "hydra/sweeper=optuna: it is not installed. Type pip install hydra-optuna-sweeper ",
     "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: this launcher does not exist. Valid: basic, joblib, ray",
     "loss._target_=dpo_lab.stages.train.Train": (
         "loss._target_=dpo_lab.stages.train.Train: what stands here is a subclass of dpo_lab.losses.base.PreferenceLoss, "
@@ -132,6 +128,29 @@ MISTAKES = {
 @pytest.mark.parametrize("command", MISTAKES)
 def test_a_mistake_is_answered_in_the_user_s_words(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert answered(f"train {command}", capsys).startswith(MISTAKES[command])
+
+
+PLUGINS = {
+    "hydra.launcher=joblib": "it is not installed. Type pip install hydra-joblib-launcher and then -m hydra/launcher=joblib",
+    "-m hydra/launcher=joblib seed=0,1": "it is not installed. Type pip install hydra-joblib-launcher and then the same command",
+    "-m hydra/sweeper=optuna seed=0,1": "it is not installed. Type pip install hydra-optuna-sweeper and then the same command",
+}
+
+
+@pytest.mark.parametrize("command", PLUGINS)
+def test_a_package_of_hydra_that_is_not_installed_is_named(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dpo_lab.cli.plugins.is_installed", lambda package: False)  # whatever stands on this machine
+    assert answered(f"train {command}", capsys).endswith(PLUGINS[command])
+
+
+def test_a_launcher_that_is_installed_is_chosen_like_a_group(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("dpo_lab.cli.plugins.is_installed", lambda package: True)
+    said = answered("train hydra.launcher=joblib", capsys)
+    assert said.endswith("this is chosen like a group, for several runs. Write -m hydra/launcher=joblib")
 
 
 # command: what its answer proposes, which is typed in its place

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     end_before_work(tmp_path, monkeypatch)
     monkeypatch.setattr("dpo_lab.pipeline.ranking.ranked", nothing_ranked)
+    monkeypatch.setattr("dpo_lab.cli.plugins.is_installed", lambda package: False)  # whatever stands on this machine
     pair = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
     Path("my_pairs.jsonl").write_text(json.dumps(pair))
     Path("answers.jsonl").write_text(json.dumps({"prompt": "Why?", "answers": ["Because.", "No."]}))
