@@ -41,6 +41,18 @@ def nearest_path(path: Path) -> str:
     return str(meant) if meant.exists() else ""
 
 
+def no_file(key: str, path: Path) -> str:
+    """Return that a setting names no file, and the path that is spelt like it or where relative paths start.
+
+    >>> no_file("answers", Path(__file__).parent / "speling.py").split("Did you mean ")[0].split(": ")[1]
+    'no such file. '
+    """
+    meant = nearest_path(path)
+    place = "a directory stands there" if path.is_dir() else "no such file"
+    instead = f"Did you mean '{key}={meant}'?" if meant and not path.is_dir() else f"Correct {key} (now in {Path.cwd()})."
+    return f"{key}={path}: {place}. {instead}"
+
+
 def alike(word: str, names: Iterable[str], *, cutoff: float = NEAR) -> str:
     """Return the name that shares most letters with a word, empty if none shares enough.
 

@@ -73,6 +73,8 @@ class Trial(NamedTuple):
     """Keys that the user has to set besides."""
     is_made: bool = True
     """Whether the parts take their values; what is refused then is refused by a rule about several parts."""
+    idle: str = ""
+    """What is said of a word that makes no difference in this stage."""
 
     @property
     def starts(self) -> bool:
@@ -95,9 +97,12 @@ def trial(found: Composed, words: Sequence[str]) -> Trial:
     except (ConfigError, OmegaConfBaseException) as error:
         return Trial(str(error), is_made=False)
     try:
-        refuse_illegal(stage)
         if not found.choices.get("debug"):
             refuse_idle(stage, of_stage, found.raw, list(words))
+    except ConfigError as error:
+        return Trial(str(error), idle=str(error))
+    try:
+        refuse_illegal(stage)
     except ConfigError as error:
         return Trial(str(error))
     return Trial()

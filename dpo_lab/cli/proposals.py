@@ -81,6 +81,11 @@ class Mistake:
         found, before = self.trials(words)
         return found.refused if found and not found.is_made and (before is None or before.is_made) else ""
 
+    def idle(self, words: Sequence[str]) -> str:
+        """Return what is said of these words where they make no difference in this stage; empty if they make one."""
+        found, before = self.trials(words)
+        return found.idle if found and not (before and before.idle) else ""
+
     def trials(self, words: Sequence[str]) -> "tuple[Trial | None, Trial | None]":
         """Return how far the command gets with these words in place of the mistake, and without either."""
         rest = self.without(words)
@@ -106,6 +111,7 @@ class Mistake:
         composing = [list(words) for words in candidates if self.accepts(words)]
         if found := next((words for words in composing if self.works(words)), None):
             return found
+        composing = [words for words in composing if not self.idle(words)]
         return self.completed(composing[0]) if composing else []
 
     def without(self, words: Sequence[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from dpo_lab.components import ConfigError, RunError
 from dpo_lab.damage import examine
 from dpo_lab.plain_data import as_typed, leaves
 from dpo_lab.run_directory import CALL, RUN, SUMMARY, RunDirectory, runs_below
-from dpo_lab.spelling import nearest
+from dpo_lab.spelling import nearest_path
 
 NO_FIGURE = ("seconds/", "time/")  # how long it took
 NO_REASON = ("started", "cwd", "memory", "variables.OMP_NUM_THREADS")  # of an environment; threads are told by `threads`
@@ -83,10 +83,11 @@ def repeat(line: CommandLine, config: Any, session: Session) -> None:
 # ---------------------------------------------------------------- what is recorded
 def recorded_run(directory: Path, stage: str) -> Recorded:
     """Return the finished run of a stage; ConfigError says what the directory is if it is not one."""
+    meant = nearest_path(directory)
     directory = directory.absolute()
     if not directory.is_dir():
-        siblings = [path.parent.name for path in directory.parent.glob(f"*/{CALL}")]
-        raise ConfigError(f"rerun={directory}: this directory does not exist.{nearest(directory.name, siblings)}")
+        instead = f"Did you mean 'rerun={meant}'?" if meant else "Correct the path; the runs are listed by: dpo-lab ls runs"
+        raise ConfigError(f"rerun={directory}: this directory does not exist. {instead}")
     if damage := examine(directory).damage:
         raise ConfigError(
             f"rerun={directory}: this run is damaged ({damage}). Repeat its own command, which makes it again where it stands."

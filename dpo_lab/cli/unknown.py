@@ -32,6 +32,8 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
     if not above:
         valid = mistake.known()
         meant = at_root(mistake, raw, valid)
+        if not meant and (idle := idle_here(mistake, raw)):
+            return f"{key} is neither a group nor a key, and {idle}"
         if not meant and (others := stages_with(key)):
             return f"{key} is a key of {', '.join(others)}, not of {line.stage}. Leave it out."
         return f"{key} is neither a group nor a key.{meant or valid_names(valid)}"
@@ -119,7 +121,15 @@ def accepted(mistake: Mistake, keys: Sequence[str], rest: str = "") -> list[str]
     if mistake.value == UNKNOWN or (len(named) == 1 and sure):
         return named
     working = [key for key in named if mistake.works([f"{key}={mistake.value}"])]
+    if not working and all(mistake.idle([f"{key}={mistake.value}"]) for key in named):
+        return []  # as a setting of training has none where nothing is trained
     return working or [key for key in named if key in sure or not mistake.not_taken([f"{key}={mistake.value}"])]
+
+
+def idle_here(mistake: Mistake, raw: Mapping[str, Any]) -> str:
+    """Return what is said of a key of this name that makes no difference in the stage; empty if there is none."""
+    keys = [key for key in settable(raw, "") if key.rpartition(".")[2] == mistake.key][:MOST]
+    return next(filter(None, (mistake.idle([f"{key}={mistake.value}"]) for key in keys)), "")
 
 
 def of_options(mistake: Mistake, group: str, name: str) -> str:

@@ -10,6 +10,7 @@ from dpo_lab.amounts import count_of
 from dpo_lab.components import Component, ConfigError, RunError, component
 from dpo_lab.progress import say
 from dpo_lab.records import Candidates, read_jsonl
+from dpo_lab.spelling import no_file
 
 WRITTEN = "model_outputs.json"
 
@@ -48,13 +49,15 @@ class AlpacaEval(Component):
     def run(self) -> dict[str, Any]:
         """Write the outputs, or print the win rates; return what was found."""
         self.check()
+        paths = {"answers": self.answers, "annotations": self.annotations, "difficulties": self.difficulties}
+        paths |= {f"variants.{number}": path for number, path in enumerate(self.variants)}
+        if absent := next((no_file(key, path) for key, path in paths.items() if path and not path.is_file()), ""):
+            raise ConfigError(absent)
         return self._written(self.answers) if self.answers else self._read()
 
     def _written(self, answers: Path) -> dict[str, Any]:
         from dpo_lab.evaluation.alpaca_eval import write_outputs
 
-        if not answers.is_file():
-            raise ConfigError(f"answers={answers}: no such file (in {Path.cwd()}).")
         try:
             rows = [Candidates.from_record(record) for record in read_jsonl(answers)]
         except (ValueError, KeyError, TypeError) as error:

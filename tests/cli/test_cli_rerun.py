@@ -165,7 +165,7 @@ def test_a_directory_that_is_not_there_is_said_with_the_nearest(capsys: pytest.C
     directory = recorded()
     assert train([f"rerun={directory}x"]) == 2
     assert capsys.readouterr().err == (
-        f"error: rerun={directory}x: this directory does not exist. Did you mean {directory.name!r}?\n"
+        f"error: rerun={directory}x: this directory does not exist. Did you mean 'rerun={directory}'?\n"
     )
 
 

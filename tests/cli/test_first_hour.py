@@ -155,3 +155,15 @@ def test_a_batch_size_is_not_proposed_where_it_has_no_effect(capsys: pytest.Capt
 def test_files_of_answers_are_looked_for_before_the_first_job(capsys: pytest.CaptureFixture[str]) -> None:
     line = said(["rank", "-m", "ranker=length,random", "candidates.path=none.jsonl"], capsys)
     assert line.endswith("Nor can job 2. No job was started.")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"), [("sample epochs=1", "answers are drawn on one device, and "), ("evaluate epochs=1", "")]
+)
+def test_a_setting_of_training_is_not_proposed_where_nothing_is_trained(
+    command: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(shlex.split(command)) == 2
+    said = capsys.readouterr().err
+    idle = f"has no effect: {why}nothing is trained. Leave it out."
+    assert said == f"error: epochs is neither a group nor a key, and `recipe.epochs=1` {idle}\n"

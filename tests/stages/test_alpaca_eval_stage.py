@@ -71,3 +71,21 @@ def test_the_commands_of_the_documentation_run_as_typed(
         (tmp_path / name / "annotations.json").write_text(json.dumps(rows))
     exec(example, {})
     assert float(capsys.readouterr().out.split()[0]) == pytest.approx(50.0)
+
+
+@pytest.mark.parametrize("key", ["answers", "annotations"])
+def test_a_misspelt_path_is_answered_with_the_file_that_is_meant(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("outputs").mkdir()
+    Path("outputs/answers.jsonl").touch()
+    for path, said in (
+        ("outptus/answers.jsonl", f"no such file. Did you mean '{key}=outputs/answers.jsonl'?"),
+        ("outputs/anwers.jsonl", f"no such file. Did you mean '{key}=outputs/answers.jsonl'?"),
+        ("outputs", f"a directory stands there. Correct {key} (now in {tmp_path})."),
+        ("nothing/like/it", f"no such file. Correct {key} (now in {tmp_path})."),
+    ):
+        with pytest.raises(ConfigError) as refused:
+            AlpacaEval(**{key: Path(path)}).run()
+        assert str(refused.value) == f"{key}={path}: {said}"
