@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from dpo_lab.components import RunError
 from dpo_lab.layouts.base import Layout
@@ -62,7 +63,8 @@ def fitted(model: nn.Module, layout: Layout, store: TokenStore) -> Fit:
         except (AttributeError, TypeError, ValueError, NotImplementedError, StopIteration) as error:
             raise RunError(unscorable(model, f"{type(error).__name__}: {error}")) from error
         if not agree(torch.cat(alone), truth, ALONE, COARSE_ALONE):
-            raise RunError(unscorable(model, "a response has other log-probabilities beside a longer one than by itself"))
+            why = f"a response has other log-probabilities beside a longer one than by itself{from_batch(model)}"
+            raise RunError(unscorable(model, why))
         own_logits = not agree(through_head, truth, SAME_HEAD, COARSE_HEAD)
         wanted = truth if own_logits else through_head
         attention = language_model(model).config._attn_implementation
@@ -85,6 +87,18 @@ def unscorable(model: nn.Module, why: str) -> str:
         f"{type(stock).__name__} (model_type={kind}) cannot be scored, not even in padded rows ({why.splitlines()[0]}). "
         "Use a model of another architecture."
     )
+
+
+def from_batch(model: nn.Module) -> str:
+    """Return which modules take their statistics from the rows of a batch in evaluation mode too, as the end of a sentence."""
+    norms = {
+        name: module for name, module in model.named_modules() if isinstance(module, _NormBase) and module.running_mean is None
+    }
+    if not norms:
+        return ""
+    name, module = next(iter(norms.items()))
+    more = f" and {len(norms) - 1} more" if len(norms) > 1 else ""
+    return f": {type(module).__name__} without running statistics ({name}{more}) computes with those of the batch"
 
 
 def tried(store: TokenStore) -> list[int]:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from dpo_lab.components import RunError
+from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.models.load import evaluating
+from dpo_lab.scoring.fitting import fitted
 from dpo_lab.tokens.store import TokenStore
 from tests.scoring.test_randomness import STEADY, built, per_token, steadied
 
@@ -91,6 +93,14 @@ def test_what_differs_in_train_mode_is_switched_off_and_named(name: str, store: 
 def test_a_module_that_draws_in_every_pass_with_gradients_is_refused_by_name(store: TokenStore) -> None:
     with pytest.raises(RunError, match=r"also in evaluation mode \(Drawing: model.layers.0.mlp, model.layers.1.mlp\)"):
         steadied(changed(lambda inner: Drawing(inner, always=True)), store)
+
+
+@pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.InstanceNorm1d])
+def test_a_norm_without_running_statistics_is_refused_by_name(kind: Any, store: TokenStore) -> None:
+    model = changed(lambda inner: Batched(inner, kind(32, track_running_stats=False)))
+    words = rf"{kind.__name__} without running statistics \(model.layers.0.mlp.norm and 1 more\) computes with those of the batch"
+    with pytest.raises(RunError, match=words):
+        fitted(model, PaddedLayout(), store)
 
 
 def test_the_probe_keeps_nothing_for_gradients(store: TokenStore) -> None:
