@@ -2,7 +2,7 @@
 
 llm-blender does not run on this project's transformers, so it has its own environment:
 
-    python3.11 -m venv blender && blender/bin/pip install llm-blender transformers==4.44.2 torch sentencepiece protobuf
+    python3.11 -m venv blender && blender/bin/pip install llm-blender transformers==4.44.2 "torch<2.14" sentencepiece protobuf
     python scripts/bench_ranking.py --python blender/bin/python --path DIR --backbone DIR
 """
 

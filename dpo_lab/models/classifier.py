@@ -10,6 +10,7 @@ import torch
 
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
+from dpo_lab.models.soft_cap import with_soft_cap
 
 
 def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -39,7 +40,7 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
         )
     if not tokenizer.chat_template:
         raise ConfigError(f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown.")
-    return model.to(device).eval(), tokenizer
+    return with_soft_cap(model.to(device)).eval(), tokenizer
 
 
 @cache

@@ -18,6 +18,7 @@ from dpo_lab.models.adapted import held_in
 from dpo_lab.models.adapter import load_adapter, save_adapter
 from dpo_lab.models.directory import ADAPTER_CONFIG, CONFIG, GENERATION, base_of, ends_in, refuse_missing_base
 from dpo_lab.models.hub import fetched
+from dpo_lab.models.soft_cap import with_soft_cap
 from dpo_lab.models.storage import Storage
 from dpo_lab.models.tokenizer import completed, refuse_unembedded
 from dpo_lab.models.write import write_beside, write_beside_adapter
@@ -179,7 +180,7 @@ def load_model(
     refuse_unembedded(tokenizer, model.get_input_embeddings().num_embeddings, path)
     model = storage.quant.made_ready(model if quantised else model.to(device))
     # from_pretrained leaves eval mode, and Lightning keeps it: dropout and activation checkpointing would stay off
-    return Loaded(model.train(), tokenizer)
+    return Loaded(with_soft_cap(model).train(), tokenizer)
 
 
 def without_dropout(config: Any) -> Any:

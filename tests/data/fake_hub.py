@@ -52,7 +52,8 @@ class Answers(HubAnswers):
             )
         if kind == "tree":
             deep = "recursive=true" in urlparse(self.path).query.lower()
-            files = [each for each in self.server.files if deep or each.rpartition("/")[0] == name]
+            below = [each for each in self.server.files if each.startswith(name and f"{name}/")]
+            files = [each for each in below if deep or each.rpartition("/")[0] == name]
             folders = {each.split("/")[0] for each in self.server.files if "/" in each and not name}
             listed = [{"type": "file", "path": each, "size": 1, "oid": self.digest(each)} for each in files]
             return self.answer([*listed, *({"type": "directory", "path": each, "oid": "0" * 40} for each in folders)])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
     DbrxConfig,
+    GPTNeoXConfig,
     LlamaConfig,
     MixtralConfig,
     OPTConfig,
@@ -59,7 +60,7 @@ STEADY: dict[str, PreTrainedConfig] = {
     "llama": LlamaConfig(**GATED),
     "mixtral": MixtralConfig(**EXPERTS),
     "qwen2_moe": Qwen2MoeConfig(**GATED, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=16),
-    "opt": OPTConfig(**OPT, layerdrop=0.0),
+    "gpt_neox": GPTNeoXConfig(**SHAPE, intermediate_size=48, max_position_embeddings=64),
 }
 
 
