@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What a GPU makes of it: equal numbers first, then speed and memory of a random Mistral-7B; no network, at most 9 minutes.
-#   bash scripts/gpu_check.sh [--out gpu_check.json] [--minutes 9] [--tiny]
-# Wants one CUDA GPU with 40 GB or more; TRL's lines appear where trl can be imported. --tiny: a dry run on a CPU.
+#   bash scripts/gpu_check.sh [--minutes 9] [--out FILE.json] [--tiny]
+# Writes docs/bench/DEVICE.json, from which `make tables` makes the tables of docs/benchmarks.md. Needs one CUDA GPU
+# with 40 GB or more; TRL's lines appear where trl can be imported. --tiny --out FILE.json: a dry run on a CPU.
 # PYTHON=... names the interpreter; else the first of $VIRTUAL_ENV, .venv, python and python3 that has torch.
 set -euo pipefail
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"

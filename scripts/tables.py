@@ -1,4 +1,4 @@
-"""python scripts/tables.py (make tables): bring tables of README.md and docs/method.md, and dpo_lab/public.pyi, up to date."""
+"""python scripts/tables.py (make tables): bring tables of README.md and docs/, and dpo_lab/public.pyi, up to date."""
 
 import sys
 from pathlib import Path
@@ -17,6 +17,7 @@ from dpo_lab.conf_files import CONF
 from dpo_lab.figures import table as metrics_table
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.options import loss_options
+from scripts.bench.gpu_tables import with_gpu_tables
 
 FACTS = ("paper", "formula", "at policy = reference")
 """What the head of a file of conf/loss says; without the last, the value at policy = reference is the formula itself."""
@@ -93,6 +94,7 @@ def with_classes(text: str) -> str:
 PAGES: dict[str, Callable[[str], str]] = {
     "README.md": with_options,
     "docs/method.md": lambda text: with_table(with_table(text, losses_table()), metrics_table()),
+    "docs/benchmarks.md": with_gpu_tables,
     "dpo_lab/public.pyi": with_classes,
 }
 """Page -> what brings its text up to date."""

@@ -1,6 +1,7 @@
 """What gpu_check.sh trains: a random Mistral drawn on the device, its 4-bit form, and pairs of two kinds of lengths."""
 
 import importlib
+import re
 from typing import Any
 
 import torch
@@ -94,17 +95,43 @@ def in_4_bits(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model
 
 
-def operations(model: nn.Module, batches: list[ItemBatch]) -> float:
-    """Return the floating-point operations of training an adapter on batches: 2 x positions x weights, forward and by input.
-
-    As scripts/bench/flops.py counts: the frozen base has no gradient by weight, the adapter has; attention is left out.
-    """
-    # a 4-bit layer's weight is packed, so sizes come from the layers
+def weights(model: nn.Module) -> int:
+    """Return the elements of a model's matrices, its head among them: not its embedding, not an adapter's."""
+    # a 4-bit layer's weight is packed, so sizes come from the layers; a layer with an adapter on it wraps its `base_layer`
     linear: dict[str, Any] = {name: module for name, module in model.named_modules() if hasattr(module, "in_features")}
-    sizes = {name: int(module.in_features) * int(module.out_features) for name, module in linear.items()}
-    head = sum(size for name, size in sizes.items() if "lm_head" in name)
-    lora = sum(size for name, size in sizes.items() if "lora_" in name)
-    body = sum(size for name, size in sizes.items() if "lm_head" not in name and "lora_" not in name and "base_layer" not in name)
-    tokens = sum(batch.rows.inputs["input_ids"].numel() for batch in batches)
-    answers = sum(len(batch.rows.targets) for batch in batches)
-    return 2.0 * float(tokens * (2 * body + 3 * lora) + answers * 2 * head)
+    counted = [module for name, module in linear.items() if "lora_" not in name and "base_layer" not in name]
+    return sum(int(module.in_features) * int(module.out_features) for module in counted)
+
+
+def forwarded(batches: list[ItemBatch]) -> int:
+    """Return the tokens that pass through the body: a shared prompt once, no padding."""
+    masks = [batch.rows.inputs["attention_mask"] for batch in batches]  # of one row without padding: four dimensions
+    return sum(int(mask.sum()) if mask.dim() == 2 else batch.num_tokens for mask, batch in zip(masks, batches, strict=True))
+
+
+def operations(num_weights: int, tokens: int, adapter: str) -> float:
+    """Return the floating-point operations that training is credited with: 4 a weight and token with LoRA, 6 in full.
+
+    Two forward, two for the gradient by the input, and two by the weight, which a frozen base has not. The rule of published
+    figures: attention, the adapter, and layers that are computed again are not counted.
+
+    >>> operations(7_000_000_000, 1000, "lora") / 1e12, operations(7_000_000_000, 1000, "none") / 1e12
+    (28.0, 42.0)
+    """
+    return float({"lora": 4, "none": 6}[adapter] * num_weights * tokens)
+
+
+PEAKS = {"H200 NVL": 836, "H200": 989, "GH200": 989, "H100 NVL": 836, "H100 PCIe": 756, "H100": 989, "A100": 312, "L40S": 362}
+PEAKS |= {"L4": 121, "A10": 125, "RTX 4090": 165, "T4": 65, "V100": 125}
+"""TFLOP/s of dense products in half precision, of data sheets, by a part of the device's name: the first that fits."""
+
+
+def peak_tflops(device: str) -> float | None:
+    """Return a device's rate in its data sheet, None where it is not known here.
+
+    >>> peak_tflops("NVIDIA H100 80GB HBM3"), peak_tflops("NVIDIA A100-SXM4-80GB"), peak_tflops("Tesla T4")
+    (989.0, 312.0, 65.0)
+    >>> peak_tflops("NVIDIA H100 PCIe"), peak_tflops("x86_64")
+    (756.0, None)
+    """
+    return next((float(rate) for name, rate in PEAKS.items() if re.search(rf"\b{name}\b", device)), None)

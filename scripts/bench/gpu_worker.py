@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from dpo_lab.models.quant import without_bitsandbytes
-from scripts.bench import gpu_measure, gpu_model, gpu_peer, task
+from scripts.bench import gpu_measure, gpu_model, gpu_peer, gpu_train, task
 from scripts.bench.gpu_measure import Place
 
 PACKAGES = ("torch", "triton", "transformers", "peft", "bitsandbytes", "trl")
@@ -43,6 +43,7 @@ def machine(place: Place) -> dict[str, Any]:
     return {
         "device": name,
         "on_gpu": on_gpu,
+        "peak_tflops": gpu_model.peak_tflops(name),
         "memory_gib": torch.cuda.mem_get_info()[1] / 2**30 if on_gpu else None,
         "budget": place.budget,
         "python": platform.python_version(),
@@ -67,7 +68,8 @@ JOBS: dict[str, Callable[..., dict[str, Any]]] = {
     "machine": machine,
     "equality": gpu_measure.equality,
     "gemm": gpu_measure.gemm,
-    "ours": gpu_measure.ours,
+    "shapes": gpu_measure.shapes,
+    "ours": gpu_train.ours,
     "trl": gpu_measure.trl,
 }
 
