@@ -37,7 +37,11 @@ def moved(screen: str, before: str, now: str) -> str:
     >>> print(moved("report outputs/train/a/report.html\\n  after: in outputs/train", "outputs", "copy"))
     report copy/train/a/report.html
       after: in outputs/train
+    >>> print(moved("next   python train.py paths.outputs=/a seed=1", "/a", "/b"))
+    next   python train.py paths.outputs=/b seed=1
     """
-    place = re.compile(rf"(?<![\w/.-]){re.escape(before)}/(?=(?:model|policy|train)/)")
-    lines = (place.sub(f"{now}/", line) if line.startswith(PLACES) else line for line in screen.splitlines())
+    place = re.compile(
+        rf"(?<![\w/.-]){re.escape(before)}(?=/(?:model|policy|train)/)|(?<=paths\.outputs=){re.escape(before)}(?=['\s]|$)"
+    )
+    lines = (place.sub(lambda match: now, line) if line.startswith(PLACES) else line for line in screen.splitlines())
     return "\n".join(lines)
