@@ -44,8 +44,8 @@ class SearchConf:
     """How many jobs a launcher is given at a time; null: one, with a launcher that runs several as many as that."""
     prune_by: str | None = "same"
     """Name of the figure by which runs end early; same: the one that is optimized; null: every run goes to its end."""
-    prune_from: int = 1
-    """How often the figure was measured when runs are first compared."""
+    prune_from: int | None = None
+    """How often the figure was measured when runs are first compared; null: as often as it takes to a third of the steps."""
     prune_factor: int = 3
     """Of the runs that got as far, one in so many goes on; they are compared again after so many times as many measurements."""
 
@@ -162,13 +162,14 @@ class Search(Sweeper):
         """Return the sampler that draws a value of a trial: a new one each time, since a kill would lose its state."""
         import optuna
 
-        from dpo_lab.cli.search_space import Choice, points
+        from dpo_lab.cli.search_space import Choice, drawn, points
 
         if self.settings.sampler == "tpe":
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
         chance = optuna.samplers.RandomSampler(seed=seed)
         if self.settings.sampler == "random":
             return chance
-        point = points(space)[number]
+        grid = points(space)  # in its order, the first points are alike, and a run is compared with those before it
+        point = (drawn(grid, self.settings.seed) if self.settings.prune_by else grid)[number]
         fixed = {key: dimension.value_of(point[key]) for key, dimension in space.items() if isinstance(dimension, Choice)}
         return optuna.samplers.PartialFixedSampler(fixed, chance)

@@ -47,11 +47,29 @@ def _in_order(values: Mapping[int, float]) -> list[float]:
     return [values[step] for step in sorted(values)]
 
 
-class Rungs:
-    """When runs are compared: after `first` measurements, and after `factor` times as many each time."""
+EARLIEST = 3
+"""Runs are compared from the first measurement that has one in so many of their steps behind it."""
 
-    def __init__(self, first: int, factor: int) -> None:
+
+class Rungs:
+    """When runs are compared: after `first` measurements, and after `factor` times as many each time.
+
+    Without `first`, from the first measurement after a third of the steps: before, the warm-up counts more than the settings, and
+    the runs that end best can be the last ones.
+    """
+
+    def __init__(self, first: int | None, factor: int) -> None:
         self.first, self.factor = first, factor
+
+    def see(self, count: int, step: int, steps: int) -> None:
+        """Take after how many steps of all a run was measured for the `count`-th time.
+
+        >>> rungs = Rungs(None, 2)
+        >>> [step for count, step in enumerate(range(2, 15, 2), start=1) if rungs.see(count, step, 14) or count in rungs]
+        [6, 12]
+        """
+        if self.first is None and step * EARLIEST >= steps:
+            self.first = count
 
     def __contains__(self, count: int) -> bool:
         """Return whether runs are compared after so many measurements.
@@ -59,7 +77,7 @@ class Rungs:
         >>> [count for count in range(1, 40) if count in Rungs(2, 3)]
         [2, 6, 18]
         """
-        rung = self.first
+        rung = self.first or count + 1
         while rung < count:
             rung *= self.factor
         return rung == count
@@ -101,6 +119,7 @@ class Watch:
         self.seen[step] = float(value)
         self.report(float(value), step)
         count = len(self.seen)
+        self.rungs.see(count, step, steps)
         others = [values[count - 1] for values in self.others if len(values) >= count]
         if step < steps and count in self.rungs and not self.rungs.keeps(float(value), others, self.better):
             raise BehindError(

@@ -179,9 +179,34 @@ def test_more_points_continue_the_same_search_and_force_begins_anew() -> None:
     assert len(RAN) == 3
 
 
-def test_a_grid_has_all_its_points_in_order() -> None:
+def test_a_grid_has_all_its_points_in_order_or_where_runs_end_early_in_a_drawn_one() -> None:
+    assert main(["train", "sweep=beta_grid", "hydra.sweeper.prune_by=null"]) == 0
+    assert [beta for _, beta, _ in RAN] == (betas := [0.03, 0.1, 0.3, 1, 3])
+    RAN.clear()
     assert main(["train", "sweep=beta_grid"]) == 0
-    assert [beta for _, beta, _ in RAN] == [0.03, 0.1, 0.3, 1, 3]
+    drawn = [beta for _, beta, _ in RAN]
+    assert sorted(drawn) == betas != drawn
+
+
+MEASURED = 7
+"""How often a run is measured that begins worse the better it ends, before two of seven parts of its steps are over."""
+
+
+def test_a_run_that_begins_as_the_worst_one_and_ends_as_the_best_one_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: dict[float, int] = {}
+
+    def run(stage: Any) -> dict[str, float]:
+        for number in range(1, MEASURED + 1):
+            ended[stage.optim.lr] = number
+            show({"gold": gold(stage, ROUNDS) * (number - 2.5)}, number * 2, MEASURED * 2)
+        return {"gold/after": gold(stage, ROUNDS)}
+
+    monkeypatch.setattr(Train, "run", run)
+    words = ("hydra.sweeper.sampler=grid", "recipe.lr=1e-5,3e-5,1e-4,3e-4,1e-3", "recipe.beta=0.3", "hydra.sweeper.seed=1")
+    assert main([*SEARCH[:3], *words]) == 0
+    best = json.loads((sweep() / "summary.json").read_text())["runs"][0]
+    assert best["values"]["recipe.lr"] == 1e-3, "with prune_from=1 it is 3e-5"
+    assert set(ended.values()) == {3, MEASURED}, "runs are compared once, after a third of the steps"
 
 
 REFUSED = {  # what stands behind the space: what the message says
