@@ -52,6 +52,12 @@ def observed_answers(candidates: Sequence[Candidates], tokens: Sequence[int]) ->
     prompts = prompts_of(candidates)
     ended = [float(each.has_ended(at)) for each in candidates for at in range(len(each.responses))]
     observed = {TOKENS.name: Observed([float(count) for count in tokens], prompts), ENDED.name: Observed(ended, prompts)}
+    return observed | observed_words(candidates)
+
+
+def observed_words(candidates: Sequence[Candidates]) -> dict[str, Observed]:
+    """Return the figures of `DISTINCT`; one of which no answer has enough words is left out."""
+    observed = {}
     for size, figure in enumerate(DISTINCT, start=1):
         grams = [(each.prompt.id, list(_grams(each.responses, size))) for each in candidates]
         kept = [(prompt, words) for prompt, words in grams if words]

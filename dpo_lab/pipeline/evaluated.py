@@ -1,17 +1,38 @@
 """What the stage `evaluate` does with models: measures each on every part, compares them, and writes the report."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.artifacts import Artifact, Plan
 from dpo_lab.components import ConfigError
-from dpo_lab.pipeline.evaluated_models import Evaluated
-from dpo_lab.pipeline.evaluated_parts import Part
+from dpo_lab.models.quant import Quant
+from dpo_lab.models.spec import ModelSpec
+from dpo_lab.pipeline.evaluated_models import Evaluated, Finder
+from dpo_lab.pipeline.evaluated_parts import Part, parts_of
 from dpo_lab.pipeline.evaluation_report import report_of, screen_lines, write_evaluation
 from dpo_lab.pipeline.measuring import Measuring, measure_all
 from dpo_lab.progress import say
 from dpo_lab.run_directory import LOGGERS, REPORT
+
+
+def evaluate_found(
+    how: Mapping[str, Any],
+    asked: tuple[Sequence[str], ModelSpec | None, str | None],
+    quant: Quant,
+    parts: Mapping[str, Any],
+    against: str | None,
+) -> tuple[dict[str, Any], Artifact]:
+    """Return the report of an evaluation of models that are named, and the artifact that holds it.
+
+    Args:
+        how: what `Measuring` takes.
+        asked: `models`, `model` and `base` of the stage.
+        parts: what `parts_of` takes.
+    """
+    measuring = Measuring(**how)
+    finder = Finder(quant=quant, outputs=measuring.outputs, precision=measuring.precision, device=measuring.device)
+    return evaluate_models(measuring, finder.found(*asked), parts_of(**parts), against, parts["category"])
 
 
 def evaluate_models(

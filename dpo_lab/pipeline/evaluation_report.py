@@ -1,7 +1,7 @@
 """What an evaluation of models writes: report.json, report.html, verdicts.jsonl; and the lines of the screen."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,12 @@ def samples_of(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
 def write_evaluation(directory: Path, report: Mapping[str, Any], found: Sequence[OfPart]) -> None:
     """Write the report as JSON and as a page, and a line per part, prompt and figure."""
     lines = (line for each in found for figure in each.figures for line in verdict_lines(each.part.name, figure, each.measured))
-    write_jsonl(directory / VERDICTS, lines)
+    write_report(directory, report, lines)
+
+
+def write_report(directory: Path, report: Mapping[str, Any], lines: Iterable[Mapping[str, Any]]) -> None:
+    """Write a report as JSON and as a page, and the verdicts on single prompts."""
+    write_jsonl(directory / VERDICTS, map(dict, lines))
     write_durably(directory / REPORT_JSON, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     write_durably(directory / REPORT, evaluation_page(report))
 

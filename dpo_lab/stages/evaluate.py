@@ -1,11 +1,12 @@
-"""The stage `evaluate`: models measured on held-out pairs and prompts, or finished runs told apart by what they measured."""
+"""The stage `evaluate`: models measured on pairs and prompts, or finished runs or files of answers told apart."""
 
 from collections.abc import Mapping
-from dataclasses import field, fields
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.components import Component, ConfigError, component, plain_fields
+from dpo_lab.components import Component, component, plain_fields
+from dpo_lab.data.answers.columns import AnswerColumns
 from dpo_lab.data.base import Given
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.evaluation.preference import PreferenceEvaluation
@@ -17,13 +18,12 @@ from dpo_lab.losses.dpo import DPOLoss
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import ModelSpec
+from dpo_lab.pipeline.evaluated_asked import idle_of, refuse_asked
+from dpo_lab.ranking.base import Ranker
 from dpo_lab.reference.base import Reference
 from dpo_lab.reference.cached import CachedReference
 from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.training.settings import TrainerSettings
-
-NOTHING = """nothing to evaluate. Use models=[DIR,...] with pairs (data=jsonl data.path=FILE) or prompts (evaluation=generation \
-prompts=jsonl prompts.path=FILE), or runs=[outputs/train/A,outputs/train/B]"""
 
 
 @component
@@ -37,8 +37,13 @@ class Evaluate(Component):
     model: ModelSpec | None = None
     base: str | None = None
     """The model that they are compared with; null: the one that a run or an adapter was trained from."""
+    answers: tuple[Path, ...] = ()
+    """Files with one answer to each prompt, which the judge compares on the same prompts, each with the first."""
+    judge: Ranker | None = None
+    columns: AnswerColumns = AnswerColumns()
+    shared: bool = False
     against: str | None = None
-    """The run or model, as it stands above, that each other one is compared with; null: every pair."""
+    """The run, model or file, as it stands above, that each other one is compared with; null: every pair."""
     data: Given | None = None
     """Held-out pairs: those that a training with the same settings holds out."""
     sets: dict[str, Given] = field(default_factory=dict)
@@ -46,7 +51,6 @@ class Evaluate(Component):
     """Column of the pairs' and the prompts' files for tables by category; null: none."""
     evaluation: Measure = PreferenceEvaluation()
     benchmark: Measure | None = None
-    """Public test sets that the models are asked too."""
     loss: PreferenceLoss = DPOLoss()
     reference: Reference = CachedReference()
     layout: Layout = PrefixLayout()
@@ -59,42 +63,38 @@ class Evaluate(Component):
     force: bool = False
 
     def idle(self) -> Mapping[str, str]:
-        """Return what belongs to training alone."""
-        idle = [f"trainer.{each.name}" for each in fields(TrainerSettings) if each.name != "accelerator"]
-        sent = {"logger": "runs have been sent when they were trained"} if self.runs else {}
-        return dict.fromkeys([*idle, "evaluation.every", "benchmark.every"], "nothing is trained") | sent
+        """Return what belongs to training alone, and what only models or only answers have."""
+        return idle_of(runs=bool(self.runs), answers=bool(self.answers))
 
     def check(self) -> None:
         """Raise ConfigError if there is nothing to measure or compare, or too much at once."""
-        asked = [*self.models, *([self.model.label] if self.model else [])]
-        if self.runs and asked:
-            raise ConfigError("runs compares what runs have measured; to measure them anew, name them in models.")
-        if not self.runs and not asked:
-            raise ConfigError(NOTHING)
-        if self.reference.needs_adapter or self.reference.moves:
-            raise ConfigError("this reference belongs to a training; use reference=cached, reference=frozen, or reference=none.")
+        asked = {"runs": self.runs, "models": self.models or self.model, "answers": self.answers}
+        refuse_asked([name for name, given in asked.items() if given], self.reference, self.judge)
 
     def run(self) -> dict[str, Any]:
         """Measure and compare, or find what was measured; return the report, of runs the verdicts by figure."""
         from dpo_lab.pipeline.real_model import ask_hub_early
 
-        ask_hub_early(self)
+        ask_hub_early(self if self.answers else replace(self, judge=None))
         refuse_illegal(self)
         if self.runs:
             from dpo_lab.pipeline.compared_runs import compare_finished
 
             return compare_finished(self.runs, self.against, outputs=self.outputs, force=self.force)
-        refuse_slowly(self)
-        from dpo_lab.pipeline.evaluated import evaluate_models
-        from dpo_lab.pipeline.evaluated_models import Finder
-        from dpo_lab.pipeline.evaluated_parts import parts_of
         from dpo_lab.pipeline.evaluation_sent import send_evaluation
-        from dpo_lab.pipeline.measuring import Measuring
 
-        shared: dict[str, Any] = {"outputs": self.outputs, "precision": self.precision, "device": self.trainer.device()}
-        models = Finder(quant=self.quant, **shared).found(self.models, self.model, self.base)
-        parts = parts_of(self.evaluation, self.data, self.sets, self.category, self.benchmark)
-        how: dict[str, Any] = {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "force")}
-        report, made = evaluate_models(Measuring(**shared, **how), models, parts, self.against, self.category)
+        how: dict[str, Any] = {"outputs": self.outputs, "force": self.force, "device": self.trainer.device()}
+        if self.answers:
+            from dpo_lab.pipeline.compared_answers import compare_answers
+
+            how |= {"judge": self.judge, "columns": self.columns, "shared": self.shared}
+            report, made = compare_answers(self.answers, self.against, **how)
+        else:
+            refuse_slowly(self)
+            from dpo_lab.pipeline.evaluated import evaluate_found
+
+            how |= {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "precision")}
+            parts = {name: getattr(self, name) for name in ("evaluation", "data", "sets", "category", "benchmark")}
+            report, made = evaluate_found(how, (self.models, self.model, self.base), self.quant, parts, self.against)
         send_evaluation(report, made, self.logger, plain_fields(self))
         return report

@@ -80,23 +80,24 @@ class AnswerRoles:
         )
 
 
-def answer_roles_of(sample: Row, columns: AnswerColumns) -> AnswerRoles:
+def answer_roles_of(sample: Row, columns: AnswerColumns, *, one: bool = False) -> AnswerRoles:
     """Return which columns of a file hold what.
 
     Args:
         sample: the first values of its columns.
         columns: what the user says.
+        one: whether a row holds one answer, not several to compare.
 
     Raises:
         RowProblem: no column can be the answers or the prompt, or more than one can; the message says what to type.
     """
     named = columns.named
     lower = {name.lower(): name for name in reversed(sample)}
-    answers = named.get("responses") or _known_answers(sample)
-    in_list = len(answers) == 1
+    answers = named.get("responses") or (_known_answer(sample) if one else _known_answers(sample))
+    in_list = len(answers) == 1 and (not one or texts_of_list(listed(sample, answers[0])) is not None)
     ends = tuple(match[2].lower() if (match := NUMBERED.fullmatch(name)) else name.lower() for name in answers)
     suffixes = () if in_list else ends
-    labels = named.get("preferred") or (() if in_list else _known_labels(sample, suffixes))
+    labels = named.get("preferred") or (() if in_list or one else _known_labels(sample, suffixes))
     roles = {f"answer {name}": name for name in (*answers, *labels)}
     if "prompt" in named:
         known = {"prompt": named["prompt"][0]}
@@ -198,6 +199,21 @@ def _known_answers(sample: Row) -> tuple[str, ...]:
     several = f"{words_for(('NAME', 'NAME'))} for one answer in each column"
     words = f"{setting('responses', 'NAME', KEY)} for a list of answers, or {several}"
     raise RowProblem("unknown_layout", f"{columns}; none is known as several answers{alone}. Type {words}")
+
+
+def _known_answer(sample: Row) -> tuple[str]:
+    """Return the one column that can hold one answer in each row; RowProblem if there is none, or several."""
+    texts = [
+        name for name, value in sample.items() if last_word(name) in ANSWER_WORDS and (isinstance(value, str) or is_turns(value))
+    ]
+    known = list(dict.fromkeys([name for choice in _choices(sample) for name in choice] + texts))
+    if len(known) == 1:
+        return (known[0],)
+    columns = f"columns found: {', '.join(sample) or '(none)'}"
+    if known:
+        ways = "; or ".join(words_for((name,)) for name in known)
+        raise RowProblem("ambiguous_columns", f"{columns}; several can be the answer. Type which: {ways}")
+    raise RowProblem("unknown_layout", f"{columns}; none is known as an answer. Type {setting('responses', 'NAME', KEY)}")
 
 
 def _choices(sample: Row) -> list[tuple[str, ...]]:

@@ -72,7 +72,7 @@ class AnswerFiles(Component):
         directory = self.path if self.path.is_dir() else self.path.parent
         if (directory / BEGUN).is_file():
             raise DataError(
-                f"{directory} is unfinished: the command that makes it was stopped. Run that command again, then rank.",
+                f"{directory} is unfinished: the command that makes it was stopped. Run that command again first.",
                 code="unfinished",
             )
         refuse_damage(directory)
@@ -85,7 +85,7 @@ class AnswerFiles(Component):
         files = sorted(path for path in self.path.iterdir() if path.suffix.lower() in (*SUFFIXES, *TABLES) and path.is_file())
         if not files:
             raise DataError(
-                f"{self.path} holds no {', '.join((*SUFFIXES, *TABLES))} file, so there are no answers to rank. Correct "
+                f"{self.path} holds no {', '.join((*SUFFIXES, *TABLES))} file, so there are no answers. Correct "
                 f"candidates.path (now in {Path.cwd()}), or convert the files to JSON Lines.",
                 code="no_file",
             )
