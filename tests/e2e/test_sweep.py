@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,30 @@ pytestmark = pytest.mark.slow
 WORDS = ("data=jsonl", "data.path=pairs.jsonl", "debug=fast", "model.sft_examples=160")
 
 
-def started(directory: Path, *words: str) -> subprocess.Popen[str]:
+COUNTING = """
+import os
+from dpo_lab.artifacts import Plan
+
+make = Plan._made
+
+
+def made(plan, *arguments, **named):
+    with open(os.environ["MADE"], "a") as file:
+        file.write(plan.kind + chr(10))
+    return make(plan, *arguments, **named)
+
+
+Plan._made = made
+"""
+"""Python runs it at the start of every process that finds it as sitecustomize: a line for each part that is made."""
+
+
+def started(directory: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
     """Start a run or a sweep on a copy of the example pairs, with one thread, which equal bits need."""
     directory.mkdir(exist_ok=True)
     shutil.copy(ROOT / "docs" / "example_pairs.jsonl", directory / "pairs.jsonl")
     command = [sys.executable, str(ROOT / "train.py"), *words, *WORDS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
     return subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=directory, start_new_session=True
     )
@@ -57,6 +76,24 @@ def test_a_sweep_of_eight_makes_one_reference_pass_of_the_pairs_and_one_tokenisa
     summary = json.loads((sweep / "summary.json").read_text(encoding="utf-8"))
     assert sorted(row["values"]["recipe.beta"] for row in summary["runs"]) == [0.1] * 4 + [0.5] * 4
     assert len(summary["best_against"]) == 7
+
+
+@pytest.mark.skipif(not is_installed("hydra-joblib-launcher"), reason="hydra-joblib-launcher is not installed")
+def test_eight_jobs_in_two_processes_make_each_reference_pass_and_each_tokenisation_once(tmp_path: Path) -> None:
+    (tmp_path / "counting").mkdir()
+    (tmp_path / "counting" / "sitecustomize.py").write_text(COUNTING)
+    found = os.pathsep.join([str(tmp_path / "counting"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    words = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,3e-4,1e-3,3e-3", "recipe.beta=0.1,0.5")
+    process = started(tmp_path, *words, PYTHONPATH=found, MADE=str(tmp_path / "made"))
+    said, error = process.communicate()
+    assert process.returncode == 0, error
+    assert "8 jobs, 8 finished, 0 failed" in said
+    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
+    assert len({job.pid for job in jobs_in(sweep)}) == 2
+    made = Counter((tmp_path / "made").read_text(encoding="utf-8").split())
+    assert made["policy"] == 8
+    assert made["model"] == 1
+    assert (made["tokens"], made["reference"]) == (2, 2), "of the training pairs, and of those that are held out"
 
 
 @pytest.mark.skipif(not is_installed("hydra-joblib-launcher"), reason="hydra-joblib-launcher is not installed")
