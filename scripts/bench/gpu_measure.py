@@ -147,7 +147,7 @@ def shapes(place: Place, layout: str, kernel: Kernel) -> Found:
     """Return the seconds of a forward and backward pass of a row whose length is the first, a new one, and one seen before."""
     rows = made(layout, kernel)
     model = gpu_model.mistral(gpu_model.TINY_SHAPE, place.device, torch.float32)
-    batches = []
+    batches: list[ResponseBatch] = []
     for longer in range((1 if place.tiny else SHAPES) + 1):
         lengths = tuple((prompt, chosen + 37 * longer, rejected) for prompt, chosen, rejected in gpu_model.GATE)
         store = gpu_model.token_store(gpu_model.pairs(lengths))

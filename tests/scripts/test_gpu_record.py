@@ -200,11 +200,11 @@ def test_the_tables_show_every_machine_of_the_folder_under_its_name(tmp_path: Pa
     page = f"A\n\n{gpu_tables.BEGIN}\n\n{gpu_tables.NONE}\n\n{gpu_tables.END}\n\nB\n"
     made = gpu_tables.with_gpu_tables(page, tmp_path)
     assert gpu_tables.NONE not in made
-    for device, speed in (("NVIDIA H200", "61.25"), ("NVIDIA L4", "5.50")):
+    for device, said in (("NVIDIA H200", "61.25"), ("NVIDIA L4", "5.50")):
         shown = made.split(f"### {device}\n")[1]
         row = next(line for line in shown.splitlines() if line.startswith("| prefix flex"))
         assert [cell.strip() for cell in row.split("|")[1:-1]] == [
-            *("prefix flex", "hh", "none", speed, "9,000", "-", "70.0", "35%", "50%", "-", "0.6900")
+            *("prefix flex", "hh", "none", said, "9,000", "-", "70.0", "35%", "50%", "-", "0.6900")
         ]
     assert gpu_tables.with_gpu_tables(made, tmp_path) == made
 
