@@ -36,9 +36,9 @@ class Beside(Ranker):
     silent_about: str = "nothing"
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        return [Verdict(scores=tuple(self.score(each, at) for at in range(len(each.responses)))) for each in candidates]
+        return [Verdict(scores=tuple(self.liking(each, at) for at in range(len(each.responses)))) for each in candidates]
 
-    def score(self, asked: Candidates, at: int) -> float:
+    def liking(self, asked: Candidates, at: int) -> float:
         return float("nan") if self.silent_about in asked.prompt.text else -len(asked.responses[at]) - at / 10
 
 
