@@ -61,8 +61,8 @@ class Search(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what the jobs need."""
-        self.config, self.hydra_context = config, hydra_context
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.composed, self.loader = config, hydra_context.config_loader
+        self.chosen_launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -72,14 +72,12 @@ class Search(Sweeper):
         from dpo_lab.cli.search_study import alone_in, begin_anew, write_state
 
         kept = [f"{key}={value}" for key, value in (self.settings.params or {}).items()]
-        space, self.fixed = space_of(
-            OverridesParser.create(config_loader=self.hydra_context.config_loader).parse_overrides([*kept, *arguments])
-        )
-        self.directory = Path(self.config.hydra.sweep.dir)
+        space, self.fixed = space_of(OverridesParser.create(config_loader=self.loader).parse_overrides([*kept, *arguments]))
+        self.directory = Path(self.composed.hydra.sweep.dir)
         self.directory.mkdir(parents=True, exist_ok=True)
         with alone_in(self.directory):
-            OmegaConf.save(self.config, self.directory / "multirun.yaml")
-            if self.config.get("force"):
+            OmegaConf.save(self.composed, self.directory / "multirun.yaml")
+            if self.composed.get("force"):
                 begin_anew(self.directory)
             self.run(space)
             write_state(self.directory, self.study(), len(space))
@@ -120,7 +118,7 @@ class Search(Sweeper):
 
         self.note(jobs)
         try:
-            self.launcher.launch([jobs[number] for number in batch], initial_job_idx=batch[0])
+            self.chosen_launcher.launch([jobs[number] for number in batch], initial_job_idx=batch[0])
         except Exception:
             if not begun(self.directory, batch):
                 raise
@@ -138,11 +136,11 @@ class Search(Sweeper):
         """Return how many points there will be."""
         from dpo_lab.cli.sweeps import points_of
 
-        return points_of(self.config)
+        return points_of(self.composed)
 
     def at_once(self) -> int:
         """Return how many jobs the launcher is given at a time."""
-        several = self.config.hydra.launcher.get("n_jobs", 1)
+        several = self.composed.hydra.launcher.get("n_jobs", 1)
         return int(self.settings.max_batch_size or max(1, several))
 
     def overrides(self, study: "optuna.Study", space: "Space", number: int) -> list[str]:
