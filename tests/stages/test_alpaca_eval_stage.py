@@ -3,8 +3,8 @@
 import json
 import re
 import shlex
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,6 +87,7 @@ def test_a_misspelt_path_is_answered_with_the_file_that_is_meant(
         ("outputs", f"a directory stands there. Correct {key} (now in {tmp_path})."),
         ("nothing/like/it", f"no such file. Correct {key} (now in {tmp_path})."),
     ):
+        given: dict[str, Any] = {key: Path(path)}
         with pytest.raises(ConfigError) as refused:
-            replace(AlpacaEval(), **{key: Path(path)}).run()
+            AlpacaEval(**given).run()
         assert str(refused.value) == f"{key}={path}: {said}"
