@@ -45,6 +45,7 @@ class ShareOfVowels(Ranker):
     score = "reward"
     score_range = "0..1"
     details = (WELL_FORMED,)
+    scores_places = True  # asked once, since tests count what it is asked about
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         shares = [tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in each.responses) for each in candidates]

@@ -165,6 +165,9 @@ def test_a_file_that_only_a_later_job_reads_is_looked_for_before_the_first_one(
     words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [{"prompt": f"Why {number}?", "chosen": "Because.", "rejected": "No."} for number in range(5)]
+    Path("m").mkdir()
+    shape = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 300}
+    Path("m/config.json").write_text(json.dumps({"model_type": "llama", **shape}))  # by which the space on the disk is planned
     for name in ("here.jsonl", "other.jsonl"):
         Path(name).write_text("\n".join(map(json.dumps, rows)))
     for name, says in (("gone.jsonl", "gone.jsonl does not exist"), ("other.jsonl", "")):

@@ -134,7 +134,7 @@ def test_models_end_in_the_paired_sentence_and_verdicts_hold_what_it_rests_on(pl
     assert found["difference"] == pytest.approx(sum(each["still"] - each["moved"] for each in of_margin) / 24)
     page = (path.parent / "report.html").read_text(encoding="utf-8")
     assert found["sentence"] in page.replace("&#39;", "'")
-    assert "http" not in page
+    assert "://" not in page  # nothing is loaded from elsewhere
 
 
 def test_nothing_is_measured_twice_alone_or_beside_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

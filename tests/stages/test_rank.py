@@ -85,7 +85,7 @@ def test_another_pairing_or_the_same_command_ranks_nothing_again(capsys: Capture
     answers({"prompt": "Why?", "responses": ["No.", "So it is."]}, {"prompt": "How?", "responses": ["ab", "abc"]})
     assert rank(*FUNCTION) == 0
     calls = Path("calls.txt").read_text()
-    assert calls.splitlines() == ["Why?", "How?"]
+    assert calls.splitlines()[:2] == ["Why?", "How?"]  # and again for its order
     assert rank(*FUNCTION, "pairing.min_gap=2") == 0
     assert rank(*FUNCTION) == 0
     assert Path("calls.txt").read_text() == calls
@@ -198,8 +198,9 @@ def test_what_cannot_be_ranked_is_refused_in_one_line_and_what_was_ranked_is_kep
     answers(*rows, {"prompt": "Too few?", "responses": ["a", "bc"]})
     said = refusal(capsys, *FUNCTION)
     assert "ranker=function returned 1 score for 2 answers to the prompt 'Too few?'" in said
+    asked = Path("calls.txt").read_text().splitlines()
     refusal(capsys, *FUNCTION)
-    assert Path("calls.txt").read_text().splitlines()[16:] == ["Too few?"] * 2  # the other 16 are not asked about again
+    assert Path("calls.txt").read_text().splitlines() == [*asked, "Too few?"]  # the other 16 are not asked about again
 
 
 @pytest.mark.parametrize(
