@@ -95,6 +95,7 @@ def test_a_run_is_the_one_of_the_study_and_carries_the_swept_keys_in_its_name() 
         assert job == (f"recipe.lr={lr:.4g}", f"recipe.beta={beta:.4g}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "job", "number"), [("tpe", 7, 1), ("grid", 1, 2)])
 def test_a_search_that_is_killed_ends_with_the_points_states_and_values_of_an_undisturbed_one(
     sampler: str, job: int, number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -129,6 +130,7 @@ def test_a_search_that_is_killed_ends_with_the_points_states_and_values_of_an_un
     assert RAN == [], "a third call has nothing to run"
 
 
+@pytest.mark.slow
 def test_a_search_that_is_killed_while_it_draws_a_point_draws_it_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     words = [*SEARCH, "hydra.sweeper.trials=2", "hydra.sweeper.sampler=random"]
     (tmp_path / "undisturbed").mkdir()
@@ -154,6 +156,7 @@ def test_a_search_that_is_killed_while_it_draws_a_point_draws_it_again(monkeypat
     assert trials() == expected
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_does_not_stop_the_others_and_is_run_again_by_the_same_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def third_fails(job: int, number: int) -> None:
         if job == 3:
@@ -171,6 +174,7 @@ def test_a_job_that_fails_does_not_stop_the_others_and_is_run_again_by_the_same_
     assert {state for _, _, state, _, _ in trials()} <= {"COMPLETE", "PRUNED"}
 
 
+@pytest.mark.slow
 def test_more_points_continue_the_same_search_and_force_begins_anew() -> None:
     assert main([*SEARCH, "hydra.sweeper.trials=1"]) == 0
     assert main([*SEARCH, "hydra.sweeper.trials=2"]) == 0
@@ -254,6 +258,7 @@ def test_corners_hold_every_choice_and_both_ends_of_an_interval() -> None:
     assert {point["lr"] for point in found[:-1]} == {"1", "2"}
 
 
+@pytest.mark.slow
 def test_without_a_figure_to_prune_by_every_run_goes_to_its_end_and_the_importance_of_keys_is_known() -> None:
     assert main([*SEARCH, "hydra.sweeper.trials=5", "hydra.sweeper.prune_by=null"]) == 0
     assert [rounds for _, _, rounds in RAN] == [ROUNDS] * 5

@@ -40,6 +40,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Train, TokenSt
     return train, tokenise_items(pairs, tokenizer, max_length=512, truncation="keep_end_prompt").store
 
 
+@pytest.mark.slow
 def test_layers_are_computed_again_only_where_the_plan_does_not_fit_without(run: tuple[Train, TokenStore]) -> None:
     train, store = run
     assert train.model.checkpointing == "auto"
@@ -64,6 +65,7 @@ def test_what_the_user_decides_is_not_decided_again(run: tuple[Train, TokenStore
         assert layers_again(with_layers(train, again=own), store, 0.0) == (own, "")
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_is_trained_without_and_is_told_another_change(
     run: tuple[Train, TokenStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
