@@ -64,12 +64,12 @@ def test_a_ranking_that_is_killed_goes_on_and_repeats_nothing_that_was_kept(
     process.communicate(timeout=60)
     assert process.returncode == -9
     kept_prompts = kept[0].read_bytes().count(b"\n") * BATCH
-    before = len(calls.read_text().splitlines())
-    assert kept_prompts <= before < PROMPTS
+    before = calls.read_text().splitlines()
+    assert kept_prompts <= len(set(before)) < PROMPTS
 
     assert f"resuming rank: {kept_prompts} of {PROMPTS} prompts done" in finish(start("killed"))
-    asked_again = calls.read_text().splitlines()[before:]
-    assert asked_again == [f"Why {number}?" for number in range(kept_prompts, PROMPTS)]
+    asked = dict.fromkeys(calls.read_text().splitlines()[len(before) :])  # about some several times, for the order of scores
+    assert list(asked) == [f"Why {number}?" for number in range(kept_prompts, PROMPTS)]
 
     calls.unlink()
     finish(start("undisturbed"))
