@@ -196,23 +196,26 @@ def _same(one: list[Any], other: list[Any]) -> bool:
 @contextmanager
 def _as_trained(model: nn.Module) -> Iterator[None]:
     """Set train mode for the block, but for the dropout of adapters."""
-    modes = {module: module.training for module in model.modules()}
-    model.train()
-    for name, module in model.named_modules():
-        if ADAPTER_DROPOUT in name.split("."):
-            module.eval()
-    try:
+    with _modes_kept(model):
+        model.train()
+        for name, module in model.named_modules():
+            if ADAPTER_DROPOUT in name.split("."):
+                module.eval()
         yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 @contextmanager
 def _evaluated(model: nn.Module) -> Iterator[None]:
     """Set evaluation mode for the block."""
+    with _modes_kept(model):
+        model.eval()
+        yield
+
+
+@contextmanager
+def _modes_kept(model: nn.Module) -> Iterator[None]:
+    """Give every module back the mode that it had before the block."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
         yield
     finally:
