@@ -10,6 +10,7 @@ import torch
 
 from dpo_lab.components import ConfigError
 from dpo_lab.hub import innermost
+from dpo_lab.models.directory import CONFIG, read_json, tensors_of
 from dpo_lab.models.soft_cap import with_soft_cap
 
 
@@ -34,13 +35,39 @@ def load_classifier(directory: Path, device: torch.device, dtype: torch.dtype) -
             "that transformers knows, with config.json, tokenizer and safetensors."
         ) from error
     if lacking := sorted(info["missing_keys"]):  # the library would only warn, and start them random
-        raise ConfigError(
-            f"ranker.path={directory} is not a whole sequence classifier: {lacking[0]} is in none of its files and would start "
-            "random. Use a reward model, for instance ranker.path=Skywork/Skywork-Reward-V2-Qwen3-0.6B"
-        )
+        raise ConfigError(not_whole(directory, lacking[0]))
     if not tokenizer.chat_template:
-        raise ConfigError(f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown.")
+        raise ConfigError(without_template(directory))
     return with_soft_cap(model.to(device)).eval(), tokenizer
+
+
+def refuse_language_model(directory: Path) -> None:
+    """Raise ConfigError if the files of a directory, weights aside, say that it scores no answers: before any is drawn for it."""
+    kinds = read_json(directory, CONFIG, "").get("architectures") or []
+    if kinds and all(str(kind).endswith("ForCausalLM") for kind in kinds):
+        head = "score.weight"  # of every decoder of the library that ends in labels
+        if all(name != head for name, _ in tensors_of(directory)):
+            raise ConfigError(not_whole(directory, head))
+    config = directory / "tokenizer_config.json"
+    written = config.is_file() and read_json(directory, config.name, "").get("chat_template")
+    if not written and not any(directory.glob("chat_template.*")):
+        raise ConfigError(without_template(directory))
+
+
+def not_whole(directory: Path, lacking: str) -> str:
+    """Return the message about a directory that lacks a weight of a classifier."""
+    return (
+        f"ranker.path={directory} is not a whole sequence classifier: {lacking} is in none of its files and would start "
+        "random. Use a reward model, for instance ranker.path=Skywork/Skywork-Reward-V2-Qwen3-0.6B"
+    )
+
+
+def without_template(directory: Path) -> str:
+    """Return the message about a classifier whose tokenizer turns no conversation into text."""
+    return (
+        f"ranker.path={directory}: its tokenizer has no chat template, so how it reads answers is unknown. "
+        "Write the one of its model card into chat_template.jinja in that directory."
+    )
 
 
 @cache

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +18,15 @@ from dpo_lab.models.adapted import AdapterSwitch
 from dpo_lab.models.load import evaluating, load_model
 from dpo_lab.models.storage import Storage
 from dpo_lab.ranking.base import OpenRanker, Ranker, Verdict
-from dpo_lab.ranking.judging_models import identity_of, is_adapter, known_or_why, named, parameters_of, refuse_unusable_model
+from dpo_lab.ranking.judging_models import (
+    identity_of,
+    is_adapter,
+    known_or_why,
+    named,
+    parameters_of,
+    refuse_unusable_model,
+    vocabulary_in,
+)
 from dpo_lab.records import Candidates
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.passes import score_store, scorer_of
@@ -66,6 +75,15 @@ class ImplicitReward(Ranker):
             )
         for name, (path, _) in self._models().items():
             refuse_unusable_model(path, "ranker.path" if name == "policy" else "ranker.reference")
+        known = [vocabulary_in(Path(path)) for path, _ in self._models().values()]
+        if all(known) and known[0] != known[-1]:
+            raise ConfigError(self._other_tokens())
+
+    def _other_tokens(self) -> str:
+        return (
+            f"ranker.reference={self.reference} has other tokens than ranker.path={self.path}, so their log-probabilities do not "
+            "compare. Use the model that the policy's training started from."
+        )
 
     def bytes_needed(self, device: str) -> float:
         """Return what the weights take, of a Hub id by its configuration; nothing of one of unknown size (`not_counted`)."""
@@ -100,10 +118,7 @@ class ImplicitReward(Ranker):
                 stack.enter_context(evaluating(loaded[name].model))
             policy = loaded["policy"]
             if "reference" in loaded and loaded["reference"].tokenizer.get_vocab() != policy.tokenizer.get_vocab():
-                raise ConfigError(
-                    f"ranker.reference={self.reference} has other tokens than ranker.path={self.path}, so their "
-                    "log-probabilities do not compare. Use the model that the policy's training started from."
-                )
+                raise ConfigError(self._other_tokens())
             reference = loaded["reference"].model if "reference" in loaded else None
             off = AdapterSwitch(policy.model, None) if self.reference == BASE else None
             yield OpenImplicit(policy.model, reference, off, policy.tokenizer, self.beta, average=self.average)

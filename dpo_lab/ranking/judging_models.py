@@ -10,8 +10,10 @@ from dpo_lab.hub import HUB_ID
 from dpo_lab.models.classifier import parameters_by_config
 from dpo_lab.models.directory import (
     ADAPTER_CONFIG,
+    TOKENIZERS,
     base_of,
     parameters_in,
+    read_json,
     refuse_missing_base,
     refuse_unusable,
     refuse_unusable_adapter,
@@ -40,6 +42,11 @@ def refuse_unusable_model(path: str, key: str) -> None:
             refuse_unusable(Path(path), "Copy or download it again.")
         elif not HUB_ID.fullmatch(path):
             raise ConfigError(f"{key}={path} is not a directory (in {Path.cwd()}) and not a Hub id, which is owner/name.")
+
+
+def vocabulary_in(directory: Path) -> Any:
+    """Return the tokens that a directory's tokenizer.json has without those that are added; None where there is no such file."""
+    return read_json(directory, TOKENIZERS[0], "")["model"].get("vocab") if (directory / TOKENIZERS[0]).is_file() else None
 
 
 def identity_of(path: str, revision: str | None) -> dict[str, Any]:

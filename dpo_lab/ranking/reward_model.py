@@ -14,7 +14,7 @@ from torch import Tensor
 from dpo_lab.components import ConfigError, component
 from dpo_lab.hub import HUB_ID, HubEntry
 from dpo_lab.layouts.budget import fill
-from dpo_lab.models.classifier import load_classifier
+from dpo_lab.models.classifier import load_classifier, refuse_language_model
 from dpo_lab.models.directory import labels_in
 from dpo_lab.models.given import digests_of
 from dpo_lab.models.hub import SMALL, WEIGHTS, snapshot
@@ -52,6 +52,7 @@ class RewardModel(Ranker):
             raise ConfigError(self._entry().no_id())
         refuse_unusable_model(self.path, "ranker.path")
         if Path(self.path).is_dir():
+            refuse_language_model(Path(self.path))
             self._refuse_labels(labels_in(Path(self.path)))
 
     def bytes_needed(self, device: str) -> float:

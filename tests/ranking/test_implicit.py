@@ -99,3 +99,10 @@ def test_a_policy_that_is_not_an_adapter_needs_a_named_reference(directories: tu
         ImplicitReward(path=str(directories[0])).check()
     with pytest.raises(ConfigError, match=r"ranker\.reference=nowhere is not a directory"):
         ImplicitReward(path=str(directories[0]), reference="nowhere").check()
+
+
+def test_a_reference_with_other_tokens_is_refused_before_a_weight_is_read(tmp_path: Path) -> None:
+    policy, other = (str(model_directory(tmp_path / name, name)) for name in ("mistral", "qwen2"))
+    with pytest.raises(ConfigError, match=r"^ranker\.reference=\S+ has other tokens than ranker\.path="):
+        ImplicitReward(path=policy, reference=other).check()
+    ImplicitReward(path=policy, reference=policy).check()

@@ -227,11 +227,11 @@ def test_every_golden_set_has_the_logits_of_llm_blender(layout: str) -> None:
         "unknown-width",
     ],
 )
-def test_a_directory_that_is_no_pairrm_is_refused_in_one_line(tmp_path: Path, spoil: Any, said: str) -> None:
+def test_a_directory_that_is_no_pairrm_is_refused_before_its_weights_are_read(tmp_path: Path, spoil: Any, said: str) -> None:
     write(tmp_path / "model")
     spoil(tmp_path / "model")
     with pytest.raises(ConfigError) as refused:
-        load_network(tmp_path / "model", CPU)
+        PairRM(path=str(tmp_path / "model")).check()
     assert said.replace("MODEL", str(tmp_path / "model")) in str(refused.value)
     assert "\n" not in str(refused.value)
 

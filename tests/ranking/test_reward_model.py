@@ -18,6 +18,7 @@ from dpo_lab.ranking.ensemble import EnsembleRanker
 from dpo_lab.ranking.implicit import ImplicitReward
 from dpo_lab.ranking.reward_model import RewardModel
 from dpo_lab.records import Candidates, Prompt
+from tests.models.directories import model_directory
 
 CPU = torch.device("cpu")
 TEMPLATE = "{{ bos_token }}{% for turn in messages %}{{ turn['role'][0] }}: {{ turn['content'] }} {% endfor %}"
@@ -89,9 +90,13 @@ def test_without_labels_or_a_chat_template_it_is_refused_in_one_line(tmp_path: P
         RewardModel(path=str(directory)).check()
     (directory / "config.json").write_text(json.dumps(config))
     (directory / "chat_template.jinja").unlink()
-    with pytest.raises(ConfigError, match=r"^ranker\.path=\S+: its tokenizer has no chat template"):  # noqa: SIM117
-        with RewardModel(path=str(directory)).open(CPU):
-            pass
+    with pytest.raises(ConfigError, match=r"^ranker\.path=\S+: its tokenizer has no chat template"):
+        RewardModel(path=str(directory)).check()
+
+
+def test_a_language_model_is_refused_before_a_weight_is_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"is not a whole sequence classifier: score.weight is in none of its files"):
+        RewardModel(path=str(model_directory(tmp_path / "model", "mistral"))).check()
 
 
 def test_a_directory_that_is_not_whole_is_named_by_its_own_key(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def load_network(
     """
     from safetensors.torch import load_file
 
-    refuse_unusable(directory)
+    network = _empty(directory, backbone)
     config, tokenizer = _config(directory), load_tokenizer(directory)
     state: dict[str, Tensor] = {}
     for name in weight_files(directory, AGAIN):
@@ -94,18 +94,19 @@ def load_network(
             state |= load_file(directory / name)
         except Exception as error:  # the library has its own exception beside OSError
             raise ConfigError(f"ranker.path={directory}: {name} cannot be read ({error}). {AGAIN}") from error
-    network = _built(directory, config, state, backbone)
-    if (known := tokenizer.get_vocab_size()) > (rows := state[EMBEDDINGS].shape[0]):
-        raise ConfigError(
-            f"ranker.path={directory}: its tokenizer has {known} tokens and its network {rows}, so they are not of one model."
-        )
+    network.load_state_dict({name: state[name].float() for name in network.state_dict()}, assign=True)
     lengths = (config.get("source_maxlength", SOURCE_LENGTH), config.get("candidate_maxlength", CANDIDATE_LENGTH))
     return network.to(device=device, dtype=dtype).eval(), PairTexts(tokenizer, *lengths)
 
 
-def refuse_unusable(directory: Path) -> None:
-    """Raise ConfigError if a directory lacks a file of PairRM, or holds another model; no weight is read."""
-    _config(directory)
+def refuse_unusable(directory: Path, backbone: Path | None = None) -> None:
+    """Raise ConfigError if a directory holds no whole PairRM; no weight is read, so that it is known before answers are drawn."""
+    _empty(directory, backbone)
+
+
+def _empty(directory: Path, backbone: Path | None) -> PairNetwork:
+    """Return the network of a directory without its weights; ConfigError if a file is absent or is not of the same model."""
+    config = _config(directory)
     if not any((directory / name).is_file() for name in (INDEX, SINGLE)):
         pickled = next((each.name for each in sorted(directory.glob("*.bin"))), None)
         found = f"{pickled} is a pickle, which can run code when it is read, and is not opened" if pickled else "it is not there"
@@ -114,6 +115,12 @@ def refuse_unusable(directory: Path) -> None:
         for name in weight_files(directory, AGAIN):
             header_of(directory / name, AGAIN)
     refuse_without_tokenizer(directory)
+    network = _shaped(directory, config, backbone)
+    if (known := load_tokenizer(directory).get_vocab_size()) > (rows := dict(tensors_of(directory))[EMBEDDINGS][0]):
+        raise ConfigError(
+            f"ranker.path={directory}: its tokenizer has {known} tokens and its network {rows}, so they are not of one model."
+        )
+    return network
 
 
 def size_of(directory: Path) -> tuple[int, int]:
@@ -144,20 +151,19 @@ def _config(directory: Path) -> dict[str, Any]:
     return config
 
 
-def _built(directory: Path, config: Mapping[str, Any], state: dict[str, Tensor], backbone: Path | None) -> PairNetwork:
-    """Return the network with a state's weights; ConfigError if they are not its own."""
+def _shaped(directory: Path, config: Mapping[str, Any], backbone: Path | None) -> PairNetwork:
+    """Return the network that a configuration describes, without weights; ConfigError if those on the disk are not its own."""
     shape = shape_of(directory, backbone)
     with torch.device("meta"):
         network = PairNetwork(shape, config.get("n_tasks", 1))
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    held = {name: tuple(tensor.shape) for name, tensor in state.items() if not name.endswith("position_ids")}
+    held = {name: size for name, size in tensors_of(directory) if not name.endswith("position_ids")}
     if wrong := sorted(name for name in expected.keys() | held.keys() if expected.get(name) != held.get(name)):
         name = wrong[0]
         raise ConfigError(
             f"ranker.path={directory}: {len(wrong)} of the weights are not those of its {CONFIG}, {name} for instance "
             f"({held.get(name, 'absent')} in place of {expected.get(name, 'none')}). Copy both files from one model."
         )
-    network.load_state_dict({name: state[name].float() for name in expected}, assign=True)
     return network
 
 

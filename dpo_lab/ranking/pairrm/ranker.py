@@ -65,7 +65,7 @@ class PairRM(Ranker):
     def check(self) -> None:
         """Raise ConfigError if a directory holds no PairRM; a Hub id is asked for when its files are needed."""
         if Path(self.path).is_dir():
-            refuse_unusable(Path(self.path))
+            refuse_unusable(Path(self.path), self._backbone)
         elif not HUB_ID.fullmatch(self.path):
             raise ConfigError(self._entry().no_id())
 
@@ -88,6 +88,10 @@ class PairRM(Ranker):
             return Path(self.path)
         return snapshot(self._entry(), FILES)
 
+    @property
+    def _backbone(self) -> Path | None:
+        return Path(self.backbone) if self.backbone else None
+
     def _entry(self) -> HubEntry:
         return HubEntry(self.path, self.revision, "model", "ranker")
 
@@ -108,8 +112,7 @@ class PairRM(Ranker):
     @contextmanager
     def open(self, device: torch.device) -> Iterator[OpenRanker]:
         """Load the network for the block."""
-        backbone = Path(self.backbone) if self.backbone else None
-        network, texts = load_network(self.directory(), device, self.format(device.type), backbone)
+        network, texts = load_network(self.directory(), device, self.format(device.type), self._backbone)
         tokens = self.tokens_per_batch or TOKENS[device.type]
         yield OpenPairRM(network, texts, tokens, both_orders=self.orders == "both")
 
