@@ -51,6 +51,8 @@ class HeldOut:
     reference: Reference
     """Where the reference's log-probabilities come from."""
     reference_model: ModelOnDisk
+    name: str
+    """Of the reference's pass over these pairs: one for every policy that is measured on them, so that it is made once."""
     prompt_ids: Sequence[str] = ()
     """Of each pair, the same for models of different tokenizers; empty: digests of the prompts' tokens."""
 
@@ -131,7 +133,7 @@ class Context:
                 if self.reference_known is not None:
                     scorer: ReferenceScorer = CachedScorer(self.reference_known, store)
                 else:
-                    scorer, _ = held_out.reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
+                    scorer, _ = held_out.reference.scorer(frozen, store, fit, root=self.outputs, name=held_out.name)
                     scorer.follow(model)
                 return held_out_logps(model, scorer, store, fit, full_softmax=full, directory=self.directory)
 
@@ -151,6 +153,6 @@ class Context:
             with self.precision.autocast(self.device), evaluating(model):
                 if not reference.scores_live:  # its pass is kept, and read again after training
                     frozen = ReferenceModel(Path(weights.path), lambda: model)
-                    kept, _ = reference.scorer(frozen, store, fit, root=self.outputs, name=f"{self.name}-held-out")
+                    kept, _ = reference.scorer(frozen, store, fit, root=self.outputs, name=self.held_out.name)
                     scorer = kept.to(self.device)
                 return replace(self, reference_known=score_store(scorer, store, fit.layout, self.device).per_token)

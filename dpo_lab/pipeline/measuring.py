@@ -116,5 +116,6 @@ def held_out_of(measuring: Measuring, part: Part, model: Evaluated, name: str) -
         loss=measuring.loss,
         reference=measuring.reference,
         reference_model=base,
+        name=name_on(part, base),
         prompt_ids=[pair.prompt.id for pair in kept],
     )

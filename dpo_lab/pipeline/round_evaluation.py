@@ -21,7 +21,13 @@ def held_out_of(state: RunState, this: Round, store: TokenStore | None) -> HeldO
     alignment = state.alignment
     if store is None or not alignment.evaluation.on_pairs:
         return None
-    return HeldOut(store=store, loss=alignment.loss, reference=alignment.reference, reference_model=this.reference)
+    return HeldOut(
+        store=store,
+        loss=alignment.loss,
+        reference=alignment.reference,
+        reference_model=this.reference,
+        name=f"{this.name}-held-out",
+    )
 
 
 def while_training(state: RunState, this: Round, store: TokenStore | None, prompts: Sequence[Prompt]) -> WhileTraining | None:

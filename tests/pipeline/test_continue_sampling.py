@@ -236,7 +236,7 @@ def test_an_evaluation_of_pairs_killed_at_any_batch_gives_the_same_figures(
 
     def evaluated(root: Path) -> Artifact:  # a loss that takes the full softmax: two numbers per token
         train = stage(root, reference=FrozenReference(), loss=WPOLoss(loss=stage(root).loss))
-        held_out = HeldOut(store=store, loss=train.loss, reference=train.reference, reference_model=before)
+        held_out = HeldOut(store=store, loss=train.loss, reference=train.reference, reference_model=before, name="pairs")
         return measured(train, PreferenceEvaluation(), replace(context(train, policy, before, "pairs"), held_out=held_out))
 
     with counted(monkeypatch) as whole:

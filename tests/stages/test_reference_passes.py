@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from dpo_lab.artifacts import MANIFEST
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.data.sources import FilePairs
+from dpo_lab.evaluation.preference import PreferenceEvaluation
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.losses.ipo import IPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
@@ -82,6 +83,11 @@ def test_one_changed_weight_makes_the_reference_score_again(base: Path, tmp_path
     save_file(weights, model / "model.safetensors", {"format": "pt"})
     run.run()
     assert forwards(tmp_path / "out") == 120
+
+
+def test_a_run_scores_its_held_out_pairs_under_the_reference_once(base: Path, tmp_path: Path) -> None:
+    run_of(base, tmp_path, reference=CachedReference(), evaluation=PreferenceEvaluation(every=1)).run()
+    assert forwards(tmp_path) == 60 == 48 + 12  # of 24 pairs to train on, and of 6 that are measured before, while and after
 
 
 @pytest.fixture(scope="module")
