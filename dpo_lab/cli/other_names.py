@@ -169,6 +169,10 @@ OTHER_NAMES = {
     "logging_steps": "trainer.log_every=VALUE",
     "save_steps": "callbacks.checkpoint.every=VALUE",
     "save_total_limit": "callbacks.checkpoint.keep=VALUE",
+    "metric_for_best_model": "callbacks.checkpoint.best=VALUE",
+    "load_best_model_at_end=false": "callbacks.checkpoint.final=last",
+    "load_best_model_at_end": "evaluation.every=20 callbacks.checkpoint.best=eval/loss callbacks.checkpoint.mode=min "
+    "callbacks.checkpoint.final=best",
     **dict.fromkeys(
         ("push_to_hub", "hub_model_id", "hub_private_repo"),
         " # a finished run is published by dpo-lab publish source=RUN push=true repo=OWNER/NAME",

@@ -179,7 +179,7 @@ def _train_as_worker(training: Training, this: Round, store: TokenStore, directo
             training.precision,
             part=Part(f"DPO round {this.number}", made.total_steps),
             directory=directory,
-            callbacks=[callback for callback in training.callbacks.values() if callback.changes_training],
+            callbacks=[callback for callback in training.callbacks.values() if callback.changes_training and not callback.saves],
             group=group,
             evaluations=this.evaluated.for_workers() if this.evaluated else None,
         )

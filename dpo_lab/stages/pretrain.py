@@ -30,6 +30,7 @@ class Pretrain(Component):
         """Return what making the model does not read of its parts: that is for training on."""
         of_model = dict.fromkeys(("model.quant", "model.adapter"), "every weight is made as it is; train quantises and adapts")
         of_model["model.checkpointing"] = "the model is made before any training on preferences"
+        of_model |= dict.fromkeys(("checkpoint.best", "checkpoint.final"), "the model that is made is that of the last step")
         names = ("max_length", "truncation", "order", "sampler", "ranker", "pairing", "prompts.num_prompts")
         return {**of_model, **{f"data.{name}": "the model is made from the data's text alone" for name in names}}
 

@@ -50,11 +50,14 @@ class Running:
 class RunCallback(Component, ABC):
     """Something that happens beside the training steps."""
 
-    changes_training: ClassVar[bool] = False
-    """Whether the trained weights depend on it. It is then part of the policy's id and of the run's, runs in every process,
-    comes before the others after every step, and has to do the same whenever the same steps are repeated."""
     saves: ClassVar[bool] = False
     """Whether it saves what a killed training resumes from. It then comes last: what the others made of the step is saved too."""
+
+    @property
+    def changes_training(self) -> bool:
+        """Whether the trained weights depend on it. It is then part of the policy's id and of the run's, runs in every process
+        unless it saves, comes before the others after every step, and has to do the same whenever the same steps are repeated."""
+        return False
 
     @property
     def needs_steps(self) -> int:
@@ -129,13 +132,26 @@ class Checkpoint(RunCallback):
     Looked at in each row of metrics.jsonl that has it."""
     mode: Literal["max", "min"] = "max"
     """Whether the highest or the lowest value of `best` is the best."""
+    final: Literal["last", "best"] = "last"
+    """Which step's weights the policy has when training ends; the best is that by the figure `best`."""
+
+    @property
+    def changes_training(self) -> bool:
+        """Where it chooses the weights that stay."""
+        return self.final == "best"
 
     def idle(self) -> Mapping[str, str]:
         """Return the direction of a figure that is not looked at."""
         return {} if self.best else {"mode": "no best checkpoint is kept (best is empty)"}
 
+    def content(self) -> dict[str, Any]:
+        """Return what chooses the weights that stay; how often it saves changes none."""
+        return {name: value for name, value in super().content().items() if name not in ("every", "keep")}
+
     def check(self) -> None:
-        """Raise ConfigError if the worst step would be kept as the best."""
+        """Raise ConfigError if the worst step would be kept as the best, or the best is asked for and no figure says which."""
+        if self.final == "best" and not self.best:
+            raise ConfigError("final=best, and no figure says which step that is; add callbacks.checkpoint.best=eval/loss, say.")
         better = BETTER.get(self.best, self.mode)
         if self.mode != better:
             raise ConfigError(f"best={self.best} with mode={self.mode} would keep the worst step; use mode={better}.")
@@ -157,6 +173,7 @@ class Checkpoint(RunCallback):
             keep=self.keep,
             best=self.best,
             mode=self.mode,
+            takes_best=self.final == "best",
             signals=running.signals,
         )
 
@@ -172,7 +189,10 @@ class EarlyStopping(RunCallback):
     nothing left to learn from the pairs. The margin grows without bound under most losses, also where the ranking is right.
     """
 
-    changes_training: ClassVar[bool] = True
+    @property
+    def changes_training(self) -> bool:
+        """It ends training."""
+        return True
 
     metric: str = "loss"
     """Figure of the rows of metrics.jsonl: of training, or of held-out data with evaluation.every."""

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any, Literal
 
 import lightning as L
+import torch
 
 from dpo_lab.components import ConfigError
 from dpo_lab.progress import say
@@ -65,6 +66,7 @@ class Checkpoints(L.Callback):
         steps, seconds: how often; None where that is not counted.
         keep: how many of the newest stay while training runs.
         best: name of a figure whose best step stays too; empty for none.
+        takes_best: whether the module has the weights of that step when training ends.
     """
 
     def __init__(
@@ -76,11 +78,12 @@ class Checkpoints(L.Callback):
         keep: int,
         best: str,
         mode: Literal["min", "max"],
+        takes_best: bool,
         signals: Signals,
     ) -> None:
         self.directory = directory
         self.steps, self.seconds, self.keep, self.best, self.sign = steps, seconds, keep, best, 1 if mode == "max" else -1
-        self.signals = signals
+        self.takes_best, self.signals = takes_best, signals
         self.best_step, self.best_value = 0, 0.0
         self._saved_at = time.monotonic()
 
@@ -111,7 +114,14 @@ class Checkpoints(L.Callback):
             self.signals.deliver()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Remove what the finished model replaces: of the newest one fewer stays, and the best."""
+        """Take the best step's weights if that is asked for; remove what the finished model replaces: of the newest one fewer
+        stays, and the best.
+        """
+        if self.takes_best and self.best_step:
+            kept = torch.load(path_of(self.directory, self.best_step), map_location="cpu", weights_only=True, mmap=True)
+            pl_module.load_state_dict(kept["state_dict"], strict=False)
+            which = f"step {self.best_step} of {trainer.global_step}, the best by {self.best} ({self.best_value:.4g})"
+            step_figures(trainer).notes.append(f"the policy is that of {which}")
         self._remove_old(self.keep - 1)
 
     def _is_best(self, trainer: L.Trainer) -> bool:

@@ -47,7 +47,7 @@ def fine_tune(
     module = SFTModule(model, optim, batches.total_steps, seed)
     settings = TrainerSettings(batch_size=spec.sft_batch_size, log_every=20, accelerator="cpu")
     with part("pretrain", batches.total_steps) as shown:
-        callbacks = [ProgressBar(), Throughput(), replace(checkpoint, best="")]
+        callbacks = [ProgressBar(), Throughput(), replace(checkpoint, best="", final="last")]
         figures = fit(module, batches, settings, Precision(mode="fp32"), part=shown, directory=directory, callbacks=callbacks)
     return figures.newest
 

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,25 @@ def test_the_best_checkpoint_may_be_that_of_a_held_out_figure(store: TokenStore,
     best = Checkpoint(every="60min", best=LOSS.name, mode="min")
     train(store, tmp_path, checkpoint=best, evaluations=plan(measure=by_turns([3.0, 1.0, 2.0])))
     assert set(checkpoints(tmp_path / DIRECTORY)) == {4}
+
+
+def test_the_policy_may_be_that_of_the_best_step(store: TokenStore, tmp_path: Path) -> None:
+    best = Checkpoint(every="60min", best=LOSS.name, mode="min")
+    last = train(store, tmp_path / "last", checkpoint=best, evaluations=plan(measure=by_turns([3.0, 1.0, 2.0])))
+    kept = torch.load(checkpoints(tmp_path / "last" / DIRECTORY)[4], weights_only=True)["state_dict"]
+    best = replace(best, final="best")
+    taken = train(store, tmp_path / "best", checkpoint=best, evaluations=plan(measure=by_turns([3.0, 1.0, 2.0])))
+    assert taken.notes == [f"the policy is that of step 4 of {STEPS}, the best by eval/loss (1)"]
+    assert all(torch.equal(taken.weights[name], weight) for name, weight in kept.items())
+    assert not all(torch.equal(last.weights[name], weight) for name, weight in kept.items())
+
+
+def test_killed_between_the_best_step_and_the_last_the_policy_is_the_same(store: TokenStore, tmp_path: Path) -> None:
+    best = Checkpoint(every=1, best=LOSS.name, mode="max", final="best")  # the first, since training lowers it
+    whole = train(store, tmp_path / "whole", checkpoint=best, evaluations=plan(every=1), lr=0.3)
+    with pytest.raises(Killed):
+        train(store, tmp_path / "killed", KillAfter(step=5), checkpoint=best, evaluations=plan(every=1), lr=0.3)
+    train(store, tmp_path / "killed", checkpoint=best, evaluations=plan(every=1), lr=0.3).assert_equals(whole)
 
 
 def test_early_stopping_may_look_at_a_held_out_figure(store: TokenStore, tmp_path: Path) -> None:
