@@ -1,10 +1,12 @@
 """Licences: what a publication is made from brings one, and a card states it in the Hub's own words."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dpo_lab.components import ConfigError
+from dpo_lab.conf_files import CONF
 
 OTHER_NAMES = {"llama-2-community": "llama2", "llama-3-community": "llama3"}
 """What the yaml files call licences for which the Hub has another name."""
@@ -33,20 +35,37 @@ class Part:
     """As its yaml states it; None if nothing states it."""
 
 
-def parts_in(call: Mapping[str, Any]) -> list[Part]:
+def parts_in(call: Mapping[str, Any], words: Sequence[str] = ()) -> list[Part]:
     """Return what a run was made from, as the configuration of its command line states it; the model first.
 
     A tiny model is trained from nothing and has no licence; the embedded prompts are this project's.
+
+    Args:
+        call: the resolved configuration.
+        words: of the command line; a path that was typed there does not have the licence of the option's own path.
     """
     model, data = call.get("model") or {}, call.get("data") or {}
-    parts = [Part("base model", str(model["path"]), model.get("licence"))] if "path" in model else []
+    parts = [Part("base model", str(model["path"]), _licence("model", model, words))] if "path" in model else []
     if not data:
         return [*parts, Part("training pairs", "of an unknown source", None)]
     prompts = data.get("prompts")
-    where = prompts or data
-    embedded = str(where.get("_target_", "")).endswith(".FilmPrompts")
-    name = "film reviews of this project" if embedded else str(where.get("path", "of an unknown source"))
-    return [*parts, Part("prompts" if prompts else "training pairs", name, "MIT" if embedded else where.get("licence"))]
+    where, group = prompts or data, "prompts" if prompts else "data"
+    if str(where.get("_target_", "")).endswith(".FilmPrompts"):
+        return [*parts, Part("prompts", "film reviews of this project", "MIT")]
+    name = str(where.get("path", "of an unknown source"))
+    return [*parts, Part("prompts" if prompts else "training pairs", name, _licence(group, where, words))]
+
+
+def _licence(group: str, where: Mapping[str, Any], words: Sequence[str]) -> str | None:
+    """Return the licence that belongs to the path of a part: what an option states holds for the path that it states."""
+    typed = {word.lstrip("+").partition("=")[0] for word in words}
+    places = (group, f"data.{group}")
+    its_own = any(f"{place}.licence" in typed for place in places)
+    if its_own or not any(f"{place}.path" in typed for place in places):
+        return where.get("licence")
+    stated = re.compile(rf"^ *path: {re.escape(str(where.get('path')))}(?: #.*)?$", re.MULTILINE)
+    options = (CONF / group).glob("*.yaml")
+    return where.get("licence") if any(stated.search(each.read_text(encoding="utf-8")) for each in options) else None
 
 
 def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:

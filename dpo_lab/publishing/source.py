@@ -34,6 +34,12 @@ class Source:
         return found if isinstance(found, dict) else {}
 
     @property
+    def words(self) -> list[str]:
+        """What was typed on the run's command line after its program; empty without one."""
+        found = RunDirectory(self.run).read_if_whole(CALL).get("overrides") if self.run else None
+        return [str(word) for word in found] if isinstance(found, list) else []
+
+    @property
     def about(self) -> dict[str, Any]:
         """What the run says of itself; empty without a run."""
         return RunDirectory(self.run).run() if self.run else {}

@@ -63,7 +63,7 @@ def write_pairs(source: Source, directory: Path, licence: str | None, test_share
     base = str((source.call.get("model") or {}).get("path") or "")
     name = base if HUB_ID.fullmatch(base) and not Path(base).is_dir() else without_place(base)
     rounds = [Round.of(number, each, name) for number, each in enumerate(source.pairs, start=1)]
-    parts = parts_in(source.call)
+    parts = parts_in(source.call, source.words)
     licences = licences_of(parts, licence)
     (folder := directory / FOLDER).mkdir()
     splits = write_data_set(rounds, folder, test_share)
@@ -86,7 +86,7 @@ def write_trained(source: Source, directory: Path, licence: str | None, base: st
     Raises:
         ConfigError: if a licence is unknown, or an adapter's base is a directory of this machine.
     """
-    parts = parts_in(source.call)
+    parts = parts_in(source.call, source.words)
     licences = licences_of(parts, licence)
     on_hub, revision = base_on_hub(source, base)
     (folder := directory / FOLDER).mkdir()

@@ -1,6 +1,7 @@
 """A published model: peft and transformers read it, and its card says what the run found and nothing of this machine."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +160,23 @@ def test_a_directory_and_a_file_have_no_licence_until_one_is_named() -> None:
     with pytest.raises(ConfigError, match=r"the licence of the training pairs \(mine.jsonl\) is not known"):
         licences_of(parts_in(composed("data=jsonl", "data.path=mine.jsonl")), None)
     assert licences_of([Part("prompts", "x", None)], "CC-BY-4.0") == ("cc-by-4.0",)
+
+
+@pytest.mark.parametrize(
+    ("words", "unknown"),
+    [
+        (("model=mistral7b", "quant=4bit", "model.path=mine"), "base model (mine)"),
+        (("data=on_policy", "prompts=ultrafeedback", "prompts.path=mine"), "prompts (mine)"),
+        (("data=ultrafeedback", "data.path=owner/mine"), "training pairs (owner/mine)"),
+    ],
+)
+def test_the_licence_of_an_option_is_not_that_of_another_path(words: tuple[str, ...], unknown: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"the licence of the {unknown} is not known")):
+        licences_of(parts_in(composed(*words), words), None)
+
+
+def test_a_path_that_is_typed_as_the_option_has_it_or_with_its_licence_keeps_one() -> None:
+    same = ("data=ultrafeedback", f"data.path={composed('data=ultrafeedback')['data']['path']}")
+    assert licences_of(parts_in(composed(*same), same), None) == ("mit",)
+    named = ("data=ultrafeedback", "data.path=mine", "data.licence=cc-by-4.0")
+    assert licences_of(parts_in(composed(*named), named), None) == ("cc-by-4.0",)
