@@ -42,7 +42,7 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
 
     def produce(directory: Path) -> dict[str, Any]:
         check_ranker_fits(ranker, device)
-        with opened(ranker, device, label) as ready_ranker, kept_part("rank", total, directory) as keep:
+        with opened(ranker, device, label, in_one_order=True) as ready_ranker, kept_part("rank", total, directory) as keep:
             judged = rank_kept(ready_ranker, stream_candidates(candidates), keep, label=label)
             scored = (with_verdict(each, verdict) for each, verdict in judged if not failed(verdict))
             count = write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))

@@ -19,16 +19,21 @@ SAME = 1e-4
 ANSWERS = 12
 """About how many answers a ranker is asked again, prompt by prompt: of two answers, a wrong order is the right one by chance."""
 
+PROMPTS_OF_TWO = 12
+"""How many prompts of two answers may have scores that stay in their places while the answers change theirs, one after the other:
+a judge that prefers a place in four verdicts of five looks like that in .8 ** 12 = 7 of 100 rankings, a right one in none."""
+
 
 @contextmanager
-def opened(ranker: Ranker, device: torch.device, label: str) -> Iterator[OpenRanker]:
+def opened(ranker: Ranker, device: torch.device, label: str, *, in_one_order: bool = False) -> Iterator[OpenRanker]:
     """Open a ranker for a block; one whose code is not of this package is tried before its first verdict is used.
 
     Args:
         label: the ranker's name in messages.
+        in_one_order: whether pairs follow from verdicts in one order, so that one that always prefers a place is refused.
     """
     with ranker.open(device) as ready:
-        yield Tried(ready, label, alone=ranker.scores_alone) if is_tried(ranker) else ready
+        yield Tried(ready, label, alone=ranker.scores_alone, in_one_order=in_one_order) if is_tried(ranker) else ready
 
 
 def verdicts_of(
@@ -62,8 +67,14 @@ class Tried:
     ranker: OpenRanker
     label: str
     alone: bool
+    in_one_order: bool = False
+    """Whether nobody asks it in both orders."""
     left: int = field(default=ANSWERS, init=False)
     """About how many answers it is asked again."""
+    in_places: int = field(default=0, init=False)
+    """To how many prompts of two answers its scores stayed in their places."""
+    follows: bool = field(default=False, init=False)
+    """Whether its scores followed two answers that changed their places."""
 
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return the ranker's verdicts.
@@ -80,14 +91,28 @@ class Tried:
                 why = self._wrong(asked, verdict.scores, scores)
                 if why and self._says_the_same(asked) and self._wrong(asked, verdict.scores, scores) == why:
                     raise RunError(f"{self.label} {why}")
+            if self.in_one_order and not self.follows and len(verdict.scores) == 2 and tells(asked, verdict):
+                self._refuse_places(asked, verdict.scores)
         return verdicts
+
+    def _refuse_places(self, asked: Candidates, said: tuple[float, ...]) -> None:
+        """Exchange two answers; RunError if the scores of many prompts, and of all so far, belong to places."""
+        exchanged = self._again(asked, (1, 0))
+        self.follows = bool(exchanged) and not same(exchanged, said)
+        self.in_places += same(exchanged, said)
+        if self.in_places == PROMPTS_OF_TWO and not self.follows:
+            raise RunError(
+                f"{self.label} returned the same scores with both answers exchanged, for each of {PROMPTS_OF_TWO} prompts of two "
+                "answers: they belong to the places and not to the answers. Return one score per answer, in the order of the "
+                "answers; ask a judge that prefers a place in both orders, and return the means."
+            )
 
     def _wrong(self, asked: Candidates, said: tuple[float, ...], of_all: Sequence[tuple[float, ...]]) -> str:
         """Return what is wrong with the places of a prompt's scores, an empty text if nothing is known to be."""
         turned = self._again(asked, (*range(1, len(said)), 0))
         back = (*turned[-1:], *turned[:-1])
         alone = tuple(score for place in range(len(said)) for score in self._again(asked, (place,))) if self.alone else ()
-        # of two answers that are compared, a judge that prefers a place looks the same: measures ask it in both orders
+        # of two answers that are compared, a judge that prefers a place looks the same: many prompts tell (`_refuse_places`)
         if (len(said) > 2 and same(turned, said)) or elsewhere(alone, said):
             return (
                 f"returned scores in another order than the answers to the prompt {excerpt_of(asked.prompt)}: with the answers "

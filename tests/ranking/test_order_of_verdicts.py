@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dpo_lab.components import RunError, component
-from dpo_lab.ranking.asking import ANSWERS, opened, verdicts_of
+from dpo_lab.ranking.asking import ANSWERS, PROMPTS_OF_TWO, opened, verdicts_of
 from dpo_lab.ranking.base import Ranker, Verdict
 from dpo_lab.ranking.controls import LengthRanker, RandomRanker
 from dpo_lab.ranking.ensemble import EnsembleRanker
@@ -137,6 +137,41 @@ def test_prompts_that_cannot_tell_leave_the_question_to_later_ones() -> None:
         assert [each.scores for each in ready.rank(equal)] == [(4.0, 4.0), (2.0, 2.0), (3.0,)]
         with pytest.raises(RunError, match=OTHER_ORDER):
             ready.rank(TOLD)
+
+
+def prefers_the_first_place(prompt: str, answers: list[str]) -> list[float]:
+    return [float(-place) for place in range(len(answers))]
+
+
+@component
+class Compares(Ranker):
+    """A ranker of one's own that shows its judge all answers of a prompt at once."""
+
+    label: ClassVar[str] = "mine"
+    scores_alone: ClassVar[bool] = False
+    bound: int = PROMPTS_OF_TWO
+    """For so many prompts its judge prefers the first place, for others the longer answer."""
+
+    def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
+        """Return one verdict per set."""
+        judges = [prefers_the_first_place if int(each.prompt.text[1:]) < self.bound else compared for each in candidates]
+        return [Verdict(scores=tuple(judge("", list(each.responses)))) for judge, each in zip(judges, candidates, strict=True)]
+
+
+PAIRS = sets(*[(f"{'a' * at}b", "c") for at in range(1, PROMPTS_OF_TWO + 1)])
+
+
+def test_a_judge_whose_scores_belong_to_the_places_of_two_answers_is_refused() -> None:
+    for ranker in (Compares(), function(prefers_the_first_place), function(best_first)):
+        said = pytest.raises(RunError, match=r"the same scores with both answers exchanged, for each of 12 prompts")
+        with opened(ranker, CPU, "ranker=mine", in_one_order=True) as ready, said:
+            ready.rank(PAIRS)
+
+
+def test_a_judge_that_follows_the_answers_once_or_is_asked_in_both_orders_is_not_refused() -> None:
+    for bound, in_one_order in ((PROMPTS_OF_TWO - 1, True), (PROMPTS_OF_TWO, False)):
+        with opened(Compares(bound=bound), CPU, "ranker=mine", in_one_order=in_one_order) as ready:
+            assert len(ready.rank(PAIRS)) == PROMPTS_OF_TWO
 
 
 DRAWS: list[float] = []
