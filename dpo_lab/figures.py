@@ -205,7 +205,7 @@ EVALUATION = (LOSS, ACCURACY, MARGIN, WIN_RATE, KL)
 
 def better_of(figures: Iterable[Figure]) -> dict[str, Better]:
     """Return the headline figures that get better in one direction only, with the direction."""
-    return {each.name: each.better for each in figures if each.headline and each.better}
+    return {figure.name: figure.better for figure in figures if figure.headline and figure.better}
 
 
 def table() -> str:
@@ -237,7 +237,7 @@ def of_round(figures: Iterable[Figure], found: Mapping[str, float], number: int)
     >>> of_round([KL], {"kl": 5.5, "loss": 0.5}, 2)
     {'kl/round_2': 5.5}
     """
-    keys = [(each.name, end) for each in figures if each.each_round for end in ("", "/low", "/high")]
+    keys = [(figure.name, end) for figure in figures if figure.each_round for end in ("", "/low", "/high")]
     return {f"{name}/round_{number}{end}": found[name + end] for name, end in keys if name + end in found}
 
 

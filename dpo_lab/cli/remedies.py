@@ -99,7 +99,7 @@ def combinations(remedies: Sequence[Sequence[list[str]]]) -> Iterator[list[str]]
     [['a=1'], ['c=3'], ['b=2'], ['a=1', 'c=3'], ['b=2', 'a=1'], ['b=2', 'c=3']]
     """
     found: dict[tuple[str, ...], None] = {}
-    for chosen in product(*([[], *each] for each in remedies)):
+    for chosen in product(*([[], *remedy] for remedy in remedies)):
         words = tuple(dict.fromkeys(word for words in chosen for word in words))
         if words and len({key_of(word) for word in words}) == len(words):
             found[words] = None

@@ -86,7 +86,7 @@ def space_of(overrides: Sequence[Any]) -> tuple[Space, list[str]]:
     Raises:
         SpaceError: if nothing is left open, or in a way that cannot be searched.
     """
-    last = {each.get_key_element(): each for each in overrides}
+    last = {override.get_key_element(): override for override in overrides}
     space = {key: _dimension(each) for key, each in last.items() if each.is_sweep_override()}
     if not space:
         raise SpaceError("a search needs a key with several values or an interval, for instance recipe.beta=0.1,0.3,1.")
@@ -114,10 +114,10 @@ def points(space: Space) -> list[dict[str, str]]:
     Raises:
         SpaceError: if a key has an interval.
     """
-    for key, each in space.items():
-        if isinstance(each, Interval):
+    for key, dimension in space.items():
+        if isinstance(dimension, Interval):
             raise SpaceError(f"{key} is an interval, and a grid needs values: {key}=A,B,C, or hydra.sweeper.sampler=tpe.")
-    values = (each.texts for each in space.values() if isinstance(each, Choice))
+    values = (dimension.texts for dimension in space.values() if isinstance(dimension, Choice))
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
 
 
@@ -139,18 +139,20 @@ def corners(space: Space) -> Iterator[dict[str, str]]:
     [{'beta': '0.1', 'loss': 'dpo'}, {'beta': '1.0', 'loss': 'dpo'}, {'beta': '0.4438', 'loss': 'dpo'}]
     """
     yield from _ends_of(space)
-    if any(isinstance(each, Interval) for each in space.values()):
-        yield {key: each.within if isinstance(each, Interval) else each.texts[0] for key, each in space.items()}
+    if any(isinstance(dimension, Interval) for dimension in space.values()):
+        yield {
+            key: dimension.within if isinstance(dimension, Interval) else dimension.texts[0] for key, dimension in space.items()
+        }
 
 
 def _ends_of(space: Space) -> Iterator[dict[str, str]]:
-    if math.prod(len(each.ends) for each in space.values()) <= MOST_CORNERS:
-        for point in itertools.product(*(each.ends for each in space.values())):
+    if math.prod(len(dimension.ends) for dimension in space.values()) <= MOST_CORNERS:
+        for point in itertools.product(*(dimension.ends for dimension in space.values())):
             yield dict(zip(space, point, strict=True))
         return
-    longest = max(len(each.ends) for each in space.values())
+    longest = max(len(dimension.ends) for dimension in space.values())
     for number in range(longest):
-        yield {key: each.ends[number % len(each.ends)] for key, each in space.items()}
+        yield {key: dimension.ends[number % len(dimension.ends)] for key, dimension in space.items()}
 
 
 def _number(text: str) -> float | int | None:

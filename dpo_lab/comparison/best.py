@@ -151,10 +151,10 @@ def _configuration(runs: Sequence[Run], metric: Metric) -> Configuration:
 
 def pooled(configurations: Sequence[Configuration]) -> tuple[float, int] | None:
     """Return the standard deviation over seeds of all configurations together, with its degrees of freedom; None without any."""
-    degrees = sum(len(each.scores) - 1 for each in configurations)
+    degrees = sum(len(configuration.scores) - 1 for configuration in configurations)
     if not degrees:
         return None
-    squares = sum((score - each.mean) ** 2 for each in configurations for score in each.scores)
+    squares = sum((score - configuration.mean) ** 2 for configuration in configurations for score in configuration.scores)
     return math.sqrt(squares / degrees), degrees
 
 

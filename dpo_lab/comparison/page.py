@@ -193,7 +193,7 @@ def samples_of(groups: Sequence[Sequence[Run]], found: Standing | None) -> list[
     """Return prompts that several runs answered, each with the answers, one run of every configuration, the best first."""
     chosen = [group[0] for group in groups]
     if found:
-        chosen[: len(found.configurations)] = [each.runs[0] for each in found.configurations]
+        chosen[: len(found.configurations)] = [configuration.runs[0] for configuration in found.configurations]
     answers: dict[str, list[dict[str, Any]]] = {}
     for at, run in enumerate(chosen):
         for each in run.record.run.get("samples") or ():

@@ -44,7 +44,8 @@ def workspace_of(source: Source, sections: Sequence[Section], *, entity: str, pr
         project=project,
         name=f"DPO Lab, {NAMES[source.kind]}: {source.name}"[:128],
         sections=[
-            ws.Section(name=each.title, is_open=True, panels=[panel_of(panel) for panel in each.panels]) for each in sections
+            ws.Section(name=section.title, is_open=True, panels=[panel_of(panel) for panel in section.panels])
+            for section in sections
         ],
         settings=ws.WorkspaceSettings(x_axis=STEP, max_runs=100),
         runset_settings=ws.RunsetSettings(filters=filter_of(source), groupby=keys),
@@ -102,7 +103,9 @@ def panel_of(panel: Panel) -> Any:
     if panel.view == "settings":
         return wr.RunComparer(diff_only="split")
     column = wr.ParallelCoordinatesPlotColumn
-    set_here = [column(metric=wr.Config(each.key), display_name=each.title, log=each.is_log) for each in panel.settings]
+    set_here = [
+        column(metric=wr.Config(setting.key), display_name=setting.title, log=setting.is_log) for setting in panel.settings
+    ]
     ends = [column(metric=metric, inverted=metric.name in panel.minimised) for metric in of_summary]
     return wr.ParallelCoordinatesPlot(title=panel.title, columns=[*set_here, *ends])
 

@@ -33,7 +33,7 @@ class Annotation:
 
 def write_outputs(path: Path, answers: Iterable[Candidates], generator: str) -> None:
     """Write the first answer to each prompt as AlpacaEval's model_outputs.json: instruction, output, generator."""
-    rows = [{"instruction": each.prompt.text, "output": each.responses[0], "generator": generator} for each in answers]
+    rows = [{"instruction": answer.prompt.text, "output": answer.responses[0], "generator": generator} for answer in answers]
     write_durably(path, json.dumps(rows, ensure_ascii=False, indent=1))
 
 
@@ -121,15 +121,17 @@ def alpaca_eval(
     Raises:
         RunError: if an instruction has no difficulty.
     """
-    gamed = gamed_rows([list(each) for each in variants], difficulties) if variants else None
+    gamed = gamed_rows([list(variant) for variant in variants], difficulties) if variants else None
     fitted = length_controlled(
-        np.array([each.outcome for each in annotations]),
-        np.array([float(each.baseline_chars - each.output_chars) for each in annotations]),
+        np.array([annotation.outcome for annotation in annotations]),
+        np.array([float(annotation.baseline_chars - annotation.output_chars) for annotation in annotations]),
         None if difficulties is None else joined(annotations, difficulties),
         gamed=gamed,
         inverse_penalty=inverse_penalty,
     )
-    raw = raw_win_rate([each.outcome for each in annotations], [each.output_chars for each in annotations])
+    raw = raw_win_rate(
+        [annotation.outcome for annotation in annotations], [annotation.output_chars for annotation in annotations]
+    )
     return {**raw, **in_per_cent(fitted)}
 
 
@@ -144,20 +146,20 @@ def in_per_cent(fitted: LengthControlled) -> dict[str, Any]:
 
 def joined(annotations: Sequence[Annotation], difficulties: Mapping[str, float]) -> Numbers:
     """Return the difficulty of each annotation's instruction, by its text; RunError if one has none."""
-    missing = [each.instruction for each in annotations if each.instruction not in difficulties]
+    missing = [annotation.instruction for annotation in annotations if annotation.instruction not in difficulties]
     if missing:
         raise RunError(
             f"{count_of(len(missing), 'instruction')} of {len(annotations)} without difficulty, the first {missing[0][:60]!r}. "
             "Give the difficulties of the instructions that were annotated, or none."
         )
-    return np.array([difficulties[each.instruction] for each in annotations])
+    return np.array([difficulties[annotation.instruction] for annotation in annotations])
 
 
 def gamed_rows(variants: Sequence[Sequence[Annotation]], difficulties: Mapping[str, float] | None) -> Gamed:
     """Return the regulariser's rows, each variant with its own length feature."""
-    differences = [np.array([float(each.baseline_chars - each.output_chars) for each in rows]) for rows in variants]
-    length = np.concatenate([length_feature(each) for each in differences])
-    every = [each for rows in variants for each in rows]
+    differences = [np.array([float(row.baseline_chars - row.output_chars) for row in rows]) for rows in variants]
+    length = np.concatenate([length_feature(difference) for difference in differences])
+    every = [row for rows in variants for row in rows]
     outcomes = np.array([each.outcome for each in every])
     difficulty = joined(every, difficulties) if difficulties is not None else np.zeros(len(every))
     return Gamed(

@@ -59,7 +59,7 @@ class LMEvalBenchmark(Measure):
         fields = {name: value for name, value in super().content().items() if name not in ("batch_size", "include_path")}
         path = self.include_path
         files = sorted(each for each in path.rglob("*") if each.is_file()) if path and path.is_dir() else []
-        kept = [each for each in files if "__pycache__" not in each.parts]
+        kept = [file for file in files if "__pycache__" not in file.parts]
         own = {each.relative_to(path).as_posix(): file_digest(each) for each in kept} if path else {}
         return {**fields, "own tasks": own, "harness": version(PACKAGE)}
 

@@ -160,7 +160,7 @@ class GenerationEvaluation(Measure):
             by_round=f"judge: {judge.label}",
         )
         wins = replace(WIN_RATE, row=f"win rate, judged by {judge.label}", detail=f"judged by {judge.label}{also}")
-        details = (replace(each, interval=True) for each in judge.details)
+        details = (replace(detail, interval=True) for detail in judge.details)
         scores = [score] if judge.scores_alone else []
         other = another_opinion(ranker, judge, self.prompts)
         believed = belief_figures(other, judge) if other else []

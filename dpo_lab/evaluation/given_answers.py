@@ -29,7 +29,7 @@ def figures_beside(judge: Ranker, first: str) -> list[Figure]:
     wins = replace(WIN_RATE, title=f"win rate against {first}, judged by {judge.label}", main=True)
     controlled = replace(CONTROLLED, title=f"win rate against {first} at equal length", headline=True)
     score = Figure(name=judge.label, title=f"{judge.label} {judge.score}", better="max", interval=True)
-    details = [replace(each, interval=True) for each in judge.details]
+    details = [replace(detail, interval=True) for detail in judge.details]
     scored = [score, *details] if judge.scores_alone else []
     return [wins, controlled, *scored, CHARACTERS, WORDS, *(replace(each, before=None) for each in DISTINCT)]
 
@@ -47,8 +47,10 @@ def measured_beside(
         RunError: if the judge failed for each prompt.
     """
     judged, scores = dict[str, list[Candidates]](), dict[str, dict[str, Observed]]()
-    for name, each in answers.items():
-        judged[name], scores[name] = _scored(judge, name, each, device, directory) if judge.scores_alone else (list(each), {})
+    for name, of_model in answers.items():
+        judged[name], scores[name] = (
+            _scored(judge, name, of_model, device, directory) if judge.scores_alone else (list(of_model), {})
+        )
     first, *others = answers
     found = {first: Observed([0.5] * len(judged[first]), prompts_of(judged[first]))}
     controlled = dict[str, dict[str, float]]()
@@ -81,10 +83,10 @@ def _scored(
     verdicts = verdicts_of(judge, answers, device, name=f"judge {_spoken(name)}", directory=directory)
     refuse_if_all_failed(f"judge={judge.label}", answers, len(answers), len(without_failed(answers, verdicts)))
     pairs = list(zip(answers, verdicts, strict=True))
-    said = [(each, verdict) for each, verdict in pairs if not failed(verdict)]
+    said = [(candidates, verdict) for candidates, verdict in pairs if not failed(verdict)]
     values = {judge.label: [verdict.scores[0] for _, verdict in said]}
-    values |= {each.name: [verdict.details[each.name][0] for _, verdict in said] for each in judge.details}
-    scored = [each if failed(verdict) else replace(each, scores=verdict.scores) for each, verdict in pairs]
+    values |= {detail.name: [verdict.details[detail.name][0] for _, verdict in said] for detail in judge.details}
+    scored = [candidates if failed(verdict) else replace(candidates, scores=verdict.scores) for candidates, verdict in pairs]
     return scored, observed_by(values, prompts_of(each for each, _ in said))
 
 
@@ -94,6 +96,6 @@ def _spoken(name: str) -> str:
 
 
 def _lengths(answers: Sequence[Candidates]) -> dict[str, Observed]:
-    texts = [text for each in answers for text in each.responses]
+    texts = [text for answer in answers for text in answer.responses]
     numbers = {CHARACTERS.name: [float(len(text)) for text in texts], WORDS.name: [float(len(text.split())) for text in texts]}
     return observed_by(numbers, prompts_of(answers))

@@ -21,12 +21,12 @@ class SeveralMeasures(Measure):
     @property
     def on_pairs(self) -> bool:  # type: ignore[override]  # a class has it as a variable, several have that of their measures
         """Whether one of them reads held-out pairs."""
-        return any(each.on_pairs for each in self.measures.values())
+        return any(measure.on_pairs for measure in self.measures.values())
 
     @property
     def asks(self) -> Prompts | None:
         """The prompts of the first measure that answers some."""
-        return next((each.asks for each in self.measures.values() if each.asks), None)
+        return next((measure.asks for measure in self.measures.values() if measure.asks), None)
 
     @property
     def alone(self) -> Mapping[str, Measure]:
@@ -40,14 +40,14 @@ class SeveralMeasures(Measure):
                 "measures={}: nothing is measured. Add one, for instance +evaluation@evaluation.measures.pairs=preference"
             )
 
-        if apart := next((name for name, each in self.measures.items() if each.every), None):
+        if apart := next((name for name, measure in self.measures.items() if measure.every), None):
             every = self.measures[apart].every
             wrong = f"evaluation.measures.{apart}.every={every}"
             raise ConfigError(f"{wrong}: all measures are measured at the same steps; use evaluation.every={every}.")
 
     def bytes_needed(self, device: str) -> float:
         """Return what the largest of them takes: one is measured after the other."""
-        return max(each.bytes_needed(device) for each in self.measures.values())
+        return max(measure.bytes_needed(device) for measure in self.measures.values())
 
     def figures(self, setting: Setting) -> list[Figure]:
         """Return the figures of all.
@@ -55,14 +55,14 @@ class SeveralMeasures(Measure):
         Raises:
             ConfigError: if two of them have the same figure.
         """
-        figures = [figure for each in self.measures.values() for figure in each.figures(setting)]
+        figures = [figure for measure in self.measures.values() for figure in measure.figures(setting)]
         if twice := [name for name, count in Counter(figure.name for figure in figures).items() if count > 1]:
             raise ConfigError(f"two measures of evaluation.measures have the figure {twice[0]}; leave one of them out.")
         return figures
 
     def measure(self, context: Context) -> Measured:
         """Measure one after the other; the answers are those of the first that draws some."""
-        found = [each.measure(context) for each in self.measures.values()]
+        found = [measure.measure(context) for measure in self.measures.values()]
         return Measured(
             {name: value for each in found for name, value in each.figures.items()},
             next((each.answers for each in found if each.answers), ()),
@@ -72,13 +72,13 @@ class SeveralMeasures(Measure):
 
     def heading(self, summary: Mapping[str, Any]) -> str:
         """Return the headings, joined."""
-        return ", ".join(each.heading(summary) for each in self.measures.values())
+        return ", ".join(measure.heading(summary) for measure in self.measures.values())
 
     def lines(self, summary: Mapping[str, Any]) -> Sequence[str]:
         """Return the lines of all."""
-        return [line for each in self.measures.values() for line in each.lines(summary)]
+        return [line for measure in self.measures.values() for line in measure.lines(summary)]
 
     def note(self, summary: Mapping[str, Any]) -> str:
         """Return why no figure can tell whether the run worked, empty if those of one measure can."""
-        notes = [each.note(summary) for each in self.measures.values()]
+        notes = [measure.note(summary) for measure in self.measures.values()]
         return notes[0] if all(notes) else ""

@@ -67,8 +67,12 @@ def source_of(policy: str, base_path: str | None = None) -> Source:
     if Artifact.open(directory) is None:
         raise ConfigError(f"policy={policy} is an unfinished run: it has no manifest.json. Run it to its end first.")
     lineage = RunDirectory(directory).run()["lineage"]
-    policies = [each for each in lineage if each["kind"] == "policy"]
-    held_out = [each for each in lineage if each["kind"] == "tokens" and each["name"].rpartition("-")[0].endswith("-held-out")]
+    policies = [artifact for artifact in lineage if artifact["kind"] == "policy"]
+    held_out = [
+        artifact
+        for artifact in lineage
+        if artifact["kind"] == "tokens" and artifact["name"].rpartition("-")[0].endswith("-held-out")
+    ]
     rows = _place(directory, held_out[-1]) if held_out else None
     return _of_directory(_place(directory, policies[-1]), rows, base_path)
 

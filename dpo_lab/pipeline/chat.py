@@ -58,8 +58,8 @@ def converse(speakers: Sequence[Speaker], lines: Iterable[str], show: Show, *, s
             break
         if word in ("/reset", "/system"):
             system = rest.strip() if word == "/system" else system
-            for each in speakers:
-                each.turns.clear()
+            for speaker in speakers:
+                speaker.turns.clear()
             say(f"  a new conversation{f', system: {system}' if system else ', without a system turn'}")
         elif text.startswith("/"):
             say(f"  {HELP}" if word == "/help" else f"  {word} is not a command: {HELP}")
@@ -70,15 +70,17 @@ def converse(speakers: Sequence[Speaker], lines: Iterable[str], show: Show, *, s
 
 def answered(speakers: Sequence[Speaker], text: str, show: Show, *, system: str, seed: int) -> bool:
     """Let every model answer, token by token in turn; return False, and change nothing, if one of them cannot."""
-    prompts = [each.prompt(system, text) for each in speakers]
-    if refusals := [why for each, prompt in zip(speakers, prompts, strict=True) if (why := each.refusal(prompt))]:
+    prompts = [speaker.prompt(system, text) for speaker in speakers]
+    if refusals := [why for speaker, prompt in zip(speakers, prompts, strict=True) if (why := speaker.refusal(prompt))]:
         say(*(f"  {why}" for why in refusals))
         return False
-    ids = [ChatEncoder(each.model.tokenizer).prompt_ids([prompt])[0] for each, prompt in zip(speakers, prompts, strict=True)]
-    streams = [stream(each.model, prompt, seed) for each, prompt in zip(speakers, ids, strict=True)]
+    ids = [
+        ChatEncoder(speaker.model.tokenizer).prompt_ids([prompt])[0] for speaker, prompt in zip(speakers, prompts, strict=True)
+    ]
+    streams = [stream(speaker.model, prompt, seed) for speaker, prompt in zip(speakers, ids, strict=True)]
     texts = [""] * len(speakers)
     going = set(range(len(speakers)))
-    with show([each.name for each in speakers]) as shown:
+    with show([speaker.name for speaker in speakers]) as shown:
         while going:
             for at in sorted(going):
                 try:
@@ -86,6 +88,6 @@ def answered(speakers: Sequence[Speaker], text: str, show: Show, *, system: str,
                 except StopIteration:
                     going.discard(at)
             shown(texts)
-    for each, answer in zip(speakers, texts, strict=True):
-        each.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
+    for speaker, answer in zip(speakers, texts, strict=True):
+        speaker.turns += [{"role": "user", "content": text}, {"role": "assistant", "content": answer}]
     return True

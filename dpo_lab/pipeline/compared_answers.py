@@ -70,17 +70,17 @@ def compare_answers(
     chosen = None if against is None else named_file(against, files)
     if not shared:
         refuse_other_prompts(files)
-    prompts = [prompt for prompt in files[0].answers if all(prompt in each.answers for each in files)]
+    prompts = [prompt for prompt in files[0].answers if all(prompt in file.answers for file in files)]
     if not prompts:
         raise ConfigError(
-            f"answers: no prompt is answered in all of {', '.join(each.name for each in files)}: nothing to compare."
+            f"answers: no prompt is answered in all of {', '.join(file.name for file in files)}: nothing to compare."
         )
-    if left := len(set().union(*(each.answers for each in files))) - len(prompts):
+    if left := len(set().union(*(file.answers for file in files))) - len(prompts):
         say(f"  {count_of(left, 'prompt')} not answered in every file: left out (shared=true)")
     judge, trained = ready(judge, outputs)
     figures = figures_beside(judge, files[0].name)
     content = {
-        "answers": [(each.name, each.id) for each in files],
+        "answers": [(file.name, file.id) for file in files],
         "judge": judge.content(),
         "against": chosen,
         "shared": shared,
@@ -90,12 +90,12 @@ def compare_answers(
 
     def produce(directory: Path) -> dict[str, Any]:
         check_ranker_fits(judge, device)
-        answers = {each.name: [each.answers[prompt] for prompt in prompts] for each in files}
+        answers = {file.name: [file.answers[prompt] for prompt in prompts] for file in files}
         measured = measured_beside(judge, answers, device, directory)
         report = report_on(files, figures, measured, chosen, len(prompts))
-        write_report(directory, report, (line for each in figures for line in verdict_lines(PART, each, measured)))
+        write_report(directory, report, (line for figure in figures for line in verdict_lines(PART, figure, measured)))
         remove_kept(directory)
-        return {"prompts": len(prompts), "files": [each.name for each in files]}
+        return {"prompts": len(prompts), "files": [file.name for file in files]}
 
     made = plan.make(produce, force=force, resume=True)
     report = json.loads((made.path / REPORT_JSON).read_text(encoding="utf-8"))
@@ -124,10 +124,10 @@ def answers_of(paths: Sequence[Path], columns: AnswerColumns) -> list[AnswersOf]
 
 def named_file(against: str, files: Sequence[AnswersOf]) -> str:
     """Return the name of the file that was asked for by its name or its path."""
-    for each in files:
-        if against in (each.name, str(each.path)):
-            return each.name
-    names = ", ".join(each.name for each in files)
+    for file in files:
+        if against in (file.name, str(file.path)):
+            return file.name
+    names = ", ".join(file.name for file in files)
     raise ConfigError(f"against={against} is not among the files of answers; use one of {names}, or null for every pair.")
 
 
@@ -136,7 +136,7 @@ def refuse_other_prompts(files: Sequence[AnswersOf]) -> None:
     first, *others = files
     for other in others:
         alone = [
-            (one.name, [each for prompt, each in one.answers.items() if prompt not in beside.answers])
+            (one.name, [answer for prompt, answer in one.answers.items() if prompt not in beside.answers])
             for one, beside in ((first, other), (other, first))
         ]
         lacking = [
@@ -157,7 +157,7 @@ def report_on(
     files: Sequence[AnswersOf], figures: Sequence[Figure], measured: Mapping[str, Measured], against: str | None, prompts: int
 ) -> dict[str, Any]:
     """Return what report.json holds, in the form of an evaluation of models."""
-    compared = [compared_figure(each, measured, against) for each in figures]
+    compared = [compared_figure(figure, measured, against) for figure in figures]
     compared = [each for each in compared if each.values]
     part = {
         "name": PART,
@@ -169,5 +169,5 @@ def report_on(
         "notes": left_out_line([each for each in compared if each.figure.headline]),
         "samples": samples_of(measured),
     }
-    models = [{"name": each.name, "path": str(each.path), "id": each.id, "before": None} for each in files]
+    models = [{"name": file.name, "path": str(file.path), "id": file.id, "before": None} for file in files]
     return {"models": models, "against": against, "category": None, "parts": [part]}

@@ -35,7 +35,7 @@ class ComparedFigure:
             "better": self.figure.better,
             "headline": self.figure.headline,
             "values": {name: dict(zip(("value", "low", "high"), ends, strict=True)) for name, ends in self.values.items()},
-            "comparisons": [each.record() for each in self.comparisons],
+            "comparisons": [comparison.record() for comparison in self.comparisons],
             "prompts_left_out": self.left_out,
         }
 
@@ -141,5 +141,5 @@ def verdict_lines(part: str, figure: Figure, measured: Mapping[str, Measured]) -
 
 def left_out_line(figures: Sequence[ComparedFigure]) -> list[str]:
     """Return one line where models could not all be measured on the same prompts."""
-    most = max((each.left_out for each in figures), default=0)
+    most = max((figure.left_out for figure in figures), default=0)
     return [f"{count_of(most, 'prompt')} not measured for every model: in no comparison"] if most else []

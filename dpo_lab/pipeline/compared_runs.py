@@ -58,8 +58,8 @@ def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path,
         ConfigError: if there are fewer than two, one stands there twice, or one is missing, unfinished or damaged.
     """
     refuse_few(paths, chosen)
-    runs = [compared_run(Path(each)) for each in paths]
-    names = [each.name for each in runs]
+    runs = [compared_run(Path(path)) for path in paths]
+    names = [run.name for run in runs]
     if len(set(names)) < len(names):
         raise ConfigError("runs: two runs have the same name; compare runs of one outputs directory.")
     against = None if chosen is None else names[paths.index(chosen)]
@@ -73,8 +73,8 @@ def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path,
         write_comparison(directory, runs, compared)
         return {"verdicts": facts}
 
-    content = {"measurements": {each.name: each.id for each in runs}, "against": against}
-    plan = Plan(outputs, "comparison", f"{len(runs)}-runs", content, parents=[each.id for each in runs])
+    content = {"measurements": {run.name: run.id for run in runs}, "against": against}
+    plan = Plan(outputs, "comparison", f"{len(runs)}-runs", content, parents=[run.id for run in runs])
     made = plan.make(produce, force=force)
     for each in compared:
         say(f"{each.figure.title}", *(f"  {found.sentence()}" for found in each.comparisons))
@@ -84,10 +84,10 @@ def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path,
 
 def refuse_few(paths: Sequence[str], chosen: str | None) -> None:
     """Raise ConfigError for fewer than two runs, one that is named twice, or an unknown one to compare with."""
-    places = [Path(each).resolve() for each in paths]
+    places = [Path(path).resolve() for path in paths]
     if len(places) < 2:
         raise ConfigError(f"runs=[{','.join(paths)}]: a comparison takes two runs or more: runs=[{','.join([*paths, 'DIR'])}]")
-    if twice := [each for each, place in zip(paths, places, strict=True) if places.count(place) > 1]:
+    if twice := [path for path, place in zip(paths, places, strict=True) if places.count(place) > 1]:
         raise ConfigError(f"runs names {twice[0]} twice; leave one of them out.")
     if chosen is not None and chosen not in paths:
         raise ConfigError(
@@ -102,7 +102,7 @@ def compared_run(directory: Path) -> ComparedRun:
         ConfigError: if there is no such run, or nothing was observed in it.
     """
     run = finished_run(directory, "runs")
-    entries = [each for each in run["lineage"] if each["kind"] == "evaluation" and "-after-" in each["name"]]
+    entries = [artifact for artifact in run["lineage"] if artifact["kind"] == "evaluation" and "-after-" in artifact["name"]]
     measurement = opened_part(directory, entries[-1]) if entries else None
     measured = measured_in(measurement) if measurement else None
     if measurement is None or measured is None or not measured.observed:

@@ -55,7 +55,7 @@ def evaluate_models(
     content = {
         "measurements": made,
         "against": chosen,
-        "category": [category, *(sorted(each.categories.items()) for each in parts)],
+        "category": [category, *(sorted(part.categories.items()) for part in parts)],
     }
     asked = [each for each in models if not each.is_start]
     name = asked[0].name.replace("/", "-") if len(asked) == 1 else f"{len(asked)}-models"
@@ -73,10 +73,10 @@ def evaluate_models(
 
 def named(against: str, models: Sequence[Evaluated]) -> str:
     """Return the name of the model that was asked for by its name or its path."""
-    for each in models:
-        if against in (each.name, each.path):
-            return each.name
-    names = ", ".join(each.name for each in models)
+    for model in models:
+        if against in (model.name, model.path):
+            return model.name
+    names = ", ".join(model.name for model in models)
     raise ConfigError(f"against={against} is not among the models; use one of {names}, or null for every pair.")
 
 
@@ -84,7 +84,7 @@ def refuse_without_start(measuring: Measuring, models: Sequence[Evaluated], part
     """Raise ConfigError if pairs are to be measured on, and nothing says what a model is compared with."""
     if not measuring.reference.compares or all(part.data is None for part in parts):
         return
-    if lacking := [each.path for each in models if each.before is None]:
+    if lacking := [model.path for model in models if model.before is None]:
         raise ConfigError(
             f"{lacking[0]}: on pairs, a policy is compared with the model that it was trained from, and nothing says "
             "which that is. Use base=DIR (or a Hub id), or without any: reference=none loss=simpo"

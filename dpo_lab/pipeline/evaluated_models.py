@@ -68,14 +68,16 @@ class Finder:
         own = replace(self, key="base").at(base).policy if base else None
         models = [self.of(spec)] if spec else []
         models += [self.at(name) for name in names]
-        models = [replace(each, before=own, reference=None) if own else each for each in models]
-        starts = {each.before.id for each in models if each.before}
-        models = [replace(each, before=each.policy) if each.policy.id in starts else each for each in models]
-        if len({each.policy.id for each in models}) < len(models):
-            twice = next(each for each in models if [one.policy.id for one in models].count(each.policy.id) > 1)
+        models = [replace(model, before=own, reference=None) if own else model for model in models]
+        starts = {model.before.id for model in models if model.before}
+        models = [replace(model, before=model.policy) if model.policy.id in starts else model for model in models]
+        if len({model.policy.id for model in models}) < len(models):
+            twice = next(model for model in models if [one.policy.id for one in models].count(model.policy.id) > 1)
             raise ConfigError(f"{self.key}: {twice.path} stands there twice. Leave one of them out.")
         models += starts_of(models)
-        return [replace(each, name=name) for each, name in zip(models, short_names([each.path for each in models]), strict=True)]
+        return [
+            replace(each, name=name) for each, name in zip(models, short_names([model.path for model in models]), strict=True)
+        ]
 
     def of(self, spec: ModelSpec) -> Evaluated:
         """Return a model of the configuration."""
@@ -135,12 +137,12 @@ class Finder:
 
     def _of_run(self, directory: Path) -> Evaluated:
         run = finished_run(directory, self.key)
-        policies = [each for each in run["lineage"] if each["kind"] == "policy"]
+        policies = [artifact for artifact in run["lineage"] if artifact["kind"] == "policy"]
         made = self._part(directory, policies[-1])
         storage = storage_from(made.facts["held"])
         before = self._start_of(directory, run, made, storage)
         identity = made.manifest["content"]["reference"][0]
-        others = [each for each in policies if each["id"] == identity]
+        others = [policy for policy in policies if policy["id"] == identity]
         other = self._part(directory, others[0]) if others else None
         return Evaluated(
             name=directory.resolve().name,
@@ -152,7 +154,7 @@ class Finder:
 
     def _start_of(self, directory: Path, run: dict[str, Any], policy: Artifact, storage: Storage) -> ModelOnDisk:
         """Return the model before all rounds: the one that was made for the run, or the given one."""
-        if made := next((each for each in run["lineage"] if each["kind"] == "model"), None):
+        if made := next((artifact for artifact in run["lineage"] if artifact["kind"] == "model"), None):
             found = self._part(directory, made)
             return ModelOnDisk(str(found.path), id_of(found.id, storage), storage)
         asked = str((RunDirectory(directory).config().get("model") or {}).get("path") or "")
@@ -170,9 +172,9 @@ class Finder:
 
 def starts_of(models: Sequence[Evaluated]) -> list[Evaluated]:
     """Return the models that some were trained from, each once, without those that are measured anyway."""
-    measured = {each.policy.id for each in models}
-    starts = {each.before.id: each.before for each in models if each.before and each.before.id not in measured}
-    return [Evaluated(name=each.path, path=each.path, policy=each, before=each, is_start=True) for each in starts.values()]
+    measured = {model.policy.id for model in models}
+    starts = {model.before.id: model.before for model in models if model.before and model.before.id not in measured}
+    return [Evaluated(name=start.path, path=start.path, policy=start, before=start, is_start=True) for start in starts.values()]
 
 
 def placed(path: str) -> str:
@@ -187,10 +189,10 @@ def short_names(paths: Sequence[str]) -> list[str]:
     ['a/model', 'b/model', 'other']
     """
     parts = [Path(path).resolve().parts if Path(path).exists() else Path(path).parts for path in paths]
-    names = [each[-1] for each in parts]
+    names = [part[-1] for part in parts]
     deeper = 1
     while len(set(names)) < len(names) and deeper < max(map(len, parts)):
         deeper += 1
         twice = {name for name in names if names.count(name) > 1}
-        names = ["/".join(each[-deeper:]) if name in twice else name for name, each in zip(names, parts, strict=True)]
+        names = ["/".join(part[-deeper:]) if name in twice else name for name, part in zip(names, parts, strict=True)]
     return names

@@ -111,7 +111,7 @@ def evaluate(
         measured = measure.measure(compared.inside(directory))
         refuse_unnamed(measured.figures, figures, type(measure).__name__)
         if measured.answers:
-            write_jsonl(directory / ANSWERS, (each.to_record() for each in measured.answers))
+            write_jsonl(directory / ANSWERS, (answer.to_record() for answer in measured.answers))
         if measured.observed:
             write_jsonl(directory / OBSERVED, records_of(measured.observed))
         if measured.credit:

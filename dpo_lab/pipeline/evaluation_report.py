@@ -24,12 +24,12 @@ def report_of(found: Sequence[OfPart], models: Sequence[Evaluated], against: str
     return {
         "models": [
             {
-                "name": each.name,
-                "path": each.path,
-                "id": each.policy.id,
-                "before": each.before.path if each.before else None,
+                "name": model.name,
+                "path": model.path,
+                "id": model.policy.id,
+                "before": model.before.path if model.before else None,
             }
-            for each in models
+            for model in models
         ],
         "against": against,
         "category": category,
@@ -43,9 +43,9 @@ def _part_record(found: OfPart, figures: Sequence[ComparedFigure]) -> dict[str, 
         "title": found.part.title,
         "note": _note(found),
         "measurements": {name: str(made.path) for name, made in found.made.items()},
-        "figures": [each.record() for each in figures],
+        "figures": [figure.record() for figure in figures],
         "categories": by_category(found, figures),
-        "notes": left_out_line([each for each in figures if each.figure.headline]),
+        "notes": left_out_line([figure for figure in figures if figure.figure.headline]),
         "samples": samples_of(found.measured),
     }
 
@@ -58,7 +58,7 @@ def _note(found: OfPart) -> str:
 
 def samples_of(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
     """Return the first answer of each model to the first prompts that all of them answered."""
-    answers = {name: {each.prompt.id: each for each in found.answers} for name, found in measured.items() if found.answers}
+    answers = {name: {answer.prompt.id: answer for answer in found.answers} for name, found in measured.items() if found.answers}
     if not answers:
         return []
     first, *others = answers.values()
@@ -93,7 +93,7 @@ def write_report(directory: Path, report: Mapping[str, Any], lines: Iterable[Map
 
 def screen_lines(report: Mapping[str, Any]) -> list[str]:
     """Return what the screen shows: the headline figures of every model on every part, and what compares them."""
-    width = max(len(each["name"]) for each in report["models"])
+    width = max(len(model["name"]) for model in report["models"])
     lines = []
     for part in report["parts"]:
         lines.append(part["title"])
@@ -102,6 +102,6 @@ def screen_lines(report: Mapping[str, Any]) -> list[str]:
                 continue
             lines.append(f"  {figure['title']}")
             lines += [f"    {name:{width}}  {shown_interval(**ends)}" for name, ends in figure["values"].items()]
-            lines += [f"    {each['sentence']}" for each in figure["comparisons"]]
+            lines += [f"    {comparison['sentence']}" for comparison in figure["comparisons"]]
         lines += [f"  {each}" for each in (*part["notes"], *([part["note"]] if part["note"] else []))]
     return lines

@@ -74,8 +74,8 @@ def card(fields: Mapping[str, Any], title: str, sections: Iterable[tuple[str, st
 
 def licence_fields(licences: Sequence[str], known: frozenset[str]) -> dict[str, Any]:
     """Return what YAML says of licences; one that the Hub does not know is `other` with its name."""
-    names = ["other" if each not in known else each for each in licences]
-    other = re.sub(r"[^a-z0-9.]+", "-", next((each for each in licences if each not in known), "")).strip("-")
+    names = ["other" if licence not in known else licence for licence in licences]
+    other = re.sub(r"[^a-z0-9.]+", "-", next((licence for licence in licences if licence not in known), "")).strip("-")
     return {"license": names[0] if len(names) == 1 else list(dict.fromkeys(names)), "license_name": other or None}
 
 

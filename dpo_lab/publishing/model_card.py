@@ -40,7 +40,7 @@ def model_card(
         "base_model": base,
         "base_model_relation": ("adapter" if source.has_adapter else "finetune") if base else None,
         "pipeline_tag": "text-generation",
-        "datasets": [each.name for each in parts if each.what != "base model" and HUB_ID.fullmatch(each.name)],
+        "datasets": [part.name for part in parts if part.what != "base model" and HUB_ID.fullmatch(part.name)],
         "tags": ["preference", "dpo", "dpo-lab", *(["lora"] if source.has_adapter else [])],
     }
     what = "An adapter on" if source.has_adapter else "All weights of a model trained from"

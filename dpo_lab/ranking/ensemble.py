@@ -54,8 +54,8 @@ class EnsembleRanker(Ranker):
         """Open all members for the block."""
         with ExitStack() as stack:
             members = {
-                name: stack.enter_context(opened(each, device, f"member {name} of the ensemble"))
-                for name, each in self.members.items()
+                name: stack.enter_context(opened(member, device, f"member {name} of the ensemble"))
+                for name, member in self.members.items()
             }
             yield OpenEnsemble(members, self.combine)
 
@@ -89,7 +89,7 @@ def z_score(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
     >>> z_score([(1.0, 3.0), (10.0, 10.0)])
     (-0.5, 0.5)
     """
-    return _mean([_standard(each) for each in scores])
+    return _mean([_standard(of_member) for of_member in scores])
 
 
 def borda(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -98,7 +98,7 @@ def borda(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
     >>> borda([(1.0, 2.0, 3.0), (2.0, 5.0, 2.0)])
     (0.25, 1.5, 1.25)
     """
-    return _mean([_beaten(each) for each in scores])
+    return _mean([_beaten(of_member) for of_member in scores])
 
 
 def majority(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -108,7 +108,9 @@ def majority(scores: Sequence[Sequence[float]]) -> tuple[float, ...]:
     (0.0, 2.0, 1.0)
     """
     count = range(len(scores[0]))
-    votes = [[sum((each[i] > each[j]) - (each[i] < each[j]) for each in scores) for j in count] for i in count]
+    votes = [
+        [sum((of_member[i] > of_member[j]) - (of_member[i] < of_member[j]) for of_member in scores) for j in count] for i in count
+    ]
     return tuple(sum((vote > 0) + (vote == 0) / 2 for j, vote in enumerate(row) if j != i) for i, row in enumerate(votes))
 
 
@@ -119,7 +121,10 @@ def agreement(scores: Sequence[Sequence[float]]) -> tuple[tuple[float, ...], ...
     ((0.5, 0.375), (0.625, 0.5))
     """
     count = range(len(scores[0]))
-    votes = [[[(each[i] > each[j]) + (each[i] == each[j]) / 2 for each in scores] for j in count] for i in count]
+    votes = [
+        [[(of_member[i] > of_member[j]) + (of_member[i] == of_member[j]) / 2 for of_member in scores] for j in count]
+        for i in count
+    ]
     return tuple(tuple(map(fmean, row)) for row in votes)
 
 

@@ -61,7 +61,9 @@ def _about(record: RunRecord) -> dict[str, Any]:
 def _samples(record: RunRecord) -> list[dict[str, Any]]:
     """Return each prompt with its answers and their scores, where there are scores."""
     samples = (record.run.get("samples") or ())[:MAX_SAMPLES]
-    return [{"prompt": _cut(each["prompt"]), "sides": [_side(each, side) for side in ("before", "after")]} for each in samples]
+    return [
+        {"prompt": _cut(sample["prompt"]), "sides": [_side(sample, side) for side in ("before", "after")]} for sample in samples
+    ]
 
 
 def _answers(record: RunRecord) -> list[dict[str, Any]]:

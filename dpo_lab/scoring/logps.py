@@ -106,15 +106,15 @@ class PairLogps:
 def joined(parts: Sequence[PairLogps]) -> PairLogps:
     """Return the pairs of several batches as one; tokens and pairs follow one another."""
     responses = [part.responses for part in parts]
-    offsets = torch.tensor([0, *(len(each.counts) for each in responses[:-1])]).cumsum(0).tolist()
-    squares = [each.log_sum_squares for each in responses if each.log_sum_squares is not None]
+    offsets = torch.tensor([0, *(len(response.counts) for response in responses[:-1])]).cumsum(0).tolist()
+    squares = [response.log_sum_squares for response in responses if response.log_sum_squares is not None]
     labels = [part.labels for part in parts if part.labels is not None]
     widest = max(part.lists.shape[1] for part in parts)
     lists = [moved(part.lists, offset, widest) for part, offset in zip(parts, offsets, strict=True)]
     return PairLogps(
         ResponseLogps(
-            torch.cat([each.per_token for each in responses]),
-            torch.cat([each.counts for each in responses]),
+            torch.cat([response.per_token for response in responses]),
+            torch.cat([response.counts for response in responses]),
             torch.cat(squares) if squares else None,
         ),
         torch.cat([part.pairs + offset for part, offset in zip(parts, offsets, strict=True)]),

@@ -64,11 +64,11 @@ class Chat(Component):
         device = self.trainer.device()
         finder = Finder(outputs=self.outputs, quant=self.quant, precision=self.precision, device=device)
         models = finder.found(self.models, self.model, None)
-        models = [each for each in models if each.is_start] + [each for each in models if not each.is_start]
+        models = [model for model in models if model.is_start] + [model for model in models if not model.is_start]
         if self.prompts:
             from dpo_lab.pipeline.answers import CANDIDATES, answers_of_several
 
-            policies = {each.name: each.policy for each in models}
+            policies = {model.name: model.policy for model in models}
             how: dict[str, Any] = {"root": self.outputs, "seed": self.seed, "device": device, "force": self.force}
             made = answers_of_several(self.prompts.held_out(), policies, self.sampler, name=self.prompts.label, **how)
             path, answers = made.path / CANDIDATES, count_of(made.facts["answers"], "answer")
@@ -78,7 +78,7 @@ class Chat(Component):
         from dpo_lab.pipeline.chat import HELP, Speaker, converse
 
         with ExitStack() as opened:
-            speakers = [Speaker(each.name, opened.enter_context(self.sampler.open(each.policy, device))) for each in models]
-            say(f"{' | '.join(each.name for each in speakers)}   {HELP}")
+            speakers = [Speaker(model.name, opened.enter_context(self.sampler.open(model.policy, device))) for model in models]
+            say(f"{' | '.join(speaker.name for speaker in speakers)}   {HELP}")
             asked = converse(speakers, typed_lines(), side_by_side, system=self.system, seed=self.seed)
         return {"questions": asked}

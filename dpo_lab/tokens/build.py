@@ -133,7 +133,7 @@ def once(responses: list[int], labels: dict[str, Any]) -> tuple[list[int], dict[
     >>> once([7, 8, 7], {"scores": (3.0, 2.0, 1.0)})
     ([7, 8], {'scores': (3.0, 2.0)})
     """
-    kept = [at for at, each in enumerate(responses) if each not in responses[:at]]
+    kept = [at for at, response in enumerate(responses) if response not in responses[:at]]
     scores = labels.get("scores")
     return [responses[at] for at in kept], labels | ({"scores": tuple(scores[at] for at in kept)} if scores else {})
 
@@ -191,13 +191,13 @@ def drawn_logps(
 
 def _treated(answers: Sequence[Encoded], counts: Counter[str], texts: dict[str, str]) -> bool:
     """Count what the chat template does with an item's answers; return whether the item can be trained."""
-    by_treatment = {each.treatment: each.template_text for each in answers}
+    by_treatment = {answer.treatment: answer.template_text for answer in answers}
     kept = by_treatment.keys().isdisjoint(UNTRAINABLE)
     for treatment in TREATMENTS if kept else UNTRAINABLE:
         if treatment in by_treatment:
             counts[treatment] += 1
             texts.setdefault(treatment, by_treatment[treatment])
-    behind = next((each.text_behind for each in answers if each.text_behind), "")
+    behind = next((answer.text_behind for answer in answers if answer.text_behind), "")
     if kept and behind:
         counts["template_adds_behind"] += 1
         texts.setdefault("template_adds_behind", behind)

@@ -131,7 +131,7 @@ class StepFigures(L.Callback):
 
 def step_figures(trainer: L.Trainer) -> StepFigures:
     """Return the callback that collects a training's figures."""
-    found: StepFigures = next(each for each in trainer.callbacks if isinstance(each, StepFigures))  # type: ignore[attr-defined]
+    found: StepFigures = next(callback for callback in trainer.callbacks if isinstance(callback, StepFigures))  # type: ignore[attr-defined]
     return found
 
 

@@ -55,7 +55,7 @@ def _film(asked: str, rng: random.Random) -> str:
     if kind < ASKED:
         return asked
     if kind < ASKED + NEAR:
-        films = tuple(each for each in films if sum(_same_words(each, asked)) == 1)
+        films = tuple(film for film in films if sum(_same_words(film, asked)) == 1)
     return rng.choice(films)
 
 
@@ -78,4 +78,4 @@ def _shortened(review: str, kept: float, rng: random.Random) -> str:
     if kept == 1.0:
         return review
     opener, *sentences = review.rstrip(".").split(". ")
-    return ". ".join([opener, *(each for each in sentences if rng.random() < kept)]) + "."
+    return ". ".join([opener, *(sentence for sentence in sentences if rng.random() < kept)]) + "."
