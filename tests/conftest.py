@@ -1,6 +1,5 @@
 """Fixtures that several test directories use."""
 
-import copy
 import gc
 import sys
 from collections.abc import Iterator
@@ -9,14 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from hydra._internal.config_repository import ConfigRepository
 from torch import nn
 
-from dpo_lab.conf_files import CONF
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.report import charts, ranker
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
+from tests.kept_compositions import compositions_kept
 
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
 
@@ -41,24 +39,9 @@ def _libraries_left_out_of_collections(_frozen: list[int]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _conf_read_once() -> Iterator[None]:
-    """Let Hydra read each file of conf/ once for all tests: a third of a composition was reading 40 files anew.
-
-    Hydra changes what it has read while it composes, so every composition takes copies. Other directories are read as ever.
-    """
-    read, known = ConfigRepository.load_config, dict[tuple[tuple[str, ...], str], Any]()
-    unchanging = (f"file://{CONF}", "pkg://", "structured://")
-
-    def load_config(repository: ConfigRepository, config_path: str) -> Any:
-        sources = tuple(source.full_path() for source in repository.sources)
-        if not all(source.startswith(unchanging) for source in sources):
-            return read(repository, config_path)
-        if (sources, config_path) not in known:
-            known[sources, config_path] = read(repository, config_path)
-        return copy.deepcopy(known[sources, config_path])
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConfigRepository, "load_config", load_config)
+def _conf_composed_once() -> Iterator[None]:
+    """Let Hydra compose the same choices of conf/ once for all tests."""
+    with compositions_kept():
         yield
 
 

@@ -141,8 +141,8 @@ def made(of_stage: Mapping[str, Any], raw: Mapping[str, Any]) -> Stage:
 # ---------------------------------------------------------------- the configuration as data
 def unresolved(config: DictConfig) -> dict[str, Any]:
     """Return a composed configuration without its `hydra` node, every ${...} as it is."""
-    whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    return cast(dict[str, Any], OmegaConf.to_container(whole, resolve=False))
+    whole = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    return {key: value for key, value in whole.items() if key != "hydra"}
 
 
 def taken_by(raw: Mapping[str, Any]) -> list[str]:
@@ -160,8 +160,9 @@ def resolved(config: DictConfig) -> dict[str, Any]:
     """Return what a stage takes of a composed configuration, as plain data; what ${...} names is copied off the shelves."""
     whole = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     OmegaConf.resolve(whole)
-    of_stage = OmegaConf.masked_copy(whole, ["_target_", *taken_by(unresolved(config))])
-    return cast(dict[str, Any], plain(OmegaConf.to_container(of_stage)))
+    everything = cast(dict[str, Any], plain(OmegaConf.to_container(whole)))
+    taken = {"_target_", *taken_by(everything)}
+    return {name: value for name, value in everything.items() if name in taken}
 
 
 def differences(config: Mapping[str, Any], default: Mapping[str, Any], part: str = "") -> list[dict[str, Any]]:

@@ -41,8 +41,9 @@ def composed(stage: str, overrides: tuple[str, ...], config_dir: Path | None) ->
                 config = compose(stage, [*more, *values], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException, ValueError):
         return None
-    raw = OmegaConf.to_container(OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"]), resolve=False)
-    return Composed(cast(Mapping[str, Any], raw), dict(config.hydra.runtime.choices), config)
+    raw = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    del raw["hydra"]
+    return Composed(raw, dict(config.hydra.runtime.choices), config)
 
 
 def first_values(overrides: Sequence[str]) -> list[str]:
