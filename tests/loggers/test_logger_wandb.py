@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from wandb.util import get_core_path
 
 from dpo_lab.components import ConfigError
 from dpo_lab.loggers.base import RunIdentity
@@ -81,7 +82,8 @@ def records(directory: Path, process: int = 0) -> list[dict[str, Any]]:
 
 @cache
 def inspected(path: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    """Return the records of a file, as `wandb leet inspect --json` prints them; its program alone, without a Python for it."""
+    command = [get_core_path(), "leet", "inspect", "--no-observability", "--json", "--run-file", str(path), str(path.parents[1])]
     return [json.loads(line) for line in output_of(command).splitlines()]
 
 
