@@ -10,6 +10,13 @@ OR = re.compile(rf"({SETTING}),(?= (?:or|and) {SETTING})")
 NAMES = ("Hydra", "Lightning", "Python", "Optuna")  # what is written with a capital letter inside a sentence too
 
 
+UNBROKEN = "\x1f"
+"""Stands for a blank at which a line is not broken."""
+PROGRAM = r"(?:python \S+\.py|dpo-lab [a-z_]+|pip install(?: -\w+)?|make(?: -\w \S+)? \w+|source)"
+WORD = rf"(?:-m|--\w[\w-]*|{SETTING}|[\w.-]*/[\w./-]*[\w/])"
+COMMAND = re.compile(rf"{PROGRAM}(?: {WORD})*|(?:-m )?{SETTING}(?: {SETTING})+|-m {SETTING}")
+
+
 def copyable(message: str) -> str:
     """Return a message without a full stop, or the comma of an enumeration, behind a setting, where a copy would take it along.
 
@@ -26,3 +33,12 @@ def copyable(message: str) -> str:
 def _joined(found: re.Match[str]) -> str:
     word = found[3]
     return f"{found[1]};{found[2]}{word if word in NAMES else word.lower()}"
+
+
+def unbroken(message: str) -> str:
+    """Return a message in which UNBROKEN stands for the blanks of what is copied in one piece: a command, several settings.
+
+    >>> print(unbroken("Write data=jsonl data.path=a.jsonl or type dpo-lab train loss=ipo now").replace(UNBROKEN, "_"))
+    Write data=jsonl_data.path=a.jsonl or type dpo-lab_train_loss=ipo now
+    """
+    return COMMAND.sub(lambda found: found[0].replace(" ", UNBROKEN), message)

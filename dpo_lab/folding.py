@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import sys
 import textwrap
 
 WIDEST, NARROWEST = 110, 60  # characters
@@ -10,6 +11,11 @@ WIDEST, NARROWEST = 110, 60  # characters
 def width() -> int:
     """Return how many characters of a line are used: the terminal's, within bounds; a file has the widest."""
     return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((WIDEST, 24)).columns))
+
+
+def room() -> int | None:
+    """Return how many characters a row of a table may have: the terminal's, None where stdout is a file, which takes any."""
+    return max(NARROWEST, shutil.get_terminal_size().columns) if sys.stdout.isatty() else None
 
 
 def folded(text: str, columns: int | None = None) -> str:
@@ -31,11 +37,13 @@ def folded(text: str, columns: int | None = None) -> str:
 
 
 def fold(line: str, columns: int) -> str:
-    """Return a line, folded if it is too long; what is short and in brackets or quotes, such as [--to DIR], is not broken."""
+    """Return a line, folded if it is too long; short text in brackets or quotes, such as [--to DIR], and 62 % are not broken."""
     if len(line) <= columns:
         return line
     indent = " " * hanging(line, columns)
-    short = rf'\[[^\]]{{0,{columns // 2}}}\]|"[^"]{{0,{columns // 2}}}"'
+    short = (
+        rf'\[[^\]]{{0,{columns // 2}}}\]|"[^"]{{0,{columns // 2}}}"|\([\d.]+ [A-Z]+\)|(?<![\w.])[\d.]+ (?:%|s|M|threads?)(?!\w)'
+    )
     whole = re.sub(short, lambda found: found[0].replace(" ", "\x1f"), line)
     as_written = textwrap.TextWrapper(columns, subsequent_indent=indent, expand_tabs=False, replace_whitespace=False)
     as_written.break_long_words = as_written.break_on_hyphens = False

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from dpo_lab.artifacts import MANIFEST, Artifact
 from dpo_lab.comparison.jobs import JobRecord, job_name, jobs_in, plan_in, short_keys, swept_values
@@ -185,13 +185,35 @@ def _settings(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return found
 
 
+class TypedNumber(float):
+    """A number that is shown as it was typed.
+
+    >>> TypedNumber("1e9") == 1e9, str(TypedNumber("1e9")), f"beta={TypedNumber('1e-4')}"
+    (True, '1e9', 'beta=1e-4')
+    """
+
+    def __new__(cls, text: str) -> Self:
+        """Return the number that a text is."""
+        number = super().__new__(cls, text)
+        number.text = text.strip()
+        return number
+
+    text: str
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+    __repr__ = __str__
+
+
 def as_number(value: str) -> Any:
     """Return a text as the number that it is, if it is one.
 
     >>> as_number("1e-4"), as_number("2"), as_number("dpo"), as_number("nan")
-    (0.0001, 2, 'dpo', 'nan')
+    (1e-4, 2, 'dpo', 'nan')
     """
-    for kind in (int, float):
+    for kind in (int, TypedNumber):
         try:
             number = kind(value)
         except ValueError:

@@ -8,6 +8,7 @@ from dpo_lab.comparison.best import Standing
 from dpo_lab.comparison.jobs import short_keys
 from dpo_lab.comparison.metric import Metric
 from dpo_lab.comparison.runs import Run
+from dpo_lab.folding import room
 from dpo_lab.plain_data import as_typed
 
 ROWS = 20  # of a table: a sweep of a hundred stays readable
@@ -97,13 +98,39 @@ def aligned(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> l
     >>> aligned("runs", ["beta", "gold"], [["0.1", ".4"]])
     ['runs', '  beta  gold', '  0.1   .4']
     """
-    shown = rows[:ROWS]
-    widths = [max(map(len, column)) for column in zip(head, *shown, strict=True)]
-    lines = [
-        "  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *shown]
-    ]
     more = [f"  {len(rows) - ROWS} more are in summary.csv"] if len(rows) > ROWS else []
-    return [title, *lines, *more]
+    return [title, *_rows(head, rows[:ROWS], room()), *more]
+
+
+def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], columns: int | None) -> list[str]:
+    """Return rows in columns; what is too wide for a terminal has the last column below each row, or no columns at all."""
+    whole = _in_columns([head, *rows])
+    if columns is None or max(map(len, whole)) <= columns:
+        return whole
+    short = _in_columns([head[:-1], *(row[:-1] for row in rows)])
+    if max(map(len, short)) <= columns:
+        below = ["", *("" if row[-1] == "-" else f"      {row[-1]}" for row in rows)]
+        return [each for pair in zip(short, below, strict=True) for each in pair if each]
+    return [line for row in rows for line in _by_name(head, row, columns)]
+
+
+def _in_columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _by_name(head: Sequence[str], row: Sequence[str], columns: int) -> list[str]:
+    """Return one row as names with values, as many to a line as fit.
+
+    >>> _by_name(["job", "beta", "gold"], ["1", "0.1", ".4"], 19)
+    ['  job 1  beta 0.1', '    gold .4']
+    """
+    lines = ["  "]
+    for piece in (f"{name} {cell}" for name, cell in zip(head, row, strict=True)):
+        if lines[-1].strip() and len(lines[-1]) + len(piece) > columns:
+            lines.append("    ")
+        lines[-1] += f"{piece}  "
+    return [line.rstrip() for line in lines]
 
 
 def _cell(value: Any) -> str:

@@ -4,6 +4,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dpo_lab.folding import width
+
 Found = Mapping[str, Any]
 """Plain data of a finding: `name`, `round`, `said`, `remedy`."""
 WIDTH = 80
@@ -28,17 +30,17 @@ def warning_of(finding: Found) -> tuple[str, str]:
 
 
 def health_lines(findings: Sequence[Found], rounds: int) -> list[str]:
-    """Return the findings for the end screen, at most 80 columns wide; nothing without any.
+    """Return the findings for the end screen, at most 80 columns wide and within the terminal; nothing without any.
 
     Args:
         rounds: of the run.
     """
-    lines = []
+    lines, columns = [], min(WIDTH, width())
     for finding in findings:
         where = f" (round {finding['round']})" if rounds > 1 else ""
         said = f"{finding['name'].replace('_', ' ')}{where}: {finding['said']}"
         for text, indent in ((said, "  "), (f"try {finding['remedy']}", "    ")):
-            lines += textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent="    ", break_long_words=False)
+            lines += textwrap.wrap(text, columns, initial_indent=indent, subsequent_indent="    ", break_long_words=False)
     return ["health", *lines] if lines else []
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dpo_lab import folding
 from dpo_lab.amounts import short
 from dpo_lab.figures import Figure, has_rounds
 
 WIDTH = 80
-"""Columns of the screen."""
+"""Columns of the screen, where it is no narrower terminal."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _blocks(columns: Sequence[list[str]], taken: int) -> list[list[list[str]]]:
     blocks: list[list[list[str]]] = [[]]
     for column in columns:
         width = taken + sum(2 + _width(each) for each in (*blocks[-1], column))
-        if blocks[-1] and width > WIDTH:
+        if blocks[-1] and width > min(WIDTH, folding.width()):
             blocks.append([])
         blocks[-1].append(column)
     return blocks

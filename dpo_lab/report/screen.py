@@ -6,6 +6,7 @@ from typing import Any
 
 from dpo_lab.amounts import count_of, short, weights_text
 from dpo_lab.figures import Figure
+from dpo_lab.folding import width
 from dpo_lab.ranking.pairing.base import left_out_text
 
 Facts = Mapping[str, Any]
@@ -59,8 +60,10 @@ def round_lines(number: int, rounds: int, pairs: str, facts: Facts, notes: Seque
 
 
 def indented(notes: Sequence[str], indent: str = INDENT) -> list[str]:
-    """Return sentences that stand below a line, broken at 80 columns."""
-    return [line for note in notes for line in textwrap.wrap(note, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ")]
+    """Return sentences that stand below a line, broken at 80 columns, or at the width of a narrower terminal."""
+    wrapper = textwrap.TextWrapper(min(WIDTH, width()), initial_indent=indent, subsequent_indent=f"{indent}  ")
+    wrapper.break_long_words = wrapper.break_on_hyphens = False
+    return [line for note in notes for line in wrapper.wrap(note)]
 
 
 def made_pairs_text(sampled: Facts, sampled_in: float, ranked: Facts) -> str:
@@ -89,8 +92,8 @@ def pair_notes(facts: Facts) -> list[str]:
 
 def table(title: str, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     """Return a table with the columns before and after."""
-    width = max(31, len(title) + 3, *(len(name) + 4 for name, _, _ in rows))
-    return [f"{title:{width}}{'before':12}after", *(f"  {name:{width - 2}}{before:12}{after}" for name, before, after in rows)]
+    first = max(31, len(title) + 3, *(len(name) + 4 for name, _, _ in rows))
+    return [f"{title:{first}}{'before':12}after", *(f"  {name:{first - 2}}{before:12}{after}" for name, before, after in rows)]
 
 
 def figures_table(heading: str, figures: Sequence[Figure], summary: Facts) -> list[str]:

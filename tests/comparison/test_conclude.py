@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from dpo_lab.comparison import table
 from dpo_lab.comparison.conclude import conclude
 from dpo_lab.comparison.jobs import JobRecord, SweepPlan
 from dpo_lab.comparison.table import ROWS
@@ -42,7 +43,7 @@ def sweep(tmp_path: Path) -> Path:
 def test_every_run_has_a_row_with_its_keys_its_figures_with_intervals_its_place_and_how_it_ended(sweep: Path) -> None:
     conclude(sweep)
     rows = list(csv.DictReader((sweep / "summary.csv").read_text().splitlines()))
-    assert [row["recipe.beta"] for row in rows] == ["0.1", "0.1", "0.001", "0.001", "9"]  # the best first
+    assert [row["recipe.beta"] for row in rows] == ["0.1", "0.1", "1e-3", "1e-3", "9"]  # the best first
     first, last = rows[0], rows[-1]
     assert float(first["gold/low"]) < float(first["gold/after"]) < float(first["gold/high"])
     assert (first["state"], first["seconds"], first["name"]) == (
@@ -72,7 +73,7 @@ def test_the_screen_has_swept_keys_means_and_spreads_directories_and_what_failed
     ended = conclude(sweep)
     said = "\n".join(ended.lines)
     assert "5 jobs, 4 finished, 1 failed" in ended.lines
-    assert "  beta   mean gold/after  spread  seeds" in ended.lines
+    assert "  beta  mean gold/after  spread  seeds" in ended.lines
     directories = [line.split()[-1] for line in ended.lines if "finished " in line and "tiny-" in line]
     assert len(directories) == 4
     assert all(Path(each).is_dir() for each in directories)
@@ -106,3 +107,18 @@ def test_a_sweep_of_a_hundred_jobs_stays_readable(tmp_path: Path) -> None:
     assert "100 jobs, 0 finished, 50 failed, 50 not started" in lines
     assert len(lines) < 3 * ROWS + 10
     assert len((tmp_path / "outputs" / "sweep" / "s" / "summary.csv").read_text().splitlines()) == 101
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 120])
+def test_rows_of_a_table_fit_the_terminal_and_lose_nothing(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "room", lambda: columns)
+    head = ["job", "loss", "lr", "seed", "gold/after", "95 %", "state", "seconds", "directory"]
+    row = ["1", "dpo", "1e9", "0", ".91", "[.88, .93]", "finished", "61", "outputs/train/tiny-dpo-films-3f9c2a10"]
+    lines = table.aligned("runs", head, [row])
+    assert max(map(len, lines)) <= columns
+    assert all(cell in "\n".join(lines) for cell in row)
+
+
+def test_a_table_of_a_file_keeps_its_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "room", lambda: None)
+    assert table.aligned("runs", ["a", "b"], [["1" * 200, "2"]])[2] == f"  {'1' * 200}  2"
