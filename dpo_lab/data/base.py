@@ -235,6 +235,11 @@ class Prompts(Component, ABC):
         """
         raise ConfigError(f"category={column}: prompts={self.label} have no columns. Leave it out, or use prompts=jsonl.")
 
+    @property
+    def brings_examples(self) -> bool:
+        """Whether there are examples, without reading any."""
+        return type(self).examples is not Prompts.examples
+
     def examples(self, count: int, seed: int) -> list[tuple[Prompt, str]]:
         """Return (prompt, answer) examples for supervised fine-tuning; empty if there are none."""
         return []

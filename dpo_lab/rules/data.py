@@ -7,6 +7,7 @@ from dpo_lab.data.base import Data
 from dpo_lab.data.prompts import MAX_FAULTY
 from dpo_lab.evaluation.base import Measure
 from dpo_lab.losses.base import PreferenceLoss
+from dpo_lab.models.spec import ModelSpec
 from dpo_lab.ranking.base import excerpt_of
 from dpo_lab.training.iteration import Iteration
 
@@ -59,6 +60,16 @@ def embedded_prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str
     return prompts_run_out(data, iteration, seed) if data.asks and data.asks.embedded else None
 
 
+def text_that_the_tiny_model_lacks(data: Data, model: ModelSpec) -> str | None:
+    """The tiny model learns its words from examples or from given pairs; prompts alone have neither."""
+    if model.pretrained or not model.recipe or not data.asks or not data.makes_pairs or data.asks.brings_examples:
+        return None
+    return (
+        f"model=tiny learns its words from the data, and prompts={data.asks.label} brings no answers to learn from; "
+        "use model=smollm2_135m data=on_policy, or prompts=films."
+    )
+
+
 def prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
     """Rounds share no prompts, so the last one may have none left; else it shows after hours."""
     if not data.asks:
@@ -109,6 +120,7 @@ RULES: tuple[Callable[..., str | None], ...] = (
     held_out_pairs_of_made_pairs,
     evaluation_of_another_topic,
     embedded_prompts_run_out,
+    text_that_the_tiny_model_lacks,
     labels_that_made_pairs_lack,
     lists_that_a_loss_cannot_read,
 )
