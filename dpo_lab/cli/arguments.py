@@ -10,6 +10,7 @@ from pathlib import Path
 from dpo_lab.cli.conf import groups, listed, optional_groups, options, recorded, required
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
+FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")  # endings by which a word is known as a path
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
 NEUTRAL = ("paths", "logger", "force", "tags", "notes", "group", "optimized_metric")
 """What changes no figure of a run: where it goes, and the fields that Train adds to Alignment (tests/cli compare them)."""

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from dpo_lab.cli.arguments import FIRST, TOOLS, quoted
+from dpo_lab.cli.arguments import FILES, FIRST, TOOLS, quoted
 from dpo_lab.cli.conf import groups, homes, listed, options, required, stages
 from dpo_lab.cli.help import groups_of
 from dpo_lab.cli.other_names import STAGES
-from dpo_lab.cli.proposals import Mistake, in_shell
+from dpo_lab.cli.proposals import LISTS, Mistake, in_shell
 from dpo_lab.cli.rewriting import in_quotes
 from dpo_lab.conf_files import CONF
 from dpo_lab.spelling import nearest
@@ -19,9 +19,6 @@ GIVEN = {
     "sample": ("prompts=jsonl", "prompts.path"),
 }
 """Where a file or a directory belongs that was given alone, in a stage that needs none."""
-LISTS = {"chat": "models", "evaluate": "models"}
-"""Stages that take several models."""
-FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 DASHED = ("help", "version", "multirun", "info", "resolve")
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -15,11 +15,13 @@ from dpo_lab.cli.arguments import plain_key
 from dpo_lab.cli.composing import Composed, composed
 from dpo_lab.cli.conf import groups, nearest_key, options
 from dpo_lab.cli.effect import refuse_without_effect
+from dpo_lab.cli.help import fields_of
 from dpo_lab.cli.idle import refuse_idle
 from dpo_lab.cli.keys import at, has_no_effect, origin, references_below
 from dpo_lab.cli.targets import NodeError, RoleError, TargetError, class_of, made_of
-from dpo_lab.cli.wording import choice_of, in_words
+from dpo_lab.cli.wording import choice_of, in_words, nothing_chosen
 from dpo_lab.components import Component, ConfigError, plain
+from dpo_lab.conf_files import CONF
 from dpo_lab.plain_data import as_typed, leaves
 from dpo_lab.spelling import nearest
 
@@ -146,7 +148,9 @@ def unresolved(config: DictConfig) -> dict[str, Any]:
 
 
 def taken_by(raw: Mapping[str, Any]) -> list[str]:
-    """Return the root keys that a stage takes: the fields of its class."""
+    """Return the root keys that a stage takes: the fields of its class, which is imported only if it is not one of our own."""
+    if raw.get("_target_") in own_stages():
+        return fields_of(str(raw["_target_"]))
     try:
         kind = class_of(raw.get("_target_"))
         if not is_dataclass(kind) or not hasattr(kind, "run"):
@@ -154,6 +158,13 @@ def taken_by(raw: Mapping[str, Any]) -> list[str]:
     except TargetError as error:
         raise ConfigError(f"_target_={as_typed(raw.get('_target_'))}: {error}") from error
     return [field.name for field in fields(kind)]
+
+
+@cache
+def own_stages() -> frozenset[str]:
+    """Return the classes of the stages that conf/ has."""
+    texts = (path.read_text(encoding="utf-8") for path in CONF.glob("*.yaml"))
+    return frozenset(name for text in texts for name in re.findall(r"^_target_: (dpo_lab\.stages\.\S+)$", text, re.M))
 
 
 def resolved(config: DictConfig) -> dict[str, Any]:
@@ -233,6 +244,8 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     value = at(raw, key) if len(first["loc"]) > 1 else first["input"]  # an item of a list: show the whole list
     if isinstance(value, Mapping) and len(first["loc"]) > 1:
         key, used, value = f"{key}.{first['loc'][1]}", f"{used}.{first['loc'][1]}", first["input"]
+    if value is None and (chosen := nothing_chosen(origin(raw, used), used)):
+        return chosen
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
     says = " or ".join(dict.fromkeys(in_words(each, key, value) for each in problems))
     as_used = f" (used as {used})" if key != used else ""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dpo_lab.cli.arguments import SEVERAL, UsageError, escaped, is_place, quoted
+from dpo_lab.cli.arguments import FILES, SEVERAL, UsageError, escaped, is_place, quoted
 from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import few, groups, listed, options, question, required, valid_options
 from dpo_lab.cli.keys import settable
@@ -20,7 +20,6 @@ HUB = re.compile(r"https?://(?:www\.)?huggingface\.co/(?P<id>(?!datasets/)[\w.-]
 WITH_HUB_IDS = ("model", "ranker")  # groups that have an option which loads a model from the Hub
 OF_MANY = ("default", "none")
 """Options that say nothing of the group that they belong to."""
-FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")
 
 
 def refuse_choices(stage: str, overrides: Sequence[Any], config_dir: Path | None, *, is_multirun: bool = False) -> None:

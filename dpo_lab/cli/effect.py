@@ -5,9 +5,11 @@ from typing import Any
 
 from dpo_lab.cli.arguments import plain_key
 from dpo_lab.cli.conf import few, listed, takers
+from dpo_lab.cli.foreign import instead_of
 from dpo_lab.cli.keys import at, has_no_effect
 from dpo_lab.cli.remedies import Try
 from dpo_lab.components import ConfigError
+from dpo_lab.plain_data import leaves
 
 MOST = 6
 """Options that are tried; each takes some tenths of a second."""
@@ -26,8 +28,7 @@ def refuse_without_effect(
         return
     override, *others = idle
     if others and not any(takers_of(plain_key(each), taken) for each in idle):
-        kept = tried([text for text in named if text not in idle]) or []
-        raise ConfigError(f"`{'`, `'.join(idle)}` have no effect: {not_taken(taken)} {instead_of(idle, kept)}")
+        raise ConfigError(f"`{'`, `'.join(idle)}` have no effect: {not_taken(taken)} {instead_of(idle, needed(raw, taken))}")
     raise ConfigError(f"`{override}` has no effect: {why_without_effect(override, taken, choices, raw, named, tried)}")
 
 
@@ -36,23 +37,13 @@ def not_taken(taken: Sequence[str]) -> str:
     return f"this stage takes only {listed(taken)}."
 
 
-def instead_of(idle: Sequence[str], kept: Sequence[str]) -> str:
-    """Return what to do with settings that a stage does not take; one that it lacks may have been meant by its last name.
+def needed(raw: Mapping[str, Any], taken: Sequence[str]) -> list[str]:
+    """Return KEY=... for what a stage has to be told and is not; read from the configuration, without its classes.
 
-    Args:
-        kept: the other overrides, behind them KEY=... for what the stage needs.
-
-    >>> instead_of(["data=jsonl", "data.path=a.jsonl"], ["ranker=length", "candidates.path=..."])
-    'Write candidates.path=a.jsonl in their place.'
-    >>> instead_of(["loss=ipo"], ["runs=..."]), instead_of(["loss=ipo"], [])
-    ('Leave it out, and add runs=...', 'Leave it out.')
+    >>> needed({"policy": "???", "force": False, "loss": {"path": "???"}}, ["policy", "force"])
+    ['policy=...']
     """
-    them, place = ("them", "their") if len(idle) > 1 else ("it", "its")
-    missing = [word.removesuffix("=...") for word in kept if word.endswith("=...")]
-    values = {plain_key(each).rpartition(".")[2]: each.partition("=")[2] for each in idle if "." in plain_key(each)}
-    if meant := [f"{key}={values[name]}" for key in missing if (name := key.rpartition(".")[2]) in values]:
-        return f"Write {' '.join(meant)} in {place} place."
-    return f"Leave {them} out, and add {' '.join(f'{key}=...' for key in missing)}" if missing else f"Leave {them} out."
+    return [f"{key}=..." for key, value in leaves({name: raw.get(name) for name in taken}) if value == "???"]
 
 
 def why_without_effect(
@@ -67,8 +58,7 @@ def why_without_effect(
     key, value = plain_key(override), override.partition("=")[2]
     would = takers_of(key, taken)
     if not would:
-        kept = tried([text for text in named if text != override]) or []
-        return f"{not_taken(taken)} {instead_of([override], kept)}"
+        return f"{not_taken(taken)} {instead_of([override], needed(raw, taken))}"
     groups = list(dict.fromkeys(taker.split("=")[0] for taker in would))
     others = [text for text in named if text != override]
     if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:

@@ -113,7 +113,7 @@ def groups_of(stage: str, text: str) -> set[str]:
     """Return the groups that a stage takes: its class's fields, what its yaml reads by ${...}, and what those options read."""
     known = set(groups())
     target = re.search(r"^_target_: (\S+)$", text, re.M)
-    used = {reference.split(".")[0] for reference in references(text)} | (fields_of(target[1]) if target else set())
+    used = {reference.split(".")[0] for reference in references(text)} | set(fields_of(target[1]) if target else ())
     found: set[str] = set()
     while new := (used & known) - found:
         found |= new
@@ -123,8 +123,8 @@ def groups_of(stage: str, text: str) -> set[str]:
     return found | (chosen_whole & known)
 
 
-def fields_of(target: str) -> set[str]:
-    """Return the annotated fields of a class of this project and of those that it extends, without importing it."""
+def fields_of(target: str) -> list[str]:
+    """Return the annotated fields of a class of this project and of those that it extends, in order, without importing it."""
     module, _, name = target.rpartition(".")
     path = PACKAGE.joinpath(*module.split(".")[1:]).with_suffix(".py")
     tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -135,10 +135,10 @@ def fields_of(target: str) -> set[str]:
         for alias in node.names
     }
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    own = {each.target.id for each in found.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)}
+    own = [each.target.id for each in found.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
     named = [imported.get(base.id, "") for base in found.bases if isinstance(base, ast.Name)]
     bases = [base for base in named if base.startswith("dpo_lab.") and base != ROOT]
-    return own.union(*(fields_of(base) for base in bases))
+    return list(dict.fromkeys([*(name for base in reversed(bases) for name in fields_of(base)), *own]))
 
 
 def help_row(name: str, what: str) -> str:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 UNKNOWN = "..."
 """A value that was not typed."""
+LISTS = {"chat": "models", "evaluate": "models"}
+"""Stages that take several models."""
+TRAINED = ("policy", "run")
+"""Names of a key that other stages have for a trained model."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,8 @@ def of_another_tool(mistake: Mistake) -> str:
     if not setting:
         return ""
     words, note = [as_option(word) for word in shlex.split(setting[0])], setting[1]
+    if mistake.key in TRAINED and mistake.stage in LISTS:
+        words = [f"{LISTS[mistake.stage]}=[{mistake.value}]"]
     if not words:
         return f" Leave it out: {note}."
     group = key_of(words[0])

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from dpo_lab.cli.messages import system_message
+from dpo_lab.cli.places import with_absent_places
 from dpo_lab.comparison.jobs import JOBS
-from dpo_lab.copying import copyable
+from dpo_lab.copying import UNBROKEN, copyable, unbroken
+from dpo_lab.folding import folded
 from dpo_lab.signals import STOPPING
 
 if TYPE_CHECKING:
@@ -73,8 +75,9 @@ class Session:
 
 
 def complain(message: str, code: int) -> int:
-    """Write a message to stderr, with settings as they are typed, and return the exit code."""
-    sys.stderr.write(f"error: {copyable(message)}\n")
+    """Write a message to stderr, with settings as they are typed, and return the exit code; a terminal gets whole words."""
+    said = f"error: {copyable(with_absent_places(message) if code == USAGE else message)}"
+    sys.stderr.write(f"{folded(unbroken(said)).replace(UNBROKEN, ' ') if sys.stderr.isatty() else said}\n")
     return code
 
 

@@ -6,6 +6,7 @@ from typing import Any, cast
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
 from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import few, groups, homes, listed, near_keys, nearest_key, options, question, stages_with
+from dpo_lab.cli.foreign import foreign_key
 from dpo_lab.cli.keys import at, origin, settable
 from dpo_lab.cli.other_names import OTHER_NAMES, name_here
 from dpo_lab.cli.proposals import UNKNOWN, Mistake, having, in_shell, of_another_tool, with_option
@@ -30,6 +31,8 @@ def unknown_key(key: str, cause: Any, line: CommandLine) -> str:
     valid = sorted(str(name) for name in node if name not in ("_target_", "hydra"))
     above, _, last = str(getattr(cause, "full_key", None) or key).rpartition(".")
     if not above:
+        if foreign := foreign_key(line.stage, key, mistake.others):
+            return foreign
         valid = mistake.known()
         meant = at_root(mistake, raw, valid)
         if not meant and (idle := idle_here(mistake, raw)):

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from glob import glob
 from typing import Any
 
-from dpo_lab.cli.conf import groups, listed, options, required, stages
+from dpo_lab.cli.conf import few, groups, listed, optional_groups, options, required, stages, takers
+from dpo_lab.conf_files import CONF
 
 TYPES = {
     "int": "a whole number",
@@ -88,6 +89,22 @@ def part_in_words(value: Any, key: str) -> str:
     if value in options(group):
         return f"this part is chosen by its group. Write {group}={value}"
     return f"this part is chosen by its group. {choice_of(group)}"
+
+
+def nothing_chosen(group: str, used: str) -> str:
+    """Return what to choose where a part needs an option of a group that has none chosen; empty where that is not so.
+
+    >>> print(nothing_chosen("benchmark", "evaluation.measures.benchmark"))
+    benchmark=none: evaluation=benchmark needs one. Write benchmark=lm_eval benchmark.tasks=... or leave out evaluation=benchmark
+    """
+    needing = [taker for taker in takers(group) if taker.startswith(f"{used.partition('.')[0]}=")] if group != used else []
+    found = [option for option in options(group) if option != "none"] if group in optional_groups() and needing else []
+    if not found:
+        return ""
+    text = (CONF / group / f"{found[0]}.yaml").read_text(encoding="utf-8")
+    needed = [f"{group}.{key}=..." for key in re.findall(r"^(\w+): \?\?\?", text, re.M)]
+    needs = f"{group}=none: {few(needing)} needs one. Write {' '.join([f'{group}={found[0]}', *needed])}"
+    return f"{needs} or leave out {few(needing)}"
 
 
 def choice_of(key: str) -> str:

@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from tests.e2e.until_work import end_before_work
 
 OWN = "prompts=jsonl prompts.path=mine.jsonl"
 ANSWERS = {  # command: what its answer ends with, and what is typed in place of the mistake, which stands last
-    "train prompts=mine.jsonl": f"Write {OWN} judge=same ranker=length",
+    "train prompts=mine.jsonl": f"Write {OWN} model=smollm2_135m data=on_policy",
     "train ranker=a/b": "Write ranker=reward_model ranker.path=a/b",
     "train judge=length": "It is an option of ranker. Write judge=same ranker=length",
     "train ranker=best_vs_second": "It is an option of pairing. Write pairing=best_vs_second",
@@ -158,12 +160,26 @@ def test_files_of_answers_are_looked_for_before_the_first_job(capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("command", "why"), [("sample epochs=1", "answers are drawn on one device, and "), ("evaluate epochs=1", "")]
+    ("command", "of"),
+    [("sample epochs=1", " of sample, and recipe.epochs or trainer.epochs"), ("evaluate epochs=1", ", and `recipe.epochs=1`")],
 )
 def test_a_setting_of_training_is_not_proposed_where_nothing_is_trained(
-    command: str, why: str, capsys: pytest.CaptureFixture[str]
+    command: str, of: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(shlex.split(command)) == 2
-    said = capsys.readouterr().err
-    idle = f"has no effect: {why}nothing is trained. Leave it out."
-    assert said == f"error: epochs is neither a group nor a key, and `recipe.epochs=1` {idle}\n"
+    idle = "has no effect: nothing is trained. Leave it out."
+    assert capsys.readouterr().err == f"error: epochs is neither a group nor a key{of} {idle}\n"
+
+
+def test_a_key_of_another_stage_is_answered_without_what_a_training_needs() -> None:
+    """torch alone takes seconds to import."""
+    commands = ("sample epochs=1", "sample loss=ipo", "chat beta=1", "export loss=ipo", "rank learning_rate=1", "publish n=1")
+    imports, codes = "import sys; from dpo_lab.cli.main import main", f"[main(each.split()) for each in {commands}]"
+    code = f"{imports}; print({codes}, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr.count("\n")) == (f"{[2] * len(commands)} False\n", len(commands))
+
+
+def test_a_path_that_is_proposed_and_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["chat", "policy=/nope"], ["evaluate", "run=/nope"], ["train", "data=/nope"], ["train", "model_path=/nope"]):
+        assert said(words, capsys).endswith("(/nope does not exist here)")

@@ -1,0 +1,59 @@
+"""A key of another stage, told from the text of conf/ and of the stages alone: nothing heavy is imported for the answer."""
+
+from collections.abc import Sequence
+
+from dpo_lab.cli.arguments import key_of, plain_key
+from dpo_lab.cli.conf import few, groups, homes, required
+from dpo_lab.cli.help import groups_of
+from dpo_lab.cli.other_names import name_here
+from dpo_lab.conf_files import CONF
+
+OF_TRAINING = ("recipe", "trainer", "optim")
+"""Groups whose settings, but where to compute, matter to a training alone."""
+WHERE = ("accelerator", "devices")
+
+
+def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
+    """Return what is said of a key that belongs to groups of which a stage takes nothing; empty if it may be one of its own.
+
+    >>> print(foreign_key("export", "temperature", []).partition(", ")[2])
+    which takes nothing from ranker or sampler. Leave it out, and add policy=...
+    >>> foreign_key("sample", "batch_size", []), foreign_key("train", "epochs", []), foreign_key("sample", "seed", [])
+    ('', '', '')
+
+    Args:
+        others: the other overrides.
+    """
+    taken = groups_of(stage, (CONF / f"{stage}.yaml").read_text(encoding="utf-8"))
+    name = name_here(key)
+    named = [home for home in homes(name) if home.partition(".")[0] in groups()]
+    idle = () if "data" in taken or name in WHERE else OF_TRAINING
+    if not named or any(home.partition(".")[0] in taken - set(idle) for home in named):
+        return ""
+    needed = [f"{each}=..." for each in required(stage) if each not in map(key_of, others)]
+    instead = instead_of([f"{key}=..."], needed)
+    of_training = [home for home in named if home.partition(".")[0] in OF_TRAINING]
+    if of_training:
+        why = f"and {few(of_training)} has no effect: nothing is trained."
+        return f"{key} is neither a group nor a key of {stage}, {why} {instead}"
+    of = few([home.partition(".")[0] for home in named])
+    return f"{key} is neither a group nor a key of {stage}, which takes nothing from {of}. {instead}"
+
+
+def instead_of(idle: Sequence[str], missing: Sequence[str]) -> str:
+    """Return what to do with settings that a stage does not take; one that it lacks may have been meant by its last name.
+
+    Args:
+        missing: KEY=... for what the stage needs.
+
+    >>> instead_of(["data=jsonl", "data.path=a.jsonl"], ["candidates.path=..."])
+    'Write candidates.path=a.jsonl in their place.'
+    >>> instead_of(["loss=ipo"], ["runs=..."]), instead_of(["loss=ipo"], [])
+    ('Leave it out, and add runs=...', 'Leave it out.')
+    """
+    them, place = ("them", "their") if len(idle) > 1 else ("it", "its")
+    keys = [word.removesuffix("=...") for word in missing]
+    values = {plain_key(each).rpartition(".")[2]: each.partition("=")[2] for each in idle if "." in plain_key(each)}
+    if meant := [f"{key}={values[name]}" for key in keys if (name := key.rpartition(".")[2]) in values]:
+        return f"Write {' '.join(meant)} in {place} place."
+    return f"Leave {them} out, and add {' '.join(missing)}" if missing else f"Leave {them} out."
