@@ -117,7 +117,15 @@ def test_film_questions_do_not_evaluate_given_pairs() -> None:
 def test_gold_ranks_answers_about_films_only() -> None:
     data = replace(FILM_DATA, prompts=OTHER_PROMPTS)
     assert "use prompts=films, or ranker=length (a control" in message(data=data, evaluation=OTHER_EVALUATION)
-    assert message(data=replace(data, ranker=LengthRanker()), evaluation=OTHER_EVALUATION) == ""
+    given = PretrainedModel(path="org/name", licence="mit")
+    assert message(data=replace(data, ranker=LengthRanker()), evaluation=OTHER_EVALUATION, model=given) == ""
+
+
+def test_prompts_alone_are_nothing_that_the_tiny_model_could_learn_its_words_from() -> None:
+    data = replace(FILM_DATA, prompts=OTHER_PROMPTS, ranker=LengthRanker())
+    refused = message(data=data, evaluation=OTHER_EVALUATION)
+    assert refused.startswith("model=tiny learns its words from the data")
+    assert refused.endswith("use model=smollm2_135m data=on_policy, or prompts=films.")
 
 
 def test_gold_judges_answers_about_films_only() -> None:
