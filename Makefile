@@ -43,7 +43,7 @@ test: $(READY_DEV)  ## lint, types and the fast tests
 	$(BIN)/python -m pytest --numprocesses auto
 
 e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
-	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 versions: $(READY_DEV)  ## the fast tests on the oldest and the newest supported libraries
 	$(BIN)/python scripts/check_versions.py

@@ -83,7 +83,7 @@ class Rungs:
         return rung == count
 
     def keeps(self, value: float, others: Sequence[float], better: Literal["min", "max"]) -> bool:
-        """Return whether a run goes on: it is among the best of all that got as far, one in `factor` of them.
+        """Return whether a run continues: it is among the best of all that got as far, one in `factor` of them.
 
         Args:
             others: values of the runs before, after as many measurements.

@@ -105,7 +105,7 @@ class Template:
         return generated[next(inside, border) :]
 
     def _extends(self, opening: str) -> bool:
-        """Return whether the generation prompt goes on where a conversation's answer begins, so that the answer can go on too."""
+        """Return whether the generation prompt is the header of an answer and this opening, which the answer then continues."""
         header, _, generated = self._plain
         return generated.removesuffix(opening).strip() == header.strip()
 

@@ -2,6 +2,7 @@
 
 import runpy
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> Summary:
+def films(tmp_path_factory: pytest.TempPathFactory, pretrained: Callable[..., Path]) -> Summary:
     """The summary of `python train.py`."""
-    return run("films", 0, tmp_path_factory.mktemp("films"))
+    return run("films", 0, pretrained(tmp_path_factory.mktemp("films")))
 
 
 @pytest.fixture(scope="module")

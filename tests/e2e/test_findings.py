@@ -1,20 +1,20 @@
 """Commands of docs/evaluation.md: one round on the film world that shows a finding, and one that shows none."""
 
 import json
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.forked import Command, finished
+
 SMALL = ["iteration.rounds=1", "prompts.num_prompts=200", "evaluation.max_prompts=60"]
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("outputs")
+def outputs(tmp_path_factory: pytest.TempPathFactory, pretrained: Callable[..., Path]) -> Path:
+    return pretrained(tmp_path_factory.mktemp("outputs"))
 
 
 @pytest.mark.parametrize(
@@ -28,11 +28,9 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids=["none", "stuck", "too fast", "another ranker"],
 )
 def test_a_command_shows_its_findings(outputs: Path, words: list[str], names: set[str]) -> None:
-    command = [sys.executable, str(ROOT / "train.py"), *SMALL, *words, f"paths.outputs={outputs}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
+    said = finished(Command("train.py", *SMALL, *words, f"paths.outputs={outputs}"))
     newest = max((outputs / "train").glob("*/summary.json"), key=lambda path: path.stat().st_mtime_ns)
     summary = json.loads(newest.read_text(encoding="utf-8"))
     found = {name.removeprefix("health/") for name in summary if name.startswith("health/")} - {"findings"}
     assert names <= found if names else not found
-    assert ("\nhealth\n" in done.stdout) == bool(found)
+    assert ("\nhealth\n" in said) == bool(found)

@@ -1,15 +1,12 @@
 """A real process that ranks, killed in the middle: the same command asks about no kept prompt again and ends with equal files."""
 
 import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.forked import Command, finished
+
 pytestmark = pytest.mark.slow
 
 SCORES = """
@@ -25,21 +22,13 @@ def score(prompt, answers):
 PROMPTS, BATCH = 400, 16
 
 
-def start(outputs: str) -> subprocess.Popen[str]:
+def start(outputs: str) -> Command:
     words = ["candidates.path=answers.jsonl", "ranker=function", "ranker.path=own_scores:score", "trainer=cpu"]
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "scripts" / "rank.py"), *words, f"paths.outputs={outputs}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": "."},
-    )
+    return Command("scripts/rank.py", *words, f"paths.outputs={outputs}", PYTHONPATH=".")
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=120)
-    assert process.returncode == 0, error
-    return out
+def kept_batches() -> int:
+    return sum(path.read_bytes().count(b"\n") for path in Path("killed/ranking").glob("*/kept/rank.jsonl"))
 
 
 def files(outputs: str) -> dict[str, bytes]:
@@ -56,26 +45,22 @@ def test_a_ranking_that_is_killed_goes_on_and_repeats_nothing_that_was_kept(
     Path("own_scores.py").write_text(SCORES)
     calls = Path("calls.txt")
 
-    process = start("killed")
-    while not (kept := list(Path("killed/ranking").glob("*/kept/rank.jsonl"))) or kept[0].read_bytes().count(b"\n") < 5:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
-    process.kill()
-    process.communicate(timeout=60)
-    assert process.returncode == -9
-    kept_prompts = kept[0].read_bytes().count(b"\n") * BATCH
+    command = start("killed")
+    command.stop_when(lambda: kept_batches() >= 5)
+    assert command.returncode == -9
+    kept_prompts = kept_batches() * BATCH
     before = calls.read_text().splitlines()
     assert kept_prompts <= len(set(before)) < PROMPTS
 
-    assert f"resuming rank: {kept_prompts} of {PROMPTS} prompts done" in finish(start("killed"))
+    assert f"resuming rank: {kept_prompts} of {PROMPTS} prompts done" in finished(start("killed"))
     asked = dict.fromkeys(calls.read_text().splitlines()[len(before) :])  # about some several times, for the order of scores
     assert list(asked) == [f"Why {number}?" for number in range(kept_prompts, PROMPTS)]
 
     calls.unlink()
-    finish(start("undisturbed"))
+    finished(start("undisturbed"))
     assert files("killed") == files("undisturbed")
     assert files("killed").keys() == {"ranking", "pairs"}
 
     calls.unlink()
-    assert "ranked before" in finish(start("killed"))
+    assert "ranked before" in finished(start("killed"))
     assert not calls.exists()  # found by its content, and nothing ranked

@@ -1,116 +1,98 @@
-"""Real processes: killed in the middle and started again, and two that want the same run at once."""
+"""Real processes: stopped again and again in the middle and started anew, and two that want the same run at once."""
 
-import json
 import os
 import pty
-import signal
-import subprocess
+import shutil
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from signal import SIGINT, SIGKILL, SIGTERM
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-COMMAND = [sys.executable, str(ROOT / "train.py"), "debug=fast", "iteration.rounds=2", "trainer.max_steps=20"]
-COMMAND += ["callbacks.checkpoint.every=2", "trainer.batch_size=4", "trainer.token_budget=64"]  # steps of several passes
+from tests.e2e.forked import ROOT, Command, finished
+from tests.e2e.results import assert_equal, figures
+
+WORDS = ["debug=fast", "iteration.rounds=2", "trainer.max_steps=20"]
+WORDS += ["callbacks.checkpoint.every=2", "trainer.batch_size=4", "trainer.token_budget=64"]  # steps of several passes
+LISTS = ["debug=fast", "pairing=all_k", "loss=plackett_luce", "iteration.rounds=1", "sampler.num_samples=3"]
+LISTS += ["trainer.max_steps=10", "callbacks.checkpoint.every=2", "trainer.batch_size=4"]
 pytestmark = pytest.mark.slow
 
 
-def start(outputs: Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # equal bits need an equal number of threads
-    words = [*COMMAND, f"paths.outputs={outputs}"]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    return out
-
-
-def figures(outputs: Path) -> dict[str, Any]:
-    (path,) = (outputs / "train").glob("*/summary.json")
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in summary.items() if not name.startswith("seconds")}
-
-
-def weights(outputs: Path) -> dict[str, bytes]:
-    return {path.parent.name: path.read_bytes() for path in sorted((outputs / "policy").glob("*/model.safetensors"))}
+def start(outputs: Path, words: list[str] = WORDS) -> Command:
+    return Command("train.py", *words, f"paths.outputs={outputs}")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    outputs = tmp_path_factory.mktemp("undisturbed")
-    finish(start(outputs))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, pretrained: Callable[..., Path]) -> Path:
+    outputs = pretrained(tmp_path_factory.mktemp("undisturbed"), "debug=fast")
+    finished(start(outputs))
     return outputs
 
 
-def rows(outputs: Path) -> list[dict[str, Any]]:
-    (path,) = (outputs / "train").glob("*/metrics.jsonl")
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [{name: value for name, value in row.items() if not name.startswith(("time/", "memory/"))} for row in found]
+def with_model_of(undisturbed: Path, outputs: Path) -> Path:
+    """Let outputs begin with the base model of the undisturbed run, whose making is stopped in a test of its own."""
+    shutil.copytree(undisturbed / "model", outputs / "model", dirs_exist_ok=True)
+    return outputs
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
-    while not condition():
-        assert process.poll() is None, "it ended before it could be stopped"
-        time.sleep(0.01)
+def stopped(outputs: Path, reached: str, number: int) -> Command:
+    """Return a run that was sent a signal once it had a file or directory of this pattern that was not there before."""
+    before = set(outputs.glob(reached))
+    command = start(outputs)
+    command.stop_when(lambda: set(outputs.glob(reached)) - before, number)
+    return command
 
 
-def assert_same(one: Path, other: Path) -> None:
-    assert figures(one) == figures(other)
-    assert weights(one) == weights(other) != {}
-    assert rows(one) == rows(other) != []
-
-
-@pytest.mark.parametrize(
-    ("kind", "number", "code"),
-    [("model", signal.SIGKILL, -9), ("candidates", signal.SIGKILL, -9), ("evaluation", signal.SIGTERM, 75)],
-)
-def test_a_run_that_is_killed_in_a_part_goes_on_to_the_same_figures_weights_and_rows(
-    undisturbed: Path, tmp_path: Path, kind: str, number: signal.Signals, code: int
+def test_a_run_that_is_stopped_in_three_parts_resumes_to_the_same_figures_weights_and_rows(
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start(tmp_path)
-    wait_for(lambda: any((tmp_path / kind).glob("tiny*")), process)  # the part has begun
-    process.send_signal(number)
-    process.communicate(timeout=100)
-    assert process.returncode == code
-    finish(start(tmp_path))
-    assert_same(tmp_path, undisturbed)
+    for kind, number, code in (("model", SIGKILL, -9), ("candidates", SIGKILL, -9), ("evaluation", SIGTERM, 75)):
+        assert stopped(tmp_path, f"{kind}/tiny*", number).returncode == code
+    finished(start(tmp_path))
+    assert_equal(tmp_path, undisturbed)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 75), (signal.SIGINT, 130)])
-def test_training_that_is_stopped_in_the_second_round_goes_on_after_its_last_saved_step(
-    undisturbed: Path, tmp_path: Path, number: signal.Signals, code: int
+def test_training_stopped_in_the_second_round_resumes_after_its_last_saved_step(undisturbed: Path, tmp_path: Path) -> None:
+    outputs, resumed = with_model_of(undisturbed, tmp_path), "DPO round 2 resumes after step"
+    for number, code in ((SIGKILL, -9), (SIGTERM, 75), (SIGINT, 130)):
+        command = stopped(outputs, "policy/*round2*/checkpoints/step_*.ckpt", number)
+        assert command.returncode == code
+        assert (resumed in command.said()) == (number != SIGKILL), "there was nothing to resume the first time"
+    assert resumed in finished(start(outputs))
+    assert_equal(outputs, undisturbed)
+
+
+def test_training_on_ranked_lists_that_is_killed_resumes_to_the_same_figures_weights_and_rows(
+    undisturbed: Path, tmp_path: Path
 ) -> None:
-    process = start(tmp_path)
-    wait_for(lambda: any((tmp_path / "policy").glob("*round2*/checkpoints/step_*.ckpt")), process)
-    process.send_signal(number)
-    process.communicate(timeout=100)
-    assert process.returncode == code
-    assert "DPO round 2 resumes after step" in finish(start(tmp_path))
-    assert_same(tmp_path, undisturbed)
+    whole, killed = (with_model_of(undisturbed, tmp_path / name) for name in ("whole", "killed"))
+    finished(start(whole, LISTS))
+    command = start(killed, LISTS)
+    command.stop_when(lambda: any((killed / "policy").glob("*/checkpoints/step_*.ckpt")))
+    assert command.returncode == -9
+    assert "round 1 resumes after step" in finished(start(killed, LISTS))
+    assert_equal(killed, whole)
 
 
 def test_a_run_whose_terminal_is_closed_saves_and_resumes(undisturbed: Path, tmp_path: Path) -> None:
+    with_model_of(undisturbed, tmp_path)
+    command = [sys.executable, str(ROOT / "train.py"), *WORDS, f"paths.outputs={tmp_path}"]
     child, terminal = pty.fork()
     if child == 0:
-        os.execve(
-            sys.executable, [*COMMAND, f"paths.outputs={tmp_path}"], {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"}
-        )
+        os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm"})
     threading.Thread(target=drain, args=(terminal,), daemon=True).start()
     while not any((tmp_path / "policy").glob("*round1*/checkpoints/step_*.ckpt")):
         assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it could be stopped"
         time.sleep(0.01)
     os.close(terminal)  # the kernel sends SIGHUP; whatever is written from now on fails
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 75
-    assert "DPO round 1 resumes after step" in finish(start(tmp_path))
-    assert_same(tmp_path, undisturbed)
+    assert "DPO round 1 resumes after step" in finished(start(tmp_path))
+    assert_equal(tmp_path, undisturbed)
 
 
 def drain(terminal: int) -> None:
@@ -121,8 +103,7 @@ def drain(terminal: int) -> None:
 
 
 def test_two_that_want_the_same_run_make_it_once_and_both_show_it(undisturbed: Path, tmp_path: Path) -> None:
-    processes = [start(tmp_path) for _ in range(2)]
-    shown = [finish(process) for process in processes]
+    shown = [finished(command) for command in [start(tmp_path) for _ in range(2)]]
     assert figures(tmp_path) == figures(undisturbed)
     assert sorted("this run was finished before" in text for text in shown) == [False, True]
     assert all("held-out films (40 prompts)" in text for text in shown)

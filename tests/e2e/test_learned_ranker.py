@@ -2,9 +2,7 @@
 
 import json
 import random
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -17,20 +15,19 @@ from dpo_lab.records import Candidates, Prompt, read_jsonl
 from dpo_lab.world.grammar import titles
 from dpo_lab.world.parser import gold_reward
 from dpo_lab.world.prompts import PROMPT_TEMPLATES
+from tests.e2e.forked import Command, finished
 
-ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_THE_FILM = 0.836
 """Agreement with gold, on such pairs, of a rule that knows all but which film is asked about (docs/log.md)."""
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def outputs(tmp_path_factory: pytest.TempPathFactory, pretrained: Callable[..., Path]) -> Path:
     """The outputs of one round whose pairs the trained ranker chose."""
-    directory = tmp_path_factory.mktemp("outputs")
-    words = ["ranker=pairrm_tiny", "iteration.rounds=1", "evaluation.max_prompts=100", f"paths.outputs={directory}"]
-    done = subprocess.run([sys.executable, str(ROOT / "train.py"), *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    directory = pretrained(tmp_path_factory.mktemp("outputs"))
+    words = ["ranker=pairrm_tiny", "iteration.rounds=1", "evaluation.max_prompts=100"]
+    finished(Command("train.py", *words, f"paths.outputs={directory}"))
     return directory
 
 

@@ -1,5 +1,6 @@
 """docs/first_run.ipynb runs from its first cell to its last, in an empty directory, and shows what it says that it shows."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,14 @@ def shown(cell: Any) -> str:
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_to_its_end_and_shows_tables_curves_and_a_comparison(tmp_path: Path) -> None:
+def test_the_notebook_runs_to_its_end_and_shows_tables_curves_and_a_comparison(
+    tmp_path: Path, pretrained: Callable[..., Path]
+) -> None:
+    pretrained(tmp_path / "outputs")
     notebook = nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call]
     NotebookClient(notebook, timeout=900, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}).execute()
     (_, run, table, ranking, curves, compared, answer) = [shown(cell) for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(list((tmp_path / "outputs" / "model").glob("*/manifest.json"))) == 1, "it starts from the default run's model"
     assert "Better than before" in run
     assert "gold reward (0..1)" in table
     assert "text/html" in table

@@ -1,15 +1,11 @@
 """The user's command on models in the public layout, small: `python train.py model=mistral7b model.path=DIR quant=4bit`."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.e2e.forked import ROOT, Command, finished
+from tests.e2e.results import figures
 from tests.models.directories import model_directory
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["precision=fp32", "quant=4bit", "trainer.batch_size=2", "trainer.token_budget=1024", "optim.lr=1e-2"]
 FAMILIES = ("mistral", "llama2", "llama3", "qwen2", "qwen3")
 pytestmark = pytest.mark.slow
@@ -51,40 +48,31 @@ def snorkel(shared_data: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sentences(models: Path, snorkel: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Run]]]:
-    """Yield the sentence's runs by family, two at a time: most of each is one process's imports."""
+def sentence(models: Path, snorkel: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    """What returns the sentence's run of a family, run once."""
     root = tmp_path_factory.mktemp("sentences")
 
+    @cache
     def run(name: str) -> Run:
         words = ("model=mistral7b", f"model.path={models / name}", f"data.path={snorkel}", *SMALL)
-        return Run(root / name, words, finish(start(root / name, root / "cache", *words)))
+        return Run(root / name, words, finish(start(root / name, *words)))
 
-    with ThreadPoolExecutor(2) as pool:
-        yield {name: pool.submit(run, name) for name in FAMILIES}
-
-
-def start(outputs: Path, cache: Path, *words: str, program: str = "train.py") -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(cache)}
-    command = [sys.executable, str(ROOT / program), *words, f"paths.outputs={outputs}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return run
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    out, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error
-    assert "Traceback" not in error
-    return out
+def start(outputs: Path, *words: str, program: str = "train.py") -> Command:
+    return Command(program, *words, f"paths.outputs={outputs}")
+
+
+def finish(command: Command) -> str:
+    said = finished(command)
+    assert "Traceback" not in command.error.read_text(encoding="utf-8")
+    return said
 
 
 def policy_of(outputs: Path) -> Path:
     (manifest,) = (outputs / "policy").glob("*/manifest.json")
     return manifest.parent
-
-
-def summary_of(outputs: Path) -> dict[str, Any]:
-    (path,) = (outputs / "train").glob("*/summary.json")
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {name: value for name, value in found.items() if not name.startswith("seconds")}
 
 
 def generated(model: Any, tokenizer: Any) -> torch.Tensor:
@@ -122,34 +110,32 @@ def assert_plain_peft_reads(outputs: Path, base: Path) -> None:
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_sentence_for_a_7b_trains_evaluates_and_saves_an_adapter(
-    models: Path, sentences: dict[str, Future[Run]], name: str
+    models: Path, sentence: Callable[[str], Run], name: str
 ) -> None:
-    run = sentences[name].result()
+    run = sentence(name)
     assert "10 rows, 9 pairs" in run.said
     assert "attention sdpa, response by response, 4-bit weights, products in float32" in run.said
     assert "layout=" not in run.said
-    summary = summary_of(run.outputs)
+    summary = figures(run.outputs)
     assert summary["eval/pairs"] == 2
     assert summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
     assert summary["eval/loss"] != summary["eval/loss/before"]
     assert_plain_peft_reads(run.outputs, models / name)
 
 
-def test_the_sentence_again_returns_the_finished_run(sentences: dict[str, Future[Run]], tmp_path: Path) -> None:
-    run = sentences["mistral"].result()
-    assert "this run was finished before" in finish(start(run.outputs, tmp_path / "cache", *run.words))
+def test_the_sentence_again_returns_the_finished_run(sentence: Callable[[str], Run]) -> None:
+    run = sentence("mistral")
+    assert "this run was finished before" in finish(start(run.outputs, *run.words))
 
 
 @pytest.mark.parametrize("name", ["mistral", "qwen2"])  # head and embeddings are two weights, or one
-def test_what_the_sentence_made_is_exported_as_one_plain_model(
-    sentences: dict[str, Future[Run]], tmp_path: Path, name: str
-) -> None:
+def test_what_the_sentence_made_is_exported_as_one_plain_model(sentence: Callable[[str], Run], name: str) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    outputs = sentences[name].result().outputs
+    outputs = sentence(name).outputs
     (summary,) = (outputs / "train").glob("*/summary.json")
     words = (f"policy={summary.parent}", "export.dtype=fp32", "export.max_shard_size=50KB")
-    said = finish(start(outputs, tmp_path / "cache", *words, program="scripts/export.py"))
+    said = finish(start(outputs, *words, program="scripts/export.py"))
     (manifest,) = (outputs / "export").glob("*/manifest.json")
     facts = json.loads(manifest.read_text(encoding="utf-8"))["facts"]
     assert facts["gap"] <= 1e-3
@@ -162,17 +148,17 @@ def test_what_the_sentence_made_is_exported_as_one_plain_model(
 
 
 def test_the_sentence_with_your_own_pairs(models: Path, tmp_path: Path) -> None:
-    words = ["model=mistral7b", f"model.path={models / 'mistral'}", "data=jsonl", "data.path=docs/example_pairs.jsonl", *SMALL]
-    process = start(tmp_path / "out", tmp_path / "cache", *[each.replace("docs/", f"{ROOT}/docs/") for each in words])
-    finish(process)
-    summary = summary_of(tmp_path / "out")
+    pairs = ROOT / "docs" / "example_pairs.jsonl"
+    words = ["model=mistral7b", f"model.path={models / 'mistral'}", "data=jsonl", f"data.path={pairs}", *SMALL]
+    finish(start(tmp_path / "out", *words))
+    summary = figures(tmp_path / "out")
     assert summary["eval/loss"] != summary["eval/loss/before"] == pytest.approx(0.693147, abs=1e-5)
     assert_plain_peft_reads(tmp_path / "out", models / "mistral")
 
 
 def test_soft_capped_attention_gets_padded_rows_and_the_models_own_logits(models: Path, snorkel: Path, tmp_path: Path) -> None:
     words = ["model=gemma2_2b", f"model.path={models / 'gemma2'}", "data=snorkel", f"data.path={snorkel}", *SMALL]
-    out = finish(start(tmp_path / "out", tmp_path / "cache", *words))
+    out = finish(start(tmp_path / "out", *words))
     assert "  answers end with <end_of_turn>, which the chat template writes, not with <eos>\n" in out
     assert "  this model caps or scales its logits: they are taken from the model, not from its head alone\n" in out
     assert "  layout=prefix does not suit this model (its attention is soft-capped); layout=padded is used\n" in out
@@ -183,27 +169,23 @@ def test_soft_capped_attention_gets_padded_rows_and_the_models_own_logits(models
 def test_an_adapter_on_a_4_bit_base_goes_on_after_a_kill_to_the_same_bits(models: Path, snorkel: Path, tmp_path: Path) -> None:
     words = ["model=mistral7b", f"model.path={models / 'mistral'}", f"data.path={snorkel}", *SMALL]
     words += ["trainer.epochs=8", "callbacks.checkpoint.every=3"]
-    finish(start(tmp_path / "one", tmp_path / "cache", *words))
-    process = start(tmp_path / "two", tmp_path / "cache", *words)
-    while not list((tmp_path / "two" / "policy").glob("*/checkpoints/step_*.ckpt")):
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=100)
-    assert process.returncode == -signal.SIGKILL
-    assert "DPO round 1 resumes after step" in finish(start(tmp_path / "two", tmp_path / "cache", *words))
+    finish(start(tmp_path / "one", *words))
+    command = start(tmp_path / "two", *words)
+    command.stop_when(lambda: any((tmp_path / "two" / "policy").glob("*/checkpoints/step_*.ckpt")))
+    assert command.returncode == -signal.SIGKILL
+    assert "DPO round 1 resumes after step" in finish(start(tmp_path / "two", *words))
     one, two = ((policy_of(tmp_path / name) / "adapter_model.safetensors").read_bytes() for name in ("one", "two"))
     assert one == two
-    assert summary_of(tmp_path / "one") == summary_of(tmp_path / "two")
+    assert figures(tmp_path / "one") == figures(tmp_path / "two")
 
 
 def test_a_half_downloaded_model_ends_the_run_in_one_line_before_the_data(models: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(models / "mistral", broken)
     (broken / "model-00003-of-00004.safetensors").unlink()
-    process = start(tmp_path / "out", tmp_path / "cache", "model=mistral7b", f"model.path={broken}", "data.path=no/data", *SMALL)
-    _, error = process.communicate(timeout=100)
+    process = start(tmp_path / "out", "model=mistral7b", f"model.path={broken}", "data.path=no/data", *SMALL)
+    _, error = process.communicate()
     assert process.returncode == 2
-    (line,) = [each for each in error.splitlines() if each]
+    (line,) = [line for line in error.splitlines() if line]
     assert line.startswith(f"error: model.path={broken} is not complete: 1 of the 4 weight files")
     assert not (tmp_path / "out").exists()

@@ -1,24 +1,17 @@
 """The recipes of conf/experiment on stand-ins: a small model and a small PairRM in public layouts, fewer of all."""
 
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from dpo_lab.conf_files import CONF
-from dpo_lab.durable_files import file_digest
 from tests.data.hub_directories import card_of, written
+from tests.e2e.forked import Command, finished
+from tests.e2e.results import assert_equal
 from tests.models.directories import model_directory
 from tests.ranking.pairrm_directory import write
 
-ROOT = Path(__file__).resolve().parents[2]
 FEWER = [
     "prompts.num_prompts=8",
     "prompts.num_held_out=4",
@@ -34,6 +27,7 @@ FEWER = [
 """Counts, and a learning rate at which eight pairs change a small model."""
 SLOWLY = ["recipe.lr=3e-5"]
 """For SPPO, whose squares of a thousand times the log-ratio blow up a small model at that rate: all its answers become one."""
+PLAIN = ("experiment=snorkel_mistral", "quant=none")
 pytestmark = pytest.mark.slow
 
 
@@ -53,31 +47,17 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(stand_ins: Path, outputs: Path, *words: str, model: str = "mistral") -> list[str]:
-    """Return a command line that reads the stand-ins."""
+    """Return the words of a training that reads the stand-ins."""
     paths = {"prompts": "prompts", "ranker": "PairRM-hf", "model": model}
     here = [f"{key}.path={stand_ins / name}" for key, name in paths.items()]
     keys = {word.partition("=")[0] for word in words}
     fewer = [word for word in FEWER if word.partition("=")[0] not in keys]
-    return [sys.executable, str(ROOT / "train.py"), *here, *fewer, *words, f"paths.outputs={outputs}"]
+    return [*here, *fewer, *words, f"paths.outputs={outputs}"]
 
 
-def run(line: list[str], *, until: str = "") -> str:
-    """Return what a command says on the screen; with `until`, kill it as soon as a line on the screen matches."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
-    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout
-        said = []
-        for printed in process.stdout:
-            said.append(printed)
-            if until and re.search(until, printed):
-                process.send_signal(signal.SIGKILL)
-                process.wait(60)
-                return "".join(said)
-        assert process.stderr
-        error = process.stderr.read()
-        assert process.wait(60) == 0, error
-        assert not until, f"no line matches {until!r}: {said}"
-        return "".join(said)
+def run(words: list[str]) -> str:
+    """Return what a training says on the screen."""
+    return finished(Command("train.py", *words, COLUMNS="100"))
 
 
 def expected_lines(recipe: str) -> list[str]:
@@ -97,42 +77,44 @@ def assert_promised(recipe: str, said: str, outputs: Path) -> None:
         position = later[0]
 
 
-def results(outputs: Path) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the figures of the one run in a directory, and digests of its trained weights."""
-    (summary,) = (outputs / "train").glob("*/summary.json")
-    figures = json.loads(summary.read_text(encoding="utf-8"))
-    weights = {str(path.relative_to(outputs)): file_digest(path) for path in sorted((outputs / "policy").glob("*/*.safetensors"))}
-    return {name: value for name, value in figures.items() if not name.startswith("seconds")}, weights
+@pytest.fixture(scope="module")
+def whole(stand_ins: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the recipe says without 4 bits on the second model, and its outputs."""
+    outputs = tmp_path_factory.mktemp("whole")
+    return run(command(stand_ins, outputs, *PLAIN, model="qwen2")), outputs
 
 
-@pytest.mark.parametrize(
-    ("recipe", "model", "words"),
-    [("snorkel_mistral", "mistral", []), ("snorkel_mistral", "qwen2", ["quant=none"]), ("sppo", "mistral", SLOWLY)],
-    ids=["snorkel-4bit", "snorkel-qwen", "sppo"],
-)
-def test_a_recipe_runs_its_three_rounds(recipe: str, model: str, words: list[str], stand_ins: Path, tmp_path: Path) -> None:
-    said = run(command(stand_ins, tmp_path, f"experiment={recipe}", *words, model=model))
-    assert_promised(recipe, said, tmp_path)
-    kinds = {kind: len(list((tmp_path / kind).glob("*/manifest.json"))) for kind in ("candidates", "ranking", "pairs", "policy")}
+def assert_three_rounds(recipe: str, said: str, outputs: Path) -> None:
+    assert_promised(recipe, said, outputs)
+    kinds = {kind: len(list((outputs / kind).glob("*/manifest.json"))) for kind in ("candidates", "ranking", "pairs", "policy")}
     assert kinds == dict.fromkeys(kinds, 3)
+
+
+@pytest.mark.parametrize(("recipe", "words"), [("snorkel_mistral", []), ("sppo", SLOWLY)], ids=["snorkel-4bit", "sppo"])
+def test_a_recipe_runs_its_three_rounds(recipe: str, words: list[str], stand_ins: Path, tmp_path: Path) -> None:
+    assert_three_rounds(recipe, run(command(stand_ins, tmp_path, f"experiment={recipe}", *words)), tmp_path)
+
+
+def test_a_recipe_runs_its_three_rounds_on_another_model_without_4_bits(whole: tuple[str, Path]) -> None:
+    assert_three_rounds("snorkel_mistral", *whole)
 
 
 def test_given_pairs_are_trained_by_their_recipe(stand_ins: Path, tmp_path: Path, shared_data: Path) -> None:
     pairs = shared_data / "hub_layout" / "Snorkel-style-PairRM-DPO"
     if not pairs.is_dir():
         pytest.skip(f"no {pairs.name} in ../shared/data/hub_layout")
-    line = [sys.executable, str(ROOT / "train.py"), "experiment=mistral_pairrm", f"model.path={stand_ins / 'mistral'}"]
-    rows = [f"data.path={pairs}", "data.split=train_iteration_1", "data.max_dropped=0.1"]
-    said = run([*line, *rows, "precision=fp32", "trainer.max_pairs=8", f"paths.outputs={tmp_path}"])
-    assert_promised("mistral_pairrm", said, tmp_path)
+    words = ["experiment=mistral_pairrm", f"model.path={stand_ins / 'mistral'}", f"data.path={pairs}"]
+    words += ["data.split=train_iteration_1", "data.max_dropped=0.1", "precision=fp32", "trainer.max_pairs=8"]
+    assert_promised("mistral_pairrm", run([*words, f"paths.outputs={tmp_path}"]), tmp_path)
 
 
-def test_a_recipe_killed_in_every_round_ends_as_one_that_was_not(stand_ins: Path, tmp_path: Path) -> None:
-    words = ("experiment=snorkel_mistral", "quant=none")
-    run(command(stand_ins, tmp_path / "whole", *words))
-    line = command(stand_ins, tmp_path / "killed", *words)
-    for until in (r"^1 model", r"round 1/3", r"round 2/3"):
-        run(line, until=until)
-        time.sleep(0.1)
-    run(line)
-    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+def test_a_recipe_killed_in_every_round_ends_as_one_that_was_not(
+    stand_ins: Path, tmp_path: Path, whole: tuple[str, Path]
+) -> None:
+    words = command(stand_ins, tmp_path, *PLAIN, model="qwen2")
+    for line in (r"^1 model", r"round 1/3", r"round 2/3"):
+        killed = Command("train.py", *words, COLUMNS="100")
+        killed.stop_when(lambda killed=killed, line=line: re.search(line, killed.said(), re.M))  # type: ignore[misc]
+        assert killed.returncode == -9
+    run(words)
+    assert_equal(tmp_path, whole[1])

@@ -1,22 +1,18 @@
 """A real run, repeated by another process from its directory alone."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.e2e.forked import ROOT, Command, finished
+
 pytestmark = pytest.mark.slow
 
 
-def train(directory: Path, *words: str, threads: int = 1) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "train.py"), *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}  # equal bits need an equal number of threads
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=directory, check=False)
+def train(directory: Path, *words: str) -> str:
+    return finished(Command("train.py", *words, directory=directory))
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -26,17 +22,14 @@ def test_a_run_is_repeated_from_its_directory_to_equal_figures(tmp_path: Path, g
     second.mkdir()
     shutil.copy(ROOT / "docs" / "example_pairs.jsonl", first / "pairs.jsonl")
     words = ["data=jsonl", "data.path=pairs.jsonl", "loss=ipo"] if given else ["debug=fast"]
-    done = train(first, *words)
-    assert done.returncode == 0, done.stderr
+    train(first, *words)
     (run,) = (first / "outputs" / "train").glob("*/")
     moved = run.rename(second / run.name)  # it stands alone: nothing that it was made from is there
     shutil.rmtree(first / "outputs")
     again = train(second, f"rerun={run.name}", "paths.outputs=mine")
-    assert again.returncode == 0, again.stderr
     figures = json.loads((moved / "summary.json").read_text(encoding="utf-8"))
     numbers = [name for name, value in figures.items() if isinstance(value, int | float) and not name.startswith("seconds/")]
-    assert again.stdout.splitlines()[-2:] == [f"rerun of {moved}", f"all {len(numbers)} figures equal"]
+    assert again.splitlines()[-2:] == [f"rerun of {moved}", f"all {len(numbers)} figures equal"]
     assert [path.name for path in (second / "mine" / "rerun" / run.name / "train").glob("*/")] == [run.name]
     once_more = train(second, f"rerun={run.name}", "paths.outputs=mine")
-    assert once_more.returncode == 0, once_more.stderr
-    assert "this run was finished before" in once_more.stdout
+    assert "this run was finished before" in once_more

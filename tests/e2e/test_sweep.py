@@ -3,10 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +12,8 @@ import pytest
 
 from dpo_lab.cli.plugins import PACKAGES, is_installed
 from dpo_lab.comparison.jobs import jobs_in
+from tests.e2e.forked import ROOT, Command, finished
 
-ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 WORDS = ("data=jsonl", "data.path=pairs.jsonl", "debug=fast", "model.sft_examples=160")
 
@@ -40,23 +36,16 @@ Plan._made = made
 """Python runs it at the start of every process that finds it as sitecustomize: a line for each part that is made."""
 
 
-def started(directory: Path, *words: str, **variables: str) -> subprocess.Popen[str]:
-    """Start a run or a sweep on a copy of the example pairs, with one thread, which equal bits need."""
+def started(directory: Path, *words: str, **variables: str) -> Command:
+    """Start a run or a sweep on a copy of the example pairs."""
     directory.mkdir(exist_ok=True)
     shutil.copy(ROOT / "docs" / "example_pairs.jsonl", directory / "pairs.jsonl")
-    command = [sys.executable, str(ROOT / "train.py"), *words, *WORDS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **variables}
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=directory, start_new_session=True
-    )
+    return Command("train.py", *words, *WORDS, directory=directory, leads=True, **variables)
 
 
 def ended(directory: Path, *words: str) -> str:
     """Return what a run or a sweep prints."""
-    process = started(directory, *words)
-    out, err = process.communicate()
-    assert process.returncode == 0, err
-    return out
+    return finished(started(directory, *words))
 
 
 def manifests(directory: Path, kind: str) -> list[dict[str, Any]]:
@@ -79,35 +68,26 @@ def test_a_sweep_of_eight_makes_one_reference_pass_of_the_pairs_and_one_tokenisa
 
 
 @pytest.mark.skipif(not is_installed("hydra-joblib-launcher"), reason="hydra-joblib-launcher is not installed")
-def test_eight_jobs_in_two_processes_make_each_reference_pass_and_each_tokenisation_once(tmp_path: Path) -> None:
+def test_two_processes_make_each_part_once_and_a_job_that_fails_is_told_of_with_its_log(tmp_path: Path) -> None:
     (tmp_path / "counting").mkdir()
     (tmp_path / "counting" / "sitecustomize.py").write_text(COUNTING)
     found = os.pathsep.join([str(tmp_path / "counting"), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    words = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,3e-4,1e-3,3e-3", "recipe.beta=0.1,0.5")
+    words = ("-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,3e-4,1e-3,1e9")
     process = started(tmp_path, *words, PYTHONPATH=found, MADE=str(tmp_path / "made"))
     said, error = process.communicate()
-    assert process.returncode == 0, error
-    assert "8 jobs, 8 finished, 0 failed" in said
-    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
-    assert len({job.pid for job in jobs_in(sweep)}) == 2
-    made = Counter((tmp_path / "made").read_text(encoding="utf-8").split())
-    assert made["policy"] == 8
-    assert made["model"] == 1
-    assert (made["tokens"], made["reference"]) == (2, 2), "of the training pairs, and of those that are held out"
-
-
-@pytest.mark.skipif(not is_installed("hydra-joblib-launcher"), reason="hydra-joblib-launcher is not installed")
-def test_jobs_in_two_processes_share_parts_and_a_failing_one_is_told_of_with_its_log(tmp_path: Path) -> None:
-    process = started(tmp_path, "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "optim.lr=1e-4,1e-3,1e9")
-    said, error = process.communicate()
     assert process.returncode == 1
-    assert "3 jobs, 2 finished, 1 failed" in said
-    assert error.endswith("1 of 3 jobs did not finish; the lines above say why. The same command runs what is missing.\n")
-    assert [len(manifests(tmp_path, kind)) for kind in ("model", "tokens", "reference")] == [1, 2, 2]
+    assert "4 jobs, 3 finished, 1 failed" in said
+    assert error.endswith("1 of 4 jobs did not finish; the lines above say why. The same command runs what is missing.\n")
     (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
     jobs = jobs_in(sweep)
-    assert [job.state for job in jobs] == ["finished", "finished", "failed"]
-    assert "Traceback" in jobs[2].log(sweep).read_text(encoding="utf-8")
+    assert [job.state for job in jobs] == ["finished", "finished", "finished", "failed"]
+    assert "Traceback" in jobs[3].log(sweep).read_text(encoding="utf-8")
+    assert len({job.pid for job in jobs}) == 2
+    made = Counter((tmp_path / "made").read_text(encoding="utf-8").split())
+    assert made["policy"] == 4
+    assert made["model"] == 1
+    assert (made["tokens"], made["reference"]) == (2, 2), "of the training pairs, and of those that are held out"
+    assert [len(manifests(tmp_path, kind)) for kind in ("model", "tokens", "reference")] == [1, 2, 2]
 
 
 @pytest.mark.skipif(not is_installed("hydra-submitit-launcher"), reason="hydra-submitit-launcher is not installed")
@@ -122,27 +102,33 @@ def test_submitit_runs_two_jobs_at_a_time_which_share_parts(tmp_path: Path) -> N
     assert began[2] + 1 >= min(at + (job.seconds or 0) for at, job in zip(began[:2], jobs, strict=False))
 
 
-@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
-def test_a_search_that_is_killed_ends_as_an_undisturbed_one(tmp_path: Path, launcher: str) -> None:
-    if not is_installed("optuna") or not (launcher == "basic" or is_installed(PACKAGES["hydra/launcher"][launcher])):
+SEARCH = (
+    *("-m", "hydra/sweeper=search", "optim.lr=tag(log,interval(1e-5,1e-2))", "recipe.beta=0.1,1"),
+    *("evaluation.every=1", "optimized_metric=eval/loss"),
+)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a search of three points, one after another in one process."""
+    if not is_installed("optuna"):
         pytest.skip("dpo-lab[sweeps] is not installed")
-    space = ("hydra/sweeper=search", "hydra.sweeper.trials=3", "optim.lr=tag(log,interval(1e-5,1e-2))", "recipe.beta=0.1,1")
-    often = ("evaluation.every=1", "optimized_metric=eval/loss")
-    words = ("-m", f"hydra/launcher={launcher}", *space, *often)
-    ended(tmp_path / "undisturbed", *words)
+    directory = tmp_path_factory.mktemp("undisturbed")
+    ended(directory, *SEARCH, "hydra.sweeper.trials=3")
+    return directory
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local"])
+def test_a_search_that_is_killed_ends_as_an_undisturbed_one(undisturbed: Path, tmp_path: Path, launcher: str) -> None:
+    if launcher != "basic" and not is_installed(PACKAGES["hydra/launcher"][launcher]):
+        pytest.skip("dpo-lab[sweeps] is not installed")
     for kind in ("model", "tokens", "reference"):  # that a model is made is not what is killed here
-        shutil.copytree(tmp_path / "undisturbed" / "outputs" / kind, tmp_path / "killed" / "outputs" / kind)
-    process = started(tmp_path / "killed", *words)
-    begun = tmp_path / "killed" / "outputs" / "sweep"
-    while not list(begun.glob("*/jobs/002.json")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    ended(tmp_path / "killed", *words)
-    expected, found = (trials(tmp_path / name) for name in ("undisturbed", "killed"))
-    assert found == expected
-    assert len(found) == 3
+        shutil.copytree(undisturbed / "outputs" / kind, tmp_path / "outputs" / kind)
+    words = (*SEARCH, f"hydra/launcher={launcher}", "hydra.sweeper.trials=3")
+    started(tmp_path, *words).stop_when(lambda: any((tmp_path / "outputs" / "sweep").glob("*/jobs/002.json")))
+    ended(tmp_path, *words)
+    assert trials(tmp_path) == trials(undisturbed)
+    assert len(trials(tmp_path)) == 3
 
 
 def trials(directory: Path) -> list[tuple[Any, ...]]:
@@ -151,7 +137,7 @@ def trials(directory: Path) -> list[tuple[Any, ...]]:
 
     (study_file,) = (directory / "outputs" / "sweep").glob("*/study.db")
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{study_file}")
-    return [(each.params, each.state.name, each.value, each.intermediate_values) for each in study.get_trials()]
+    return [(trial.params, trial.state.name, trial.value, trial.intermediate_values) for trial in study.get_trials()]
 
 
 def test_a_sweep_of_two_equals_two_single_runs_to_the_bit(tmp_path: Path) -> None:
@@ -180,14 +166,8 @@ def test_a_sweep_of_two_equals_two_single_runs_to_the_bit(tmp_path: Path) -> Non
 
 
 def test_a_sweep_that_is_killed_runs_what_is_missing_and_three_seeds_have_no_winner(tmp_path: Path) -> None:
-    process = started(tmp_path, "-m", "seed=0,1,2")
-    begun = tmp_path / "outputs" / "sweep"
-    while not list(begun.glob("*/jobs/002.json")):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    (sweep,) = begun.iterdir()
+    started(tmp_path, "-m", "seed=0,1,2").stop_when(lambda: any((tmp_path / "outputs" / "sweep").glob("*/jobs/002.json")))
+    (sweep,) = (tmp_path / "outputs" / "sweep").iterdir()
     assert [job.state for job in jobs_in(sweep)] == ["finished", "killed", "not started"]
     said = ended(tmp_path, "-m", "seed=0,1,2")
     assert said.count("this run was finished before") == 1

@@ -1,8 +1,6 @@
 """Pairs are an artifact made of a ranking: another pairing ranks nothing again, and what is left out stands in the facts."""
 
 import math
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,8 @@ from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairing import Adjacent, AllPairs, BestVsRandom, BestVsSecond, BestVsWorst, Pairing, Spin
 from dpo_lab.records import Candidates, Prompt, write_jsonl
 from dpo_lab.report.screen import made_pairs_text, pair_notes
+from tests.e2e.forked import Command, finished
 
-ROOT = Path(__file__).resolve().parents[2]
 ANSWERS = [("a", "a b", "a b c"), ("a", "a", "a b"), ("a", "b", "c")]
 """Of three prompts: three lengths, two equal texts, three ties."""
 
@@ -70,7 +68,7 @@ def test_selected_pairs_keep_their_scores(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_of_pairings_ranks_once(tmp_path: Path) -> None:
     words = ["-m", "debug=fast", "pairing=best_vs_worst,adjacent", "sampler.num_samples=3", f"paths.outputs={tmp_path}"]
-    subprocess.run([sys.executable, str(ROOT / "train.py"), *words], check=True, capture_output=True, cwd=tmp_path)
+    finished(Command("train.py", *words, directory=tmp_path))
     kinds = ("ranking", "pairs", "policy")
     assert [len(list((tmp_path / kind).glob("tiny-*"))) for kind in kinds] == [1, 2, 2]
 
@@ -96,7 +94,7 @@ def test_the_answers_of_the_data_are_part_of_the_id_and_are_not_counted_as_drawn
 def test_a_round_of_whole_lists_and_one_against_the_data_train(tmp_path: Path) -> None:
     def first_loss(*words: str) -> float:
         here = [*words, "debug=fast", "evaluation.max_prompts=6", f"paths.outputs={tmp_path}"]
-        subprocess.run([sys.executable, str(ROOT / "train.py"), *here], check=True, capture_output=True, cwd=tmp_path)
+        finished(Command("train.py", *here, directory=tmp_path))
         (policy,) = (path for path in (tmp_path / "policy").glob("tiny-*") if str(path) not in seen)
         seen.add(str(policy))
         made = Artifact.open(policy)
