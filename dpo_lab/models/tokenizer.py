@@ -15,6 +15,8 @@ from dpo_lab.models.ends import remember_ends
 MARK = "\u241f"
 SOURCES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "added_tokens.json")
 """Files that a vocabulary was made from: sentencepiece's, Mistral's, and tokens that were added to those."""
+STARTS_UNASKED = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer", "CohereTokenizer")
+"""Classes of which version 4 puts the start token before a text, and no end token behind it, whatever tokenizer.json says."""
 
 PLAIN_TEMPLATE = (
     "{% for turn in messages %}"
@@ -104,7 +106,7 @@ def write_tokenizer(tokenizer: Any, directory: Path, source: Path | None) -> Non
     for each in (Path(tokenizer.name_or_path) if tokenizer.name_or_path else None, source):
         if each:
             bring_sources(each, directory)
-    readable_by_version_4(directory)
+    readable_by_version_4(directory, tokenizer)
 
 
 def write_plain_tokenizer(tokenizer: Any, directory: Path, **special: Any) -> None:
@@ -127,10 +129,14 @@ def bring_sources(source: Path, directory: Path) -> None:
             shutil.copyfile(source / name, directory / name)
 
 
-def readable_by_version_4(directory: Path) -> None:
+def readable_by_version_4(directory: Path, tokenizer: Any = None) -> None:
     """Name in a written tokenizer's configuration what transformers 4 knows too, which converters and servers may have.
 
-    Version 5 writes its own class (`TokenizersBackend`) and a list of extra tokens where 4 expects names; it reads both.
+    Version 5 writes its own class (`TokenizersBackend`) and a list of extra tokens where 4 expects names; it reads both. It
+    takes from tokenizer.json which tokens are put around a text, where some classes of 4 decide themselves.
+
+    Args:
+        tokenizer: the one that was written; None if its class does not put tokens around a text.
     """
     path = directory / "tokenizer_config.json"
     about = json.loads(path.read_text(encoding="utf-8"))
@@ -138,4 +144,9 @@ def readable_by_version_4(directory: Path) -> None:
         about["tokenizer_class"] = "PreTrainedTokenizerFast"
     if isinstance(about.get("extra_special_tokens"), list):
         about["additional_special_tokens"] = about.pop("extra_special_tokens")
+    if tokenizer is not None and str(about.get("tokenizer_class")).removesuffix("Fast") in STARTS_UNASKED:
+        around = tokenizer("a")["input_ids"]
+        starts, ends = around[:1] == [tokenizer.bos_token_id], around[-1:] == [tokenizer.eos_token_id]
+        if (starts, ends) != (True, False):
+            about |= {"add_bos_token": starts, "add_eos_token": ends}
     path.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,13 +11,13 @@ from dpo_lab.components import ConfigError
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.layouts.prefix import PrefixLayout
 from dpo_lab.models.load import completed_tokenizer, load_model, load_tokenizer
-from dpo_lab.models.tokenizer import completed, readable_by_version_4
+from dpo_lab.models.tokenizer import completed, readable_by_version_4, write_tokenizer
 from dpo_lab.records import Message, PreferencePair, Prompt
 from dpo_lab.scoring.fitting import fitted
 from dpo_lab.scoring.score import score
 from dpo_lab.tokens.build import tokenise_items
 from dpo_lab.tokens.template import ChatEncoder
-from tests.models.directories import byte_fallback, byte_level, model_directory, tokenizer_of
+from tests.models.directories import as_published, byte_fallback, byte_level, model_directory, tokenizer_of
 
 ASKED = Prompt(id="a", messages=({"role": "user", "content": "what is a fox?"},))
 TWO_TURNS: tuple[Message, ...] = (
@@ -129,3 +129,22 @@ def test_extra_tokens_are_written_under_the_name_that_version_4_reads(tmp_path: 
     readable_by_version_4(tmp_path)
     written = {"tokenizer_class": "PreTrainedTokenizerFast", "additional_special_tokens": ["<a>", "<b>"]}
     assert json.loads(path.read_text()) == written
+
+
+@pytest.mark.parametrize("around", ["$A", "<s> $A", "<s> $A </s>", "$A </s>"])
+def test_tokens_around_a_text_are_named_where_version_4_would_decide_itself(tmp_path: Path, around: str) -> None:
+    """A Llama class of version 4 puts <s> before a text and nothing behind it unless the configuration says otherwise."""
+    from tokenizers.processors import TemplateProcessing
+
+    (tmp_path / "base").mkdir()
+    tokenizer: Any = byte_fallback(["<s>", "</s>"], bos_token="<s>", eos_token="</s>")
+    names = [(token, tokenizer.convert_tokens_to_ids(token)) for token in ("<s>", "</s>")]
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=around, special_tokens=names)
+    tokenizer.save_pretrained(tmp_path / "base")
+    as_published(tmp_path / "base", "llama2")
+    read = load_tokenizer(str(tmp_path / "base"))
+    write_tokenizer(read, tmp_path, None)
+    about = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    assert (about.get("add_bos_token", True), about.get("add_eos_token", False)) == ("<s>" in around, "</s>" in around)
+    wanted = [*[1] * ("<s>" in around), *read("fox", add_special_tokens=False)["input_ids"], *[2] * ("</s>" in around)]
+    assert load_tokenizer(str(tmp_path))("fox")["input_ids"] == read("fox")["input_ids"] == wanted
