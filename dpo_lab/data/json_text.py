@@ -34,6 +34,13 @@ def of_text(text: str, name: str, *, literal: bool, said: bool = False) -> Any:
     raise RowProblem("json_text", f"{name} is {excerpt(text)}, JSON that holds no turns")
 
 
+def refuse_told(value: Any, name: str) -> None:
+    """Raise RowProblem if an answer is a sentence and turns behind it: `Here is the JSON: [...]`."""
+    written = written_in(value) if isinstance(value, str) else None
+    if written and written.told:
+        raise RowProblem("json_text", f"{name} is {excerpt(value)}, turns behind a sentence")
+
+
 def holds_structure(value: Any) -> bool:
     """Return whether parsed JSON is more than a list of numbers, which an answer may well be."""
     return isinstance(value, dict) or any(isinstance(item, str | dict | list) for item in value)

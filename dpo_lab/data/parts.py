@@ -5,13 +5,13 @@ from typing import Any
 
 from dpo_lab.data.columns import ABSENT, Columns, Row, value_at
 from dpo_lab.data.formats.base import Parts
-from dpo_lab.data.json_text import answer_of, unwrapped
+from dpo_lab.data.json_text import answer_of, refuse_told, unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.mapping import explained_mapping, mapping_for
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.roles import KEPT, QUESTIONS, TURN_PROMPTS
 from dpo_lab.data.turns import turns_of
-from dpo_lab.data.written import is_turns, parsed, turn_keys
+from dpo_lab.data.written import is_shown, is_turns, parsed, turn_keys
 
 TEXTS = ("prompt", "chosen", "rejected", "completion")
 
@@ -44,6 +44,8 @@ def parts_of(row: Row, roles: Mapping[str, str], columns: Columns, named: Mappin
             values[role] = None if value is ABSENT else system_text(value, path) if role == "system" else value
             continue
         try:
+            if role != "prompt" and not columns.text:
+                refuse_told(value, path)
             value = (
                 None
                 if value is ABSENT
@@ -93,7 +95,7 @@ def literal_words(row: Row, columns: Columns, role: str) -> str:
     value = parsed(text) if isinstance(text, str) else text
     without = {other: name for other, name in columns.named.items() if other != role}
     words = []
-    if value is not text:
+    if value is not text or is_shown(text):
         asked = [value for name, value in row.items() if name.lower() in ("prompt", *TURN_PROMPTS, *QUESTIONS)]
         plain = (
             ""

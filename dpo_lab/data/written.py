@@ -1,10 +1,12 @@
 """Objects and lists that a program wrote into a column as text: JSON, Python's notation, and either of them behind a cover.
 
 A cover is what stands around the notation and says nothing: a byte order mark, quotes, escapes for strings, HTML or URLs, a
-fence of code, a label. An answer may well be JSON in a fence or behind a label, so there the notation counts for turns alone.
+fence of code, a label, base64. An answer may well be JSON in a fence, behind a label or in base64, so there the notation counts
+for turns alone.
 """
 
 import ast
+import base64
 import html
 import json
 import re
@@ -22,10 +24,15 @@ TURN_KEYS = (("role", "content"), ("from", "value"))
 CONVERSATION_KEYS = ("messages", "conversations", "conversation")
 INVISIBLE = "\ufeff\u200b\u200c\u200d\u2060\x00"
 SPACE = f"{INVISIBLE} \t\r\n\f\v"
-OPENING = r"""(?:[\[{("'`~<%&\\\u2018-\u201f]|array\(|b["']|-\s)"""
+BYTES = r"(?:[We][w-z0-9+/_-][\w+/-]{14}|[57][bB][\da-fA-F]{14}|data:[\w/+.;=-]{0,60},)"
+"""How `[` or `{` begins in base64, in hexadecimal digits and in a data URL."""
+OPENING = rf"""(?:[\[{{("'`~<%&\\\u2018-\u201f]|array\(|b["']|-\s|{BYTES})"""
 LABEL = re.compile(rf"[\"']?\w[\w.-]{{0,39}}[\"']?\s*[:=]\s*(?={OPENING})")
 BEGINS = re.compile(rf"{OPENING}|{LABEL.pattern}")
 """How a text begins that may write something; most texts do not."""
+LEAD = re.compile(r"[^\[{(<`]{1,160}[\s:=](?=[\[{]\s*[{\"'])")
+"""A sentence before the notation: `Here is the JSON: [{`."""
+ENCODED = re.compile(r"(?:data:[\w/+.;=-]{0,60};base64,)?([\w+/\r\n-]{16,}={0,2})")
 FENCE = re.compile(r"(```|~~~)[\w+-]{0,20}(?=[\s\[{(&\"'\\])")
 TAG = re.compile(r"<(\w+)>(.+)</\1>", re.DOTALL)
 QUOTED = re.compile(r"(?:b?(['\"`])(.+)\1|[\u2018-\u201f](.+)[\u2018-\u201f])", re.DOTALL)
@@ -45,12 +52,14 @@ class Written(NamedTuple):
     bare: str
     """The text without its covers."""
     shown: bool
-    """It stands in a fence, in a tag or behind a label, as a piece of code in an answer does."""
+    """It stands in a fence, in a tag, behind a label or a sentence, or in base64, as a piece of code in an answer does."""
+    told: bool = False
+    """A sentence stands before turns of known roles: an answer about them, or what a program put before an answer."""
 
     @property
     def counts(self) -> bool:
-        """Whether there is a value, and turns of known roles where it is shown."""
-        return self.value is not None and (not self.shown or speaks(self.value))
+        """Whether there is a value, and turns of known roles where it is shown without a sentence."""
+        return self.value is not None and not self.told and (not self.shown or speaks(self.value))
 
     @property
     def begins_like_turns(self) -> bool:
@@ -71,7 +80,7 @@ def parsed(text: str) -> Any:
 
 
 def is_shown(value: Any) -> bool:
-    """Return whether a value is text that shows turns in a fence, in a tag or behind a label, as an answer about programs may."""
+    """Return whether a value is text that shows turns in a fence, behind a label and so on, as an answer about programs may."""
     written = written_in(value) if isinstance(value, str) else None
     return bool(written and written.shown and (written.counts or written.begins_like_turns))
 
@@ -131,7 +140,9 @@ def written_in(text: str) -> Written | None:
     """Return what a text writes once its covers are off; None for a text that begins like no notation."""
     bare, shown = text.strip(SPACE), False
     if not BEGINS.match(bare):
-        return None
+        lead = LEAD.match(bare)
+        value = notation(bare[lead.end() :]) if lead else None
+        return Written(value, bare[lead.end() :], shown=True, told=True) if lead and speaks(value) else None
     for _ in range(COVERS):
         value = notation(bare)
         if isinstance(value, dict | list):
@@ -178,11 +189,28 @@ def uncovered(text: str) -> tuple[str | None, bool]:
         return match[2] or match[3], False
     if text[-1:] in (",", ";"):
         return text[:-1], False
+    if match := ENCODED.fullmatch(text):
+        return decoded(match[1]), True
     if '\\"' in text or "\\'" in text:
         return unescaped(text), False
     if text[:3].upper() in ("%5B", "%7B"):
         return unquote(text), False
     return (html.unescape(text) if "&" in text else None), False
+
+
+def decoded(text: str) -> str | None:
+    """Return the text in base64, also that for URLs, or in hexadecimal digits; None where it is neither.
+
+    >>> decoded("W3siYSI6IDF9XQ"), decoded("5b7b2261223a20317d5d"), decoded("extraordinarily")
+    ('[{"a": 1}]', '[{"a": 1}]', None)
+    """
+    try:
+        if re.fullmatch(r"[\da-fA-F\s]+", text):
+            return bytes.fromhex(text).decode()
+        plain = "".join(text.split()).rstrip("=").translate(str.maketrans("-_", "+/"))
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True).decode()
+    except ValueError:
+        return None
 
 
 def unescaped(text: str) -> str:

@@ -1,5 +1,6 @@
 """Turns that stand in a column as text, behind whatever cover, are turns or are refused; answers that show code stay answers."""
 
+import base64
 import html
 import json
 import time
@@ -29,6 +30,12 @@ COVERS: dict[str, Callable[[str], str]] = {
     "a tag": lambda text: f"<messages>{text}</messages>",
     "single quotes": lambda text: f"'{text}'",
     "a url": quote,
+    "base64": lambda text: base64.b64encode(text.encode()).decode(),
+    "base64 in lines": lambda text: base64.encodebytes(text.encode()).decode(),
+    "base64 for urls, not padded": lambda text: base64.urlsafe_b64encode(text.encode()).decode().rstrip("="),
+    "base64 behind a label": lambda text: f"messages: {base64.b64encode(text.encode()).decode()}",
+    "a data url": lambda text: f"data:application/json;base64,{base64.b64encode(text.encode()).decode()}",
+    "hexadecimal digits": lambda text: text.encode().hex(),
     "a mark and a fence": lambda text: f"\ufeff```\nmessages: {html.escape(text)}\n```",
 }
 
@@ -84,10 +91,27 @@ def test_json_that_is_no_turns_is_refused_behind_an_encoding_too(cover: str) -> 
         "AT&amp;T",
         "100% of it",
         "- one\n- two",
+        "extraordinarily",
+        base64.b64encode(b'{"reply": "a b"}').decode(),
+        base64.b64encode(b"[not JSON at all").decode(),
+        b'{"reply": "a b"}'.hex(),
+        'Write it as in this example: [{"role": "user", "content": "Hello"}] and send it.',
+        'Here is the JSON: {"name": "Ann", "role": "manager"}',
     ],
 )
 def test_an_answer_that_shows_code_is_an_answer(text: str) -> None:
     assert read({**ASKED, "chosen": text}).chosen == text
+
+
+@pytest.mark.parametrize("lead", ["Here is the JSON: ", "Sure! Here is the conversation as JSON:\n\n", "The chat is "])
+def test_turns_behind_a_sentence_are_refused_in_an_answer_and_are_what_a_prompt_is_about(lead: str) -> None:
+    text = f"{lead}{json.dumps([GOOD], indent=1)}"
+    row: Row = {**ASKED, "chosen": text, "rejected": "No idea."}
+    for refused_row in (row, {"chosen": f"{lead}{json.dumps([TURN, GOOD])}", "rejected": f"{lead}{json.dumps([TURN, BAD])}"}):
+        assert refused(refused_row).code == "json_text"
+    assert "data.columns.text=chat" in refused(row).found
+    assert read(row, Columns(text="chat")).chosen == text
+    assert read({"question": text, "chosen": "It is valid.", "rejected": "No idea."}).prompt.text == text
 
 
 def test_turns_in_a_fence_are_an_answer_where_the_user_says_so() -> None:
@@ -100,7 +124,17 @@ def test_turns_in_a_fence_are_an_answer_where_the_user_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '"' * 100_000, "<a>" * 50_000, "```" * 50_000, "a: " * 50_000 + "[", '\\"' * 50_000]
+    "text",
+    [
+        "[" * 100_000,
+        '"' * 100_000,
+        "<a>" * 50_000,
+        "```" * 50_000,
+        "a: " * 50_000 + "[",
+        '\\"' * 50_000,
+        "W3" * 50_000,
+        "a " * 50_000,
+    ],
 )
 def test_a_long_text_is_looked_into_in_little_time(text: str) -> None:
     started = time.process_time()

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dpo_lab.components import Component, component
 from dpo_lab.data.answers.labels import LABELS, position_of
@@ -46,6 +46,9 @@ class AnswerColumns(Component):
     preferred: str | tuple[str, ...] | None = None
     """What people prefer, one column or one for each person: the end of a column's name (1, 2, a, b), or in a list of answers the
     text or the position counted from 0; `tie` for none."""
+    text: Literal["chat"] | None = None
+    """chat: an answer that shows turns, in a fence of code, behind a label or in base64, is text as it stands; null: such turns
+    are read, if all answers of the row are turns."""
 
     @property
     def named(self) -> dict[str, tuple[str, ...]]:

@@ -1,6 +1,6 @@
 """One row of a file of answers as candidates, without the answers that cannot be used."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,18 +10,19 @@ from dpo_lab.data.columns import ABSENT, Row, value_at
 from dpo_lab.data.formats.base import Parts, user
 from dpo_lab.data.formats.transcripts import HH_START, hh_turns, rendered_turns, style_of
 from dpo_lab.data.inputs import refuse_inputs, refuse_marks
-from dpo_lab.data.json_text import answer_of, unwrapped
+from dpo_lab.data.json_text import answer_of, refuse_told, unwrapped
 from dpo_lab.data.kinds import is_empty
 from dpo_lab.data.parts import system_text
 from dpo_lab.data.problems import RowProblem, excerpt
 from dpo_lab.data.turns import same_turns, split_last, turns_of
 from dpo_lab.data.unread import ReadTexts, unexplained
 from dpo_lab.data.validation import CONTROL, SURROGATE, refuse_faults, stripped, visible
-from dpo_lab.data.written import is_turns
+from dpo_lab.data.written import is_shown, is_turns
 from dpo_lab.records import Candidates, Message, PreferencePair, Prompt
 
 OWN = frozenset(("prompt_id", "prompt", "responses", "scores", "finished"))
 """Columns of the candidates that this project writes."""
+AS_THEY_STAND = "If a model wrote the turns as they stand, type candidates.columns.text=chat"
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,21 @@ class AnswerReader:
     def read(self, row: Row) -> Candidates:
         """Return the candidates of a row, all its answers among them; RowProblem if the row has none."""
         values = self._values(row)
-        answers = [self._answer(value, name) for value, name in values]
+        try:
+            answers = [self._answer(value, name) for value, name in values]
+        except RowProblem as problem:
+            if self.columns.text is None and any(is_shown(value) for value, _ in values):
+                raise RowProblem(problem.code, f"{problem.found}. {AS_THEY_STAND}", verdict=problem.verdict) from None
+            raise
+        self._refuse_mixed(values, answers)
         turns, told = self._prompt(row), [before for before, _ in answers if before]
         if turns is None and not told:
             raise RowProblem("empty_prompt", "no turn stands before the answers")
         turns = told[0] if turns is None else turns
         if any(not same_turns(before, turns) for before in told):
-            raise RowProblem("prompt_mismatch", "the answers do not all answer the same prompt")
+            shown = any(is_shown(value) for value, _ in values) and self.columns.text is None
+            found = "the answers do not all answer the same prompt"
+            raise RowProblem("prompt_mismatch", f"{found}. {AS_THEY_STAND}" if shown else found)
         texts = [text for _, text in answers]
         labels = {name: value_at(row, name) for name in self.roles.labels}
         said = {name: None if value is ABSENT else value for name, value in labels.items()}
@@ -72,7 +81,10 @@ class AnswerReader:
         """Return the turns before an answer, and its text."""
         if not isinstance(value, str | dict | list):
             raise RowProblem("wrong_type", f"{name} is {excerpt(value)} ({type(value).__name__}), not text", verdict="drop")
-        value = unwrapped(value, name, literal=True) if value else ""
+        said = self.columns.text is not None
+        if not said:
+            refuse_told(value, name)
+        value = unwrapped(value, name, literal=True, said=said) if value else ""
         if isinstance(value, dict) and not is_turns(value):
             try:
                 value, _ = answer_of(value, name)
@@ -83,6 +95,17 @@ class AnswerReader:
         if isinstance(value, str):
             return [], value
         return split_last(turns_of(value, name), name)
+
+    def _refuse_mixed(self, values: Sequence[tuple[Any, str]], answers: Sequence[tuple[list[Message], str]]) -> None:
+        """Raise RowProblem if one answer was read as turns and another is plain text, or if it shows turns and stands alone."""
+        texts = [(value, name, text) for (value, name), (_, text) in zip(values, answers, strict=True) if isinstance(value, str)]
+        read = [(value, name) for value, name, text in texts if text != value]
+        plain = [name for value, name, text in texts if text == value and text.strip()]
+        if read and (plain or (len(values) == 1 and is_shown(read[0][0]))):
+            value, name = read[0]
+            beside = f"; {plain[0]} is other text" if plain else ""
+            words = f". {AS_THEY_STAND}" if is_shown(value) else ""
+            raise RowProblem("wrong_type", f"{name} is {excerpt(value)}, which writes turns{beside}{words}")
 
     def _prompt(self, row: Row) -> list[Message] | None:
         """Return the turns of the prompt; None where the answers hold it."""
