@@ -168,8 +168,9 @@ def test_a_key_of_every_object_in_a_list_can_be_named(file: Path) -> None:
 
 @pytest.mark.parametrize("role", ["responses", "prompt", "preferred"])
 def test_a_named_column_that_is_nowhere_is_refused_with_those_there_are(role: str, file: Path) -> None:
+    named: dict[str, Any] = {role: "nope"}
     with pytest.raises(DataError, match=f"candidates.columns.{role}=nope: .* has no such column; it has prompt, answers"):
-        read(written(file, {"prompt": "Why?", "answers": ["a", "b"]}), AnswerColumns(**{role: "nope"}))
+        read(written(file, {"prompt": "Why?", "answers": ["a", "b"]}), AnswerColumns(**named))
 
 
 def test_rows_that_give_nothing_to_compare_are_left_out_and_counted(file: Path) -> None:
@@ -195,8 +196,9 @@ def test_faulty_rows_are_left_out_up_to_a_limit(file: Path) -> None:
     assert report.counts == {"wrong_type": 1, "empty_prompt": 1}
 
 
-def test_a_csv_file_is_read_with_commas_and_line_ends_in_its_fields(tmp_path: Path) -> None:
-    path = tmp_path / "answers.csv"
+@pytest.mark.parametrize("name", ["answers.csv", "ANSWERS.CSV"])
+def test_a_csv_file_is_read_with_commas_and_line_ends_in_its_fields(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
     with path.open("w", newline="", encoding="utf-8-sig") as file:
         csv.writer(file).writerows([["prompt", "output_1", "output_2", "label"], ["Why,\nso?", "So.", 'He said "no".', "1"]])
     (found,), _ = read(path)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -59,3 +60,10 @@ def test_two_measures_with_the_same_figure_and_none_at_all_are_refused(tmp_path:
         twice.figures(Setting(loss=DPOLoss(), reference=CachedReference()))
     with pytest.raises(ConfigError, match="nothing is measured"):
         SeveralMeasures(measures={}).check()
+
+
+def test_how_many_prompts_and_answers_a_round_of_training_draws_says_nothing_of_the_figures(tmp_path: Path) -> None:
+    one: Any = answers(tmp_path / "p.jsonl")
+    drawn = {"sampler": replace(one.sampler, num_samples=7), "prompts": replace(one.prompts, num_prompts=3)}
+    assert replace(one, **drawn).content() == one.content()
+    assert replace(one, num_samples=3).content() != one.content()

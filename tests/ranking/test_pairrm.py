@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from dpo_lab.components import ConfigError
 from dpo_lab.ranking.pairrm.comparisons import log_odds, matrices, scores
 from dpo_lab.ranking.pairrm.encoder import Shape
-from dpo_lab.ranking.pairrm.network import EMBEDDINGS, PairNetwork, load_network, size_of
+from dpo_lab.ranking.pairrm.network import EMBEDDINGS, PUBLISHED, PairNetwork, load_network, size_of
 from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.ranking.pairrm.texts import PREFIXES, SOURCE
 from dpo_lab.records import Candidates, Prompt
@@ -248,6 +248,14 @@ def test_weights_in_shards_are_read_as_those_of_one_file(tmp_path: Path, made: t
     in_shards(tmp_path / "model")
     assert size_of(tmp_path / "model") == size == (32, sum(weight.numel() for weight in made[1].parameters()))
     assert all(map(np.array_equal, ranked(tmp_path / "model", SETS), ranked(made[0], SETS)))
+
+
+def test_encoders_of_llm_blender_have_the_shapes_of_deberta_v3() -> None:
+    """Heads of 64 and a feed-forward part of four times the width; the smaller ones have half the layers of large."""
+    for width, about in PUBLISHED.items():
+        shape = Shape(vocab_size=8, **about)
+        heads = (shape.num_attention_heads * 64, shape.intermediate_size, shape.num_hidden_layers)
+        assert (shape.hidden_size, *heads) == (width, width, 4 * width, 24 if width == 1024 else 12)
 
 
 def in_shards(path: Path) -> Path:
