@@ -14,6 +14,10 @@ class BehindError(Exception):
     """The run is behind others after as much training, so that it ends here; the message says by what."""
 
 
+class WaitingError(BehindError):
+    """The run waits until others have had as much training; the same command continues it if it is among the best then."""
+
+
 @contextmanager
 def watched_by(watch: Watch) -> Iterator[None]:
     """Tell `watch` the figures of the runs within the block."""

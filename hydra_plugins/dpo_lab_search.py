@@ -68,6 +68,7 @@ class Search(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the search to its end, from where a call before has left it."""
+        from dpo_lab.cli.search_rungs import TOGETHER
         from dpo_lab.cli.search_space import space_of
         from dpo_lab.cli.search_study import alone_in, begin_anew, write_state
 
@@ -79,7 +80,8 @@ class Search(Sweeper):
             OmegaConf.save(self.composed, self.directory / "multirun.yaml")
             if self.composed.get("force"):
                 begin_anew(self.directory)
-            self.run(space)
+            together = self.settings.prune_by and self.settings.sampler in TOGETHER
+            (self.run_together if together else self.run)(space)
             write_state(self.directory, self.study(), len(space))
 
     def study(self) -> "optuna.Study":
@@ -90,7 +92,7 @@ class Search(Sweeper):
 
     def run(self, space: "Space") -> None:
         """Run what calls before left unfinished, then new points."""
-        from dpo_lab.cli.search_study import unfinished, write_state
+        from dpo_lab.cli.search_study import successive, unfinished, write_state
 
         study, total = self.study(), self.total()
         jobs = [self.overrides(study, space, number) for number in range(len(study.get_trials(deepcopy=False)))]
@@ -98,8 +100,8 @@ class Search(Sweeper):
         waiting = unfinished(study)
         while waiting or len(jobs) < total:
             at_once = self.at_once()
-            if waiting:  # a launcher numbers the jobs of a batch one after another
-                batch = [number for at, number in enumerate(waiting[:at_once]) if number == waiting[0] + at]
+            if waiting:
+                batch = successive(waiting[:at_once])
                 waiting = waiting[len(batch) :]
             else:
                 batch = list(range(len(jobs), min(len(jobs) + at_once, total)))
@@ -107,6 +109,28 @@ class Search(Sweeper):
                     study.ask()
                     jobs.append(self.overrides(study, space, len(jobs)))
             self.launch(study, jobs, batch)
+            write_state(self.directory, study, len(space))
+
+    def run_together(self, space: "Space") -> None:
+        """Draw all points; take all runs to where they are compared, and the best of them on, until none waits."""
+        from dpo_lab.cli.search_study import PASSES, halve, successive, unfinished, waiting, write_state
+
+        study = self.study()
+        for _ in range(len(study.get_trials(deepcopy=False)), self.total()):
+            study.ask()
+        trials = study.get_trials(deepcopy=False)
+        jobs = [self.overrides(study, space, number) for number in range(len(trials))]
+        launched: set[tuple[int, int]] = set()  # a job that fails is not run again in this call
+        while True:
+            passes = {each.number: each.user_attrs.get(PASSES, 0) for each in study.get_trials(deepcopy=False)}
+            ready = [number for number in unfinished(study) if number not in waiting(study)]
+            ready = [number for number in ready if (number, passes[number]) not in launched]
+            if ready:
+                batch = successive(ready[: self.at_once()])
+                launched.update((number, passes[number]) for number in batch)
+                self.launch(study, jobs, batch)
+            elif not halve(study, self.directory, self.settings.prune_factor):
+                return
             write_state(self.directory, study, len(space))
 
     def launch(self, study: "optuna.Study", jobs: list[list[str]], batch: list[int]) -> None:
@@ -160,14 +184,13 @@ class Search(Sweeper):
         """Return the sampler that draws a value of a trial: a new one each time, since a kill would lose its state."""
         import optuna
 
-        from dpo_lab.cli.search_space import Choice, drawn, points
+        from dpo_lab.cli.search_space import Choice, points
 
         if self.settings.sampler == "tpe":
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP)
         chance = optuna.samplers.RandomSampler(seed=seed)
         if self.settings.sampler == "random":
             return chance
-        grid = points(space)  # in its order, the first points are alike, and a run is compared with those before it
-        point = (drawn(grid, self.settings.seed) if self.settings.prune_by else grid)[number]
+        point = points(space)[number]
         fixed = {key: dimension.value_of(point[key]) for key, dimension in space.items() if isinstance(dimension, Choice)}
         return optuna.samplers.PartialFixedSampler(fixed, chance)

@@ -55,6 +55,5 @@ def recorded(config: Any, line: CommandLine, job: Job) -> Iterator[JobOnDisk]:
         try:
             yield kept
         finally:
-            ended = "pruned" if job.pruned else "finished"
-            state = "stopped" if job.code is None else "failed" if job.code else ended
+            state = "stopped" if job.code is None else "failed" if job.code else job.ended
             kept.write(state=state, seconds=round(time.monotonic() - started, 3))

@@ -15,7 +15,7 @@ from dpo_lab.cli.remedies import tried_remedies
 from dpo_lab.cli.search_watch import watched
 from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
 from dpo_lab.comparison.jobs import label_in
-from dpo_lab.watching import BehindError
+from dpo_lab.watching import BehindError, WaitingError
 
 
 def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
@@ -41,7 +41,8 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
         except BehindError as reason:
             from dpo_lab.progress import say
 
-            job.code, job.pruned, job.message = 0, True, str(reason)
+            job.code, job.message = 0, str(reason)
+            job.ended = "waiting" if isinstance(reason, WaitingError) else "pruned"
             say(f"  {reason}")
         except BrokenPipeError as error:
             raise OutputClosed from error  # nobody reads the output of the other jobs either

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from dpo_lab.cli.arguments import UsageError
 from dpo_lab.plain_data import as_typed
-from dpo_lab.seeding import derive
 
 if TYPE_CHECKING:
     import optuna
@@ -119,15 +118,6 @@ def points(space: Space) -> list[dict[str, str]]:
             raise SpaceError(f"{key} is an interval, and a grid needs values: {key}=A,B,C, or hydra.sweeper.sampler=tpe.")
     values = (dimension.texts for dimension in space.values() if isinstance(dimension, Choice))
     return [dict(zip(space, point, strict=True)) for point in itertools.product(*values)]
-
-
-def drawn(grid: Sequence[dict[str, str]], seed: int) -> list[dict[str, str]]:
-    """Return the points of a grid in an order that the seed alone decides.
-
-    >>> [point["beta"] for point in drawn([{"beta": text} for text in "12345"], seed=0)]
-    ['2', '3', '5', '1', '4']
-    """
-    return sorted(grid, key=lambda point: derive(seed, "grid", *point.values()))
 
 
 def corners(space: Space) -> Iterator[dict[str, str]]:

@@ -4,12 +4,13 @@ import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from filelock import FileLock, Timeout
 
+from dpo_lab.cli.search_rungs import Rungs, behind
 from dpo_lab.cli.search_space import SpaceError
 from dpo_lab.comparison.jobs import JOBS, JobRecord, jobs_in, plan_in
 from dpo_lab.comparison.search import SEARCH, SearchState
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
     import optuna
 
 STUDY, LOCK, NAME = "study.db", ".search.lock", "search"
-STEPS, PLANNED = "steps", "planned steps"
-"""Attributes of a trial: optimizer steps that its run took, and that it would have taken without an early end."""
+STEPS, PLANNED, PASSES = "steps", "planned steps", "comparisons passed"
+"""Attributes of a trial: optimizer steps that its run took, those that it would have taken without an early end, and how many
+comparisons it may pass."""
 SECONDS = 60  # that a process waits for another one which writes into the study
 
 
@@ -74,6 +76,53 @@ def tell(study: "optuna.Study", directory: Path, batch: Sequence[int]) -> None:
             study.tell(number, state=optuna.trial.TrialState.PRUNED)
         elif record and record.state == "finished" and record.figure:
             study.tell(number, record.figure[1])
+
+
+def successive(numbers: Sequence[int]) -> list[int]:
+    """Return the first numbers that follow one another: a launcher numbers the jobs of a batch so."""
+    return [number for at, number in enumerate(numbers) if number == numbers[0] + at]
+
+
+def rung_name(number: int) -> str:
+    """Return the attribute of a trial that holds its figure at a comparison, counted from 1."""
+    return f"figure at comparison {number}"
+
+
+def waiting(study: "optuna.Study") -> dict[int, int]:
+    """Return the numbers of the trials whose runs wait for others, with the comparison that each waits for."""
+    found = {}
+    for trial in study.get_trials(deepcopy=False):
+        rung = trial.user_attrs.get(PASSES, 0) + 1
+        if not trial.state.is_finished() and rung_name(rung) in trial.user_attrs:
+            found[trial.number] = rung
+    return found
+
+
+def halve(study: "optuna.Study", directory: Path, factor: int) -> bool:
+    """Compare the runs that wait with all that got as far: one in `factor` may go on, the others have ended.
+
+    Successive halving: Jamieson and Talwalkar 2016, algorithm 1.
+
+    Returns:
+        Whether any run waited.
+    """
+    import optuna
+
+    waits, plan, records = waiting(study), plan_in(directory), _records(directory)
+    rung = min(waits.values(), default=0)
+    trials = study.get_trials(deepcopy=False)
+    figures = {each.number: each.user_attrs[rung_name(rung)] for each in trials if rung_name(rung) in each.user_attrs}
+    for number in (number for number, at in waits.items() if at == rung):
+        value, attributes = figures[number], trials[number].user_attrs
+        others = [figure for other, figure in figures.items() if other != number]
+        if Rungs(None, factor).keeps(value, others, "min" if plan and plan.better == "min" else "max"):
+            optuna.Trial(study, trials[number]._trial_id).set_user_attr(PASSES, rung)
+            continue
+        why = behind(plan.prune_by if plan else "", value, attributes[STEPS], attributes[PLANNED], len(figures))
+        if number in records:
+            replace(records[number], state="pruned", message=why).write(directory)
+        study.tell(number, state=optuna.trial.TrialState.PRUNED)
+    return bool(waits)
 
 
 def begun(directory: Path, batch: Sequence[int]) -> bool:

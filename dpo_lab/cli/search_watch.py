@@ -5,7 +5,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
-from dpo_lab.watching import BehindError, watched_by
+from dpo_lab.cli.search_rungs import TOGETHER, Rungs, behind
+from dpo_lab.watching import BehindError, WaitingError, watched_by
 
 SEARCH = "hydra_plugins.dpo_lab_search.Search"
 
@@ -19,7 +20,7 @@ def watched(config: Any) -> Any:
 def _watched(config: Any) -> Iterator[None]:
     import optuna
 
-    from dpo_lab.cli.search_study import PLANNED, STEPS, opened
+    from dpo_lab.cli.search_study import PASSES, PLANNED, STEPS, opened, rung_name
     from dpo_lab.comparison.jobs import plan_in
 
     directory, number = Path(config.hydra.sweep.dir), int(config.hydra.job.num)
@@ -32,6 +33,7 @@ def _watched(config: Any) -> Iterator[None]:
         better="min" if plan and plan.better == "min" else "max",
         others=[_in_order(each.intermediate_values) for each in trials if each.state.is_finished()],
         rungs=Rungs(settings.prune_from, settings.prune_factor),
+        passes=int(trials[number].user_attrs.get(PASSES, 0)) if settings.sampler in TOGETHER else None,
         report=lambda value, step: None if step in reported else trial.report(value, step),
     )
     try:
@@ -41,58 +43,12 @@ def _watched(config: Any) -> Iterator[None]:
         if watch.steps:  # a run that was finished before takes none
             trial.set_user_attr(STEPS, watch.step)
             trial.set_user_attr(PLANNED, watch.steps)
+        for rung, value in enumerate(watch.reached, start=1):
+            trial.set_user_attr(rung_name(rung), value)
 
 
 def _in_order(values: Mapping[int, float]) -> list[float]:
     return [values[step] for step in sorted(values)]
-
-
-EARLIEST = 3
-"""Runs are compared from the first measurement that has one in so many of their steps behind it."""
-
-
-class Rungs:
-    """When runs are compared: after `first` measurements, and after `factor` times as many each time.
-
-    Without `first`, from the first measurement after a third of the steps: before, the warm-up counts more than the settings, and
-    the runs that end best can be the last ones.
-    """
-
-    def __init__(self, first: int | None, factor: int) -> None:
-        self.first, self.factor = first, factor
-
-    def see(self, count: int, step: int, steps: int) -> None:
-        """Take after how many steps of all a run was measured for the `count`-th time.
-
-        >>> rungs = Rungs(None, 2)
-        >>> [step for count, step in enumerate(range(2, 15, 2), start=1) if rungs.see(count, step, 14) or count in rungs]
-        [6, 12]
-        """
-        if self.first is None and step * EARLIEST >= steps:
-            self.first = count
-
-    def __contains__(self, count: int) -> bool:
-        """Return whether runs are compared after so many measurements.
-
-        >>> [count for count in range(1, 40) if count in Rungs(2, 3)]
-        [2, 6, 18]
-        """
-        rung = self.first or count + 1
-        while rung < count:
-            rung *= self.factor
-        return rung == count
-
-    def keeps(self, value: float, others: Sequence[float], better: Literal["min", "max"]) -> bool:
-        """Return whether a run continues: it is among the best of all that got as far, one in `factor` of them.
-
-        Args:
-            others: values of the runs before, after as many measurements.
-
-        >>> [Rungs(1, 3).keeps(value, [1.0, 2.0, 3.0, 4.0, 5.0], "max") for value in (5.5, 4.5, 0.5)]
-        [True, True, False]
-        """
-        ahead = sum(other > value if better == "max" else other < value for other in others)
-        return ahead < max(1, (len(others) + 1) // self.factor)
 
 
 class Watch:
@@ -100,18 +56,30 @@ class Watch:
 
     A run is compared with those that a batch before has ended, so that what becomes of it does not depend on how fast the jobs of
     its own batch are. At the last step there is nothing left to save.
+
+    Args:
+        passes: how many comparisons the run has passed, and waits at the next; None: it is compared as it comes.
     """
 
     def __init__(
-        self, *, name: str, better: Literal["min", "max"], others: Sequence[Sequence[float]], rungs: Rungs, report: Any
+        self,
+        *,
+        name: str,
+        better: Literal["min", "max"],
+        others: Sequence[Sequence[float]],
+        rungs: Rungs,
+        passes: int | None,
+        report: Any,
     ) -> None:
-        self.name, self.better, self.others, self.rungs, self.report = name, better, others, rungs, report
+        self.name, self.better, self.others, self.rungs, self.passes, self.report = name, better, others, rungs, passes, report
         self.seen: dict[int, float] = {}
         """The figure by step."""
+        self.reached: list[float] = []
+        """The figure where runs are compared."""
         self.step, self.steps = 0, 0
 
     def __call__(self, figures: Mapping[str, Any], step: int, steps: int) -> None:
-        """Take the figures after a step; raise BehindError if the run ends here."""
+        """Take the figures after a step; raise BehindError if the run ends here, WaitingError if it waits."""
         self.step, self.steps = max(self.step, step), steps
         value = figures.get(self.name)
         if not self.name or step in self.seen or value is None:
@@ -120,9 +88,14 @@ class Watch:
         self.report(float(value), step)
         count = len(self.seen)
         self.rungs.see(count, step, steps)
-        others = [values[count - 1] for values in self.others if len(values) >= count]
-        if step < steps and count in self.rungs and not self.rungs.keeps(float(value), others, self.better):
-            raise BehindError(
-                f"ended after step {step} of {steps}: {self.name} {value:.4g} is not among the best of the "
-                f"{len(others) + 1} runs that got as far"
-            )
+        if step < steps and count in self.rungs:
+            self.reached.append(float(value))
+            if self.passes is None:
+                self.compare(float(value), [values[count - 1] for values in self.others if len(values) >= count])
+            elif len(self.reached) > self.passes:
+                raise WaitingError(f"waits after step {step} of {steps} until the others have got as far")
+
+    def compare(self, value: float, others: Sequence[float]) -> None:
+        """Raise BehindError if the run is behind others."""
+        if not self.rungs.keeps(value, others, self.better):
+            raise BehindError(behind(self.name, value, self.step, self.steps, len(others) + 1))

@@ -44,8 +44,8 @@ class Job:
     overrides: str
     code: int | None = None
     """Exit code; None while it runs."""
-    pruned: bool = False
-    """Whether a search ended it early; the message says why."""
+    ended: str = "finished"
+    """How, if the code is 0: `pruned` if a search ended it early, `waiting` if it waits for others; the message says why."""
     message: str = ""
     figure: tuple[str, float] | None = None
     """Name and value of the figure by which runs are compared."""

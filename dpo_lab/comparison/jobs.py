@@ -14,7 +14,7 @@ from dpo_lab.durable_files import write_durably
 
 PLAN, JOBS = "jobs.json", "jobs"
 """In a sweep's directory: what was asked for, and the directory with a record and a log for each job."""
-STATES = ("finished", "pruned", "running", "failed", "killed", "stopped", "not started")
+STATES = ("finished", "pruned", "waiting", "running", "failed", "killed", "stopped", "not started")
 NAME_LENGTH, VALUE_LENGTH = 60, 24  # characters
 
 

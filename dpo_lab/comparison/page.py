@@ -75,7 +75,7 @@ def page_of(runs: Sequence[Run], found: Standing | None, *, title: str, command:
         "uncoloured": max(0, len(groups) - COLOURS),
         "standing": found,
         "reason": reason,
-        "failed": [run for run in ordered if run.state not in ("finished", "pruned", "not started")],
+        "failed": [run for run in ordered if run.state not in ("finished", "pruned", "waiting", "not started")],
         "search": search_in(place),
         "curves": curve_charts(groups),
         "scatter": reward_and_drift(ordered, numbers, found),

@@ -76,7 +76,7 @@ def in_order(runs: Sequence[Run], metric: Metric | None) -> list[Run]:
 def failure_lines(runs: Sequence[Run], sweep: Path) -> list[str]:
     """Return each run that did not finish, why, and where its log is."""
     lines = []
-    broken = [run for run in runs if run.state not in ("finished", "pruned", "not started")]
+    broken = [run for run in runs if run.state not in ("finished", "pruned", "waiting", "not started")]
     for run in broken[:ROWS]:
         why = run.job.message.splitlines()[0] if run.job and run.job.message else WHY.get(run.state, run.state)
         lines += [f"{run.state}: {run.name}: {why}", *([f"  log {run.log}"] if run.log else [])]

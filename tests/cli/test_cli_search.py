@@ -96,9 +96,9 @@ def test_a_run_is_the_one_of_the_study_and_carries_the_swept_keys_in_its_name() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("sampler", "job", "number"), [("tpe", 7, 1), ("grid", 1, 2)])
+@pytest.mark.parametrize(("sampler", "job", "number", "left"), [("tpe", 7, 1, 2), ("grid", 3, 1, 3), ("grid", 5, 2, 1)])
 def test_a_search_that_is_killed_ends_with_the_points_states_and_values_of_an_undisturbed_one(
-    sampler: str, job: int, number: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sampler: str, job: int, number: int, left: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     space, total = (SPACE, 8) if sampler == "tpe" else (("recipe.lr=1e-3,1e-2", SPACE[1]), 4)
     words = ["train", "-m", "hydra/sweeper=search", f"hydra.sweeper.sampler={sampler}", *space, f"hydra.sweeper.trials={total}"]
@@ -120,11 +120,11 @@ def test_a_search_that_is_killed_ends_with_the_points_states_and_values_of_an_un
         monkeypatch.setattr(Train, "run", simulated(kill))
         os._exit(main(words))
     assert os.waitpid(process, 0)[1] == signal.SIGKILL
-    assert len(trials()) == job
+    assert len(trials()) == (job if sampler == "tpe" else total)
     RAN.clear()
     assert main(words) == 0
     assert trials() == expected
-    assert len(RAN) == total - (job - 1)
+    assert len(RAN) == left
     RAN.clear()
     assert main(words) == 0
     assert RAN == [], "a third call has nothing to run"
@@ -183,13 +183,31 @@ def test_more_points_continue_the_same_search_and_force_begins_anew() -> None:
     assert len(RAN) == 3
 
 
-def test_a_grid_has_all_its_points_in_order_or_where_runs_end_early_in_a_drawn_one() -> None:
+def test_a_grid_has_all_its_points_in_order_and_they_get_as_far_before_the_best_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert main(["train", "sweep=beta_grid", "hydra.sweeper.prune_by=null"]) == 0
     assert [beta for _, beta, _ in RAN] == (betas := [0.03, 0.1, 0.3, 1, 3])
     RAN.clear()
+
+    def second_wave_fails(job: int, number: int) -> None:
+        if number == 2:
+            raise RuntimeError("no memory")
+
+    monkeypatch.setattr(Train, "run", simulated(second_wave_fails))
+    assert main(["train", "sweep=beta_grid"]) == 1
+    assert [(beta, rounds) for _, beta, rounds in RAN] == [*((beta, 1) for beta in betas), (0.3, 1)]
+    RAN.clear()
+    monkeypatch.setattr(Train, "run", simulated())
     assert main(["train", "sweep=beta_grid"]) == 0
-    drawn = [beta for _, beta, _ in RAN]
-    assert sorted(drawn) == betas != drawn
+    assert [(beta, rounds) for _, beta, rounds in RAN] == [(0.3, ROUNDS)]
+
+
+def test_more_points_are_compared_with_those_of_the_search_before() -> None:
+    words = ["train", "-m", "hydra/sweeper=search", "hydra.sweeper.sampler=grid", "recipe.lr=1e-3,1e-2,2e-3,3e-3", SPACE[1]]
+    assert main([*words, "hydra.sweeper.trials=3"]) == 0
+    assert [state for _, _, state, _, _ in trials()] == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert main([*words, "hydra.sweeper.trials=6"]) == 0
+    assert [state for _, _, state, _, _ in trials()].count("COMPLETE") == 2, "the first, and the best of the new ones"
+    assert max(value for _, _, _, value, _ in trials() if value is not None) == trials()[0][3]
 
 
 MEASURED = 7

@@ -104,8 +104,9 @@ def test_submitit_runs_two_jobs_at_a_time_which_share_parts(tmp_path: Path) -> N
 
 SEARCH = (
     *("-m", "hydra/sweeper=search", "optim.lr=tag(log,interval(1e-5,1e-2))", "recipe.beta=0.1,1"),
-    *("evaluation.every=1", "optimized_metric=eval/loss"),
+    *("evaluation.every=1", "optimized_metric=eval/loss", "hydra.sweeper.sampler=random", "hydra.sweeper.trials=3"),
 )
+"""Its random points are compared together, so that what becomes of them does not depend on how many jobs run at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not is_installed("optuna"):
         pytest.skip("dpo-lab[sweeps] is not installed")
     directory = tmp_path_factory.mktemp("undisturbed")
-    ended(directory, *SEARCH, "hydra.sweeper.trials=3")
+    ended(directory, *SEARCH)
     return directory
 
 
@@ -124,7 +125,7 @@ def test_a_search_that_is_killed_ends_as_an_undisturbed_one(undisturbed: Path, t
         pytest.skip("dpo-lab[sweeps] is not installed")
     for kind in ("model", "tokens", "reference"):  # that a model is made is not what is killed here
         shutil.copytree(undisturbed / "outputs" / kind, tmp_path / "outputs" / kind)
-    words = (*SEARCH, f"hydra/launcher={launcher}", "hydra.sweeper.trials=3")
+    words = (*SEARCH, f"hydra/launcher={launcher}")
     started(tmp_path, *words).stop_when(lambda: any((tmp_path / "outputs" / "sweep").glob("*/jobs/002.json")))
     ended(tmp_path, *words)
     assert trials(tmp_path) == trials(undisturbed)
