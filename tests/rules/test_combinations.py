@@ -29,7 +29,7 @@ from dpo_lab.reference.none import NoReference
 from dpo_lab.rules.check import RULES, refuse_illegal
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.stages.train import Train
-from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, Profile
+from dpo_lab.training.callbacks import EarlyStopping, Profile
 from dpo_lab.training.iteration import Iteration
 from dpo_lab.training.optim import AdamW, AdamW8bit
 from dpo_lab.training.settings import TrainerSettings
@@ -298,11 +298,3 @@ def test_without_a_wish_runs_are_compared_by_the_main_figure_of_their_evaluation
 def test_attention_kernels_of_a_gpu_are_refused_without_one() -> None:
     assert message(optim=AdamW8bit(paged=True)) == "optim.paged=true needs a GPU; use optim.paged=false."
     assert message(layout=PrefixLayout(attention="flex")) == "layout.attention=flex needs a GPU; use layout.attention=sdpa."
-
-
-def test_the_best_checkpoint_by_the_loss_is_the_one_with_the_lowest() -> None:
-    where = "callbacks.checkpoint"
-    refused = f"{where}.best=loss with {where}.mode=max would keep the worst step; use {where}.mode=min."
-    assert message(callbacks={"checkpoint": Checkpoint(best="loss")}) == refused
-    assert message(callbacks={"checkpoint": Checkpoint(best="loss", mode="min")}) == ""
-    assert message(callbacks={"checkpoint": Checkpoint(best="rewards/margins")}) == ""

@@ -63,3 +63,17 @@ def test_several_measures_are_measured_at_the_same_steps() -> None:
     assert message(**{**ON_FILE, "evaluation": apart}) == (
         "evaluation.measures.pairs.every=5: all measures are measured at the same steps; use evaluation.every=5."
     )
+
+
+def test_the_best_checkpoint_by_the_loss_is_the_one_with_the_lowest() -> None:
+    where = "callbacks.checkpoint"
+    refused = f"{where}.best=loss with {where}.mode=max would keep the worst step; use {where}.mode=min."
+    assert message(callbacks={"checkpoint": Checkpoint(best="loss")}) == refused
+    assert message(callbacks={"checkpoint": Checkpoint(best="loss", mode="min")}) == ""
+    assert message(callbacks={"checkpoint": Checkpoint(best="rewards/margins")}) == ""
+
+
+def test_the_best_step_s_weights_need_a_figure_that_says_which_step_that_is() -> None:
+    refused = message(callbacks={"checkpoint": Checkpoint(final="best")})
+    assert refused.startswith("callbacks.checkpoint.final=best, and no figure says which step that is")
+    assert message(callbacks={"checkpoint": Checkpoint(final="best", best="rewards/margins")}) == ""
