@@ -95,7 +95,7 @@ TRAINING: tuple[Figure, ...] = (
     of_training("rewards/accuracies", "share of pairs ranked rightly; a tie counts as wrong", "1[margin > 0]", "share", "max"),
     of_training(
         "rewards/accuracies_ties_half",
-        "share of pairs ranked rightly; a tie counts half",
+        "share of pairs ranked rightly; a tie counts half, as do log-ratios that float32 cannot tell apart",
         "1[margin > 0] + 1[margin = 0] / 2",
         "share",
         "max",

@@ -28,6 +28,14 @@ def test_every_figure_has_a_meaning_and_a_tie_counts_wrong_or_half() -> None:
     assert figures["rewards/margins"].tolist() == [2.0, 0.0, -2.0]
 
 
+def test_what_rounding_leaves_of_a_difference_counts_half_where_ties_do_and_what_training_moves_does_not() -> None:
+    reference = pair_logps([-60.0, -60.0, -60.0], [-40.0, -40.0, -40.0])
+    policy = pair_logps([-60.000004, -60.001, -59.999], [-40.0, -40.0, -40.0])  # 60.000004 is the next float32
+    figures = pair_figures(policy, reference, torch.zeros(3), beta=0.1)
+    assert figures["rewards/accuracies"].tolist() == [0.0, 0.0, 1.0]
+    assert figures["rewards/accuracies_ties_half"].tolist() == [0.5, 0.0, 1.0]
+
+
 def test_lengths_per_token_log_probs_and_drift_by_hand() -> None:
     policy, reference = pair_logps(-6.0, -8.0, tokens=(3, 2)), pair_logps(-5.0, -4.0, tokens=(3, 2))
     figures = pair_figures(policy, reference, torch.zeros(1), beta=0.5)

@@ -36,17 +36,23 @@ def pair_figures(policy: PairLogps, reference: PairLogps, losses: Tensor, beta: 
 def accuracies(policy: PairLogps, reference: PairLogps, margin: Tensor) -> tuple[Tensor, Tensor]:
     """Return the share of ordered pairs of each item whose better answer has the larger log-ratio: strictly, with ties as half.
 
+    Where ties count half, log-ratios that float32 cannot tell apart are one: before the first step, policy and reference are one
+    model, and what is left of their difference is rounding.
+
     Args:
         margin: (pairs,) of the first answer against the last, which is all there is of a pair.
     """
+    ours, theirs = policy.responses.sums.detach(), reference.responses.sums.detach()
+    ratios, rounding = ours - theirs, torch.finfo(torch.float32).eps * (ours.abs() + theirs.abs())
     if policy.ranked is None:
-        over, tied = (margin > 0).double(), (margin == 0).double()
-        return over, over + 0.5 * tied
+        gaps, noise = ratios[policy.pairs].double(), rounding[policy.pairs].sum(1)
+        tied = (gaps[:, 0] - gaps[:, 1]).abs() <= noise
+        return (margin > 0).double(), (margin > 0).double().where(~tied, 0.5)
     places = policy.ranked.clamp(min=0)
-    ratios = (policy.responses.sums.detach() - reference.responses.sums.detach())[places]
-    gaps = ratios[:, :, None] - ratios[:, None, :]
+    gaps, noise = (each[places][:, :, None] for each in (ratios, rounding))
+    gaps, tied = gaps - gaps.mT, (gaps - gaps.mT).abs() <= noise + noise.mT
     here = policy.ranked >= 0
     ordered = torch.triu(here[:, :, None] & here[:, None, :], diagonal=1)
+    over, half = (gaps > 0).double(), (gaps > 0).double().where(~tied, 0.5)
     count = ordered.sum((1, 2))
-    over, tied = (((gaps > 0) & ordered).sum((1, 2)) / count, ((gaps == 0) & ordered).sum((1, 2)) / count)
-    return over.double(), (over + 0.5 * tied).double()
+    return (over * ordered).sum((1, 2)) / count, (half * ordered).sum((1, 2)) / count
