@@ -99,12 +99,14 @@ class PretrainedModel(ModelSpec):
     def content(self) -> dict[str, Any]:
         """Return what determines the weights.
 
-        Of a directory, and of the one below an adapter, also the digests of its files.
+        Of a directory, and of the one below an adapter, the digests of its files, and not where it stands: it may be moved.
         """
         fields = {name: value for name, value in super().content().items() if name not in ("licence", "gated", "parameters")}
         base = base_of(self.path)
         adapts = {"base": digests_of(Path(base))} if Path(base).resolve() != Path(self.path).resolve() else {}
-        return {**fields, "files": digests_of(Path(self.path)), **adapts}
+        files = digests_of(Path(self.path))
+        placed = {name: value for name, value in fields.items() if name != "path" or not files}
+        return {**placed, "files": files, **adapts}
 
     def smaller(self) -> Iterator[tuple[str, ModelSpec]]:
         """Yield it with an adapter, and then with fewer bits, which only an adapter can train."""
