@@ -78,6 +78,7 @@ def test_a_copy_another_time_and_what_is_never_read_are_the_same_model(model: Pa
     (model / "checked.json").write_text("{}")  # beside an artifact of ours
     assert digests_of(model) == before
     assert content(shutil.copytree(model, tmp_path / "copy")) == content(model)  # wherever it stands
+    assert content(Path("own/one")) != content(Path("own/two")), "of a name on the Hub there is only the name"
     assert digests_of(tmp_path / "nothing") == {}
 
 
