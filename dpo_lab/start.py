@@ -2,6 +2,7 @@
 
 import os
 import sys
+from signal import SIGINT
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 """The Pythons of pyproject.toml and of the Makefile."""
@@ -11,8 +12,6 @@ MODULES = (
 )
 """What the dependencies of pyproject.toml are imported as."""
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
 ANSWERED_WITHOUT = ("-h", "--help", "--version")
 
 
@@ -34,15 +33,19 @@ def run_stage(stage: str, arguments: "list[str]") -> int:
     Args:
         stage: empty where the first of the arguments names it.
     """
-    try:
-        if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
-            check()
-        from dpo_lab.cli import main as cli
+    from dpo_lab.signals import STOPPING, StoppedEarly, raised_early
 
-        return cli.run_stage(stage, arguments) if stage else cli.main(arguments)
-    except KeyboardInterrupt:  # before the command line answers signals itself
-        sys.stderr.write("\nstopped by Ctrl-C before anything began.\n")
-        return INTERRUPTED
+    try:
+        with raised_early():
+            if not supported() or not set(arguments) & set(ANSWERED_WITHOUT):
+                check()
+            from dpo_lab.cli import main as cli
+
+            return cli.run_stage(stage, arguments) if stage else cli.main(arguments)
+    except (KeyboardInterrupt, StoppedEarly) as stop:  # before the command line answers signals itself
+        code, how = STOPPING[(stop.args or (SIGINT,))[0]]
+        sys.stderr.write(f"\nstopped by {how}. Nothing had begun.\n")
+        return code
 
 
 def supported() -> bool:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS = ["train.py", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "scripts").glob("*.py"))]
 STAGES = [script for script in SCRIPTS if (ROOT / "conf" / Path(script).with_suffix(".yaml").name).exists()]
-READ_FIRST = ["dpo_lab/__init__.py", "dpo_lab/start.py", *STAGES]
+READ_FIRST = ["dpo_lab/__init__.py", "dpo_lab/start.py", "dpo_lab/signals.py", *STAGES]
 WITHOUT_PACKAGES = [sys.executable, "-S", "-E"]  # -S: as outside of the virtual environment
 PYTHONS = "DPO Lab needs Python 3.11, 3.12 or 3.13"
 REMEDY = "Type: make setup && source .venv/bin/activate\n"
@@ -135,10 +135,15 @@ def test_the_supported_pythons_are_the_same_everywhere() -> None:
 
 
 @pytest.mark.parametrize("call", ["start.run_stage('train', [])", "start.main()"])
-def test_ctrl_c_during_the_imports_ends_without_a_traceback(call: str) -> None:
-    code = (
+@pytest.mark.parametrize(
+    ("name", "code", "how"),
+    [("SIGINT", 130, "Ctrl-C"), ("SIGTERM", 75, "SIGTERM"), ("SIGHUP", 75, "SIGHUP, since its terminal was closed")],
+)
+def test_a_signal_during_the_imports_ends_with_a_line_and_no_traceback(call: str, name: str, code: int, how: str) -> None:
+    program = (
         "import os, signal, sys; from dpo_lab import start; signal.signal(signal.SIGINT, signal.default_int_handler); "
-        f"start.check = lambda: os.kill(os.getpid(), signal.SIGINT); sys.exit({call})"
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
+        f"start.check = lambda: os.kill(os.getpid(), signal.{name}); sys.exit({call})"
     )
-    done = ran(sys.executable, "-c", code)
-    assert (done.returncode, done.stderr) == (130, "\nstopped by Ctrl-C before anything began.\n")
+    done = ran(sys.executable, "-c", program)
+    assert (done.returncode, done.stderr) == (code, f"\nstopped by {how}. Nothing had begun.\n")

@@ -10,6 +10,8 @@ from pathlib import Path
 from dpo_lab.cli.conf import groups, listed, optional_groups, options, recorded, required
 
 FIRST = ("model", "quant", "data", "ranker")  # what people change first
+TRAINED = ("policy", "policies", "run", "runs", "source", "sources")
+"""Names of the keys by which stages are told what was trained; one stage's key is tried in another one."""
 FILES = (".json", ".jsonl", ".gz", ".parquet", ".csv", ".txt")  # endings by which a word is known as a path
 SEVERAL = ("logger", "callbacks", "experiment", "sweep", "debug")  # groups whose options can be merged
 NEUTRAL = ("paths", "logger", "force", "tags", "notes", "group", "optimized_metric")
@@ -231,10 +233,12 @@ def misplaced(stage: str, argument: str, arguments: Sequence[str]) -> str:
         return ""
     where = f"{stage} reads {'' if 'file' in what else 'a directory '}from {needed} ({what})".replace("reads from", "reads")
     is_choice = key in groups() and value in options(key)
-    if Path(value.strip("'\"")).is_dir() and not key.endswith("outputs") and not is_choice:
-        return f"{argument}: {where}. Write {needed}={value}"
-    if key == "run":
-        return f"{argument}: this directory does not exist, and {where}. Write {needed}=DIR."
+    one = value if "," in value else value.strip("[]")
+    if Path(one.strip("'\"")).is_dir() and not key.endswith("outputs") and not is_choice:
+        return f"{argument}: {where}. Write {needed}={one}"
+    if key in TRAINED:
+        absent = "" if "," in value else "this directory does not exist, and "
+        return f"{argument}: {absent}{where}. Write {needed}=DIR."
     return ""
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dpo_lab.cli.session import USAGE as USAGE_CODE
-from dpo_lab.cli.session import complain
+from dpo_lab.cli.session import complain, show
 from dpo_lab.folding import folded
 
 USAGE = """usage: dpo-lab compare RUN RUN ... [--by FIGURE] [--to DIR]
@@ -117,5 +117,5 @@ def write(places: Sequence[Path], options: dict[str, str], words: Sequence[str])
         here = Path.cwd()
         root = outputs.relative_to(here) if outputs.is_relative_to(here) else outputs
         ended = conclude_runs(runs, Path(options.get("--to") or root / "compare" / name), by=options.get("--by", ""))
-    sys.stdout.write("".join(f"{line}\n" for line in ended.lines[1:]))
+    show(ended.lines[1:])
     return 0

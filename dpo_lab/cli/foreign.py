@@ -24,11 +24,8 @@ def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
     Args:
         others: the other overrides.
     """
-    taken = groups_of(stage, (CONF / f"{stage}.yaml").read_text(encoding="utf-8"))
-    name = name_here(key)
-    named = [home for home in homes(name) if home.partition(".")[0] in groups()]
-    idle = () if "data" in taken or name in WHERE else OF_TRAINING
-    if not named or any(home.partition(".")[0] in taken - set(idle) for home in named):
+    named = [home for home in homes(name_here(key)) if home.partition(".")[0] in groups()]
+    if not named or any(is_taken(stage, home) for home in named):
         return ""
     needed = [f"{each}=..." for each in required(stage) if each not in map(key_of, others)]
     instead = instead_of([f"{key}=..."], needed)
@@ -38,6 +35,17 @@ def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
         return f"{key} is neither a group nor a key of {stage}, {why} {instead}"
     of = few([home.partition(".")[0] for home in named])
     return f"{key} is neither a group nor a key of {stage}, which takes nothing from {of}. {instead}"
+
+
+def is_taken(stage: str, key: str) -> bool:
+    """Return whether a stage may take a key of a group, as far as the text of conf/ says.
+
+    >>> is_taken("sample", "sampler.batch_size"), is_taken("sample", "trainer.batch_size"), is_taken("sample", "trainer.devices")
+    (True, False, True)
+    """
+    taken = groups_of(stage, (CONF / f"{stage}.yaml").read_text(encoding="utf-8"))
+    group, _, name = key.partition(".")
+    return group in taken and (group not in OF_TRAINING or "data" in taken or name in WHERE)
 
 
 def instead_of(idle: Sequence[str], missing: Sequence[str]) -> str:

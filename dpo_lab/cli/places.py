@@ -8,6 +8,9 @@ from dpo_lab.cli.arguments import FILES
 from dpo_lab.cli.remedies import PROPOSAL
 from dpo_lab.copying import SETTING
 
+BEGINS = re.compile(rf"{PROPOSAL.pattern}|: (?=(?:-m )?{SETTING})")
+"""Where a proposal begins: at its verb, or behind a colon."""
+
 WRITTEN = ("paths.", "hydra.", "push", "repo")
 """Beginnings of keys whose places are made, or stand elsewhere."""
 
@@ -17,10 +20,12 @@ def with_absent_places(message: str) -> str:
 
     >>> with_absent_places("policy is not a key. Write model=local model.path=/nope")
     'policy is not a key. Write model=local model.path=/nope (/nope does not exist here)'
+    >>> with_absent_places("models=/nope: Input should be a list: models=[/nope]")
+    'models=/nope: Input should be a list: models=[/nope] (/nope does not exist here)'
     >>> with_absent_places("Write paths.outputs=/nope"), with_absent_places("Write model=local model.path=org/name")
     ('Write paths.outputs=/nope', 'Write model=local model.path=org/name')
     """
-    begins = PROPOSAL.search(message)
+    begins = BEGINS.search(message)
     if not begins or "does not exist" in message[begins.end() :]:
         return message
     absent = dict.fromkeys(path for path in proposed_places(message[begins.end() :]) if not Path(path).expanduser().exists())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dpo_lab.cli.arguments import CommandLine, key_of
+from dpo_lab.cli.arguments import TRAINED, CommandLine, key_of
 from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.help import fields_of, groups_of
@@ -23,8 +23,6 @@ UNKNOWN = "..."
 """A value that was not typed."""
 LISTS = {"chat": "models", "evaluate": "models"}
 """Stages that take several models."""
-TRAINED = ("policy", "run")
-"""Names of a key that other stages have for a trained model."""
 
 
 @dataclass(frozen=True)
@@ -144,11 +142,12 @@ def of_another_tool(mistake: Mistake) -> str:
     """
     spelt = (mistake.key, mistake.key.replace(".", "_"), mistake.key.rpartition(".")[2])
     setting = next((found for name in spelt if (found := here(name, mistake.value))), None)
-    if not setting:
+    several = mistake.key in TRAINED and mistake.stage in LISTS
+    if not setting and not several:
         return ""
-    words, note = [as_option(word) for word in shlex.split(setting[0])], setting[1]
-    if mistake.key in TRAINED and mistake.stage in LISTS:
-        words = [f"{LISTS[mistake.stage]}=[{mistake.value}]"]
+    words, note = [as_option(word) for word in shlex.split(setting[0])] if setting else [], setting[1] if setting else ""
+    if several:
+        words = [f"{LISTS[mistake.stage]}=[{mistake.value.strip('[]')}]"]
     if not words:
         return f" Leave it out: {note}."
     group = key_of(words[0])

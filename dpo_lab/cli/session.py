@@ -3,6 +3,7 @@
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -118,12 +119,18 @@ def ending(session: Session) -> int:
 def concluded(sweep: str) -> "Conclusion":
     """Write the files of a sweep and show how its jobs ended."""
     from dpo_lab.comparison.conclude import conclude
-    from dpo_lab.progress import fitting
 
     ended = conclude(Path(sweep))
-    sys.stdout.write("".join(f"{fitting(copyable(line))}\n" for line in ended.lines))
-    sys.stdout.flush()
+    show(ended.lines)
     return ended
+
+
+def show(lines: Sequence[str]) -> None:
+    """Write lines to stdout as they fit the terminal."""
+    from dpo_lab.progress import fitting
+
+    sys.stdout.write("".join(f"{fitting(copyable(line))}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def show_what_ended(session: Session) -> None:

@@ -6,7 +6,7 @@ from typing import Any, cast
 from dpo_lab.cli.arguments import FLAGS, WITH_VALUE, CommandLine
 from dpo_lab.cli.composing import composed
 from dpo_lab.cli.conf import few, groups, homes, listed, near_keys, nearest_key, options, question, stages_with
-from dpo_lab.cli.foreign import foreign_key
+from dpo_lab.cli.foreign import foreign_key, is_taken
 from dpo_lab.cli.keys import at, origin, settable
 from dpo_lab.cli.other_names import OTHER_NAMES, name_here
 from dpo_lab.cli.proposals import UNKNOWN, Mistake, having, in_shell, of_another_tool, with_option
@@ -118,7 +118,8 @@ def accepted(mistake: Mistake, keys: Sequence[str], rest: str = "") -> list[str]
 
     A single key that is spelt like the typed one is not tried: that would import seconds of libraries for a typo.
     """
-    named = [key for key in dict.fromkeys(f"{key}{rest}" for key in keys[:MOST]) if mistake.accepts([f"{key}={mistake.value}"])]
+    near = [key for key in keys if key.partition(".")[0] not in groups() or is_taken(mistake.stage, key)]
+    named = [key for key in dict.fromkeys(f"{key}{rest}" for key in near[:MOST]) if mistake.accepts([f"{key}={mistake.value}"])]
     name = mistake.key.rpartition(".")[2]
     sure = [key for key in named if key.rpartition(".")[2] == name or alike(name, [key.rpartition(".")[2]])]
     if mistake.value == UNKNOWN or (len(named) == 1 and sure):

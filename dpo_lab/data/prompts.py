@@ -67,7 +67,7 @@ class FilmPrompts(Prompts):
 class HubPrompts(Prompts):
     """Prompts of a data set on the Hugging Face Hub, or of a directory in its layout: its column `prompt`, text or turns."""
 
-    label: ClassVar[str] = "hub"
+    label: ClassVar[str] = "ultrafeedback"
     on_hub: ClassVar[tuple[str, ...]] = ("path",)
     fields_of_answers: ClassVar[tuple[str, ...]] = ("answer",)
 

@@ -130,6 +130,11 @@ def test_what_is_proposed_is_accepted(command: str, capsys: pytest.CaptureFixtur
         "sample mine.jsonl": "'mine.jsonl' sets nothing. Write prompts=jsonl prompts.path=mine.jsonl",
         "publish my_model": "Write source=my_model",
         "export my_model": "Write policy=my_model",
+        "export runs=[my_model]": "Write policy=my_model",
+        "publish policy=my_model": "Write source=my_model",
+        "dashboard runs=[RUN]": "this directory does not exist, and dashboard reads a directory from source",
+        "chat runs=[my_model]": "Write models=[my_model]",
+        "evaluate policies=[a,b]": "Write models=[a,b]",
         "train --debug": "settings have no dashes. Write debug=OPTION, with one of fast, overfit, profile",
         "train --dry-run": "Leave it out: --cfg job shows what would run, and dpo-lab doctor what it needs",
         "export policy=x seed=1": "seed is a key of chat, doctor, evaluate, pretrain, sample, train, not of export. Leave",
@@ -173,7 +178,15 @@ def test_a_setting_of_training_is_not_proposed_where_nothing_is_trained(
 
 def test_a_key_of_another_stage_is_answered_without_what_a_training_needs() -> None:
     """torch alone takes seconds to import."""
-    commands = ("sample epochs=1", "sample loss=ipo", "chat beta=1", "export loss=ipo", "rank learning_rate=1", "publish n=1")
+    commands = (
+        "sample epochs=1",
+        "sample batch_size=3",
+        "sample loss=ipo",
+        "chat beta=1",
+        "export loss=ipo",
+        "rank learning_rate=1",
+        "publish n=1",
+    )
     imports, codes = "import sys; from dpo_lab.cli.main import main", f"[main(each.split()) for each in {commands}]"
     code = f"{imports}; print({codes}, 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -181,5 +194,11 @@ def test_a_key_of_another_stage_is_answered_without_what_a_training_needs() -> N
 
 
 def test_a_path_that_is_proposed_and_does_not_exist_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    for words in (["chat", "policy=/nope"], ["evaluate", "run=/nope"], ["train", "data=/nope"], ["train", "model_path=/nope"]):
+    for words in (
+        ["chat", "policy=/nope"],
+        ["chat", "models=/nope"],
+        ["evaluate", "run=/nope"],
+        ["train", "data=/nope"],
+        ["train", "model_path=/nope"],
+    ):
         assert said(words, capsys).endswith("(/nope does not exist here)")
