@@ -46,8 +46,12 @@ def test_turns_beside_other_text_are_refused_and_read_as_they_stand_where_the_us
     assert list(found.responses) == row["responses"]
 
 
-def test_json_turns_beside_other_text_are_refused(tmp_path: Path) -> None:
-    assert "responses.0 is" in refused({**ASKED, "responses": [json.dumps([GOOD]), "I cannot."]}, tmp_path / "a.jsonl")
+@pytest.mark.parametrize("columns", [AnswerColumns(), AS_TEXT])
+def test_json_turns_beside_other_text_are_refused_with_what_to_write(columns: AnswerColumns, tmp_path: Path) -> None:
+    message = refused({**ASKED, "responses": [json.dumps([GOOD]), "I cannot."]}, tmp_path / "a.jsonl", columns)
+    assert "responses.0 is" in message
+    assert "responses.1 is other text. No setting reads both: write all answers as turns, or each as its text" in message
+    assert "columns.text" not in message  # it would change nothing
 
 
 def test_turns_behind_a_sentence_are_refused_and_a_prompt_may_hold_them(tmp_path: Path) -> None:

@@ -104,8 +104,8 @@ class AnswerReader:
         if read and (plain or (len(values) == 1 and is_shown(read[0][0]))):
             value, name = read[0]
             beside = f"; {plain[0]} is other text" if plain else ""
-            words = f". {AS_THEY_STAND}" if is_shown(value) else ""
-            raise RowProblem("wrong_type", f"{name} is {excerpt(value)}, which writes turns{beside}{words}")
+            words = AS_THEY_STAND if is_shown(value) else "No setting reads both: write all answers as turns, or each as its text"
+            raise RowProblem("wrong_type", f"{name} is {excerpt(value)}, which writes turns{beside}. {words}")
 
     def _prompt(self, row: Row) -> list[Message] | None:
         """Return the turns of the prompt; None where the answers hold it."""
