@@ -46,7 +46,7 @@ class Figure:
     fact: str = ""
     """For a share with an interval that decides whether the run worked: a sentence with {} for the value."""
     against: str = ""
-    """What a share of one half is equal to: `chance`, or `before`."""
+    """What a share of one half is equal to: `chance`, or the model `before` training or of the `previous` round."""
 
     @property
     def measured(self) -> list[str]:
@@ -57,6 +57,14 @@ class Figure:
         """
         interval = [f"{self.name}/low", f"{self.name}/high"] if self.interval else []
         return [self.name, *interval, *([f"{self.name}/before"] if self.before == "computed" else [])]
+
+    def all_tied(self, value: float, low: float | None) -> bool:
+        """Return whether all prompts tied, which an interval says nothing about: a win rate of one half that has none.
+
+        >>> WIN_RATE.all_tied(0.5, None), WIN_RATE.all_tied(0.5, 0.3)
+        (True, False)
+        """
+        return self.against in ("before", "previous") and value == 0.5 and low is None
 
     @property
     def keys(self) -> list[str]:
@@ -186,6 +194,7 @@ WIN_PREVIOUS = Figure(
     interval=True,
     headline=False,
     each_round=True,
+    against="previous",
 )
 """Of the first round, it is the win rate against the model before training."""
 KL = Figure(

@@ -60,6 +60,17 @@ def say(*lines: str) -> None:
             copy.flush()
 
 
+_said: set[str] = set()
+"""What `say_once` has said."""
+
+
+def say_once(line: str) -> None:
+    """Print a line that holds for a whole run, unless this process, or this job of a sweep, has printed it already."""
+    if line not in _said:
+        _said.add(line)
+        say(line)
+
+
 def fitting(text: str) -> str:
     """Return lines as they are printed: folded on a terminal, but whole if they hold a command, which is copied in one piece.
 
@@ -78,6 +89,7 @@ def copied_to(path: Path) -> Iterator[TextIO]:
     """Write what is said while the block runs into a file too, and give the file."""
     with path.open("w", encoding="utf-8", errors="replace") as file:
         token = _copy.set(file)
+        _said.clear()
         try:
             yield file
         finally:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from dpo_lab import progress
 from dpo_lab.models.spec import TinyModel
 from dpo_lab.models.tiny import learn_tokenizer, untrained
 from dpo_lab.report import charts, ranker
@@ -43,6 +44,12 @@ def _conf_composed_once() -> Iterator[None]:
     """Let Hydra compose the same choices of conf/ once for all tests."""
     with compositions_kept():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test be a run of its own, which says what holds for all of it once."""
+    monkeypatch.setattr(progress, "_said", set())
 
 
 @pytest.fixture(autouse=True)

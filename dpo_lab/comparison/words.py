@@ -39,7 +39,13 @@ def verdict_lines(found: Standing) -> list[str]:
         lines = [f"{first.name} is best by {metric.key} ({shown}), by more than chance: told apart from {than}."]
     else:
         of_them = f"{len(open_ones)} of {others} others" if others > 1 else "the other one"
-        lines = [f"No winner by {metric.key}: {first.name} is {highest} ({shown}), and cannot be told apart from {of_them}."]
+        equal = [each.other.name for each in open_ones if each.other.mean == first.mean]
+        level = f", level with {', '.join(equal[:LISTED])}" if equal else ""
+        lines = [
+            f"No winner by {metric.key}: {first.name} is {highest} ({shown}){level}, and cannot be told apart from {of_them}."
+        ]
+        if len(equal) == others:
+            lines = [f"No winner by {metric.key}: {'both' if others == 1 else f'all {others + 1}'} tie ({shown})."]
         lines += [f"{first.name} is better than {apart} of them by more than chance."] if apart else []
     lines += [f"not told apart from {each.other.name}: {reason(each, found)}" for each in open_ones[:LISTED]]
     lines += [f"nor from {len(open_ones) - LISTED} more."] if len(open_ones) > LISTED else []

@@ -25,6 +25,7 @@ BELIEVED = Figure(
     interval=True,
     headline=False,
     each_round=True,
+    against="before",
 )
 AGREED = Figure(
     name="win_rate/agreement",

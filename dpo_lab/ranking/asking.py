@@ -1,7 +1,7 @@
 """Asking a ranker, and whether its verdicts stand in the order of what it was asked about: tried once per ranking."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,20 +33,39 @@ def opened(ranker: Ranker, device: torch.device, label: str, *, in_one_order: bo
         in_one_order: whether pairs follow from verdicts in one order, so that one that always prefers a place is refused.
     """
     with ranker.open(device) as ready:
-        yield Tried(ready, label, alone=ranker.scores_alone, in_one_order=in_one_order) if is_tried(ranker) else ready
+        asked = Tried(ready, label, alone=ranker.scores_alone) if is_tried(ranker) else ready
+        if in_one_order:
+            refuse_places(asked)
+        yield asked
+
+
+def refuse_places(asked: OpenRanker) -> None:
+    """Let an open ranker that is tried, and the members of an ensemble, refuse scores that belong to places."""
+    if isinstance(asked, Tried):
+        asked.in_one_order = True
+    members = getattr(asked, "members", None)
+    for member in members.values() if isinstance(members, Mapping) else ():
+        refuse_places(member)
 
 
 def verdicts_of(
-    ranker: Ranker, candidates: Sequence[Candidates], device: torch.device, *, name: str, directory: Path | None
+    ranker: Ranker,
+    candidates: Sequence[Candidates],
+    device: torch.device,
+    *,
+    name: str,
+    directory: Path | None,
+    in_one_order: bool = True,
 ) -> list[Verdict]:
     """Return a ranker's verdicts; its model, if it has one, is released when they are made.
 
     Args:
         name: what the progress calls this part.
         directory: where verdicts are kept as they are made, for a call after a kill; None keeps nothing.
+        in_one_order: False where the caller asks about the same answers in both orders.
     """
     label = f"ranker={ranker.label}"
-    with opened(ranker, device, label) as ready, kept_part(name, len(candidates), directory) as keep:
+    with opened(ranker, device, label, in_one_order=in_one_order) as ready, kept_part(name, len(candidates), directory) as keep:
         return [verdict for _, verdict in rank_kept(ready, candidates, keep, label=label)]
 
 

@@ -95,7 +95,8 @@ def _outcome(summary: Summary, figures: Sequence[Figure]) -> str:
         value, low, high = (summary.get(key) for key in (figure.name, f"{figure.name}/low", f"{figure.name}/high"))
         said = figure.fact.format(_percent(value or 0.0))
         if low is None or high is None:
-            return f"{said[0].upper()}{said[1:]}."
+            tied = ": all prompts tied" if figure.all_tied(value or 0.0, low) else ""
+            return f"{said[0].upper()}{said[1:]}{tied}."
         share = "Better" if low > 0.5 else "Worse" if high < 0.5 else ""
         outcome = f"{share} than {figure.against}" if share else "No clear difference"
         return f"{outcome}: {said} (95\N{NO-BREAK SPACE}% interval {_percent(low)} to {_percent(high)})."
@@ -119,6 +120,8 @@ def cards(summary: Summary, figures: Sequence[Figure] = EVALUATION) -> list[Card
         if f"{figure.name}/low" in summary:
             low, high = summary[f"{figure.name}/low"], summary.get(f"{figure.name}/high")
             details.append(f"95 % interval {number(low)} to {number(high)}")
+        elif figure.all_tied(summary[figure.keys[0]], None):
+            details.append("all prompts tied")
         if figure.detail:
             details.append(figure.detail)
         shown.append(Card(figure.title, number(summary[figure.keys[0]]), tuple(details)))
@@ -141,16 +144,20 @@ def rounds_table(rounds: list[dict[str, Any]], summary: Summary, figures: Sequen
         {number for row in by_round for number in row.rounds} | {each for values in other_figures.values() for each in values}
     )
     titles = {figure.name: figure.title for figure in figures}
-    rows = [(row.figure.title, _cell(row.before), [_cell(row.rounds.get(each)) for each in numbers]) for row in by_round] + [
+    rows = [
+        (row.figure.title, _cell(row.before), [_cell(row.rounds.get(each), row.figure) for each in numbers]) for row in by_round
+    ] + [
         (titles.get(name, name), Cell(""), [Cell(number(values.get(each, ""))) for each in numbers])
         for name, values in other_figures.items()
     ]
     return RoundsTable(numbers, rows) if rows else None
 
 
-def _cell(value: Value | None) -> Cell:
+def _cell(value: Value | None, figure: Figure | None = None) -> Cell:
     if value is None:
         return Cell("")
+    if figure and figure.all_tied(value.value, value.low):
+        return Cell(number(float(value.value)), "all tied")
     interval = f"{number(value.low)} to {number(value.high)}" if value.low is not None and value.high is not None else ""
     return Cell(number(float(value.value)), interval)
 

@@ -70,7 +70,8 @@ def cell_text(value: Value | None, digits: int) -> str:
 
 def _cell_of(row: Row, value: Value | None) -> str:
     has_interval = value is not None and row.figure.unit == "share"
-    return cell_text(value if has_interval or value is None else Value(value.value), row.figure.digits)
+    tied = " all tied" if value is not None and row.figure.all_tied(value.value, value.low) else ""
+    return cell_text(value if has_interval or value is None else Value(value.value), row.figure.digits) + tied
 
 
 def _rounded(value: float, digits: int) -> str:

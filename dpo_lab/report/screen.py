@@ -111,7 +111,7 @@ def _before(figure: Figure, summary: Facts) -> str:
 def _after(figure: Figure, summary: Facts) -> str:
     value = _rounded(summary[figure.keys[0]], figure.digits)
     if f"{figure.name}/low" not in summary:
-        return value
+        return f"{value} all tied" if figure.all_tied(summary[figure.keys[0]], None) else value
     low, high = (_rounded(summary[f"{figure.name}/{end}"], figure.digits) for end in ("low", "high"))
     return f"{value} [{low}, {high}]"
 

@@ -15,7 +15,7 @@ from dpo_lab.continuing import Keep, make_now
 from dpo_lab.drawn import Drawn, rounded
 from dpo_lab.models.ends import ends_of
 from dpo_lab.models.load import ModelOnDisk, evaluating
-from dpo_lab.progress import say
+from dpo_lab.progress import say_once
 from dpo_lab.sampling.base import OpenSampler, Sampler
 from dpo_lab.sampling.choice import Chooser, library_filters, names_of, repetition_filter, uniforms_of
 from dpo_lab.sampling.library_cache import LibraryCache
@@ -135,7 +135,7 @@ class OpenHFSampler(OpenSampler):
     def _draw(self, prompts: list[Sequence[int]], count: int, seed: int, names: list[str]) -> list[tuple[list[int], list[float]]]:
         """Return ids and log-probabilities of `count` answers to each prompt, those of one prompt side by side."""
         if self._reason is None and (reason := reason_against_sharing(self.model, prompts[0], self._longest(prompts))):
-            say(f"  sampling with the library's cache, one copy of a prompt for each of its answers: {reason}")
+            say_once(f"  sampling with the library's cache, one copy of a prompt for each of its answers: {reason}")
             self._reason = reason
         self._reason = self._reason or ""
         if self._reason:

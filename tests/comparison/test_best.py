@@ -124,3 +124,14 @@ def test_the_figure_is_the_one_that_was_asked_for_or_the_main_one() -> None:
         assert found is not None
         assert (found.key, found.better) == (key, "max")
     assert metric_of(runs, "nothing") is None
+
+
+def test_configurations_with_one_mean_tie_and_none_is_called_the_highest() -> None:
+    values = np.full(20, 0.5)
+    for names, said in (("ab", "both tie"), ("abcde", "all 5 tie")):
+        found = standing([simulated(name, values, loss=name) for name in names], METRIC)
+        assert verdict_lines(found)[0] == f"No winner by gold/after: {said} (.500)."
+    lower = simulated("c", values - np.tile([0.1, -0.09], 10), loss="c")
+    found = standing([*(simulated(name, values, loss=name) for name in "ab"), lower], METRIC)
+    first = "No winner by gold/after: loss=a is highest (.500), level with loss=b, and cannot be told apart from 2 of 2 others."
+    assert verdict_lines(found)[0] == first

@@ -199,3 +199,20 @@ def test_a_member_of_an_ensemble_is_tried_too() -> None:
     both = EnsembleRanker(members={"mine": function(best_first), "length": LengthRanker()})
     with pytest.raises(RunError, match=f"^member mine of the ensemble {OTHER_ORDER}"):
         ask(both, sets(("ccc", "a", "bb")))
+
+
+def test_a_member_of_an_ensemble_whose_scores_belong_to_places_is_refused() -> None:
+    inner = EnsembleRanker(members={"mine": Compares(), "length": LengthRanker()})
+    for both in (inner, EnsembleRanker(members={"inner": inner, "length": LengthRanker()})):
+        said = pytest.raises(RunError, match=r"^member mine of the ensemble returned the same scores with both answers exchanged")
+        with opened(both, CPU, "ranker=ensemble", in_one_order=True) as ready, said:
+            ready.rank(PAIRS)
+        with opened(both, CPU, "ranker=ensemble") as ready:
+            assert len(ready.rank(PAIRS)) == PROMPTS_OF_TWO
+
+
+def test_a_judge_of_answers_whose_scores_belong_to_places_is_refused() -> None:
+    with pytest.raises(RunError, match=r"^ranker=function returned the same scores with both answers exchanged"):
+        ask(function(prefers_the_first_place), PAIRS)
+    told = verdicts_of(Compares(), PAIRS, CPU, name="judge", directory=None, in_one_order=False)
+    assert len(told) == PROMPTS_OF_TWO

@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
-from dpo_lab.report.figures import Cell, rounds_table
+from dpo_lab.report.figures import Cell, cards, rounds_table, verdict
 from dpo_lab.report.rounds import rounds_lines
+from dpo_lab.report.screen import figures_table
 
 GOLD = Figure(name="gold", title="gold reward", by_round="judge: gold", before="measured", each_round=True)
 FIGURES = [GOLD, WIN_RATE, WIN_PREVIOUS, KL]
@@ -61,3 +62,23 @@ def test_the_page_joins_what_was_measured_and_what_was_trained() -> None:
     assert table.rows[1] == (WIN_RATE.title, Cell(""), [Cell("0.957", "0.938 to 0.97")] * 2)
     assert [(title, cells) for title, _, cells in table.rows if title == "pairs"] == [("pairs", [Cell("600"), Cell("597")])]
     assert "made_by" not in [title for title, _, _ in table.rows]
+
+
+def test_prompts_that_all_tied_have_no_interval_and_the_word() -> None:
+    found = {"win_rate/round_1": 0.5, "win_rate/previous/round_1": 0.5, "kl/round_1": 0.5, "win_rate": 0.5, "kl": 0.5}
+    assert rounds_lines(FIGURES, found)[1:] == [
+        "  wins over before    -       .50 all tied",
+        "  wins over previous  -       .50 all tied",
+        "  KL to before, nats  0       0.5",
+    ]
+    table = rounds_table([], found, FIGURES)
+    assert table
+    assert [values for _, _, values in table.rows] == [[Cell("0.5", "all tied")], [Cell("0.5", "all tied")], [Cell("0.5")]]
+    assert figures_table("held-out prompts", FIGURES, found)[1].endswith("-           .50 all tied")
+    assert verdict(found, figures=FIGURES).endswith(" in 50\N{NO-BREAK SPACE}% of the cases: all prompts tied.")
+    assert [card.details[0] for card in cards(found, FIGURES)] == ["all prompts tied", KL.detail]
+
+
+def test_a_share_of_one_half_with_an_interval_or_of_something_else_is_no_tie() -> None:
+    assert not WIN_RATE.all_tied(0.5, 0.2)
+    assert not replace(WIN_RATE, against="chance").all_tied(0.5, None)

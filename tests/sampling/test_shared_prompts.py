@@ -84,9 +84,10 @@ def test_another_kind_of_cache_stays_the_librarys_and_is_said_once(
     config: Any, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = random_model(config())
-    opened = HFSampler(temperature=0, num_samples=1, max_new_tokens=12, batch_size=2).of(model, Named())
-    drawn = [answer.ids.tolist() for (answer,) in opened.draw(PROMPTS, 0)]
-    assert drawn == library_answers(model)
+    sampler = HFSampler(temperature=0, num_samples=1, max_new_tokens=12, batch_size=2)
+    for _ in range(2):  # opened anew for each round, and for each evaluation
+        drawn = [answer.ids.tolist() for (answer,) in sampler.of(model, Named()).draw(PROMPTS, 0)]
+        assert drawn == library_answers(model)
     said = capsys.readouterr().out
     assert said.count(NOTE) == 1
     assert why in said
