@@ -83,9 +83,10 @@ class FilePrompts(Prompts):
             same = ", or iteration.prompts=same" if count <= len(prompts) else ""
             add = "Use prompts.num_held_out=null." if self.num_held_out == "all" else "Add prompts."
             remedy = f"Use prompts.num_prompts={share}{same}." if share else add
+            none = ", and rounds share none" if number else ""
             raise ConfigError(
                 f"prompts.num_prompts={'null' if self.num_prompts is None else count}, round {number + 1}: {self.path} has "
-                f"{len(prompts)} prompts beside {len(evaluated)} for evaluation, and rounds share none. {remedy}"
+                f"{len(prompts)} prompts beside {len(evaluated)} for evaluation{none}. {remedy}"
             )
         return random_for(seed, "prompts").sample(prompts, len(prompts))[number * count : (number + 1) * count]
 

@@ -108,9 +108,13 @@ class HubPrompts(Prompts):
         prompts = [each for each in prompts_of(self.origin, self.split, "prompts.split") if each.id not in evaluated]
         start, end = number * self.num_prompts, (number + 1) * self.num_prompts
         if end > len(prompts):
+            share = len(prompts) // (number + 1)
+            ways = [f"prompts.num_prompts={share}"] if share else []
+            ways += ["iteration.prompts=same"] if number and self.num_prompts <= len(prompts) else []
             raise ConfigError(
                 f"prompts.num_prompts={self.num_prompts}, round {number + 1}: {self.path} has {len(prompts)} prompts in "
-                f"{self.split}, and rounds share none. Use prompts.num_prompts={len(prompts) // (number + 1)}."
+                f"{self.split}{', and rounds share none' if number else ''}. "
+                + (f"Use {', or '.join(ways)}." if ways else "Add prompts.")
             )
         return random_for(seed, "prompts").sample(prompts, len(prompts))[start:end]
 

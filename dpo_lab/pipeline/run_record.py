@@ -57,7 +57,7 @@ def about_run(identity: RunIdentity, call: Call | None, precision: str) -> dict[
         "notes": identity.notes,
         "group": identity.group,
         "command": call.command if call else None,
-        "repeat": shlex.join(["python", "train.py", f"rerun={identity.directory}"]) if call else None,
+        "repeat": shlex.join([*shlex.split(call.command)[:2], f"rerun={identity.directory}"]) if call else None,
         "differences": list(call.differences) if call else None,  # not known of a run from Python
         "precision": precision,
         "environment": environment(),

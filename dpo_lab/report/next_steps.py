@@ -28,16 +28,18 @@ def next_commands(directory: str, command: str | None, seed: int, *, one_of_seve
 
 
 def how_to_call(stage: str, words: list[str]) -> list[str]:
-    """Return how a stage is called where train was called so: by the same program, or by its script in the same checkout.
+    """Return how a stage is called where another was called so: by the same program, or by its script in the same checkout.
 
     >>> how_to_call("export", ["dpo-lab", "train"]), how_to_call("export", ["python", "../lab/train.py", "seed=1"])
     (['dpo-lab', 'export'], ['python', '../lab/scripts/export.py'])
+    >>> how_to_call("train", ["python", "../lab/scripts/rank.py"]), how_to_call("train", ["python", "../lab/train.py"])
+    (['python', '../lab/train.py'], ['python', '../lab/train.py'])
     """
     if words[0] == "dpo-lab":
         return ["dpo-lab", stage]
     place = Path(words[1]).parent
-    scripts = place if Path(words[1]).name == "train.py" and place.name == "scripts" else place / "scripts"
-    return [words[0], str(scripts / f"{stage}.py")]
+    checkout = place.parent if place.name == "scripts" else place
+    return [words[0], str(checkout / "train.py" if stage == "train" else checkout / "scripts" / f"{stage}.py")]
 
 
 def without(words: list[str], key: str, *others: str) -> list[str]:

@@ -1,17 +1,20 @@
 """The stage `rank`: scores for answers that were made elsewhere, and pairs made of them."""
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dpo_lab.amounts import count_of
+from dpo_lab.call import Call
 from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.answers.files import AnswerFiles
 from dpo_lab.data.pairs import PAIRS
 from dpo_lab.progress import say
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing
+from dpo_lab.report.next_steps import how_to_call
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.training.settings import TrainerSettings
 
@@ -48,8 +51,11 @@ class Rank(Component):
         if why := self.pairing.unserved(self.ranker):
             raise ConfigError(why)
 
-    def run(self) -> dict[str, Any]:
+    def run(self, call: Call | None = None) -> dict[str, Any]:
         """Rank and pair, or find what was made before; return the counts and the comparison with people.
+
+        Args:
+            call: what the command line asked for; None from Python.
 
         Raises:
             ConfigError: if a part cannot work.
@@ -77,6 +83,7 @@ class Rank(Component):
         others = agreements(ranking)
         if "report" in facts:
             write_ranker_page(ranking.path / PAGE, self.ranker.label, facts["report"], others)
+        train = how_to_call("train", shlex.split(call.command)) if call else ["python", "train.py"]
         seconds = f"{ranking.seconds:.0f} s" if ranking.made_now else "ranked before; force=true ranks again"
         failed = f", {facts['failed']} left out: {self.ranker.label} gave no number" if facts["failed"] else ""
         say(
@@ -87,6 +94,6 @@ class Rank(Component):
             f"pairs   {pairs.path / PAIRS}",
             f"  {count_of(facts['pairs'], 'pair')}",
             *indented(pair_notes(facts), "  "),
-            *([f"next    python train.py data=jsonl data.path={pairs.path / PAIRS}"] if facts["pairs"] else []),
+            *([f"next    {shlex.join([*train, 'data=jsonl', f'data.path={pairs.path / PAIRS}'])}"] if facts["pairs"] else []),
         )
         return facts

@@ -31,8 +31,12 @@ def test_rounds_share_no_prompt_and_never_get_one_of_the_evaluation(tmp_path: Pa
     assert set(rounds[0] + rounds[1]) < set(train) - {"q3?"}
     assert set(texts(some.held_out())) == {"q3?", "other?"}
     assert texts(some.for_round(0, seed=0)) == rounds[0] != texts(some.for_round(0, seed=1))
-    with pytest.raises(ConfigError, match=r"round 3: .* has 11 prompts in train, .* Use prompts.num_prompts=3\.$"):
+    with pytest.raises(ConfigError, match=r"round 3: .* Use prompts.num_prompts=3, or iteration.prompts=same\.$"):
         some.for_round(2, seed=0)
+    with pytest.raises(ConfigError, match=r"round 1: .* has 11 prompts in train\. Use prompts.num_prompts=11\.$"):
+        prompts(tmp_path, train, test, num_prompts=12).for_round(0, seed=0)
+    with pytest.raises(ConfigError, match=r", and rounds share none\. Use iteration.prompts=same\.$"):
+        prompts(tmp_path / "few", ["a?"], test, num_prompts=1).for_round(1, seed=0)
 
 
 def test_at_most_so_many_prompts_evaluate_and_always_the_same(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_rounds_share_no_prompt_and_the_remedy_fits(tmp_path: Path) -> None:
 
 
 def test_a_round_that_wants_more_prompts_than_there_are_is_not_sent_to_another_that_does(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"Use prompts.num_prompts=20.$"):
+    with pytest.raises(ConfigError, match=r" for evaluation\. Use prompts.num_prompts=20.$"):
         prompts(tmp_path, QUESTIONS, num_prompts=40).for_round(0, seed=0)
 
 

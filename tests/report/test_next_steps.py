@@ -1,5 +1,12 @@
 """What is proposed after a run fits this run."""
 
+from pathlib import Path
+
+import pytest
+
+from dpo_lab.call import Call
+from dpo_lab.loggers.base import RunIdentity
+from dpo_lab.pipeline.run_record import about_run
 from dpo_lab.report.next_steps import next_commands
 
 
@@ -42,3 +49,10 @@ def test_a_run_of_a_sweep_or_of_python_code_proposes_no_other_run() -> None:
     alone = ("python scripts/chat.py 'models=[out/train/a]'", "python scripts/export.py policy=out/train/a")
     assert next_commands("out/train/a", "python train.py loss=ipo", 0, one_of_several=True) == alone
     assert next_commands("out/train/a", None, 0, one_of_several=False) == alone
+
+
+@pytest.mark.parametrize("program", ["python /lab/train.py", "dpo-lab train"])
+def test_a_run_is_repeated_by_the_program_that_made_it(program: str) -> None:
+    call = Call(command=f"{program} loss=ipo", cwd="/", overrides=("loss=ipo",), differences=(), config={})
+    identity = RunIdentity(name="a", id="b" * 64, directory=Path("out/train/a"), config={})
+    assert about_run(identity, call, "fp32")["repeat"] == f"{program} rerun=out/train/a"

@@ -62,7 +62,13 @@ def refusal(capsys: Capture, *words: str, path: str = "answers.jsonl") -> str:
     return said
 
 
-def test_answers_are_ranked_and_paired_and_the_screen_says_where(capsys: Capture) -> None:
+@pytest.mark.parametrize(
+    ("program", "train"), [("bin/dpo-lab", "dpo-lab train"), ("../lab/scripts/rank.py", "python ../lab/train.py")]
+)
+def test_answers_are_ranked_and_paired_and_the_screen_says_where(
+    program: str, train: str, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program])
     answers({"prompt": "Why?", "responses": ["No.", "So it is.", "Yes!!"]}, {"prompt": "How?", "responses": ["ab", "abc"]})
     assert rank(*FUNCTION) == 0
     assert [row["scores"] for row in made("ranking", "candidates.jsonl")] == [[3.0, 9.0, 5.0], [2.0, 3.0]]
@@ -71,7 +77,7 @@ def test_answers_are_ranked_and_paired_and_the_screen_says_where(capsys: Capture
     said = capsys.readouterr().out
     assert "5 answers to 2 prompts" in said
     (path,) = Path("outputs/pairs").glob("*/pairs.jsonl")
-    assert f"python train.py data=jsonl data.path={path}" in said
+    assert f"next    {train} data=jsonl data.path={path}\n" in said
 
 
 def test_the_ranker_is_pairrm_unless_another_one_is_named() -> None:
