@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 
+from dpo_lab.cli.arguments import SEVERAL as MERGED
 from dpo_lab.cli.arguments import CommandLine, is_path_problem
 from dpo_lab.cli.conf import groups, options
 from dpo_lab.cli.proposals import Mistake, in_shell
@@ -56,6 +57,8 @@ def ways(key: str, value: str) -> Iterator[list[str]]:
     [['optim.betas=[0.9,0.95]'], ['optim.betas=0.9,0.95'], ["optim.betas='(0.9,0.95)'"]]
     >>> list(ways("loss", "dpo.beta=0.1"))[0], list(ways("seed", "range(0,3"))[0], list(ways("tags", "[a,"))[0]
     (['loss=dpo', 'loss.beta=0.1'], ['seed=range(0,3)'], ['tags=[a]'])
+    >>> list(ways("logger", "[wandb,csv"))[0], list(ways("loss", "[dpo,ipo"))[0]
+    (['logger=[wandb,csv]'], ['loss=dpo,ipo'])
     """
     typed, value = value, value.translate(TYPESET)
     glued = re.split(r"[\s,;]+(?=[a-z_][\w.]*=)", f"{key}={value}")
@@ -64,6 +67,8 @@ def ways(key: str, value: str) -> Iterator[list[str]]:
     if found := re.fullmatch(r"(\w+)[.,](\w+=\S+)", value):
         yield [f"{key}={found[1]}", f"{key}.{found[2]}"]
     if len(meant := options_in(key, value)) > 1:
+        if value.startswith("[") and key in MERGED:
+            yield [f"{key}=[{','.join(meant)}]"]
         yield [f"{key}={','.join(meant)}"]
     tidy = re.sub(r",{2,}", ",", value).strip(",; ")
     if (closed := tidy + missing_ends(tidy)) != typed:

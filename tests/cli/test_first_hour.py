@@ -29,6 +29,7 @@ ANSWERS = {  # command: what its answer ends with, and what is typed in place of
     "train optim.betas=0.9,0.95": "One list is written optim.betas=[0.9,0.95]",
     "train 'tags=first second'": "tags=[first,second]",
     "train 'tags=[1,2]'": "tags=\"['1','2']\"",
+    "train 'logger=[csv,tensorboard'": "Write logger=[csv,tensorboard]",
     "train optim.lr=1e-4,": "Write optim.lr=1e-4",
     "train optim.lr=0,0001": "A decimal point is meant: optim.lr=0.0001",
     "train optim.lr=1e\u22124": "Write optim.lr=1e-4",
