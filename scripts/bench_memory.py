@@ -1,4 +1,7 @@
-"""What `dpo-lab doctor` plans against what a training takes, each in its own process: python scripts/bench_memory.py."""
+"""What `dpo-lab doctor` plans against what a training takes, each in its own process: python scripts/bench_memory.py.
+
+With --checkpointing: what activation checkpointing saves and costs, LoRA on 57 M parameters, a pair of so many tokens a step.
+"""
 
 import sys
 from pathlib import Path
@@ -38,11 +41,30 @@ def measured(model: str, way: str, words: str, *more: str) -> dict[str, Any]:
     return found
 
 
+LONG, STEPS = (2048, 8192), 2
+
+
+def checkpointing() -> None:
+    """Print what each length takes without and with it: growth of memory in training, and CPU-seconds of a step."""
+    print("| tokens of a pair | checkpointing | planned, MiB | measured, MiB | CPU-seconds a step |\n|---|---|---|---|---|")
+    for length in LONG:
+        for again in ("false", "true"):
+            words = f"recipe.batch_size=1 recipe.token_budget={length} recipe.max_length={2 * length} data.held_out=1"
+            words += f" trainer.max_steps={STEPS} model.checkpointing={again}"
+            found = measured("57M", "lora", words, "--pairs", "4", "--length", str(length))
+            planned, grown, seconds = found["parts"]["training"] / MIB, found["grown"]["training"] / MIB, found["seconds"] / STEPS
+            print(f"| {length} | {again} | {planned:.0f} | {grown:.0f} | {seconds:.1f} |", flush=True)
+
+
 def main() -> None:
     """Print a table of the cases, or of one."""
-    arguments = argparse.ArgumentParser()
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--checkpointing", action="store_true")
     arguments.add_argument("--case", nargs=4, metavar=("MODEL", "WAY", "WORDS", "OPTIONS"))
     given = arguments.parse_args()
+    if given.checkpointing:
+        checkpointing()
+        return
     print("| model | training | planned, MiB | measured, MiB | planned / measured | at its most in |\n|---|---|---|---|---|---|")
     for model, way, words, options in [given.case] if given.case else CASES:
         found = measured(model, way, words, *options.split())

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import random
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -37,8 +38,8 @@ PAIRS = 64
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }} {% endfor %}"
 
 
-def make_model(directory: Path, name: str) -> None:
-    """Write a random model with a tokenizer of one token per word."""
+def make_model(directory: Path, name: str, context: int = 2048) -> None:
+    """Write a random model with a context of so many tokens and a tokenizer of one token per word."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -50,21 +51,22 @@ def make_model(directory: Path, name: str) -> None:
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", chat_template=TEMPLATE
     )
     torch.manual_seed(0)
-    config = LlamaConfig(**MODELS[name], max_position_embeddings=2048, bos_token_id=0, eos_token_id=1, pad_token_id=2)
+    config = LlamaConfig(**MODELS[name], max_position_embeddings=context, bos_token_id=0, eos_token_id=1, pad_token_id=2)
     model: Any = LlamaForCausalLM(config)
     model.save_pretrained(str(directory))
     tokenizer.save_pretrained(str(directory))
 
 
-def make_pairs(path: Path, size: int, count: int, longer: int = 1) -> None:
-    """Write pairs of random words with the lengths of HH, or some times those."""
+def make_pairs(path: Path, size: int, count: int, longer: int = 1, length: int | None = None) -> None:
+    """Write pairs of random words with the lengths of HH, some times those, or all of one: half prompt, a quarter each answer."""
     draw = random.Random(0)
+    lengths = LENGTHS if length is None else [(length // 2, length // 4, length // 4)]
 
     def words(number: int) -> str:
         return " ".join(f"w{draw.randrange(3, size)}" for _ in range(longer * number))
 
     names = ("prompt", "chosen", "rejected")
-    rows = [dict(zip(names, map(words, LENGTHS[at % len(LENGTHS)]), strict=True)) for at in range(count)]
+    rows = [dict(zip(names, map(words, lengths[at % len(lengths)]), strict=True)) for at in range(count)]
     path.write_text("\n".join(map(json.dumps, rows)))
 
 
@@ -94,8 +96,12 @@ def memory(field: str) -> int:
 
 
 @contextmanager
-def growth_from_load() -> Iterator[dict[str, int]]:
-    """Note memory just before the model is first loaded, and the growth to the peak of each part from then on."""
+def growth_from_load(spent: list[float]) -> Iterator[dict[str, int]]:
+    """Note memory just before the model is first loaded, and the growth to the peak of each part from then on.
+
+    Args:
+        spent: takes the CPU-seconds of each training.
+    """
     dpo_round: Any = import_module("dpo_lab.pipeline.policy")
     rounds: Any = import_module("dpo_lab.pipeline.rounds")
     found: dict[str, int] = {}
@@ -116,7 +122,9 @@ def growth_from_load() -> Iterator[dict[str, int]]:
 
     def fitting(*arguments: Any, **named: Any) -> Any:
         noted("reference pass")
+        began = time.process_time()
         figures = fit(*arguments, **named)
+        spent.append(time.process_time() - began)
         noted("training")
         return figures
 
@@ -152,6 +160,7 @@ def main() -> None:
     arguments.add_argument("--words", default="", help="more words of the command line")
     arguments.add_argument("--pairs", type=int, default=PAIRS)
     arguments.add_argument("--longer", type=int, default=1, help="times the lengths of HH")
+    arguments.add_argument("--length", type=int, help="tokens of every pair, in place of the lengths of HH")
     arguments.add_argument("--threads", type=int, default=1)
     given = arguments.parse_args()
     torch.set_num_threads(given.threads)
@@ -162,19 +171,29 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        made = multiprocessing.get_context("spawn").Process(target=make_model, args=(directory, given.model))
+        made = multiprocessing.get_context("spawn").Process(
+            target=make_model, args=(directory, given.model, max(2048, 2 * (given.length or 0)))
+        )
         made.start()  # elsewhere: what making a model leaves in the heap would hide a part of the growth
         made.join()
-        make_pairs(directory / "pairs.jsonl", MODELS[given.model]["vocab_size"], given.pairs, given.longer)
+        make_pairs(directory / "pairs.jsonl", MODELS[given.model]["vocab_size"], given.pairs, given.longer, given.length)
         train = training(directory, directory / "pairs.jsonl", f"{WAYS[given.way]} {given.words}")
-        with growth_from_load() as found:
+        spent: list[float] = []
+        with growth_from_load(spent) as found:
             train.run()
         data, tokenizer = train.data, load_tokenizer(str(directory))
         assert isinstance(data, Given)
         pairs = data.load(1)[0].train
         store = tokenise_items(pairs, tokenizer, max_length=data.max_length, truncation=data.truncation).store
         plan = memory_plan(train, store)
-    result = {"planned": plan.peak, "measured": max(found.values()), "parts": plan.parts, "grown": found, "rows": plan.rows}
+    result = {
+        "planned": plan.peak,
+        "measured": max(found.values()),
+        "parts": plan.parts,
+        "grown": found,
+        "rows": plan.rows,
+        "seconds": sum(spent),
+    }
     print(MARK + json.dumps(result), flush=True)
 
 
