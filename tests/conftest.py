@@ -1,6 +1,7 @@
 """Fixtures that several test directories use."""
 
 import gc
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,8 @@ from dpo_lab.tokens.store import StoreBuilder, TokenStore
 from tests.kept_compositions import compositions_kept
 
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # tests begun by nohup: their runs would ignore a closed terminal too
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def test_prompts_without_any_for_evaluation_are_refused(
 
 RULES = {  # a rule that is broken: what its message proposes on this command line
     "FILE evaluation=generation prompts=films": ["evaluation=preference without prompts=films"],
-    "FILE iteration.rounds=3": ["iteration.rounds=1", "data=on_policy without data.path=mine.jsonl"],
+    "FILE iteration.rounds=3": ["iteration.rounds=1", "model=smollm2_135m data=on_policy without data.path=mine.jsonl"],
     "evaluation=preference": ["evaluation=generation"],
     "reference=none": ["reference=cached", "loss=simpo"],
     "reference=adapter_off adapter=lora": ["reference=previous_adapter", "iteration.reference=first"],
@@ -99,6 +99,8 @@ def test_a_rule_proposes_what_works_on_the_command_line_that_it_answers(
     for remedy in RULES[typed]:
         assert remedy in said
         setting, _, left_out = remedy.partition(" without ")
-        rest = [word for word in words if word.partition("=")[0] != setting.partition("=")[0] and word != left_out]
-        assert main(["train", *rest, setting]) == 1
+        typed_again = setting.split()
+        replaced = {word.partition("=")[0] for word in typed_again}
+        rest = [word for word in words if word.partition("=")[0] not in replaced and word != left_out]
+        assert main(["train", *rest, *typed_again]) == 1
         assert capsys.readouterr().err == "error: accepted\n"

@@ -12,13 +12,14 @@ from dpo_lab.ranking.base import excerpt_of
 from dpo_lab.training.iteration import Iteration
 
 
-def more_rounds_than_given_pairs(data: Data, iteration: Iteration) -> str | None:
+def more_rounds_than_given_pairs(data: Data, iteration: Iteration, model: ModelSpec) -> str | None:
     """Given pairs serve one round, or as many as the data set has splits."""
     rounds, available = iteration.rounds, data.max_rounds
     if available is None or rounds <= available:
         return None
     has = "its pairs are given, and serve one round" if available == 1 else f"the data has {available} splits, one per round"
-    return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: data=on_policy."
+    made = "model=smollm2_135m data=on_policy" if model.recipe and not model.pretrained else "data=on_policy"
+    return f"iteration.rounds={rounds}: {has}; use iteration.rounds={available}, or pairs made in each round: {made}."
 
 
 def held_out_pairs_of_made_pairs(data: Data, evaluation: Measure) -> str | None:

@@ -87,7 +87,7 @@ def test_a_file_of_pairs_serves_one_round() -> None:
     refused = message(**{**ON_FILE, "iteration": Iteration(rounds=3)})
     assert refused == (
         "iteration.rounds=3: its pairs are given, and serve one round; "
-        "use iteration.rounds=1, or pairs made in each round: data=on_policy."
+        "use iteration.rounds=1, or pairs made in each round: model=smollm2_135m data=on_policy."
     )
     assert message(**ON_FILE) == ""
 
