@@ -103,7 +103,7 @@ def repository(api: Any, target: Target) -> Any:
     if target.private and not info.private:
         raise ConfigError(
             f"repo={target.repo} is public, and private=true asks for a private one, so nothing was uploaded. "
-            f"Make it private ({target.address}/settings), take another name, or use private=false."
+            f"Take another name; if it is yours, make it private ({target.address}/settings) or use private=false."
         )
     if info.private and not target.private:
         raise ConfigError(
