@@ -1,6 +1,7 @@
 """What `dpo-lab doctor` plans against what a training takes, each in its own process: python scripts/bench_memory.py.
 
-With --checkpointing: what activation checkpointing saves and costs, LoRA on 57 M parameters, a pair of so many tokens a step.
+With --checkpointing: what activation checkpointing saves and costs, LoRA on 57 M parameters, a pair of so many tokens a step, and
+no reference pass before, whose memory the process would keep.
 """
 
 import sys
@@ -49,8 +50,8 @@ def checkpointing() -> None:
     print("| tokens of a pair | checkpointing | planned, MiB | measured, MiB | CPU-seconds a step |\n|---|---|---|---|---|")
     for length in LONG:
         for again in ("false", "true"):
-            words = f"recipe.batch_size=1 recipe.token_budget={length} recipe.max_length={2 * length} data.held_out=1"
-            words += f" trainer.max_steps={STEPS} model.checkpointing={again}"
+            words = f"recipe.batch_size=1 recipe.token_budget={length} recipe.max_length={2 * length} trainer.max_steps={STEPS}"
+            words += f" data.held_out=1 reference=adapter_off model.checkpointing={again}"
             found = measured("57M", "lora", words, "--pairs", "4", "--length", str(length))
             planned, grown, seconds = found["parts"]["training"] / MIB, found["grown"]["training"] / MIB, found["seconds"] / STEPS
             print(f"| {length} | {again} | {planned:.0f} | {grown:.0f} | {seconds:.1f} |", flush=True)
