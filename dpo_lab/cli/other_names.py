@@ -171,8 +171,8 @@ OTHER_NAMES = {
     "save_total_limit": "callbacks.checkpoint.keep=VALUE",
     "metric_for_best_model": "callbacks.checkpoint.best=VALUE",
     "load_best_model_at_end=false": "callbacks.checkpoint.final=last",
-    "load_best_model_at_end": "evaluation.every=20 callbacks.checkpoint.best=eval/loss callbacks.checkpoint.mode=min "
-    "callbacks.checkpoint.final=best",
+    "load_best_model_at_end": "callbacks.checkpoint.best=rewards/margins callbacks.checkpoint.final=best"
+    " # or by a held-out figure: gold or eval/loss, with evaluation.every=20",
     **dict.fromkeys(
         ("push_to_hub", "hub_model_id", "hub_private_repo"),
         " # a finished run is published by dpo-lab publish source=RUN push=true repo=OWNER/NAME",

@@ -26,6 +26,7 @@ VALUES = {  # what a person gives: by the key that it is here; elsewhere 1
     "loss": "ipo",
     "logger": "tensorboard",
     "recipe.max_length": "256",
+    "callbacks.checkpoint.best": "rewards/margins",
     "paths.outputs": "elsewhere",
     "tags": "first",
     "logger.wandb.project": "mine",
