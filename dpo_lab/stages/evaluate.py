@@ -75,7 +75,7 @@ class Evaluate(Component):
         """Measure and compare, or find what was measured; return the report, of runs the verdicts by figure."""
         from dpo_lab.pipeline.real_model import ask_hub_early
 
-        ask_hub_early(self if self.answers else replace(self, judge=None))
+        ask_hub_early(read := self if self.answers else replace(self, judge=None))  # an idle judge may be missing
         refuse_illegal(self)
         if self.runs:
             from dpo_lab.pipeline.compared_runs import compare_finished
@@ -96,5 +96,5 @@ class Evaluate(Component):
             how |= {name: getattr(self, name) for name in ("loss", "reference", "layout", "seed", "precision")}
             parts = {name: getattr(self, name) for name in ("evaluation", "data", "sets", "category", "benchmark")}
             report, made = evaluate_found(how, (self.models, self.model, self.base), self.quant, parts, self.against)
-        send_evaluation(report, made, self.logger, plain_fields(self))
+        send_evaluation(report, made, self.logger, plain_fields(read))
         return report

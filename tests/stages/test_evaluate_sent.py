@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from dpo_lab.components import RunError, component
 from dpo_lab.loggers.base import LocalLogger
 from dpo_lab.loggers.wandb_run import WandbLogger
+from dpo_lab.ranking.controls import LengthRanker
 from tests.models.directories import model_directory
 from tests.stages.test_evaluate_models import adapter_directory, evaluate, pairs, values
 
@@ -59,3 +61,14 @@ def test_summary_and_tables_are_in_the_offline_run_and_are_sent_once(place: Path
     sentences = [row[tables["comparisons"]["columns"].index("sentence")] for row in tables["comparisons"]["data"]]
     assert sentences == [one["sentence"] for each in report["parts"][0]["figures"] for one in each["comparisons"]]
     assert b"secret question" not in b"".join(each.read_bytes() for each in made.rglob("loggers/**/*") if each.is_file())
+
+
+@component
+class MissingJudge(LengthRanker):
+    def content(self) -> dict[str, Any]:
+        raise RunError("it is not there.")
+
+
+def test_models_are_measured_on_pairs_without_the_judge_whose_files_are_missing(place: Path) -> None:
+    report = evaluate(place, "moved", data=pairs(place), judge=MissingJudge()).run()
+    assert values(report, "pairs", "moved")["eval/accuracy"]["value"] is not None
