@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOLS = ("sh", "bash", "make", "rm", "mkdir", "touch", "head", "cat", "awk", "tr")
-NEEDED = ("Makefile", "pyproject.toml", "constraints.txt", "train.py", "dpo_lab/__init__.py", "dpo_lab/start.py")
+PACKAGE = ("dpo_lab/__init__.py", "dpo_lab/start.py", "dpo_lab/signals.py")
+NEEDED = ("Makefile", "pyproject.toml", "constraints.txt", "train.py", *PACKAGE)
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
 
 FAKE = """
