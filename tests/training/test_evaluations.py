@@ -93,7 +93,9 @@ def test_the_seconds_of_measuring_are_not_those_of_training(store: TokenStore, t
         time.sleep(0.2)
         return MeasuredPolicy({LOSS.name: 1.0})
 
+    began = time.monotonic()
     figures = train(store, tmp_path, evaluations=plan(every=3, measure=slowly)).figures
+    assert figures.seconds + figures.seconds_evaluating <= time.monotonic() - began
     assert 0.4 <= figures.seconds_evaluating < 0.6 + figures.seconds
     seconds = [json.loads(line)["seconds"] for line in (tmp_path / EVALUATIONS).read_text().splitlines()]
     assert figures.seconds_evaluating == pytest.approx(sum(seconds), abs=0.1)
