@@ -51,6 +51,12 @@ class Component:
         `mode=max`; a reader sees their whole keys.
         """
 
+    def check_slowly(self) -> None:
+        """Raise ConfigError for what takes seconds to find out: a library that does not load, data that have to be read.
+
+        Called like `check`, if there is work to do, before a model loads.
+        """
+
     def idle(self) -> Mapping[str, str]:
         """Return the fields (dotted: of parts below) that make no difference as the others are set, and why.
 
@@ -137,14 +143,19 @@ def parts_of(part: Any, key: str = "") -> Iterator[tuple[str, Component]]:
         yield from parts_of(value, f"{key}.{name}" if key else name)
 
 
-def refused_parts(stage: Component) -> list[str]:
-    """Return why a stage or parts below it cannot work, one message for each, in field order."""
+def refused_parts(stage: Component, key: str = "", *, slowly: bool = False) -> list[str]:
+    """Return why a stage or parts below it cannot work, one message for each, in field order.
+
+    Args:
+        key: where the part stands in its stage, empty for a stage.
+        slowly: ask `check_slowly` in place of `check`.
+    """
     messages = []
-    for key, part in parts_of(stage):
+    for where, part in parts_of(stage, key):
         try:
-            part.check()
+            part.check_slowly() if slowly else part.check()
         except ConfigError as error:
-            messages.append(located(str(error), key, part))
+            messages.append(located(str(error), where, part))
     return list(dict.fromkeys(messages))  # the judge may be the ranker
 
 

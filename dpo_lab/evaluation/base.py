@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 from pydantic import PositiveInt
 
-from dpo_lab.components import Component, component
+from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.base import Data, Prompts
 from dpo_lab.evaluation.context import Context, Measured
 from dpo_lab.figures import Figure
@@ -56,6 +56,14 @@ class Measure(Component, ABC):
     def alone(self) -> "Mapping[str, Measure]":
         """The measures that it is made of, by name: itself, unless it is several."""
         return {"": self}
+
+    def check_slowly(self) -> None:
+        """Raise ConfigError if no prompt is held out to be answered."""
+        if self.asks and not self.asks.held_out():
+            raise ConfigError(
+                f"evaluation=generation answers held-out prompts, and prompts={self.asks.label} holds out none; "
+                "use prompts.num_held_out=N with N above 0."
+            )
 
     @abstractmethod
     def figures(self, setting: Setting) -> list[Figure]:

@@ -45,6 +45,9 @@ class SeveralMeasures(Measure):
             wrong = f"evaluation.measures.{apart}.every={every}"
             raise ConfigError(f"{wrong}: all measures are measured at the same steps; use evaluation.every={every}.")
 
+    def check_slowly(self) -> None:
+        """Leave it to the measures, which are asked too."""
+
     def bytes_needed(self, device: str) -> float:
         """Return what the largest of them takes: one is measured after the other."""
         return max(measure.bytes_needed(device) for measure in self.measures.values())

@@ -30,6 +30,11 @@ class Quant(Component):
         if self.needs_bitsandbytes and not find_spec("bitsandbytes"):
             raise ConfigError(needing_bitsandbytes(f"quant={self.bits}bit", "No module named 'bitsandbytes'", "quant=none"))
 
+    def check_slowly(self) -> None:
+        """Raise ConfigError if that library is installed and does not load."""
+        if self.needs_bitsandbytes and (reason := without_bitsandbytes()):
+            raise ConfigError(needing_bitsandbytes(f"quant={self.bits}bit", reason, "quant=none"))
+
     def config(self, dtype: torch.dtype) -> Any:
         """Return what transformers needs to quantise while it loads, None for weights as they are.
 

@@ -19,8 +19,8 @@ RULES: tuple[Rule, ...] = (
     *callbacks.RULES,
     *figures.RULES,
 )
-SLOW_RULES: tuple[Rule, ...] = (*models.SLOW_RULES, *data.SLOW_RULES)
-"""Those that import seconds of libraries or read data; applied once the model is known to exist."""
+SLOW_RULES: tuple[Rule, ...] = data.SLOW_RULES
+"""Those that read data; applied once the model is known to exist."""
 
 
 def refuse_illegal(stage: Component) -> None:
@@ -30,7 +30,7 @@ def refuse_illegal(stage: Component) -> None:
 
 def refuse_slowly(stage: Component) -> None:
     """Raise ConfigError for what takes seconds to find out."""
-    refuse(broken(stage, SLOW_RULES))
+    refuse([*refused_parts(stage, slowly=True), *broken(stage, SLOW_RULES)])
 
 
 def broken(stage: Component, rules: Sequence[Rule]) -> list[str]:
@@ -48,4 +48,4 @@ def fields_of(stage: Component, rule: Callable[..., Any]) -> dict[str, Any] | No
 def refuse(messages: Sequence[str]) -> None:
     """Raise ConfigError with the messages, if there are any."""
     if messages:
-        raise ConfigError(" Also: ".join(messages))
+        raise ConfigError(" Also: ".join(dict.fromkeys(messages)))

@@ -82,20 +82,6 @@ def prompts_run_out(data: Data, iteration: Iteration, seed: int) -> str | None:
     return None
 
 
-def evaluation_without_prompts(evaluation: Measure) -> str | None:
-    """An evaluation by answers needs prompts that no round trains on."""
-    prompts = evaluation.asks
-    try:
-        if not prompts or prompts.held_out():
-            return None
-    except ConfigError as error:
-        return str(error)
-    return (
-        f"evaluation=generation answers held-out prompts, and prompts={prompts.label} holds out none; "
-        "use prompts.num_held_out=N with N above 0."
-    )
-
-
 def answers_that_prompts_lack(data: Data, iteration: Iteration, seed: int) -> str | None:
     """A pairing against the data's own answers needs them; the few prompts without one are left out and counted."""
     if not (data.asks and data.reads_answers):
@@ -125,4 +111,4 @@ RULES: tuple[Callable[..., str | None], ...] = (
     labels_that_made_pairs_lack,
     lists_that_a_loss_cannot_read,
 )
-SLOW_RULES: tuple[Callable[..., str | None], ...] = (prompts_run_out, evaluation_without_prompts, answers_that_prompts_lack)
+SLOW_RULES: tuple[Callable[..., str | None], ...] = (prompts_run_out, answers_that_prompts_lack)

@@ -6,7 +6,7 @@ from typing import Any
 from dpo_lab.alignment import Alignment
 from dpo_lab.artifacts import Plan
 from dpo_lab.call import Call
-from dpo_lab.components import ConfigError, RunError, component, plain_fields
+from dpo_lab.components import ConfigError, RunError, component, plain_fields, refused_parts
 from dpo_lab.data.problems import DataError
 from dpo_lab.loggers.base import LocalLogger, RunLogger
 from dpo_lab.pipeline.finished import show_finished
@@ -53,7 +53,7 @@ class Train(Alignment):
         if key not in read:
             try:
                 read[key] = read_pairs(self.data, self.iteration.rounds)
-                refuse(broken(self, rules_of_data.SLOW_RULES))
+                refuse([*refused_parts(self.evaluation, "evaluation", slowly=True), *broken(self, rules_of_data.SLOW_RULES)])
             except (ConfigError, DataError, RunError) as error:
                 read[key] = error
         pairs = read[key]

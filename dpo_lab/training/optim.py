@@ -57,6 +57,11 @@ class Optim(Component, ABC):
         if self.needs_bitsandbytes and not find_spec("bitsandbytes"):
             raise ConfigError(needing_bitsandbytes("optim=adamw_8bit", "No module named 'bitsandbytes'", "optim=adamw"))
 
+    def check_slowly(self) -> None:
+        """Raise ConfigError if that library is installed and does not load."""
+        if self.needs_bitsandbytes and (reason := without_bitsandbytes()):
+            raise ConfigError(needing_bitsandbytes("optim=adamw_8bit", reason, "optim=adamw"))
+
     def smaller(self) -> "Iterator[tuple[str, Optim]]":
         """Yield how to take less memory: what to type, and the optimizer so changed."""
         yield from ()

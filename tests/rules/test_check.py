@@ -1,13 +1,17 @@
 """Rules apply to the stages that have the fields they name, and parts to themselves."""
 
 import inspect
+import json
 from dataclasses import field, fields, replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from dpo_lab.components import Component, ConfigError, component, refused_parts
 from dpo_lab.data.base import Data
+from dpo_lab.data.prompt_files import FilePrompts
+from dpo_lab.evaluation.several import SeveralMeasures
 from dpo_lab.losses.base import PreferenceLoss
 from dpo_lab.losses.dpo import DPOLoss, SoftLabelDPOLoss
 from dpo_lab.losses.simpo import SimPOLoss
@@ -18,8 +22,9 @@ from dpo_lab.ranking.controls import LengthRanker
 from dpo_lab.ranking.pairrm.ranker import PairRM
 from dpo_lab.reference.base import Reference
 from dpo_lab.reference.none import NoReference
-from dpo_lab.rules.check import RULES, SLOW_RULES, broken, refuse_illegal
+from dpo_lab.rules.check import RULES, SLOW_RULES, broken, refuse_illegal, refuse_slowly
 from dpo_lab.training.callbacks import Checkpoint, EarlyStopping, RunCallback
+from dpo_lab.training.optim import AdamW8bit
 from tests.rules.test_combinations import FILM_DATA, FILM_EVALUATION, LEGAL
 
 
@@ -74,7 +79,12 @@ def test_a_stage_without_a_field_is_not_asked_about_it() -> None:
 def test_every_rule_applies_to_train_and_says_what_it_is_about() -> None:
     for rule in (*RULES, *SLOW_RULES):
         assert rule.__doc__, rule
-        assert {*inspect.signature(rule).parameters} <= {each.name for each in fields(LEGAL)}
+        assert {*inspect.signature(rule).parameters} <= {field.name for field in fields(LEGAL)}
+
+
+def test_a_rule_is_about_two_parts_or_more() -> None:
+    alone = [rule.__name__ for rule in (*RULES, *SLOW_RULES) if len(inspect.signature(rule).parameters) < 2]
+    assert not alone, f"{alone}: a part that cannot work by itself says so in its own check() or check_slowly()"
 
 
 def test_the_parts_of_a_stage_are_asked_wherever_they_stand() -> None:
@@ -119,3 +129,34 @@ def test_the_stage_itself_is_asked_first() -> None:
 
     assert refusal(Refused()).startswith("this stage does nothing Also: reference=none")
     assert broken(Refused(), RULES) == [refusal(Refused()).partition(" Also: ")[2]]
+
+
+def slowly_refused(stage: Component) -> str:
+    try:
+        refuse_slowly(stage)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
+def test_a_library_that_is_installed_and_does_not_load_is_refused_once_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dpo_lab.models.quant.without_bitsandbytes", lambda: "libcuda.so: not found")
+    monkeypatch.setattr("dpo_lab.training.optim.without_bitsandbytes", lambda: "libcuda.so: not found")
+    stage = replace(LEGAL, model=TinyModel(quant=FourBit(), adapter=LoRA()), optim=AdamW8bit())
+    needs = (
+        "needs bitsandbytes, which cannot be imported here (libcuda.so: not found). Install it (pip install bitsandbytes), or use"
+    )
+    assert slowly_refused(stage) == f"quant=4bit {needs} quant=none. Also: optim=adamw_8bit {needs} optim=adamw."
+    assert slowly_refused(LEGAL) == ""
+
+
+def test_each_measure_that_asks_prompts_needs_some(tmp_path: Path) -> None:
+    path = tmp_path / "asked.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"What is {number}?"}) + "\n" for number in range(8)))
+    none_left = replace(FILM_EVALUATION, prompts=FilePrompts(path=path, num_held_out=0), judge=LengthRanker())
+    none = "evaluation=generation answers held-out prompts, and prompts=asked holds out none"
+    refused = f"{none}; use prompts.num_held_out=N with N above 0."
+    assert slowly_refused(replace(LEGAL, evaluation=none_left)) == refused
+    both = SeveralMeasures(measures={"films": FILM_EVALUATION, "asked": none_left})
+    assert slowly_refused(replace(LEGAL, evaluation=both)) == refused
+    assert slowly_refused(replace(LEGAL, evaluation=FILM_EVALUATION)) == ""
