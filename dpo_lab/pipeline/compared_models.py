@@ -79,24 +79,28 @@ def among(observed: Observed, prompts: set[Any]) -> Observed:
     return Observed([float(observed.values[place]) for place in at], [str(observed.prompts[place]) for place in at], counts)
 
 
-def by_category(found: OfPart, figures: Sequence[ComparedFigure]) -> list[dict[str, Any]]:
+def by_category(
+    categories: Mapping[str, str], measured: Mapping[str, Measured], figures: Sequence[ComparedFigure]
+) -> list[dict[str, Any]]:
     """Return, for every category in the order of its size, how many prompts it has and the headline figures of each model there.
 
     An interval stands where it means something: not for one prompt, nor for prompts that all say the same.
+
+    Args:
+        categories: of each prompt by its id.
+        measured: by the model's name.
     """
     members: dict[str, set[str]] = {}
-    for prompt, category in found.part.categories.items():
+    for prompt, category in categories.items():
         members.setdefault(category, set()).add(prompt)
-    seen = {str(prompt) for each in found.measured.values() for one in each.observed.values() for prompt in one.prompts}
+    seen = {str(prompt) for each in measured.values() for one in each.observed.values() for prompt in one.prompts}
     sized = sorted(((len(prompts & seen), name) for name, prompts in members.items()), key=lambda each: (-each[0], each[1]))
     shown = [each.figure for each in figures if each.figure.headline or each.figure.interval]
     return [
         {
             "category": name,
             "prompts": count,
-            "figures": {
-                figure.name: values for figure in shown if (values := _in_category(figure, found.measured, members[name]))
-            },
+            "figures": {figure.name: values for figure in shown if (values := _in_category(figure, measured, members[name]))},
         }
         for count, name in sized
         if count

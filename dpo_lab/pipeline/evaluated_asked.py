@@ -14,7 +14,6 @@ outputs/train/B], or answers=[FILE,FILE] judge=same ranker=pairrm"""
 OF_ANSWERS = ("judge", "columns", "shared")
 OF_MODELS = (
     "base",
-    "category",
     "data",
     "sets",
     "evaluation",

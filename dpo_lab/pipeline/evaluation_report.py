@@ -44,7 +44,7 @@ def _part_record(found: OfPart, figures: Sequence[ComparedFigure]) -> dict[str, 
         "note": _note(found),
         "measurements": {name: str(made.path) for name, made in found.made.items()},
         "figures": [figure.record() for figure in figures],
-        "categories": by_category(found, figures),
+        "categories": by_category(found.part.categories, found.measured, figures),
         "notes": left_out_line([figure for figure in figures if figure.figure.headline]),
         "samples": samples_of(found.measured),
     }

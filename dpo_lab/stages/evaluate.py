@@ -48,7 +48,7 @@ class Evaluate(Component):
     """Held-out pairs: those that a training with the same settings holds out."""
     sets: dict[str, Given] = field(default_factory=dict)
     category: str | None = None
-    """Column of the pairs' and the prompts' files for tables by category; null: none."""
+    """Column of the files of pairs, prompts or answers for tables by category; null: none."""
     evaluation: Measure = PreferenceEvaluation()
     benchmark: Measure | None = None
     loss: PreferenceLoss = DPOLoss()
@@ -87,7 +87,7 @@ class Evaluate(Component):
         if self.answers:
             from dpo_lab.pipeline.compared_answers import compare_answers
 
-            how |= {"judge": self.judge, "columns": self.columns, "shared": self.shared}
+            how |= {name: getattr(self, name) for name in ("judge", "columns", "shared", "category")}
             report, made = compare_answers(self.answers, self.against, **how)
         else:
             refuse_slowly(self)

@@ -193,6 +193,39 @@ def test_a_column_is_named(place: Path) -> None:
     assert figures(report)["win_rate"]["values"]["both.jsonl"]["value"] == 0.75
 
 
+def test_a_column_of_the_files_gives_a_table_by_category(place: Path) -> None:
+    outputs = [
+        {"instruction": q, "output": a, "dataset": "xyz"[at // 8]} for at, (q, a) in enumerate(zip(ASKED, LONG, strict=True))
+    ]
+    (place / "model_outputs.json").write_text(json.dumps(outputs))  # of 12 prompts: 8 are x, 4 are y
+    assert "categories" in (part := evaluate(place, "model_outputs.json", "sampled").run()["parts"][0])
+    assert part["categories"] == []
+    report = evaluate(place, "model_outputs.json", "sampled", category="dataset").run()
+    assert report["category"] == "dataset"
+    x, y = report["parts"][0]["categories"]
+    assert [(each["category"], each["prompts"]) for each in (x, y)] == [("x", 8), ("y", 4)]
+    assert [each["figures"]["win_rate"]["sampled"]["value"] for each in (x, y)] == [1.0, (0 + 0.5 * 2) / 4]  # 2 losses and 2 ties
+    assert x["figures"]["win_rate"]["model_outputs.json"] == {"value": 0.5, "low": None, "high": None}
+    pages = [page.read_text() for page in place.glob("outputs/evaluation/*/report.html")]
+    assert sum("<h3>By dataset</h3>" in page for page in pages) == 1
+
+
+def test_a_category_that_no_file_or_two_files_tell_is_refused(place: Path) -> None:
+    said = refused(place, "model_outputs.json", "short.jsonl", category="topic")
+    assert said.endswith(
+        "short.jsonl] has no such column; it has instruction, output, generator, dataset, prompt, response. Name one of these."
+    )
+    write_jsonl(place / "other.jsonl", ({"prompt": q, "response": "so", "dataset": "x" if q != ASKED[3] else "y"} for q in ASKED))
+    said = refused(place, "model_outputs.json", "other.jsonl", category="dataset")
+    assert "model_outputs.json row 4 says 'x' and other.jsonl row 4 'y' of the same prompt" in said
+
+
+def test_a_category_of_answers_from_a_file_whose_rows_say_nothing_is_that_of_the_other_file(place: Path) -> None:
+    write_jsonl(place / "other.jsonl", ({"prompt": q, "response": "so", "dataset": "" if q != ASKED[3] else "x"} for q in ASKED))
+    report = evaluate(place, "other.jsonl", "model_outputs.json", category="dataset").run()
+    assert [(each["category"], each["prompts"]) for each in report["parts"][0]["categories"]] == [("x", 12)]
+
+
 def test_the_command_line(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(place)
     command = ["evaluate", "answers=[model_outputs.json,short.jsonl]", "judge=same", "ranker=length", "trainer=cpu"]

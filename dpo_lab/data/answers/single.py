@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from dpo_lab.amounts import count_of
 from dpo_lab.data.answers.columns import AnswerColumns, answer_roles_of, refuse_absent
@@ -49,9 +50,20 @@ def single_answers(path: Path, columns: AnswerColumns, notes: list[str]) -> list
     return list(found.values())
 
 
-def _answers_in(file: Path, columns: AnswerColumns, notes: list[str]) -> Iterator[Candidates]:
+def rows_of(path: Path) -> Iterator[tuple[str, int, Row]]:
+    """Yield file, number and row of what `single_answers` reads, as the rows stand there; the file as the answer's source is."""
+    for file in AnswerFiles(path=path).files():
+        yield from ((file.name, number, row) for number, row in _opened(file))
+
+
+def _opened(file: Path) -> Any:
+    """Return the rows of a file with their numbers."""
     table = TABLES.get(file.suffix.lower())
-    rows = table(file) if table else Rows(file, key="answers")
+    return table(file) if table else Rows(file, key="answers")
+
+
+def _answers_in(file: Path, columns: AnswerColumns, notes: list[str]) -> Iterator[Candidates]:
+    rows = _opened(file)
     sample = sample_of(rows.again(), [path for paths in columns.named.values() for path in paths])
     if not sample:
         raise DataError(
