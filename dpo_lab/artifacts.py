@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from dpo_lab import __version__
 from dpo_lab.components import RunError
+from dpo_lab.continuing import seconds_kept
 from dpo_lab.damage import BEGUN, BESIDE, SUSPECT, Examined, ancestors, examine, large_files, state_of, suspect, write_record
 from dpo_lab.durable_files import durable_file, file_digest, flush_to_disk, write_durably
 from dpo_lab.manifests import MANIFEST, digest_of, id_digest, sealed
@@ -66,7 +67,7 @@ class Artifact:
 
     @property
     def seconds(self) -> float:
-        """How long making it took."""
+        """How long making it took, the parts that an earlier process made and kept among it."""
         return float(self.manifest["seconds"])
 
     @classmethod
@@ -203,7 +204,7 @@ class Plan:
             half_written.unlink()
         make_own_below(self.path)
         write_durably(self.path / BEGUN, json.dumps({"parents": list(self.parents)}) + "\n")
-        started = time.monotonic()
+        started = time.monotonic() - seconds_kept(self.path)
         used: set[str] = set()
         token = _used.set(used)
         try:

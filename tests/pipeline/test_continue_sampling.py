@@ -267,7 +267,10 @@ BATCHES = ([4, 0], [1], [2, 3, 5])
 
 
 @pytest.mark.parametrize("lost", range(1, 200, 7))
-def test_a_tail_that_was_cut_anywhere_is_removed_and_made_again(tmp_path: Path, lost: int) -> None:
+def test_a_tail_that_was_cut_anywhere_is_removed_and_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: int
+) -> None:
+    monkeypatch.setattr("time.monotonic", lambda: 0.0)  # seconds stand in the file
     wanted = results(tmp_path, BATCHES, [])
     (file,) = (tmp_path / KEPT).iterdir()
     whole = file.read_bytes()
