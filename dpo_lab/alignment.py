@@ -40,7 +40,7 @@ class Alignment(Component):
 
     def content(self) -> dict[str, Any]:
         """Return what determines the figures: neither where they go nor what a stage adds to say what a run is called."""
-        names = [each.name for each in fields(Alignment) if each.name not in ("outputs", "callbacks")]
+        names = [part.name for part in fields(Alignment) if part.name not in ("outputs", "callbacks")]
         with recorded_below(self.outputs):
             parts = {name: plain(getattr(self, name)) for name in names}
         precision, every = self.precision.resolved(self.trainer.device()), self.evaluation.every

@@ -150,7 +150,7 @@ class Plan:
         return done.noted()
 
     def _parents_are_damaged(self, done: Artifact) -> bool:
-        damaged = [each for each in ancestors(self.root, done.manifest).items() if examine(each[0]).damage]
+        damaged = [item for item in ancestors(self.root, done.manifest).items() if examine(item[0]).damage]
         still = [path for path, identity in damaged if _is_still_damaged(path, identity)]  # each marks what was made from it
         return bool(still)
 

@@ -163,7 +163,7 @@ def located(message: str, key: str, part: Component) -> str:
     """Return a part's message with its fields where they stand, or behind the part's key if it names nothing of the part."""
     if not key:
         return message
-    names = [each.name for each in fields(part)]  # type: ignore[arg-type]
+    names = [field.name for field in fields(part)]  # type: ignore[arg-type]
     values = [name for name in names if not isinstance(getattr(part, name), Component)]
     if values:
         message = re.sub(rf"(?<![\w.])({'|'.join(values)})(?==)", rf"{key}.\1", message)

@@ -251,7 +251,7 @@ def ancestors(root: Path, manifest: Mapping[str, Any]) -> dict[Path, str]:
                 continue
             if above and above["id"] == identity:
                 paths[path] = identity
-                waiting += [each for each in above["parents"] if each not in seen]
+                waiting += [parent for parent in above["parents"] if parent not in seen]
                 seen.update(above["parents"])
     return paths
 

@@ -82,13 +82,13 @@ def ancestry_of(each: Kept, by_id: Mapping[str, Kept]) -> set[Path]:
 
 def own_bytes(kept: Sequence[Kept]) -> dict[Path, int]:
     """Return the room that each run takes alone: its directory and the parts that no other run is made from."""
-    by_id = {each.id: each for each in kept if each.id}
+    by_id = {artifact.id: artifact for artifact in kept if artifact.id}
     made_from = {run.path: ancestry_of(run, by_id) for run in kept if run.is_run}
     users: dict[Path, int] = {}
     for parts in made_from.values():
         for part in parts:
             users[part] = users.get(part, 0) + 1
-    size = {each.path: each.bytes for each in kept}
+    size = {artifact.path: artifact.bytes for artifact in kept}
     return {run: size[run] + sum(size[part] for part in parts if users[part] == 1) for run, parts in made_from.items()}
 
 
@@ -104,7 +104,7 @@ class Removal:
     @property
     def bytes(self) -> int:
         """The room that it takes."""
-        return sum(each.bytes for each in self.gone)
+        return sum(artifact.bytes for artifact in self.gone)
 
 
 def removal(kept: Sequence[Kept], chosen: Collection[Path]) -> Removal:
@@ -114,17 +114,17 @@ def removal(kept: Sequence[Kept], chosen: Collection[Path]) -> Removal:
         kept: everything below the outputs directory.
         chosen: the directories of the runs.
     """
-    by_id = {each.id: each for each in kept if each.id}
-    candidates = {each.path for each in kept if each.path in chosen}
-    candidates |= {path for each in kept if each.path in chosen for path in ancestry_of(each, by_id)}
+    by_id = {artifact.id: artifact for artifact in kept if artifact.id}
+    candidates = {artifact.path for artifact in kept if artifact.path in chosen}
+    candidates |= {path for artifact in kept if artifact.path in chosen for path in ancestry_of(artifact, by_id)}
     children: dict[Path, list[Path]] = {}
-    for each in kept:
-        for parent in each.parents:
+    for artifact in kept:
+        for parent in artifact.parents:
             if parent in by_id:
-                children.setdefault(by_id[parent].path, []).append(each.path)
+                children.setdefault(by_id[parent].path, []).append(artifact.path)
     needed: dict[Path, Path] = {}
     while held := {path: child for path in candidates for child in children.get(path, ()) if child not in candidates}:
         needed |= held
         candidates -= set(held)
-    gone = sorted((each for each in kept if each.path in candidates), key=lambda each: (not each.is_run, each.path))
+    gone = sorted((artifact for artifact in kept if artifact.path in candidates), key=lambda each: (not each.is_run, each.path))
     return Removal(tuple(gone), {path: child for path, child in needed.items() if path in chosen})

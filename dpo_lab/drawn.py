@@ -39,8 +39,8 @@ def rounded(values: Iterable[float]) -> list[float]:
 def tokens_of(drawn: Sequence[Drawn | None]) -> dict[str, Any]:
     """Return token ids and log-probabilities as plain data, null for a response that no model drew; nothing if none was."""
     names = {
-        "token_ids": [each.ids.tolist() if each else None for each in drawn],
-        "logps": [rounded(each.logps) if each else None for each in drawn],
+        "token_ids": [answer.ids.tolist() if answer else None for answer in drawn],
+        "logps": [rounded(answer.logps) if answer else None for answer in drawn],
     }
     return names if drawn else {}
 

@@ -79,7 +79,7 @@ class Figure:
 
     def record(self) -> dict[str, Any]:
         """Return what is said of it as plain data, which `Figure(**record)` reads; what is as usual is left out."""
-        return {each.name: value for each in fields(self) if (value := getattr(self, each.name)) != each.default}
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) != field.default}
 
 
 def of_training(name: str, title: str, formula: str, unit: str, better: Better | None = None) -> Figure:
@@ -146,9 +146,9 @@ OF_THE_MACHINE = ("time/", "memory/")
 """How the names of figures begin that differ when a step is repeated."""
 OF_THE_STEP = ("lr", "grad_norm", "fp16/")
 """How the names of figures begin that pairs alone do not have."""
-OF_PAIRS = tuple(each for each in TRAINING if not each.name.startswith((*OF_THE_STEP, *OF_THE_MACHINE)))
+OF_PAIRS = tuple(figure for figure in TRAINING if not figure.name.startswith((*OF_THE_STEP, *OF_THE_MACHINE)))
 """Those that a set of pairs has, trained on or held out."""
-BETTER: dict[str, Better] = {each.name: each.better for each in TRAINING if each.better}
+BETTER: dict[str, Better] = {figure.name: figure.better for figure in TRAINING if figure.better}
 """Figures of training that get better in one direction only."""
 
 LOSS = Figure(
@@ -219,7 +219,7 @@ def better_of(figures: Iterable[Figure]) -> dict[str, Better]:
 
 def table() -> str:
     """Return the figures of training as a Markdown table, which docs/method.md holds."""
-    rows = [f"| `{each.name}` | {each.title} | {each.formula} | {each.unit} |" for each in TRAINING]
+    rows = [f"| `{figure.name}` | {figure.title} | {figure.formula} | {figure.unit} |" for figure in TRAINING]
     return "\n".join(["| name | meaning | formula | unit |", "|---|---|---|---|", *rows])
 
 

@@ -188,7 +188,7 @@ class _Lines(ProgressColumn):
 
     def __init__(self, sweep: Part | None, part: Part) -> None:
         super().__init__(Column(no_wrap=True))
-        self.parts = [each for each in (sweep, part) if each]
+        self.parts = [shown_part for shown_part in (sweep, part) if shown_part]
 
     def render(self, task: Task) -> Text:
         """Return the lines; the spinner before them takes two columns."""
@@ -225,7 +225,7 @@ def side_by_side(names: Sequence[str]) -> Iterator[Callable[[Sequence[str]], Non
         for _ in names if beside else names[:1]:
             grid.add_column(ratio=1, overflow="fold")
         rows = [(Text(name, style="bold"), Text(text)) for name, text in zip(names, newest, strict=True)]
-        lines = zip(*rows, strict=True) if beside else [(each,) for row in rows for each in row]
+        lines = zip(*rows, strict=True) if beside else [(cell,) for row in rows for cell in row]
         for line in lines:
             grid.add_row(*line)
         return grid

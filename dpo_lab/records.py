@@ -78,7 +78,7 @@ class PreferencePair:
     @property
     def id(self) -> str:
         """Digest of the prompt and both responses, and of their tokens where a model drew them."""
-        tokens = [each.ids.tolist() if each else None for each in self.drawn]
+        tokens = [answer.ids.tolist() if answer else None for answer in self.drawn]
         text = json.dumps([self.prompt.id, self.chosen, self.rejected, *tokens], ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -196,7 +196,7 @@ class Candidates:
     @property
     def said(self) -> tuple[object, ...]:
         """What distinguishes it from another ranked list once its tokens are stored."""
-        ids = [each.ids.tolist() if each else None for each in self.drawn]
+        ids = [answer.ids.tolist() if answer else None for answer in self.drawn]
         return self.prompt.id, self.responses, self.finished, self.scores, ids
 
     def has_ended(self, index: int) -> bool:

@@ -122,7 +122,7 @@ class Search(Sweeper):
         jobs = [self.overrides(study, space, number) for number in range(len(trials))]
         launched: set[tuple[int, int]] = set()  # a job that fails is not run again in this call
         while True:
-            passes = {each.number: each.user_attrs.get(PASSES, 0) for each in study.get_trials(deepcopy=False)}
+            passes = {trial.number: trial.user_attrs.get(PASSES, 0) for trial in study.get_trials(deepcopy=False)}
             ready = [number for number in unfinished(study) if number not in waiting(study)]
             ready = [number for number in ready if (number, passes[number]) not in launched]
             if ready:

@@ -62,7 +62,10 @@ class Blender:
 
     def rank(self, sets: Sequence[Candidates], batch_size: int) -> tuple[list[list[float]], float]:
         """Return scores, and the CPU-seconds that they took."""
-        asked = {"sources": [each.prompt.text for each in sets], "candidates": [each.responses for each in sets]}
+        asked = {
+            "sources": [candidates.prompt.text for candidates in sets],
+            "candidates": [candidates.responses for candidates in sets],
+        }
         stdin, stdout = self.process.stdin, self.process.stdout
         assert stdin
         assert stdout

@@ -89,7 +89,7 @@ def run_training(asked: argparse.Namespace, sizes: RoundTask, state: State) -> N
     """Train with the contestants that are asked for, and keep each whose losses are those of the others."""
     steps = round_parts.write_pairs(asked.state / PAIRS, all_pairs(sizes, state))
     wanted = {name.strip() for name in asked.only.split(",") if name.strip()}
-    there = {each.name: each for each in round_parts.trainers(asked, asked.state / PAIRS, steps)}
+    there = {trainer.name: trainer for trainer in round_parts.trainers(asked, asked.state / PAIRS, steps)}
     if unknown := wanted - there.keys():
         raise SystemExit(f"error: --only: {sorted(unknown)} do not compete here; there are {list(there)}.")
     kept = state.setdefault("train", {})

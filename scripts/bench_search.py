@@ -68,11 +68,11 @@ def lines(results: list[dict[str, Any]]) -> list[str]:
         "| seed | steps, all to their ends | steps, search | saved | winner of all | winner of the search |",
         "|---|---|---|---|---|---|",
     ]
-    for each in results:
-        whole, early = each["whole"], each["early"]
+    for result in results:
+        whole, early = result["whole"], result["early"]
         saved = 1 - early["steps"] / whole["steps"]
         winners = (f"{' '.join(found['winner'])} ({found['gold']:.3f})" for found in (whole, early))
-        table.append(f"| {each['seed']} | {whole['steps']} | {early['steps']} | {saved:.0%} | {' | '.join(winners)} |")
+        table.append(f"| {result['seed']} | {whole['steps']} | {early['steps']} | {saved:.0%} | {' | '.join(winners)} |")
     return table
 
 
@@ -87,7 +87,7 @@ def main() -> None:
     results = json.loads(file.read_text()) if file.is_file() else []
     if asked.seed is not None:
         asked.state.mkdir(parents=True, exist_ok=True)
-        results = [*(each for each in results if each["seed"] != asked.seed), one_seed(asked.state, asked.seed)]
+        results = [*(result for result in results if result["seed"] != asked.seed), one_seed(asked.state, asked.seed)]
         results.sort(key=lambda each: int(each["seed"]))
         file.write_text(json.dumps(results, indent=1) + "\n")
     print("\n".join(lines(results)))

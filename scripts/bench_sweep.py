@@ -75,7 +75,7 @@ def run(asked: argparse.Namespace, sizes: SweepTask, state: State) -> int:
     """Run the contestants that are asked for and keep their results; return 1 at the first that does not do the same work."""
     sizes.write_pairs(asked.state / PAIRS)
     wanted = {name.strip() for name in asked.only.split(",") if name.strip()}
-    there = {each.name: each for each in contestants(asked, sizes, asked.state / PAIRS)}
+    there = {contestant.name: contestant for contestant in contestants(asked, sizes, asked.state / PAIRS)}
     if unknown := wanted - there.keys():
         raise SystemExit(f"error: --only: {sorted(unknown)} do not compete here; there are {list(there)}.")
     places = range(len(sizes.points)) if asked.points is None else asked.points

@@ -63,9 +63,11 @@ def chosen(asked: argparse.Namespace) -> list[Contestant]:
     """Return the contestants of this run, tuned if that is asked for."""
     wanted = {name.strip() for name in asked.only.split(",") if name.strip()}
     everyone = list(competing(asked))
-    if unknown := wanted - {each.name for each in everyone}:
-        raise SystemExit(f"--only: {sorted(unknown)} do not compete here; there are {[each.name for each in everyone]}.")
-    some = [each for each in everyone if not wanted or each.name in wanted or each.name == "ours"]
+    if unknown := wanted - {contestant.name for contestant in everyone}:
+        raise SystemExit(
+            f"--only: {sorted(unknown)} do not compete here; there are {[contestant.name for contestant in everyone]}."
+        )
+    some = [contestant for contestant in everyone if not wanted or contestant.name in wanted or contestant.name == "ours"]
     if not asked.scan:
         console.print("Without --scan the best are run with one pair per forward pass, which was best where it was scanned.")
         return some
@@ -81,13 +83,13 @@ def chosen(asked: argparse.Namespace) -> list[Contestant]:
 
 def play(contestants: Sequence[Contestant], asked: argparse.Namespace) -> dict[str, list[Result]]:
     """Return the results of all rounds, every second one in reverse order; end the process where they do not agree."""
-    results: dict[str, list[Result]] = {each.name: [] for each in contestants}
+    results: dict[str, list[Result]] = {contestant.name: [] for contestant in contestants}
     for number in range(asked.rounds):
-        for each in contestants if number % 2 == 0 else reversed(contestants):
-            result = each.run(asked, asked.repetitions)
-            results[each.name].append(result)
+        for contestant in contestants if number % 2 == 0 else reversed(contestants):
+            result = contestant.run(asked, asked.repetitions)
+            results[contestant.name].append(result)
             seconds = ", ".join(f"{taken:.1f}" for taken in result.epoch_seconds)
-            console.print(f"round {number + 1}/{asked.rounds}  {each.name}: {seconds} CPU-s", style="dim")
+            console.print(f"round {number + 1}/{asked.rounds}  {contestant.name}: {seconds} CPU-s", style="dim")
         if found := objections({name: made[-1] for name, made in results.items()}, asked.precision):
             console.print("Not the same training, so no ratio is reported:", *found, sep="\n  ", markup=False)
             raise SystemExit(1)
@@ -117,7 +119,9 @@ def table(made: dict[str, Figures], scanned: dict[str, str]) -> Table:
 def report(results: dict[str, list[Result]], contestants: Sequence[Contestant], gemm: float, asked: argparse.Namespace) -> None:
     """Print the table and the targets, and write the results."""
     made = {name: figures(each, gemm) for name, each in results.items()}
-    console.print(table(made, {each.name: " ".join(each.arguments[-2:]).removeprefix("--") for each in contestants}))
+    console.print(
+        table(made, {contestant.name: " ".join(contestant.arguments[-2:]).removeprefix("--") for contestant in contestants})
+    )
     amx, full = flops.instructions()["amx"], asked.layers == FULL_LAYERS
     targets = verdicts(made, asked.adapter, asked.precision, amx=amx) if full else [f"Targets are for {FULL_LAYERS} layers."]
     for line in (*targets, *left_out(asked)):

@@ -26,7 +26,7 @@ def unknown_stage(words: Sequence[str]) -> str:
     """Return what to write instead of a stage that does not exist; the stage is the first of the words."""
     word, *rest = words
     known, command = (*stages(), *TOOLS), "Write dpo-lab"
-    after = next((each for each in rest if each in stages()), "")
+    after = next((word for word in rest if word in stages()), "")
     if after and (word.startswith("-") or "=" in word):
         others = [each for each in words if each != after]
         return f"{word!r} stands before the stage, which comes first. {command} {' '.join([after, *others])}"
@@ -102,7 +102,7 @@ def is_path(word: str) -> bool:
 def place_for(stage: str, path: str, others: Sequence[str]) -> str:
     """Return the settings by which a stage is told a path."""
     needed = next(iter(required(stage)), "")
-    places = [path, *(each for each in others if "=" not in each and is_path(each))]
+    places = [path, *(other for other in others if "=" not in other and is_path(other))]
     if stage == "evaluate" and len(places) > 1:
         return f"runs=[{','.join(places)}]"
     if needed:

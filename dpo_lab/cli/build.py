@@ -220,8 +220,8 @@ def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
     """Return what is wrong with the values of a part, at the keys that the user sets."""
     if isinstance(cause, ValidationError):
         problems: dict[str, list[dict[str, Any]]] = {}
-        for each in cause.errors(include_url=False):  # one key has several when each branch of a union refuses it
-            problems.setdefault(".".join(str(name) for name in (part, *each["loc"][:1]) if name != ""), []).append(dict(each))
+        for error in cause.errors(include_url=False):  # one key has several when each branch of a union refuses it
+            problems.setdefault(".".join(str(name) for name in (part, *error["loc"][:1]) if name != ""), []).append(dict(error))
         return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
     key = f"{origin(raw, part)}._target_" if part else "_target_"
     if isinstance(cause, TargetError):
@@ -247,7 +247,7 @@ def refusal(used: str, problems: Sequence[dict[str, Any]], part: str, raw: Mappi
     if value is None and (chosen := nothing_chosen(origin(raw, used), used)):
         return chosen
     expected = re.findall(r"'([^']+)'", str(first.get("ctx", {}).get("expected", "")))
-    says = " or ".join(dict.fromkeys(in_words(each, key, value) for each in problems))
+    says = " or ".join(dict.fromkeys(in_words(problem, key, value) for problem in problems))
     as_used = f" (used as {used})" if key != used else ""
     return f"{key}={as_typed(value)}: {says}{as_used}.{nearest(str(value), expected)}"
 

@@ -131,7 +131,7 @@ def chosen(kept: "Sequence[Kept]", asked: Asked) -> set[Path]:
     from dpo_lab.comparison.metric import metric_of
     from dpo_lab.comparison.runs import runs_of_sweep
 
-    runs = {each.path.resolve(): each for each in kept if each.is_run}
+    runs = {artifact.path.resolve(): artifact for artifact in kept if artifact.is_run}
     of_sweeps: set[Path] = set()
     best: set[Path] = set()
     for sweep in (path for path in sorted((asked.outputs / "sweep").glob("*")) if plan_in(path)):
@@ -158,11 +158,11 @@ def tell(found: "Removal", asked: Asked) -> None:
     """Say what goes, what stays although it was chosen, and how much room that gives."""
     from dpo_lab.amounts import bytes_text, count_of
 
-    for each in found.gone:
-        sys.stdout.write(f"{'remove' if asked.yes else 'would remove'} {each.path}  {bytes_text(each.bytes)}\n")
+    for artifact in found.gone:
+        sys.stdout.write(f"{'remove' if asked.yes else 'would remove'} {artifact.path}  {bytes_text(artifact.bytes)}\n")
     for path, child in found.needed.items():
         sys.stdout.write(f"stays {path}: {child} is made from it\n")
-    runs = sum(each.is_run for each in found.gone)
+    runs = sum(artifact.is_run for artifact in found.gone)
     parts = count_of(len(found.gone) - runs, "part")
     sys.stdout.write(f"{count_of(runs, 'run')} and {parts} that only they are made from: {bytes_text(found.bytes)}\n")
     if found.gone and not asked.yes:
@@ -171,10 +171,10 @@ def tell(found: "Removal", asked: Asked) -> None:
 
 def remove(found: "Removal") -> int:
     """Remove what can go, runs first, so that a stop never leaves a run without its parts; return the exit code."""
-    for each in found.gone:
+    for artifact in found.gone:
         try:
-            shutil.rmtree(each.path)
-            (each.path.parent / f".{each.path.name}.lock").unlink(missing_ok=True)
+            shutil.rmtree(artifact.path)
+            (artifact.path.parent / f".{artifact.path.name}.lock").unlink(missing_ok=True)
         except OSError as error:
-            return complain(f"{each.path} cannot be removed ({error.strerror}); what stands above it is gone.", ERROR)
+            return complain(f"{artifact.path} cannot be removed ({error.strerror}); what stands above it is gone.", ERROR)
     return 0

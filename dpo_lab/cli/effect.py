@@ -27,7 +27,7 @@ def refuse_without_effect(
     if not idle:
         return
     override, *others = idle
-    if others and not any(takers_of(plain_key(each), taken) for each in idle):
+    if others and not any(takers_of(plain_key(word), taken) for word in idle):
         raise ConfigError(f"`{'`, `'.join(idle)}` have no effect: {not_taken(taken)} {instead_of(idle, needed(raw, taken))}")
     raise ConfigError(f"`{override}` has no effect: {why_without_effect(override, taken, choices, raw, named, tried)}")
 
@@ -63,7 +63,7 @@ def why_without_effect(
     others = [text for text in named if text != override]
     if chosen := [taker for taker in would if choices.get(taker.split("=")[0]) == taker.split("=")[1]]:
         instead = next(
-            (text for text in others if tried([each for each in named if each != text]) is not None), "another setting"
+            (text for text in others if tried([word for word in named if word != text]) is not None), "another setting"
         )
         return f"{chosen[0]} takes {key}, but {instead} gives that value directly. Leave one of the two out."
     name = key.rpartition(".")[2]  # loss=simpo has its own beta, where other losses take recipe.beta

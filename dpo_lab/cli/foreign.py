@@ -27,7 +27,7 @@ def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
     named = [home for home in homes(name_here(key)) if home.partition(".")[0] in groups()]
     if not named or any(is_taken(stage, home) for home in named):
         return ""
-    needed = [f"{each}=..." for each in required(stage) if each not in map(key_of, others)]
+    needed = [f"{key}=..." for key in required(stage) if key not in map(key_of, others)]
     instead = instead_of([f"{key}=..."], needed)
     of_training = [home for home in named if home.partition(".")[0] in OF_TRAINING]
     if of_training:
@@ -61,7 +61,7 @@ def instead_of(idle: Sequence[str], missing: Sequence[str]) -> str:
     """
     them, place = ("them", "their") if len(idle) > 1 else ("it", "its")
     keys = [word.removesuffix("=...") for word in missing]
-    values = {plain_key(each).rpartition(".")[2]: each.partition("=")[2] for each in idle if "." in plain_key(each)}
+    values = {plain_key(word).rpartition(".")[2]: word.partition("=")[2] for word in idle if "." in plain_key(word)}
     if meant := [f"{key}={values[name]}" for key in keys if (name := key.rpartition(".")[2]) in values]:
         return f"Write {' '.join(meant)} in {place} place."
     return f"Leave {them} out, and add {' '.join(missing)}" if missing else f"Leave {them} out."

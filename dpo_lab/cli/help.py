@@ -135,7 +135,11 @@ def fields_of(target: str) -> list[str]:
         for alias in node.names
     }
     (found,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
-    own = [each.target.id for each in found.body if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)]
+    own = [
+        statement.target.id
+        for statement in found.body
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)
+    ]
     named = [imported.get(base.id, "") for base in found.bases if isinstance(base, ast.Name)]
     bases = [base for base in named if base.startswith("dpo_lab.") and base != ROOT]
     return list(dict.fromkeys([*(name for base in reversed(bases) for name in fields_of(base)), *own]))

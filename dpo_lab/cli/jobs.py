@@ -118,7 +118,7 @@ def call_of(config: Any, line: CommandLine) -> Any:
         cwd=str(Path.cwd()),
         overrides=tuple(task_overrides(config)),
         label=label_in(Path(config.hydra.sweep.dir), int(config.hydra.job.num) + 1) if is_one_of_many(config) else "",
-        differences=tuple(differences(asked, default_of(line.stage, tuple(each.path for each in searched)))),
+        differences=tuple(differences(asked, default_of(line.stage, tuple(place.path for place in searched)))),
         config=asked,
     )
 

@@ -18,7 +18,7 @@ def limits(overrides: Sequence[str]) -> list[str]:
     >>> limits(["seed=0,1"]), limits(["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"])
     ([], [])
     """
-    launcher = next((each.partition("=")[2] for each in overrides if key_of(each) == "hydra/launcher"), "")
+    launcher = next((override.partition("=")[2] for override in overrides if key_of(override) == "hydra/launcher"), "")
     key = LIMITS.get(launcher)
     return [f"{key}={at_once()}"] if key and key not in map(key_of, overrides) else []
 

@@ -76,7 +76,7 @@ def run_lines(outputs: Path) -> list[str]:
     kept = kept_below(outputs)
     sizes, now = own_bytes(kept), time.time()
     rows = []
-    for each in sorted((each for each in kept if each.is_run), key=lambda each: -each.written):
+    for each in sorted((artifact for artifact in kept if artifact.is_run), key=lambda each: -each.written):
         (run,) = runs_named([each.path])
         metric = metric_of([run])
         state = run.state if each.finished or run.state == "damaged" else "running" if is_being_made(each.path) else "unfinished"

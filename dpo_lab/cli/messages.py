@@ -64,7 +64,7 @@ def cannot_remove(key: str, line: CommandLine) -> str:
     part, _, name = key.rpartition(".")
     made = composed(line.stage, tuple(text for text in line.composed if not text.startswith("~")), line.config_dir)
     there = at(made.raw, part) if made and part else None
-    valid = [str(each) for each in there if each != "_target_"] if isinstance(there, Mapping) else []
+    valid = [str(name) for name in there if name != "_target_"] if isinstance(there, Mapping) else []
     instead = f"{nearest(name, valid)} Valid in {part}: {listed(valid)}." if valid else " --cfg job shows those that exist."
     return f"~{key}: this key does not exist, so it cannot be removed.{instead}"
 

@@ -41,6 +41,6 @@ def proposed_places(text: str) -> Iterator[str]:
         key, _, value = setting.partition("=")
         if key.startswith(WRITTEN) or "$" in value or "://" in value:
             continue
-        for each in value.strip("'\"[]").split(","):
-            if not each.isupper() and (each.startswith(("/", "./", "../", "~/")) or each.endswith(FILES)):
-                yield each
+        for place in value.strip("'\"[]").split(","):
+            if not place.isupper() and (place.startswith(("/", "./", "../", "~/")) or place.endswith(FILES)):
+                yield place

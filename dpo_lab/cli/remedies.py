@@ -62,7 +62,11 @@ def once(messages: Sequence[str]) -> list[str]:
     ['a=1 is odd. Use a=2', 'd=3']
     """
     found = dict.fromkeys(messages)
-    return [each for each in found if re.sub(r"^[a-z_]+(?:\.\w+)*: ", "", each) == each or each.partition(": ")[2] not in found]
+    return [
+        message
+        for message in found
+        if re.sub(r"^[a-z_]+(?:\.\w+)*: ", "", message) == message or message.partition(": ")[2] not in found
+    ]
 
 
 def proposed(message: str) -> list[list[str]]:
@@ -121,6 +125,6 @@ def completed(words: Sequence[str], others: Sequence[str], refused: Callable[[Se
     def works(overrides: Sequence[str]) -> list[str] | None:
         return list(overrides) if refused(overrides) == "" else None
 
-    asked = [[more for more in proposed(each) if not keys & {key_of(word) for word in more}] for each in why.split(ALSO)]
+    asked = [[more for more in proposed(message) if not keys & {key_of(word) for word in more}] for message in why.split(ALSO)]
     more = for_all(asked, [*rest, *words], works)
     return [*words, *more]

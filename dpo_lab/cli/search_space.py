@@ -89,7 +89,7 @@ def space_of(overrides: Sequence[Any]) -> tuple[Space, list[str]]:
     space = {key: _dimension(each) for key, each in last.items() if each.is_sweep_override()}
     if not space:
         raise SpaceError("a search needs a key with several values or an interval, for instance recipe.beta=0.1,0.3,1.")
-    return space, [each.input_line for each in last.values() if not each.is_sweep_override()]
+    return space, [override.input_line for override in last.values() if not override.is_sweep_override()]
 
 
 def _dimension(override: Any) -> Choice | Interval:

@@ -111,7 +111,7 @@ def halve(study: "optuna.Study", directory: Path, factor: int) -> bool:
     waits, plan, records = waiting(study), plan_in(directory), _records(directory)
     rung = min(waits.values(), default=0)
     trials = study.get_trials(deepcopy=False)
-    figures = {each.number: each.user_attrs[rung_name(rung)] for each in trials if rung_name(rung) in each.user_attrs}
+    figures = {trial.number: trial.user_attrs[rung_name(rung)] for trial in trials if rung_name(rung) in trial.user_attrs}
     for number in (number for number, at in waits.items() if at == rung):
         value, attributes = figures[number], trials[number].user_attrs
         others = [figure for other, figure in figures.items() if other != number]
@@ -132,7 +132,7 @@ def begun(directory: Path, batch: Sequence[int]) -> bool:
 
 def _records(directory: Path) -> dict[int, JobRecord]:
     """Return the records of the jobs by the number of their trial."""
-    return {each.number - 1: each for each in jobs_in(directory) if each.state != "not started"}
+    return {job.number - 1: job for job in jobs_in(directory) if job.state != "not started"}
 
 
 def write_state(directory: Path, study: "optuna.Study", keys: int) -> None:

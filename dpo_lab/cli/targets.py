@@ -83,7 +83,7 @@ def located(target: str) -> Any:
 
 def names_in(holder: ModuleType | type) -> list[str]:
     """Return the submodules and classes that a module or a class holds."""
-    modules = (each.name for each in iter_modules(getattr(holder, "__path__", ())))
+    modules = (module.name for module in iter_modules(getattr(holder, "__path__", ())))
     return [*modules, *(name for name, value in vars(holder).items() if isinstance(value, type))]
 
 

@@ -107,7 +107,7 @@ def suspects(state: Found) -> dict[Path, str]:
     suspected: dict[Path, str] = {}
     parents = {str(parent) for manifest in state.whole.values() for parent in manifest["parents"]}
     for path in state.damaged:  # by its name: its manifest may be what is damaged
-        identities = [each for each in parents if each[:8] == path.name.rpartition("-")[2]]
+        identities = [parent for parent in parents if parent[:8] == path.name.rpartition("-")[2]]
         suspected = {**dict.fromkeys(descendants(_beside(path, state.whole), identities), str(path)), **suspected}
     return suspected
 

@@ -48,11 +48,14 @@ class Configuration:
         found = [each for run in self.runs if (each := run.observed(name))]
         if len(found) < len(self.runs):
             return None
-        values = np.concatenate([np.asarray(each.values, dtype=float) for each in found])
-        prompts = [prompt for each in found for prompt in each.prompts]
-        if all(each.counts is None for each in found):
+        values = np.concatenate([np.asarray(observed.values, dtype=float) for observed in found])
+        prompts = [prompt for observed in found for prompt in observed.prompts]
+        if all(observed.counts is None for observed in found):
             return Observed(values, prompts)
-        counts = [np.ones(len(each.values)) if each.counts is None else np.asarray(each.counts, dtype=float) for each in found]
+        counts = [
+            np.ones(len(observed.values)) if observed.counts is None else np.asarray(observed.counts, dtype=float)
+            for observed in found
+        ]
         return Observed(values, prompts, np.concatenate(counts))
 
 
@@ -123,7 +126,7 @@ def standing(runs: Sequence[Run], metric: Metric) -> Standing:
             groups.setdefault(run.setting, {}).setdefault(run.directory or run.name, run)
     found = [_configuration(list(group.values()), metric) for group in groups.values()]
     ordered = sorted(found, key=lambda each: (metric.rank(each.mean), each.name))
-    several = any(len(each.runs) > 1 for each in ordered)
+    several = any(len(configuration.runs) > 1 for configuration in ordered)
     if len(ordered) < 2 or metric.better is None:
         return Standing(metric=metric, configurations=tuple(ordered), against=(), several_seeds=several)
     compared = [_against(ordered[0], other, metric, pooled(ordered)) for other in ordered[1:]]
@@ -161,7 +164,7 @@ def pooled(configurations: Sequence[Configuration]) -> tuple[float, int] | None:
 def _against(best: Configuration, other: Configuration, metric: Metric, seeds: tuple[float, int] | None) -> Against:
     p_seeds = _p_of_seeds(best, other, seeds) if seeds else None
     name = metric.figure.name if metric.figure and metric.has_observations else ""
-    ours, theirs = (each.observed(name) if name else None for each in (best, other))
+    ours, theirs = (side.observed(name) if name else None for side in (best, other))
     if ours is None or theirs is None:
         why = f"nothing of single prompts is kept for {metric.key}"
         return Against(other=other, difference=None, why_none=why, p_seeds=p_seeds)

@@ -36,7 +36,7 @@ def lines_of(groups: Sequence[Sequence[Run]], names: Sequence[str]) -> tuple[str
         steps = sorted({step for seed in seeds for step in seed})
         values = [[seed[step] for seed in seeds if step in seed] for step in steps]
         if steps:
-            low, mean, high = ([function(each) for each in values] for function in (min, fmean, max))
+            low, mean, high = ([function(value) for value in values] for function in (min, fmean, max))
             lines.append((number, steps, low, mean, high))
     return name, lines
 

@@ -117,13 +117,13 @@ def about(found: Standing) -> dict[str, Any]:
         "winner": dict(found.winner.values) if found.winner else None,
         "configurations": [
             {
-                "values": dict(each.values),
-                "mean": each.mean,
-                "spread": each.spread,
-                "seeds": [run.seed for run in each.runs],
-                "runs": [run.name for run in each.runs],
+                "values": dict(configuration.values),
+                "mean": configuration.mean,
+                "spread": configuration.spread,
+                "seeds": [run.seed for run in configuration.runs],
+                "runs": [run.name for run in configuration.runs],
             }
-            for each in found.configurations
+            for configuration in found.configurations
         ],
         "best_against": [
             {

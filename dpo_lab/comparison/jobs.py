@@ -154,7 +154,7 @@ def swept_values(jobs: Sequence[Sequence[str]], swept: Sequence[str] = ()) -> li
     [{'seed': '0'}, {'seed': '1'}]
     """
     found = [values_of(job) for job in jobs]
-    keys = dict.fromkeys(key for values in found for key in values if len({each.get(key) for each in found}) > 1)
+    keys = dict.fromkeys(key for values in found for key in values if len({settings.get(key) for settings in found}) > 1)
     ordered = sorted(swept or keys, key=lambda key: key == "seed")
     return [{key: values.get(key, "") for key in ordered} for values in found]
 

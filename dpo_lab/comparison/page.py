@@ -95,7 +95,9 @@ def page_of(runs: Sequence[Run], found: Standing | None, *, title: str, command:
 
 def numbered(runs: Sequence[Run], found: Standing | None) -> list[list[Run]]:
     """Return the runs by configuration: the best first, then those without the figure."""
-    groups: dict[Any, list[Run]] = {each.runs[0].setting: [] for each in (found.configurations if found else ())}
+    groups: dict[Any, list[Run]] = {
+        configuration.runs[0].setting: [] for configuration in (found.configurations if found else ())
+    }
     for run in runs:
         groups.setdefault(run.setting, []).append(run)
     return list(groups.values())
@@ -196,11 +198,13 @@ def samples_of(groups: Sequence[Sequence[Run]], found: Standing | None) -> list[
         chosen[: len(found.configurations)] = [configuration.runs[0] for configuration in found.configurations]
     answers: dict[str, list[dict[str, Any]]] = {}
     for at, run in enumerate(chosen):
-        for each in run.record.run.get("samples") or ():
-            if isinstance(each, dict) and {"prompt", "after"} <= set(each):
-                score = each.get("score_after")
+        for sample in run.record.run.get("samples") or ():
+            if isinstance(sample, dict) and {"prompt", "after"} <= set(sample):
+                score = sample.get("score_after")
                 label = run.name if score is None else f"{run.name}, score {number(score)}"
-                answers.setdefault(str(each["prompt"]), []).append({"number": at, "label": label, "text": _cut(each["after"])})
+                answers.setdefault(str(sample["prompt"]), []).append(
+                    {"number": at, "label": label, "text": _cut(sample["after"])}
+                )
     return [
         {"prompt": _cut(prompt), "shown": found_answers[:MOST_ANSWERS], "more": found_answers[MOST_ANSWERS:]}
         for prompt, found_answers in answers.items()

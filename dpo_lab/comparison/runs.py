@@ -81,7 +81,7 @@ class Run:
     @cached_property
     def _observations(self) -> dict[str, Observed]:
         lineage = self.record.run.get("lineage") or ()
-        entries = [each for each in lineage if each["kind"] == "evaluation" and "-after-" in each["name"]]
+        entries = [entry for entry in lineage if entry["kind"] == "evaluation" and "-after-" in entry["name"]]
         if not entries or self.directory is None:
             return {}
         entry = entries[-1]

@@ -27,9 +27,9 @@ def shared_parts(runs: Sequence[Run]) -> list[SharedPart]:
     users: dict[str, set[str]] = {}
     about: dict[str, tuple[str, str, float]] = {}
     for run in runs:
-        for each in run.record.run.get("lineage") or ():
-            users.setdefault(each["id"], set()).add(str(run.directory or run.name))
-            about[each["id"]] = (str(each["kind"]), str(each["name"]), float(each.get("seconds") or 0.0))
+        for entry in run.record.run.get("lineage") or ():
+            users.setdefault(entry["id"], set()).add(str(run.directory or run.name))
+            about[entry["id"]] = (str(entry["kind"]), str(entry["name"]), float(entry.get("seconds") or 0.0))
     found = [
         SharedPart(kind=kind, name=name, runs=len(users[identity]), seconds=seconds)
         for identity, (kind, name, seconds) in about.items()

@@ -29,12 +29,12 @@ def configurations_table(found: Standing) -> list[str]:
     head = [*short.values(), f"mean {found.metric.key}", "spread", "seeds"]
     rows = [
         [
-            *(_cell(each.values[key]) for key in short),
-            found.metric.text(each.mean),
-            "-" if each.spread is None else f"{each.spread:.2g}",
-            ",".join(sorted(run.seed for run in each.runs)),
+            *(_cell(configuration.values[key]) for key in short),
+            found.metric.text(configuration.mean),
+            "-" if configuration.spread is None else f"{configuration.spread:.2g}",
+            ",".join(sorted(run.seed for run in configuration.runs)),
         ]
-        for each in found.configurations
+        for configuration in found.configurations
     ]
     return aligned(f"by {found.metric.key}, {found.metric.direction}", head, rows)
 
@@ -110,7 +110,7 @@ def _rows(head: Sequence[str], rows: Sequence[Sequence[str]], columns: int | Non
     short = _in_columns([head[:-1], *(row[:-1] for row in rows)])
     if max(map(len, short)) <= columns:
         below = ["", *("" if row[-1] == "-" else f"      {row[-1]}" for row in rows)]
-        return [each for pair in zip(short, below, strict=True) for each in pair if each]
+        return [line for pair in zip(short, below, strict=True) for line in pair if line]
     return [line for row in rows for line in _by_name(head, row, columns)]
 
 

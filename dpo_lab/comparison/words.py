@@ -39,7 +39,7 @@ def verdict_lines(found: Standing) -> list[str]:
         lines = [f"{first.name} is best by {metric.key} ({shown}), by more than chance: told apart from {than}."]
     else:
         of_them = f"{len(open_ones)} of {others} others" if others > 1 else "the other one"
-        equal = [each.other.name for each in open_ones if each.other.mean == first.mean]
+        equal = [one.other.name for one in open_ones if one.other.mean == first.mean]
         level = f", level with {', '.join(equal[:LISTED])}" if equal else ""
         lines = [
             f"No winner by {metric.key}: {first.name} is {highest} ({shown}){level}, and cannot be told apart from {of_them}."
@@ -47,7 +47,7 @@ def verdict_lines(found: Standing) -> list[str]:
         if len(equal) == others:
             lines = [f"No winner by {metric.key}: {'both' if others == 1 else f'all {others + 1}'} tie ({shown})."]
         lines += [f"{first.name} is better than {apart} of them by more than chance."] if apart else []
-    lines += [f"not told apart from {each.other.name}: {reason(each, found)}" for each in open_ones[:LISTED]]
+    lines += [f"not told apart from {one.other.name}: {reason(one, found)}" for one in open_ones[:LISTED]]
     lines += [f"nor from {len(open_ones) - LISTED} more."] if len(open_ones) > LISTED else []
     if not found.several_seeds:
         lines.append("Each configuration has one seed: how much another seed would change is not known.")

@@ -109,8 +109,8 @@ def settings_of(runs: list[Run]) -> tuple[Setting, ...]:
     titles = short_keys(keys)
     found = []
     for key in keys:
-        values = [each.get(key) for each in known]
-        is_class = any(f"{key}.class" in each for each in known)
+        values = [config.get(key) for config in known]
+        is_class = any(f"{key}.class" in config for config in known)
         found.append(Setting(key=f"{key}.{part}" if is_class else key, title=titles[key], is_log=spans_factors(values)))
     return tuple(found)
 
@@ -139,4 +139,4 @@ def call_of(run: Run) -> Mapping[str, Any]:
 
 def swept(source: Source) -> list[Setting]:
     """Return what tells the configurations of a sweep apart: all that differs but the seed."""
-    return [each for each in source.settings if each.key != SEED] if source.kind == "sweep" else []
+    return [setting for setting in source.settings if setting.key != SEED] if source.kind == "sweep" else []

@@ -38,7 +38,7 @@ def workspace_of(source: Source, sections: Sequence[Section], *, entity: str, pr
     import wandb_workspaces.workspaces as ws
     from wandb_workspaces import expr
 
-    keys = [expr.Metric("Group"), *(expr.Config(each.key) for each in swept(source))] if source.kind == "sweep" else []
+    keys = [expr.Metric("Group"), *(expr.Config(setting.key) for setting in swept(source))] if source.kind == "sweep" else []
     return ws.Workspace(
         entity=entity,
         project=project,
@@ -60,7 +60,7 @@ def report_of(source: Source, sections: Sequence[Section], *, entity: str, proje
     """
     import wandb_workspaces.reports.v2 as wr
 
-    keys = ["group", *(f"config.{each.key}" for each in swept(source))] if source.kind == "sweep" else []
+    keys = ["group", *(f"config.{setting.key}" for setting in swept(source))] if source.kind == "sweep" else []
     blocks: list[Any] = [wr.P(text=text_of(source))]
     for section in sections:
         runs = wr.Runset(entity=entity, project=project, name=source.name, filters=filter_of(source), groupby=keys)

@@ -62,8 +62,8 @@ class Origin:
         root = Path(self.place)
         files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
         try:
-            shown = [each for each in files if not any(name.startswith(".") for name in each.parts)]
-            return {"files": {each.as_posix(): file_digest(root / each) for each in shown}, "config": self.config}
+            shown = [path for path in files if not any(name.startswith(".") for name in path.parts)]
+            return {"files": {path.as_posix(): file_digest(root / path) for path in shown}, "config": self.config}
         except OSError as error:
             raise DataError(
                 f"{error.filename} cannot be read ({error.strerror}). Check its permissions.", code="unreadable"
@@ -150,7 +150,7 @@ def refuse_faulty_file(path: Path, origin: Origin) -> None:
 
 def explanation(origin: Origin, error: Exception) -> DataError:
     """Return the message for an error of the library."""
-    kind, text, path, key = {each.__name__ for each in type(error).__mro__}, str(error), origin.path, origin.key
+    kind, text, path, key = {kind.__name__ for kind in type(error).__mro__}, str(error), origin.path, origin.key
     if "Config name is missing" in text or ("BuilderConfig" in text and "not found" in text):
         listed = ", ".join(re.findall(r"'([^']+)'", text[text.index("[") :].partition("]")[0])) if "[" in text else ""
         has = f"has the configurations {listed}" if listed else "has several configurations"

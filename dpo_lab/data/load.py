@@ -51,7 +51,7 @@ def load_examples(
             `max_dropped` of the rows, or all of them, would be left out.
     """
     rows = Rows(path)
-    adapted = Adapted(((path.name, *each) for each in rows), take, columns, sample=rows.again())
+    adapted = Adapted(((path.name, *row) for row in rows), take, columns, sample=rows.again())
     return usable(path.name, str(path), adapted, max_dropped, at_most=rows.at_most)
 
 

@@ -212,7 +212,7 @@ def prompt_of(row: Row, column: str | None = None) -> Prompt:
     context = text_of(row, "input") if name == "instruction" and column is None else ""
     if column is None:
         refuse_inputs({other: each for other, each in row.items() if other != name})
-        lost = [each for each in OTHERS if not is_empty(row.get(each)) and not (each == "input" and context)]
+        lost = [other for other in OTHERS if not is_empty(row.get(other)) and not (other == "input" and context)]
         if lost:
             raise RowProblem("unknown_layout", f"the columns {', '.join(lost)} beside {name} would be lost")
     prompt = usable_prompt(f"{value}\n\n{context}" if context.strip() else value)

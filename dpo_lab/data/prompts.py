@@ -105,7 +105,7 @@ class HubPrompts(Prompts):
     def for_round(self, number: int, seed: int) -> list[Prompt]:
         """Return the prompts of a round, drawn without any of the rounds before; ConfigError when there are no more."""
         evaluated = {prompt.id for prompt in self.held_out()}
-        prompts = [each for each in prompts_of(self.origin, self.split, "prompts.split") if each.id not in evaluated]
+        prompts = [prompt for prompt in prompts_of(self.origin, self.split, "prompts.split") if prompt.id not in evaluated]
         start, end = number * self.num_prompts, (number + 1) * self.num_prompts
         if end > len(prompts):
             share = len(prompts) // (number + 1)

@@ -81,7 +81,7 @@ def pairs_by_name(row: Row, lower: Mapping[str, str]) -> list[tuple[str, str]]:
         other = name.replace("chosen", "rejected")
         if other == name or name == "chosen" or other not in lower or last_word(name) in ("model", "score", "rating", "reward"):
             continue
-        if all(isinstance(row[lower[each]], str | list | dict) for each in (name, other)):
+        if all(isinstance(row[lower[column]], str | list | dict) for column in (name, other)):
             found.append((name, other))
     return found
 

@@ -190,7 +190,7 @@ class HubPairs(Given):
 
 def values_in(data: DataSet, column: str) -> dict[tuple[str, int], str]:
     """Return what a column says of each row of a data set, by file and row."""
-    rows = (each for name in data.names for each in data.split(name).rows())
+    rows = (row for name in data.names for row in data.split(name).rows())
     return {(file, number): value for file, number, _, value in labelled(rows, column, data.origin.path)}
 
 
@@ -228,12 +228,12 @@ def rounds_of(
 
 def without_evaluated_prompts(rounds: Sequence[GivenPairs]) -> list[GivenPairs]:
     """Return the rounds without training pairs whose prompt some round holds out, and with a note where there were any."""
-    evaluated = {pair.prompt.id for each in rounds for pair in each.held_out}
+    evaluated = {pair.prompt.id for given in rounds for pair in given.held_out}
     made = []
-    for each in rounds:
-        train = [pair for pair in each.train if pair.prompt.id not in evaluated]
-        notes = each.notes
-        if left_out := len(each.train) - len(train):
+    for given in rounds:
+        train = [pair for pair in given.train if pair.prompt.id not in evaluated]
+        notes = given.notes
+        if left_out := len(given.train) - len(train):
             notes = (*notes, f"{left_out} training pairs answer a prompt that is held out, and are left out")
-        made.append(replace(each, train=train, notes=notes))
+        made.append(replace(given, train=train, notes=notes))
     return made

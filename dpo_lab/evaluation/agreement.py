@@ -27,7 +27,7 @@ def agreement_figures(loss: PreferenceLoss, *, has_reference: bool) -> list[Figu
     A compared loss that reads labels is among them, though only the data will tell whether every pair has some.
     """
     known = has_reference and not loss.needs_full_softmax
-    details = {f"eval/{each.name}": each.title for each in OF_PAIRS if each.name != "loss"}  # which is a headline
+    details = {f"eval/{pair.name}": pair.title for pair in OF_PAIRS if pair.name != "loss"}  # which is a headline
     names = compared_losses(loss, has_reference=has_reference)
     details |= {f"{LOSSES}{name}": f"the loss {name} with fixed numbers" for name in names}
     return [

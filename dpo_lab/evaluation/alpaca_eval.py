@@ -160,7 +160,7 @@ def gamed_rows(variants: Sequence[Sequence[Annotation]], difficulties: Mapping[s
     differences = [np.array([float(row.baseline_chars - row.output_chars) for row in rows]) for rows in variants]
     length = np.concatenate([length_feature(difference) for difference in differences])
     every = [row for rows in variants for row in rows]
-    outcomes = np.array([each.outcome for each in every])
+    outcomes = np.array([annotation.outcome for annotation in every])
     difficulty = joined(every, difficulties) if difficulties is not None else np.zeros(len(every))
     return Gamed(
         length=length,

@@ -50,7 +50,7 @@ def observed_answers(candidates: Sequence[Candidates], tokens: Sequence[int]) ->
         tokens: of each answer, end token included.
     """
     prompts = prompts_of(candidates)
-    ended = [float(each.has_ended(at)) for each in candidates for at in range(len(each.responses))]
+    ended = [float(candidate.has_ended(at)) for candidate in candidates for at in range(len(candidate.responses))]
     observed = {TOKENS.name: Observed([float(count) for count in tokens], prompts), ENDED.name: Observed(ended, prompts)}
     return observed | observed_words(candidates)
 
@@ -59,7 +59,7 @@ def observed_words(candidates: Sequence[Candidates]) -> dict[str, Observed]:
     """Return the figures of `DISTINCT`; one of which no answer has enough words is left out."""
     observed = {}
     for size, figure in enumerate(DISTINCT, start=1):
-        grams = [(each.prompt.id, list(_grams(each.responses, size))) for each in candidates]
+        grams = [(candidate.prompt.id, list(_grams(candidate.responses, size))) for candidate in candidates]
         kept = [(prompt, words) for prompt, words in grams if words]
         if kept:
             distinct = [float(len(set(words))) for _, words in kept]
@@ -69,7 +69,7 @@ def observed_words(candidates: Sequence[Candidates]) -> dict[str, Observed]:
 
 def prompts_of(candidates: Iterable[Candidates]) -> list[str]:
     """Return the prompt's id of each answer."""
-    return [each.prompt.id for each in candidates for _ in each.responses]
+    return [candidate.prompt.id for candidate in candidates for _ in candidate.responses]
 
 
 def _grams(texts: Iterable[str], size: int) -> Iterable[tuple[str, ...]]:

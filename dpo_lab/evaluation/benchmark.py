@@ -58,7 +58,7 @@ class LMEvalBenchmark(Measure):
         """Return what determines the figures: not the batch size, but the files of the tasks, and the harness's version."""
         fields = {name: value for name, value in super().content().items() if name not in ("batch_size", "include_path")}
         path = self.include_path
-        files = sorted(each for each in path.rglob("*") if each.is_file()) if path and path.is_dir() else []
+        files = sorted(file for file in path.rglob("*") if file.is_file()) if path and path.is_dir() else []
         kept = [file for file in files if "__pycache__" not in file.parts]
         own = {each.relative_to(path).as_posix(): file_digest(each) for each in kept} if path else {}
         return {**fields, "own tasks": own, "harness": version(PACKAGE)}
@@ -73,15 +73,15 @@ class LMEvalBenchmark(Measure):
         self.check()
         return [
             Figure(
-                name=each.name,
-                title=f"{each.words}, lm-evaluation-harness",
-                row=each.words,
-                better=None if each.better is None else "max" if each.better else "min",
+                name=figure.name,
+                title=f"{figure.words}, lm-evaluation-harness",
+                row=figure.words,
+                better=None if figure.better is None else "max" if figure.better else "min",
                 interval=True,
                 before="measured",
-                headline=each.headline,
+                headline=figure.headline,
             )
-            for each in figures_of(self.tasks, self.include_path)
+            for figure in figures_of(self.tasks, self.include_path)
         ]
 
     def measure(self, context: Context) -> Measured:

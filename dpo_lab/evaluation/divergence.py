@@ -49,7 +49,7 @@ def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit,
         chunks = (response_logits(model, moved, own_logits=fit.own_logits) for model in (policy, other))
         per_token, start = [], 0
         for logits in zip(*chunks, strict=True):
-            ours, theirs = (promoted(each).log_softmax(-1) for each in logits)
+            ours, theirs = (promoted(logit).log_softmax(-1) for logit in logits)
             drawn = moved.targets[start : start + len(ours), None]
             start += len(ours)
             ratio = (theirs.gather(-1, drawn) - ours.gather(-1, drawn)).squeeze(-1).double()

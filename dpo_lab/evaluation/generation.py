@@ -127,10 +127,10 @@ class GenerationEvaluation(Measure):
             directory=directory,
             num_samples=self.num_samples,
         )
-        drawn = [[answer.ids.tolist() for answer in each.drawn if answer] for each in drawing.candidates]
-        candidates = [replace(each, drawn=()) for each in drawing.candidates]
+        drawn = [[answer.ids.tolist() for answer in candidate.drawn if answer] for candidate in drawing.candidates]
+        candidates = [replace(candidate, drawn=()) for candidate in drawing.candidates]
         store, index = tokenise_answers(drawing.prompt_ids, drawn)
-        places = [response for each in index for response in each]
+        places = [response for responses in index for response in responses]
         if not self.judge.scores_alone:  # it is shown them beside those of other models
             return Answers(candidates, [], store, places)
         verdicts = verdicts_of(self.judge, candidates, device, name=f"judge {name}", directory=directory)

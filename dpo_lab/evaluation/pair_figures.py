@@ -49,7 +49,7 @@ def accuracies(policy: PairLogps, reference: PairLogps, margin: Tensor) -> tuple
         tied = (gaps[:, 0] - gaps[:, 1]).abs() <= noise
         return (margin > 0).double(), (margin > 0).double().where(~tied, 0.5)
     places = policy.ranked.clamp(min=0)
-    gaps, noise = (each[places][:, :, None] for each in (ratios, rounding))
+    gaps, noise = (values[places][:, :, None] for values in (ratios, rounding))
     gaps, tied = gaps - gaps.mT, (gaps - gaps.mT).abs() <= noise + noise.mT
     here = policy.ranked >= 0
     ordered = torch.triu(here[:, :, None] & here[:, None, :], diagonal=1)

@@ -39,20 +39,20 @@ class RankingShape:
         - `best_of`: entry k - 1 is the score to be expected of the best of k answers, the mean over `best_of/prompts`, those
           with as many answers as most have.
         """
-        several = [each for each in self.scores if len(each) > 1]
+        several = [score for score in self.scores if len(score) > 1]
         every = sorted(score for each in self.scores for score in each)
-        widths = sorted(each[-1] - each[0] for each in several)
+        widths = sorted(scores[-1] - scores[0] for scores in several)
         size = Counter(map(len, self.scores)).most_common(1)[0][0] if self.scores else 0
-        alike = [each for each in self.scores if len(each) == size]
+        alike = [score for score in self.scores if len(score) == size]
         return {
             "cycles": self.cycles / self.triples if self.triples else None,
             "triples": self.triples,
             "margin": fmean(widths) if widths else None,
-            "margin/second": fmean(each[-1] - each[-2] for each in several) if several else None,
+            "margin/second": fmean(scores[-1] - scores[-2] for scores in several) if several else None,
             **{f"margin/{percent}": percentile(widths, percent) for percent in TENTHS},
             "score": fmean(every) if every else None,
             **{f"score/{percent}": percentile(every, percent) for percent in TENTHS},
-            "best_of": [fmean(expected_best(each, k) for each in alike) for k in range(1, size + 1)],
+            "best_of": [fmean(expected_best(scores, k) for scores in alike) for k in range(1, size + 1)],
             "best_of/prompts": len(alike),
         }
 

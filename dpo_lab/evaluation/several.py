@@ -67,10 +67,10 @@ class SeveralMeasures(Measure):
         """Measure one after the other; the answers are those of the first that draws some."""
         found = [measure.measure(context) for measure in self.measures.values()]
         return Measured(
-            {name: value for each in found for name, value in each.figures.items()},
-            next((each.answers for each in found if each.answers), ()),
-            {name: observed for each in found for name, observed in each.observed.items()},
-            next((each.credit for each in found if each.credit), ()),
+            {name: value for measured in found for name, value in measured.figures.items()},
+            next((measured.answers for measured in found if measured.answers), ()),
+            {name: observed for measured in found for name, observed in measured.observed.items()},
+            next((measured.credit for measured in found if measured.credit), ()),
         )
 
     def heading(self, summary: Mapping[str, Any]) -> str:

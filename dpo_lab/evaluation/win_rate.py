@@ -77,7 +77,7 @@ def wins_side_by_side(
     if any(said.pairwise for said in verdicts):  # it has compared them in both orders itself
         shares = [fmean((_outcome(said.pairwise[0][1]), _outcome(-said.pairwise[1][0]))) for said in verdicts]
     else:
-        turned = [replace(each, responses=each.responses[::-1]) for each in sides]
+        turned = [replace(side, responses=side.responses[::-1]) for side in sides]
         others = verdicts_of(judge, turned, device, name=f"{name} turned", directory=directory, in_one_order=False)
         shares = [fmean((_first_wins(one), 1 - _first_wins(other))) for one, other in zip(verdicts, others, strict=True)]
         verdicts = [one if failed(one) else other for one, other in zip(verdicts, others, strict=True)]

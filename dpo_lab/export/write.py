@@ -95,7 +95,8 @@ def log_probabilities(model: Any, store: TokenStore, responses: list[int], devic
     """Return the log-probability of each response by the model's own logits, one row at a time, (responses,)."""
     with evaluating(model):
         sums = [
-            score(model, PaddedLayout().rows(store, [each]).to(device), own_logits=True).sums.double().cpu() for each in responses
+            score(model, PaddedLayout().rows(store, [response]).to(device), own_logits=True).sums.double().cpu()
+            for response in responses
         ]
     return torch.cat(sums)
 

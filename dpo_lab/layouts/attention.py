@@ -43,7 +43,7 @@ def segment_attention(
     sdpa = partial(F.scaled_dot_product_attention, scale=scaling, dropout_p=dropout, enable_gqa=query.shape[1] != key.shape[1])
     # split, not slices: the backward of a slice writes a whole tensor of zeros
     sizes = [size for prompt, (first, *rest) in segments.groups for size in (prompt + first, *rest)]
-    sequences = zip(*(each.split(sizes, dim=2) for each in (query, key, value)), strict=True)
+    sequences = zip(*(states.split(sizes, dim=2) for states in (query, key, value)), strict=True)
     prompts = prompts_of(segments, key, value)
     seen = []
     for (prompt, (_, *rest)), kept in zip(segments.groups, prompts, strict=True):
@@ -61,7 +61,7 @@ def prompts_of(segments: Segments, key: Tensor, value: Tensor) -> list[tuple[Ten
     if all(len(responses) == 1 for _, responses in segments.groups):
         return [()] * len(segments.groups)
     sizes = [size for prompt, responses in segments.groups for size in (prompt, sum(responses))]
-    keys, values = (each.split(sizes, dim=2)[::2] for each in (key, value))
+    keys, values = (states.split(sizes, dim=2)[::2] for states in (key, value))
     return list(zip(keys, values, strict=True))
 
 

@@ -40,7 +40,7 @@ def flex_segments(
     query, key, value = in_autocast(query, key, value)
     time = query.shape[2]
     missing = -time % BLOCK
-    query, key, value = (nn.functional.pad(each, (0, 0, 0, missing)) for each in (query, key, value))
+    query, key, value = (nn.functional.pad(states, (0, 0, 0, missing)) for states in (query, key, value))
     mask = segments.kept("flex", query.device, lambda: block_mask(segments, time + missing, query.device))
     shared = query.shape[1] != key.shape[1]
     with torch.autocast(query.device.type, enabled=False):  # it is compiled once more for each state of autocast
@@ -52,7 +52,7 @@ def block_mask(segments: Segments, time: int, device: torch.device) -> Any:
     """Return who sees whom of a row in FlexAttention's form; what fills the row up sees only itself."""
     from torch.nn.attention.flex_attention import create_block_mask
 
-    group, part = (torch.tensor(each, device=device) for each in owners(segments, time))
+    group, part = (torch.tensor(owner, device=device) for owner in owners(segments, time))
 
     def sees(batch: Tensor, head: Tensor, asking: Tensor, seen: Tensor) -> Tensor:
         same = (part[seen] == 0) | (part[seen] == part[asking])
@@ -117,9 +117,9 @@ def varlen_segments(
         return sequences(segments, query.device)
 
     seen_keys, *ends = segments.kept("varlen", query.device, made)
-    asked, keys, values = (each[0].transpose(0, 1) for each in (query, key, value))  # (time, heads, size)
+    asked, keys, values = (states[0].transpose(0, 1) for states in (query, key, value))  # (time, heads, size)
     if seen_keys is not None:  # not keys[seen_keys], whose backward sorts
-        keys, values = (each.index_select(0, seen_keys) for each in (keys, values))
+        keys, values = (states.index_select(0, seen_keys) for states in (keys, values))
     # torch 2.11 takes fewer heads of keys without being told, 2.12 and later require it; goes with 2.12 as the oldest version
     told = "enable_gqa" in inspect.signature(varlen_attn).parameters
     shared = {"enable_gqa": query.shape[1] != key.shape[1]} if told else {}

@@ -43,12 +43,12 @@ def parts_of(lineage: Sequence[Mapping[str, Any]]) -> list[Part]:
     [('data', 'hh-1'), ('tokens', 'hh-1')]
     """
     parts = []
-    for each in lineage:
-        name, parents = name_of(each["name"], each["id"]), tuple(each["parents"])
-        if data := each.get(DATA):
+    for entry in lineage:
+        name, parents = name_of(entry["name"], entry["id"]), tuple(entry["parents"])
+        if data := entry.get(DATA):
             parts.append(Part(kind=DATA, name=name, id=data))
             parents = (*parents, data)
-        parts.append(Part(kind=each["kind"], name=name, id=each["id"], parents=parents, path=Path(each["path"])))
+        parts.append(Part(kind=entry["kind"], name=name, id=entry["id"], parents=parents, path=Path(entry["path"])))
     return parts
 
 

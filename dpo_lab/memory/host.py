@@ -45,7 +45,7 @@ def groups(own: Path, mounted: Path) -> Iterator[tuple[Path, int]]:
         names = [part for part in Path(path).parts if part not in ("/", "..")]  # ..: seen from within a namespace below it
         for root in (mounted / "memory",) if version == 1 else (mounted, mounted / "unified"):
             group = root.joinpath(*names)
-            yield from ((each, version) for each in (group, *group.parents) if each.is_relative_to(root))
+            yield from ((directory, version) for directory in (group, *group.parents) if directory.is_relative_to(root))
 
 
 def left_of(group: Path, version: int) -> float:

@@ -176,4 +176,4 @@ def extrapolated(trace: Callable[[int], Pass], layers: int) -> Pass:
     def line(two: float, three: float) -> float:
         return two + (three - two) * (layers - 2)
 
-    return Pass(*(line(getattr(second, each.name), getattr(third, each.name)) for each in fields(Pass)))
+    return Pass(*(line(getattr(second, field.name), getattr(third, field.name)) for field in fields(Pass)))

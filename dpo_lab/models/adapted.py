@@ -25,7 +25,7 @@ def full_names(model: Any, names: tuple[str, ...], key: str) -> set[str]:
     modules = {name: module for name, module in model.named_modules() if not isinstance(module, nn.ModuleList | nn.ModuleDict)}
     found: set[str] = set()
     for name in names:
-        fits = {each for each in modules if f".{each}".endswith(f".{name}")}
+        fits = {module for module in modules if f".{module}".endswith(f".{name}")}
         if not fits:
             last = sorted({each.rpartition(".")[2] for each, module in modules.items() if [*module.parameters(recurse=False)]})
             raise ConfigError(f"adapter.{key}={name}: the model has no such module. It has {', '.join(last)}.")
@@ -90,7 +90,7 @@ def and_tied(model: Any, names: set[str]) -> set[str]:
 def tied_names(model: Any) -> set[str]:
     """Return the full names of input embeddings and head if they share one weight, else nothing."""
     ends: list[Any] = [model.get_input_embeddings(), model.get_output_embeddings()]
-    first, last = (getattr(each, "original_module", each) for each in ends)
+    first, last = (getattr(end, "original_module", end) for end in ends)
     if first is None or last is None or first.weight is not last.weight:
         return set()
     return {name.removesuffix(".original_module") for name, module in model.named_modules() if module is first or module is last}

@@ -165,7 +165,7 @@ class LoRA(Adapter):
         same["target_modules"] = self._is_on(model)
         same["modules_to_save"] = self._saved(model.get_base_model()) == saved_beside(model)
         if not all(same.values()):
-            asked, there = (" ".join(f"{name}={as_typed(each[name])}" for name in has) for each in (vars(self), has))
+            asked, there = (" ".join(f"{name}={as_typed(settings[name])}" for name in has) for settings in (vars(self), has))
             remedy = " ".join(f"adapter.{name}={as_typed(has[name])}" for name, equal in same.items() if not equal)
             raise ConfigError(
                 f"adapter: {asked} is asked for, and the model to start from has an adapter with {there}, which is trained on. "

@@ -95,7 +95,7 @@ def refuse_around_model(directory: Path) -> None:
     run = directory / RUN
     if run.is_file():
         lineage = json.loads(run.read_text(encoding="utf-8")).get("lineage") or []
-        if trained := [each for each in lineage if each["kind"] == "policy"]:
+        if trained := [entry for entry in lineage if entry["kind"] == "policy"]:
             raise ConfigError(f"model.path={directory} is a run. Write its trained model: model.path={stands(run, trained[-1])}")
         raise ConfigError(f"model.path={directory} is a run that is not finished. Run its command again, then take its policy.")
     if not (directory / CONFIG).is_file():

@@ -119,7 +119,7 @@ def _refuse_without_safetensors(entry: HubEntry, *, gated: bool | None) -> None:
 
 def explanation(entry: HubEntry, error: Exception, *, gated: bool | None = None) -> str:
     """Return the message for an error of the library."""
-    kinds = {each.__name__ for cause in _chain(error) for each in type(cause).__mro__}
+    kinds = {kind.__name__ for cause in _chain(error) for kind in type(cause).__mro__}
     if "GatedRepoError" in kinds:
         return entry.gated()
     if "RevisionNotFoundError" in kinds:

@@ -44,9 +44,9 @@ def sampled(
         give_back()
         refuse_silence(answers.candidates, policy.path)
         origin = {"model": policy.id, "seed": seed, "sampling": sampler.content()}
-        write_jsonl(directory / CANDIDATES, ({**each.to_record(), **origin} for each in answers.candidates))
+        write_jsonl(directory / CANDIDATES, ({**candidate.to_record(), **origin} for candidate in answers.candidates))
         remove_kept(directory)
-        drawn = [answer for each in answers.candidates for answer in each.drawn if answer]
+        drawn = [answer for candidate in answers.candidates for answer in candidate.drawn if answer]
         return {
             "prompts": len(answers.candidates),
             "answers": len(drawn),
@@ -101,8 +101,8 @@ def _side_by_side(of_models: Mapping[str, Candidates]) -> dict[str, Any]:
 
 def refuse_silence(candidates: Sequence[Candidates], model: str) -> None:
     """Raise RunError if every answer of a model is empty."""
-    if candidates and not any(text for each in candidates for text in each.responses):
-        count = sum(len(each.responses) for each in candidates)
+    if candidates and not any(text for candidate in candidates for text in candidate.responses):
+        count = sum(len(candidate.responses) for candidate in candidates)
         raise RunError(
             f"{model} answers nothing: all {count} answers to {len(candidates)} prompts are empty, so there is nothing to rank "
             "or train on. It was not trained to answer in its chat template, or ends at once: use an instruction-tuned model "

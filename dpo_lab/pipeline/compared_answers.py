@@ -115,7 +115,7 @@ def answers_of(paths: Sequence[Path], columns: AnswerColumns) -> list[AnswersOf]
         raise ConfigError(f"answers names {twice[0]} twice; leave one of them out.")
     names, notes, files = short_names([str(each) for each in paths]), list[str](), list[AnswersOf]()
     for name, path in zip(names, paths, strict=True):
-        answers = {each.prompt.id: each for each in single_answers(path, columns, notes)}
+        answers = {answer.prompt.id: answer for answer in single_answers(path, columns, notes)}
         identity = content_id("answers", AnswerFiles(path=path, columns=columns).content())
         files.append(AnswersOf(name=name, path=path, id=identity, answers=answers))
     say(*(f"  {note}" for note in notes))
@@ -205,15 +205,15 @@ def report_on(
 ) -> dict[str, Any]:
     """Return what report.json holds, in the form of an evaluation of models."""
     compared = [compared_figure(figure, measured, against) for figure in figures]
-    compared = [each for each in compared if each.values]
+    compared = [comparison for comparison in compared if comparison.values]
     part = {
         "name": PART,
         "title": f"answers to {count_of(len(next(iter(measured.values())).answers), 'prompt')}",
         "note": "",
         "measurements": {},
-        "figures": [each.record() for each in compared],
+        "figures": [comparison.record() for comparison in compared],
         "categories": by_category(categories, measured, compared),
-        "notes": left_out_line([each for each in compared if each.figure.headline]),
+        "notes": left_out_line([comparison for comparison in compared if comparison.figure.headline]),
         "samples": samples_of(measured),
     }
     models = [{"name": file.name, "path": str(file.path), "id": file.id, "before": None} for file in files]

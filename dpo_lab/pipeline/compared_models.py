@@ -48,7 +48,7 @@ def compared_figures(found: OfPart, against: str | None) -> list[ComparedFigure]
     """
     order = sorted(found.figures, key=lambda figure: (not figure.main, not figure.headline))
     compared = [compared_figure(figure, found.measured, against) for figure in order]
-    return [each for each in compared if each.values]
+    return [comparison for comparison in compared if comparison.values]
 
 
 def compared_figure(figure: Figure, measured: Mapping[str, Measured], against: str | None) -> ComparedFigure:
@@ -131,7 +131,7 @@ def verdict_lines(part: str, figure: Figure, measured: Mapping[str, Measured]) -
         if figure.name in each.observed:
             grouped = each.observed[figure.name].by_prompt
             means[model] = dict(zip(grouped.prompts, (grouped.sums / grouped.counts).tolist(), strict=True))
-    prompts = dict.fromkeys(prompt for each in means.values() for prompt in each)
+    prompts = dict.fromkeys(prompt for mean in means.values() for prompt in mean)
     return [
         {
             "part": part,

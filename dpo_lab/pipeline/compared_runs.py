@@ -65,8 +65,8 @@ def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path,
     against = None if chosen is None else names[paths.index(chosen)]
     compared = compare_runs(runs, against)
     facts = {
-        each.figure.name: [{"sentence": found.sentence(), "winner": found.winner} for found in each.comparisons]
-        for each in compared
+        comparison.figure.name: [{"sentence": found.sentence(), "winner": found.winner} for found in comparison.comparisons]
+        for comparison in compared
     }
 
     def produce(directory: Path) -> dict[str, Any]:
@@ -76,8 +76,8 @@ def compare_finished(paths: Sequence[str], chosen: str | None, *, outputs: Path,
     content = {"measurements": {run.name: run.id for run in runs}, "against": against}
     plan = Plan(outputs, "comparison", f"{len(runs)}-runs", content, parents=[run.id for run in runs])
     made = plan.make(produce, force=force)
-    for each in compared:
-        say(f"{each.figure.title}", *(f"  {found.sentence()}" for found in each.comparisons))
+    for comparison in compared:
+        say(f"{comparison.figure.title}", *(f"  {found.sentence()}" for found in comparison.comparisons))
     say(f"report {made.path / REPORT}")
     return facts
 

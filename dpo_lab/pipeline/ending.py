@@ -40,11 +40,11 @@ def finish(state: RunState, directory: Path, about: dict[str, Any]) -> None:
     summary["seconds/total"] = round(screen.elapsed(), 3)
     if times := run_record.evaluations_of(state.lineage):
         about["evaluations"] = times
-        summary |= best_of(figures, [each for each in times if each["round"] == times[-1]["round"]])
+        summary |= best_of(figures, [time for time in times if time["round"] == times[-1]["round"]])
         screen.say(cost_line(summary, len(times)))
     about["of"] = dict(choices_of(alignment.model, alignment.data, alignment.trainer.devices))
     about["held_out"] = evaluation.heading(summary) if after else ""
-    about["model"] = next(str(each.path) for each in reversed(state.lineage) if each.manifest["kind"] == "policy")
+    about["model"] = next(str(artifact.path) for artifact in reversed(state.lineage) if artifact.manifest["kind"] == "policy")
     about["next"] = next_commands(
         str(directory), about["command"], alignment.seed, one_of_several=state.recorder.run.group is not None
     )

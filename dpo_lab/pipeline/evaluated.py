@@ -51,20 +51,20 @@ def evaluate_models(
     refuse_without_start(measuring, models, parts)
     found = measure_all(measuring, parts, models)
     report = report_of(found, models, chosen, category)
-    made = [(each.part.name, model, artifact.id) for each in found for model, artifact in each.made.items()]
+    made = [(evaluated.part.name, model, artifact.id) for evaluated in found for model, artifact in evaluated.made.items()]
     content = {
         "measurements": made,
         "against": chosen,
         "category": [category, *(sorted(part.categories.items()) for part in parts)],
     }
-    asked = [each for each in models if not each.is_start]
+    asked = [model for model in models if not model.is_start]
     name = asked[0].name.replace("/", "-") if len(asked) == 1 else f"{len(asked)}-models"
     parents = list(dict.fromkeys(identity for _, _, identity in made))
     plan = Plan(measuring.outputs, "evaluation", f"{name}-report", content, parents=parents, apart=(LOGGERS,))
 
     def produce(directory: Path) -> dict[str, Any]:
         write_evaluation(directory, report, found)
-        return {"models": len(asked), "parts": [each.part.name for each in found]}
+        return {"models": len(asked), "parts": [evaluated.part.name for evaluated in found]}
 
     artifact = plan.make(produce, force=measuring.force)
     say(*screen_lines(report), f"report {artifact.path / REPORT}")

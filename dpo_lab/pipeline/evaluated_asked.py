@@ -30,7 +30,7 @@ OF_MODELS = (
 
 def idle_of(*, runs: bool, answers: bool) -> dict[str, str]:
     """Return the settings that make no difference, and why."""
-    idle = [f"trainer.{each.name}" for each in fields(TrainerSettings) if each.name != "accelerator"]
+    idle = [f"trainer.{field.name}" for field in fields(TrainerSettings) if field.name != "accelerator"]
     sent = {"logger": "runs have been sent when they were trained"} if runs else {}
     if answers:
         others = dict.fromkeys(OF_MODELS, "answers that were made elsewhere are compared, and no model is measured")

@@ -102,9 +102,9 @@ def evaluate(
     parents += [context.reference.id] if context.reference else []
     measure, trained = ready(measure, context.outputs)
     ranker, also = ready(context.ranker, context.outputs) if context.ranker and before else (None, [])
-    parents += [each.id for each in (*trained, *also)]
+    parents += [artifact.id for artifact in (*trained, *also)]
     plan = Plan(context.outputs, "evaluation", context.name, content, parents=list(dict.fromkeys(parents)))
-    earlier, last = (measured_in(each) if each else None for each in (before, previous))
+    earlier, last = (measured_in(artifact) if artifact else None for artifact in (before, previous))
     compared = replace(context, measured_before=earlier, measured_previous=last, ranker=ranker)
 
     def produce(directory: Path) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def evaluate(
         if measured.observed:
             write_jsonl(directory / OBSERVED, records_of(measured.observed))
         if measured.credit:
-            write_jsonl(directory / CREDIT, (dict(each) for each in measured.credit))
+            write_jsonl(directory / CREDIT, (dict(row) for row in measured.credit))
         remove_kept(directory)
         return dict(measured.figures)
 

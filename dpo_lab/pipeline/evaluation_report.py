@@ -33,7 +33,7 @@ def report_of(found: Sequence[OfPart], models: Sequence[Evaluated], against: str
         ],
         "against": against,
         "category": category,
-        "parts": [_part_record(each, compared_figures(each, against)) for each in found],
+        "parts": [_part_record(evaluated, compared_figures(evaluated, against)) for evaluated in found],
     }
 
 
@@ -80,7 +80,12 @@ def samples_of(measured: Mapping[str, Measured]) -> list[dict[str, Any]]:
 
 def write_evaluation(directory: Path, report: Mapping[str, Any], found: Sequence[OfPart]) -> None:
     """Write the report as JSON and as a page, and a line per part, prompt and figure."""
-    lines = (line for each in found for figure in each.figures for line in verdict_lines(each.part.name, figure, each.measured))
+    lines = (
+        line
+        for evaluated in found
+        for figure in evaluated.figures
+        for line in verdict_lines(evaluated.part.name, figure, evaluated.measured)
+    )
     write_report(directory, report, lines)
 
 

@@ -56,9 +56,9 @@ def tables_of(report: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
             for model, ends in figure["values"].items()
         ],
         "comparisons": [
-            {"part": part["name"], "figure": figure["name"], **{name: each[name] for name in COMPARED}}
+            {"part": part["name"], "figure": figure["name"], **{name: comparison[name] for name in COMPARED}}
             for part, figure in figures
-            for each in figure["comparisons"]
+            for comparison in figure["comparisons"]
         ],
         "categories": [
             {"part": part["name"], "category": row["category"], "prompts": row["prompts"], "figure": name, "model": model, **ends}

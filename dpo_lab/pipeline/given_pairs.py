@@ -31,13 +31,13 @@ def data_key(data: Data, evaluation: Measure, iteration: Iteration) -> str:
     """Return what decides what reading finds: not how long rows may be, nor in which order they are taken."""
     parts = (data, data.asks, evaluation.asks)
     fields = [plain_fields(part) if part else None for part in parts]
-    kept = [{name: value for name, value in each.items() if name not in NOT_READ} if each else None for each in fields]
+    kept = [{name: value for name, value in field.items() if name not in NOT_READ} if field else None for field in fields]
     return json.dumps([kept, iteration.rounds, iteration.prompts, data.reads_answers], sort_keys=True)
 
 
 def refuse_unlabelled(loss: PreferenceLoss, given: Sequence[GivenPairs], source: str) -> None:
     """Raise RunError if the loss reads a score or a preference that given pairs do not have."""
-    pairs = [pair for each in given for pair in (*each.train, *each.held_out)]
+    pairs = [pair for split in given for pair in (*split.train, *split.held_out)]
     unknown = {name: sum(getattr(pair, name) is None for pair in pairs) for name in loss.needs_labels}
     if lacking := {name: count for name, count in unknown.items() if count}:
         counts = ", ".join(f"{count} of {len(pairs)} pairs of {source} have no {name}" for name, count in lacking.items())

@@ -75,11 +75,11 @@ class Tally:
 
     def of_candidates(self, candidates: Iterable[Candidates]) -> Iterator[Candidates]:
         """Yield what it is given, and count answers, distinct texts and scores."""
-        for each in candidates:
-            self.answers += len(each.responses)
-            self.distinct += len(set(each.responses))
-            self.score += sum(each.scores)
-            yield each
+        for candidate in candidates:
+            self.answers += len(candidate.responses)
+            self.distinct += len(set(candidate.responses))
+            self.score += sum(candidate.scores)
+            yield candidate
 
     def of_pairs(self, pairs: Iterable[PreferencePair | Candidates]) -> Iterator[PreferencePair | Candidates]:
         """Yield what it is given, and add up by how much the first answers (chosen, best) score above the last ones."""

@@ -62,8 +62,8 @@ def measure_all(measuring: Measuring, parts: Sequence[Part], models: Sequence[Ev
     found = []
     for part in parts:
         figures = part.measure.figures(measuring.setting)
-        of_part = [each for each in models if part.data is None or not each.is_start]
-        made = {each.name: measure_one(measuring, part, figures, each) for each in of_part}
+        of_part = [model for model in models if part.data is None or not model.is_start]
+        made = {model.name: measure_one(measuring, part, figures, model) for model in of_part}
         found.append(
             OfPart(part=part, figures=figures, measured={name: measured_in(each) for name, each in made.items()}, made=made)
         )

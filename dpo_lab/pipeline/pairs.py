@@ -68,7 +68,7 @@ def paired_with_data(
         counted = {"prompts": answers.facts["prompts"], "failed": 0}
 
         def beside(drawn: Iterable[Candidates]) -> Iterator[Candidates]:
-            return (beside_own(each, own.get(each.prompt.id, "")) for each in drawn)
+            return (beside_own(answer, own.get(answer.prompt.id, "")) for answer in drawn)
 
         made = _written(directory, counted, stream_candidates(answers), None, pairing, beside)
         return {**made, "made_by": {**made_by(None, answers), "pairing": pairing.content()}}
@@ -103,7 +103,7 @@ def _written(
     left_out, rows, tally = Counter[str](), set[int](), Tally()
     made = pairing.items(beside(tally.of_candidates(candidates)), ranker, left_out)
     items = noting_rows(tally.of_pairs(made), rows)
-    records = (each.to_record() if isinstance(each, Candidates) else each.to_record("train") for each in items)
+    records = (item.to_record() if isinstance(item, Candidates) else item.to_record("train") for item in items)
     count = write_jsonl(directory / (LISTS if pairing.makes_lists else PAIRS), records)
     return {
         **counted,

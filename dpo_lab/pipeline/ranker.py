@@ -32,7 +32,9 @@ def trained_for(parts: Iterable[Component | None], root: Path, screen: Screen | 
     made = [artifact for part in parts if part is not None for artifact in ready(part, root)[1]]
     once = list({artifact.id: artifact for artifact in reversed(made)}.values())  # the first of equal ones: it was made now
     if screen:
-        screen.say(*(made_line("ranker", each.seconds if each.made_now else None, f"{each.path}/") for each in once))
+        screen.say(
+            *(made_line("ranker", artifact.seconds if artifact.made_now else None, f"{artifact.path}/") for artifact in once)
+        )
     return once
 
 
@@ -44,7 +46,7 @@ def _ready(value: Any, root: Path, artifacts: list[Artifact]) -> Any:
         return {name: _ready(each, root, artifacts) for name, each in value.items()}
     if not (isinstance(value, Component) and is_dataclass(value)):
         return value
-    parts: dict[str, Any] = {each.name: getattr(value, each.name) for each in fields(value)}
+    parts: dict[str, Any] = {field.name: getattr(value, field.name) for field in fields(value)}
     changed = {name: after for name, before in parts.items() if (after := _ready(before, root, artifacts)) != before}
     return replace(value, **changed) if changed else value
 

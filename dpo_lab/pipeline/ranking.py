@@ -36,7 +36,7 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
     """
     content = {"candidates": candidates.id, "ranker": ranker.content()}
     ranker, trained = ready(ranker, root)
-    plan = Plan(root, "ranking", name, content, parents=[candidates.id, *(each.id for each in trained)], apart=(PAGE,))
+    plan = Plan(root, "ranking", name, content, parents=[candidates.id, *(artifact.id for artifact in trained)], apart=(PAGE,))
     label = f"ranker={ranker.label}"
     total = int(candidates.facts["prompts"])
 
@@ -45,7 +45,7 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
         with opened(ranker, device, label, in_one_order=True) as ready_ranker, kept_part("rank", total, directory) as keep:
             judged = rank_kept(ready_ranker, stream_candidates(candidates), keep, label=label)
             scored = (with_verdict(each, verdict) for each, verdict in judged if not failed(verdict))
-            count = write_jsonl(directory / CANDIDATES, (each.to_record() for each in scored))
+            count = write_jsonl(directory / CANDIDATES, (candidates.to_record() for candidates in scored))
         give_back()
         refuse_if_all_failed(label, list(islice(stream_candidates(candidates), 1)), total, count)
         remove_kept(directory)

@@ -69,4 +69,4 @@ def evaluate_round(state: RunState, this: Round, policy: ModelOnDisk, store: Tok
         return {}
     facts = measurements.of_round(policy, this.name, held_out_of(state, this, store))
     state.summary |= of_round(measurements.figures, facts, this.number)
-    return {each.name: facts[each.name] for each in measurements.figures if each.headline and each.name in facts}
+    return {figure.name: facts[figure.name] for figure in measurements.figures if figure.headline and figure.name in facts}

@@ -39,4 +39,4 @@ def opened_part(directory: Path, entry: Mapping[str, Any]) -> Artifact | None:
     """Return an artifact of a run's lineage, beside the run or where it was when the run was made; None if it is gone."""
     beside = directory.resolve().parents[1] / entry["kind"] / entry["name"]
     found = (Artifact.open(path) for path in (beside, Path(entry["path"])))
-    return next((each for each in found if each and each.id == entry["id"]), None)
+    return next((artifact for artifact in found if artifact and artifact.id == entry["id"]), None)

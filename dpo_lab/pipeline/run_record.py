@@ -68,23 +68,23 @@ def ancestry(artifacts: Sequence[Artifact]) -> list[dict[str, Any]]:
     """Return the artifacts that a run is made from, as plain data, each once; `data` is the digest of a token store's pairs."""
     return [
         {
-            "kind": each.manifest["kind"],
-            "name": each.path.name,
-            "id": each.id,
-            "path": str(each.path),
-            "seconds": each.seconds,
-            "parents": each.manifest["parents"],
-            "facts": each.facts,
-            **({"data": each.manifest["content"]["pairs"]} if each.manifest["kind"] == "tokens" else {}),
+            "kind": artifact.manifest["kind"],
+            "name": artifact.path.name,
+            "id": artifact.id,
+            "path": str(artifact.path),
+            "seconds": artifact.seconds,
+            "parents": artifact.manifest["parents"],
+            "facts": artifact.facts,
+            **({"data": artifact.manifest["content"]["pairs"]} if artifact.manifest["kind"] == "tokens" else {}),
         }
-        for each in {each.id: each for each in artifacts}.values()
+        for artifact in {artifact.id: artifact for artifact in artifacts}.values()
     ]
 
 
 def seconds_of(lineage: Sequence[Artifact]) -> dict[str, float]:
     """Return how long each part of a run took when it was made, all rounds together."""
     seconds: dict[str, float] = defaultdict(float)
-    for artifact in {each.id: each for each in lineage}.values():  # a ranker is used in every round
+    for artifact in {artifact.id: artifact for artifact in lineage}.values():  # a ranker is used in every round
         kind = artifact.manifest["kind"]
         if kind == "policy":  # its own seconds are those of all of this
             for name in ("reference", "dpo", "held_out"):

@@ -27,7 +27,7 @@ def token_store(
         "truncation": data.truncation,
     }
     if any(pair.drawn for pair in pairs):  # other rounding may have given the same ids
-        content["logps"] = digest_of(each.logps.tobytes() for pair in pairs for each in pair.drawn if each)
+        content["logps"] = digest_of(answer.logps.tobytes() for pair in pairs for answer in pair.drawn if answer)
     plan = Plan(root, "tokens", name, content, parents=[base.id])
 
     def produce(directory: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ class WhileTraining:
             return []
         device: torch.device = self.context.device
         made = answers_to(self.prompts, model, GREEDY, device, self.context.seed, name="answers", directory=None)
-        by_prompt = {each.prompt.id: each.responses[0] for each in made.candidates}
+        by_prompt = {candidate.prompt.id: candidate.responses[0] for candidate in made.candidates}
         return [by_prompt.get(prompt.id, "") for prompt in self.prompts]
 
 

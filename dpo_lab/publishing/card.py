@@ -22,7 +22,7 @@ def one_line(text: str, longest: int = LONGEST) -> str:
     >>> one_line("a\\n---\\tb\\x1b[0m\\u202ec")
     'a --- b [0m c'
     """
-    visible = "".join(" " if unicodedata.category(each).startswith("C") else each for each in text)
+    visible = "".join(" " if unicodedata.category(character).startswith("C") else character for character in text)
     plain = " ".join(visible.split())
     return plain if len(plain) <= longest else f"{plain[: longest - 4]} ..."
 
@@ -33,14 +33,17 @@ def inline(text: Any) -> str:
     >>> inline("a | <b>*c*</b>")
     'a \\\\| &lt;b&gt;\\\\*c\\\\*&lt;/b&gt;'
     """
-    escaped = SPECIAL.sub(r"\\\1", "".join(HTML.get(each, each) for each in one_line(str(text))))
+    escaped = SPECIAL.sub(r"\\\1", "".join(HTML.get(character, character) for character in one_line(str(text))))
     return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")  # no links of its own
 
 
 def fenced(text: str) -> str:
     """Return a text as a block of code that ends where the text ends, whatever fences the text holds."""
     text = re.sub(r"\r\n?|[\u2028\u2029\x85]", "\n", text)
-    text = "".join(each if each in "\n\t" or not unicodedata.category(each).startswith("C") else "\ufffd" for each in text)
+    text = "".join(
+        character if character in "\n\t" or not unicodedata.category(character).startswith("C") else "\ufffd"
+        for character in text
+    )
     if len(text) > LONGEST_EXAMPLE:
         text = f"{text[:LONGEST_EXAMPLE]} ..."
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
@@ -62,7 +65,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(name): _plain(each) for name, each in value.items() if each not in (None, [], ())}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return one_line(value) if isinstance(value, str) else value
 
 

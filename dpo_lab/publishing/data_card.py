@@ -40,8 +40,8 @@ def data_card(
             {"config_name": "default", "data_files": [{"split": name, "path": f"data/{name}-*.parquet"} for name in splits]}
         ],
     }
-    rankers = list(dict.fromkeys(settings(each.ranker) for each in rounds if each.ranker))
-    noun = "ranked lists of answers" if any(each.has_lists for each in rounds) else "preference pairs"
+    rankers = list(dict.fromkeys(settings(one_round.ranker) for one_round in rounds if one_round.ranker))
+    noun = "ranked lists of answers" if any(one_round.has_lists for one_round in rounds) else "preference pairs"
     how = f"ranked by {inline('; '.join(rankers))}" if rankers else "the data's own preferred to those that a model drew"
     what = (
         f"{sum(splits.values())} {noun}: answers to prompts, {how}. "
@@ -62,7 +62,7 @@ def data_card(
             (
                 "Lineage",
                 sections.lineage(
-                    source, [each for this in rounds for each in (this.candidates, this.ranking, this.pairs) if each]
+                    source, [artifact for this in rounds for artifact in (this.candidates, this.ranking, this.pairs) if artifact]
                 ),
             ),
         ),
@@ -99,10 +99,10 @@ def how_made(rounds: Sequence[Round]) -> str:
 
 def intended_use(rounds: Sequence[Round]) -> str:
     """Return what the set is for, and what it does not show."""
-    sampled = any(each.sampler for each in rounds)
+    sampled = any(one_round.sampler for one_round in rounds)
     who = "The answers were drawn from a language model and nobody read them; they" if sampled else "The answers"
     whose = "of the ranker named above, not of people, and repeat its errors and its taste for lengths and styles"
-    if not any(each.ranker for each in rounds):
+    if not any(one_round.ranker for one_round in rounds):
         whose = "for the data's own answer, whatever the drawn ones say: nobody compared the two"
     return (
         f"For training and comparing methods of preference optimisation. The preferences are those {whose}. "

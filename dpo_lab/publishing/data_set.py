@@ -98,7 +98,7 @@ def write_data_set(rounds: Sequence[Round], directory: Path, test_share: float) 
         raise RunError(
             f"round {empty[0]} has no pairs, so there is nothing to publish of it. Lower pairing.min_gap and run again."
         )
-    schema, splits = schema_of(largest_set(rounds), lists=any(each.has_lists for each in rounds)), dict[str, int]()
+    schema, splits = schema_of(largest_set(rounds), lists=any(one_round.has_lists for one_round in rounds)), dict[str, int]()
     (directory / "data").mkdir(exist_ok=True)
     for iteration in rounds:
         behind = f"_iteration_{iteration.number}" if len(rounds) > 1 else ""

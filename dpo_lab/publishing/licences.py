@@ -65,7 +65,7 @@ def _licence(group: str, where: Mapping[str, Any], words: Sequence[str]) -> str 
         return where.get("licence")
     stated = re.compile(rf"^ *path: {re.escape(str(where.get('path')))}(?: #.*)?$", re.MULTILINE)
     options = (CONF / group).glob("*.yaml")
-    return where.get("licence") if any(stated.search(each.read_text(encoding="utf-8")) for each in options) else None
+    return where.get("licence") if any(stated.search(option.read_text(encoding="utf-8")) for option in options) else None
 
 
 def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ def how_trained(source: Source) -> list[tuple[str, str]]:
 
 def is_last(source: Source) -> bool:
     """Return whether the model is that of the run's last round, of which the summary speaks."""
-    policies = [each["id"] for each in source.about.get("lineage", ()) if each["kind"] == "policy"]
+    policies = [entry["id"] for entry in source.about.get("lineage", ()) if entry["kind"] == "policy"]
     return bool(policies) and source.model is not None and policies[-1] in (source.model.id, *source.model.manifest["parents"])
 
 
@@ -91,7 +91,7 @@ def figures_of(source: Source) -> str:
     if not is_last(source):
         return "The model is not that of the run's last round: the table of rounds says how it was measured."
     summary = RunDirectory(source.run).summary()
-    found = [row for each in source.about.get("figures", ()) if (row := figure_row(Figure(**each), summary))]
+    found = [row for figure in source.about.get("figures", ()) if (row := figure_row(Figure(**figure), summary))]
     if not found:
         return inline(summary.get("eval/note", "Nothing was held out, so nothing was measured."))
     note = f"\n\n{inline(summary['eval/note'])}" if "eval/note" in summary else ""
@@ -115,8 +115,8 @@ def figure_row(figure: Figure, summary: Mapping[str, Any]) -> tuple[str, ...] | 
 def rounds_of(source: Source) -> str:
     """Return the table of rounds, empty without a run."""
     rounds = source.about.get("rounds") or []
-    names = list(dict.fromkeys(name for each in rounds for name in each))
-    return table(names, [[number(each.get(name)) for name in names] for each in rounds]) if rounds else ""
+    names = list(dict.fromkeys(name for one_round in rounds for name in one_round))
+    return table(names, [[number(one_round.get(name)) for name in names] for one_round in rounds]) if rounds else ""
 
 
 def number(value: Any) -> str:

@@ -153,7 +153,7 @@ def _row(pair: PreferencePair, answers: Candidates, temperature: float) -> dict[
         return None
     chosen, rejected = _position(pair.chosen, pair.score_chosen, answers), _position(pair.rejected, pair.score_rejected, answers)
     responses = list(answers.responses)
-    scores = [float(each) for each in answers.scores]
+    scores = [float(score) for score in answers.scores]
     probability = probabilities(pair, answers, temperature, chosen, rejected)
     shares = [sum(row) / len(row) for row in probability] if probability else []
     known = pair.score_chosen is not None and pair.score_rejected is not None
@@ -218,6 +218,6 @@ def probabilities(pair: PreferencePair, answers: Candidates, temperature: float,
 def largest_set(rounds: Sequence[Round]) -> int:
     """Return the largest number of answers to a prompt of all rounds."""
     sizes = (
-        len(record["responses"]) + (each.ranking is None) for each in rounds for record in read_jsonl(each.answers)
+        len(record["responses"]) + (one_round.ranking is None) for one_round in rounds for record in read_jsonl(one_round.answers)
     )  # the data's own answer stands beside drawn ones
     return max(sizes, default=0)

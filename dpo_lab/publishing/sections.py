@@ -31,7 +31,7 @@ def lineage(source: Source, made: Sequence[Artifact]) -> str:
 
 def licences(parts: Sequence[Part], asked: str | None) -> str:
     """Return what the publication is made from, with the licence of each part."""
-    rows = [(each.what, without_place(each.name), each.licence or "not stated") for each in parts]
+    rows = [(part.what, without_place(part.name), part.licence or "not stated") for part in parts]
     said = f"The licence {inline(asked)} was chosen by the publisher.\n\n" if asked else ""
     return said + table(("part", "name", "licence"), rows) if rows else said.strip()
 

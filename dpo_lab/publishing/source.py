@@ -80,8 +80,8 @@ def source_at(place: str) -> Source:
     kind = artifact.manifest["kind"]
     if RunDirectory(path).is_run:
         lineage = RunDirectory(path).run()["lineage"]
-        pairs = [placed(path, each) for each in lineage if each["kind"] == "pairs"]
-        policies = [each for each in lineage if each["kind"] == "policy"]
+        pairs = [placed(path, entry) for entry in lineage if entry["kind"] == "pairs"]
+        policies = [entry for entry in lineage if entry["kind"] == "policy"]
         return Source(path, tuple(pairs), placed(path, policies[-1]), path)
     if kind == "pairs":
         return Source(path, (artifact,), None, run_of(path, artifact.id))
@@ -117,7 +117,7 @@ def run_of(path: Path, identity: str) -> Path | None:
     """Return the newest finished run beside a directory that an artifact belongs to."""
     for run in runs_below(path.resolve().parents[1]):
         lineage = run.read_if_whole(RUN).get("lineage", [])
-        if any(each.get("id") == identity for each in lineage) and Artifact.open(run.path):
+        if any(entry.get("id") == identity for entry in lineage) and Artifact.open(run.path):
             return run.path
     return None
 

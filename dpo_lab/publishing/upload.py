@@ -71,15 +71,15 @@ def publish(folder: Path, files: Mapping[str, Mapping[str, Any]], target: Target
     api = HfApi(endpoint=constants.ENDPOINT, token=token, library_name="dpo-lab")
     with explained(target):
         info = repository(api, target)
-        uploaded = {each.rfilename: each for each in info.siblings or () if each.rfilename != SERVER_FILE}
+        uploaded = {sibling.rfilename: sibling for sibling in info.siblings or () if sibling.rfilename != SERVER_FILE}
         other = [name for name, each in uploaded.items() if name not in files or not is_same(each, folder / name, files[name])]
         if not other and len(uploaded) == len(files):
             return Published(target.address, str(info.sha), made_now=False)
         refuse_other(other, target)
         additions = [CommitOperationAdd(name, content_of(folder / name, about)) for name, about in files.items()]
         api.preupload_lfs_files(target.repo, additions, repo_type=target.kind, free_memory=False)
-        for each in additions:
-            refuse_unlike(each.upload_info.sha256.hex(), folder / each.path_in_repo, files[each.path_in_repo])
+        for addition in additions:
+            refuse_unlike(addition.upload_info.sha256.hex(), folder / addition.path_in_repo, files[addition.path_in_repo])
         removed = tuple(name for name in uploaded if name not in files)
         commit = api.create_commit(
             target.repo,

@@ -32,7 +32,7 @@ EXAMPLES, EXCERPT, LISTED = 3, 70, 8
 def planned(source: Source, what: str, *, root: Path, licence: str | None, base: str | None, test_share: float) -> Plan:
     """Return the plan of a publication: what is published determines it, not to whom."""
     made = [source.model] if what == "model" else [*source.pairs]
-    ids = [each.id for each in made if each is not None]
+    ids = [artifact.id for artifact in made if artifact is not None]
     run = whole_id(source.run)
     content = {"what": what, "source": ids, "run": run, "licence": licence, "base": base, "test_share": test_share}
     name = f"{source.path.resolve().name.rpartition('-')[0]}-{what}"
@@ -74,9 +74,9 @@ def write_pairs(source: Source, directory: Path, licence: str | None, test_share
 
 def without_pair(rounds: Sequence[Round]) -> dict[str, Any]:
     """Return how many prompts all rounds have, how many of them no pair, and the pairs left out by reason."""
-    facts = [each.pairs.facts for each in rounds]
-    left_out: Counter[str] = sum((Counter(each["left_out"]) for each in facts), Counter())
-    counts = {name: sum(each[name] for each in facts) for name in ("prompts", "prompts_without_pair")}
+    facts = [one_round.pairs.facts for one_round in rounds]
+    left_out: Counter[str] = sum((Counter(counts["left_out"]) for counts in facts), Counter())
+    counts = {name: sum(counts[name] for counts in facts) for name in ("prompts", "prompts_without_pair")}
     return {**counts, "left_out": dict(left_out)}
 
 
@@ -104,7 +104,7 @@ def files_of(made: Artifact) -> dict[str, dict[str, Any]]:
 def shown(publication: Artifact) -> list[str]:
     """Return what would leave the machine: files, bytes, rows, and three texts as an example."""
     files, facts = files_of(publication), publication.facts
-    size = bytes_text(sum(each["bytes"] for each in files.values()))
+    size = bytes_text(sum(file["bytes"] for file in files.values()))
     licences = f"licence {', '.join(facts['licences'])}"
     lines = [f"publication {publication.path / FOLDER}", f"  {count_of(len(files), 'file')}, {size}, {licences}"]
     listed = sorted(files, key=lambda name: -files[name]["bytes"])

@@ -138,7 +138,7 @@ class Tried:
                 "in other places the same numbers belong to other answers. Return one score per answer, in the order of the "
                 "answers (a function may return {answer: score})."
             )
-        if self.alone and not same(back, said) and any(same(back, each) for each in of_all):
+        if self.alone and not same(back, said) and any(same(back, verdict) for verdict in of_all):
             return (
                 f"returned verdicts in another order than the prompts: in the place of {excerpt_of(asked.prompt)} stands the "
                 "verdict of another prompt. Return one verdict for each set of candidates, in their order."

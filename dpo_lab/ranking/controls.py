@@ -43,5 +43,5 @@ class RandomRanker(Ranker):
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         """Return one verdict per prompt, each score from 0 to 1."""
-        draws = ((random_for(self.seed, "rank", each.prompt.id), each.responses) for each in candidates)
+        draws = ((random_for(self.seed, "rank", candidate.prompt.id), candidate.responses) for candidate in candidates)
         return [Verdict(scores=tuple(draw.random() for _ in answers)) for draw, answers in draws]

@@ -36,7 +36,7 @@ class FunctionRanker(Ranker):
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         """Return one verdict per prompt."""
         function = self.function()
-        return [Verdict(scores=self._scores(function, each)) for each in candidates]
+        return [Verdict(scores=self._scores(function, candidate)) for candidate in candidates]
 
     def function(self) -> Score:
         """Return the function; its module is imported.

@@ -47,10 +47,14 @@ class GoldRanker(Ranker):
         try:
             return [
                 Verdict(
-                    scores=tuple(gold_reward(each.prompt.text, response) for response in each.responses),
-                    details={"well_formed": tuple(parse(each.prompt.text, response).well_formed for response in each.responses)},
+                    scores=tuple(gold_reward(candidate.prompt.text, response) for response in candidate.responses),
+                    details={
+                        "well_formed": tuple(
+                            parse(candidate.prompt.text, response).well_formed for response in candidate.responses
+                        )
+                    },
                 )
-                for each in candidates
+                for candidate in candidates
             ]
         except ValueError as error:
             raise RunError(str(error)) from error

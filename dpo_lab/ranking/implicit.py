@@ -140,24 +140,24 @@ class OpenImplicit:
         """Return one verdict per set; nan for a prompt that the chat template refuses."""
         encoder = ChatEncoder(self.tokenizer)
         taken = [number for number, each in enumerate(candidates) if encoder.takes(each.prompt)]
-        scores = [(math.nan,) * len(each.responses) for each in candidates]
+        scores = [(math.nan,) * len(candidate.responses) for candidate in candidates]
         if taken:
             store, index = self._tokens(encoder, [candidates[number] for number in taken])
             rewards = self.beta * self._log_ratios(store)
             for number, responses in zip(taken, index, strict=True):
                 scores[number] = tuple(rewards[responses].tolist())
-        return [Verdict(scores=each) for each in scores]
+        return [Verdict(scores=score) for score in scores]
 
     def _tokens(self, encoder: ChatEncoder, candidates: Sequence[Candidates]) -> tuple[TokenStore, list[list[int]]]:
         """Return the tokens of all answers, and where those of each set stand."""
-        encoded = iter(encoder.encode([(each.prompt, text) for each in candidates for text in each.responses]))
+        encoded = iter(encoder.encode([(candidate.prompt, text) for candidate in candidates for text in candidate.responses]))
         prompts, answers = [], []
-        for each in candidates:
-            rows = [next(encoded) for _ in each.responses]
+        for candidate in candidates:
+            rows = [next(encoded) for _ in candidate.responses]
             prompts.append(rows[0].prompt)
             answers.append(
                 [
-                    row.response if each.has_ended(number) else without_end(row.response, self.tokenizer)
+                    row.response if candidate.has_ended(number) else without_end(row.response, self.tokenizer)
                     for number, row in enumerate(rows)
                 ]
             )

@@ -98,10 +98,10 @@ class OpenRewardModel:
     @torch.no_grad()
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return one verdict per set, nan where the template refuses its prompt."""
-        taken = [each for each in candidates if ChatEncoder(self.tokenizer).takes(each.prompt)]
-        rows = [[self.ids(each, text) for text in each.responses] for each in taken]
+        taken = [candidate for candidate in candidates if ChatEncoder(self.tokenizer).takes(candidate.prompt)]
+        rows = [[self.ids(candidate, text) for text in candidate.responses] for candidate in taken]
         scores = {id(each): tuple(said) for each, said in zip(taken, self._scored(rows), strict=True)}
-        return [Verdict(scores=scores.get(id(each), (math.nan,) * len(each.responses))) for each in candidates]
+        return [Verdict(scores=scores.get(id(candidate), (math.nan,) * len(candidate.responses))) for candidate in candidates]
 
     def _scored(self, sets: list[list[list[int]]]) -> list[list[float]]:
         """Return the scores of the rows of each set; a set is read in a shared row where that is right."""

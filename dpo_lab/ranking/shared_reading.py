@@ -32,7 +32,7 @@ class SharedRows:
         return PrefixLayout().num_tokens(self.store, self._responses(sets))
 
     def _responses(self, sets: Iterable[int]) -> list[int]:
-        return list(dict.fromkeys(response for each in sets for response in self.index[each]))
+        return list(dict.fromkeys(response for one_set in sets for response in self.index[one_set]))
 
     def logits(self, model: Any, sets: Sequence[int]) -> list[Tensor]:
         """Return what a classifier says of each row of some sets, (answers, labels) each, read at the row's last token."""
@@ -48,7 +48,7 @@ class SharedRows:
         rows = segment_rows(self.store, groups.values(), list(ends)).to(model.device)
         hidden = getattr(model, model.base_model_prefix)(**rows.inputs, use_cache=False).last_hidden_state[0]
         of_ends = dict(zip(ends, model.score(hidden[list(ends.values())]).float(), strict=True))
-        return [torch.stack([of_ends[response] for response in self.index[each]]) for each in sets]
+        return [torch.stack([of_ends[response] for response in self.index[one_set]]) for one_set in sets]
 
 
 def common_tokens(rows: Sequence[Sequence[int]]) -> int:

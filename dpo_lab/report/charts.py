@@ -94,7 +94,7 @@ def curves(rows: Sequence[dict[str, Any]], held_out: Sequence[Figure] = ()) -> C
             " Dashed lines mark where a round begins; its reference may be another one, so curves start anew there, accuracy at "
             "about one half."
         )
-    return Curves([each for each in shown if each], [each for each in folded if each], note)
+    return Curves([curve for curve in shown if curve], [curve for curve in folded if curve], note)
 
 
 def length_charts(lengths: dict[str, Sequence[int]]) -> list[Chart]:
@@ -129,7 +129,7 @@ def _chart(
         points={
             "box": [LEFT, RIGHT, *x_range(steps)],
             "steps": steps,
-            "values": [[None if math.isnan(y) else float(f"{y:.4g}") for y in each] for each in values],
+            "values": [[None if math.isnan(y) else float(f"{y:.4g}") for y in value] for value in values],
         },
     )
 
@@ -137,7 +137,7 @@ def _chart(
 def _series(name: str, values: Sequence[float], known: Mapping[str, Figure]) -> Series:
     last = next((value for value in reversed(values) if not math.isnan(value)), math.nan)
     metric = known.get(name)
-    meaning = ": ".join(each for each in (metric.title, metric.formula) if each) if metric else ""
+    meaning = ": ".join(text for text in (metric.title, metric.formula) if text) if metric else ""
     return Series(name, meaning, f"{float(f'{last:.4g}'):g}")
 
 

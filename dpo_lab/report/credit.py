@@ -55,14 +55,14 @@ def credit_of(found: Sequence[Mapping[str, Any]]) -> Credit | None:
     """Return the pairs for the page, from what run.json says of them; None without any."""
     if not found:
         return None
-    steps = steps_of([float(ratio) for each in found for side in ("chosen", "rejected") for ratio in each[side]["ratios"]])
+    steps = steps_of([float(ratio) for pair in found for side in ("chosen", "rejected") for ratio in pair[side]["ratios"]])
     pairs = [
         Pair(
-            title=f"{each['end']}, margin {each['margin']:+.2f} nats{': wrong' if each['margin'] <= 0 else ''}",
-            prompt=visible(each["prompt"]),
-            sides=[_side(name, each[name], steps) for name in ("chosen", "rejected")],
+            title=f"{pair['end']}, margin {pair['margin']:+.2f} nats{': wrong' if pair['margin'] <= 0 else ''}",
+            prompt=visible(pair["prompt"]),
+            sides=[_side(name, pair[name], steps) for name in ("chosen", "rejected")],
         )
-        for each in found
+        for pair in found
     ]
     return Credit(steps, pairs)
 

@@ -20,7 +20,7 @@ def facts_of(record: RunRecord) -> list[tuple[str, str]]:
     facts["beta"] = "" if loss.get("beta") is None else number(loss["beta"])
     facts["seed"] = exact(record.config["seed"]) if "seed" in record.config else ""
     facts["rounds"] = str(len(rounds)) if len(rounds) > 1 else ""
-    facts["pairs"] = " + ".join(f"{each['pairs']:,}" for each in rounds if "pairs" in each)
+    facts["pairs"] = " + ".join(f"{one_round['pairs']:,}" for one_round in rounds if "pairs" in one_round)
     facts["held out"] = str(record.run.get("held_out") or "").removeprefix("held-out ")
     facts["differs from the defaults"] = differences(record.run)
     return [(name, value) for name, value in facts.items() if value]
@@ -32,8 +32,8 @@ def differences(run: Mapping[str, Any]) -> str:
     >>> differences({"differences": [{"key": "loss.beta", "value": 0.5}, {"key": "outputs", "value": "x"}]})
     'loss.beta=0.5'
     """
-    told = [each for each in run.get("differences") or () if not each["key"].startswith(NOT_TOLD)]
-    shown = [_typed(each["key"], each["value"]) for each in told]
+    told = [difference for difference in run.get("differences") or () if not difference["key"].startswith(NOT_TOLD)]
+    shown = [_typed(difference["key"], difference["value"]) for difference in told]
     more = len(shown) - MOST_DIFFERENCES
     return ", ".join(shown[:MOST_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 

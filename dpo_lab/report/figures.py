@@ -62,7 +62,7 @@ def exact(value: object) -> str:
 
 def figures_in(run: Mapping[str, Any]) -> Sequence[Figure]:
     """Return the figures that run.json names; those of the project's own evaluations where it names none."""
-    return [Figure(**each) for each in run.get("figures") or ()] or EVALUATION
+    return [Figure(**figure) for figure in run.get("figures") or ()] or EVALUATION
 
 
 def verdict(
@@ -136,10 +136,10 @@ def rounds_table(rounds: list[dict[str, Any]], summary: Summary, figures: Sequen
     for key, value in summary.items():
         if (match := OF_A_ROUND.fullmatch(key)) and match["name"] not in shown:
             other_figures.setdefault(match["name"], {})[int(match["number"])] = value
-    for each in rounds:
-        for name, value in each.items():
+    for one_round in rounds:
+        for name, value in one_round.items():
             if name != "number" and name not in shown and not isinstance(value, dict | list):
-                other_figures.setdefault(name, {})[int(each["number"])] = value
+                other_figures.setdefault(name, {})[int(one_round["number"])] = value
     numbers = sorted(
         {number for row in by_round for number in row.rounds} | {each for values in other_figures.values() for each in values}
     )

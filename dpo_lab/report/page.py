@@ -54,7 +54,7 @@ def _about(record: RunRecord) -> dict[str, Any]:
     """Return what the run says of itself, and the commands."""
     run, environment = record.run, record.run.get("environment") or {}
     texts = {name: str(run.get(name) or "") for name in ("group", "notes", "command", "repeat", "model")}
-    lists = {name: [str(each) for each in run.get(name) or ()] for name in ("tags", "next")}
+    lists = {name: [str(item) for item in run.get(name) or ()] for name in ("tags", "next")}
     return {**texts, **lists, "started": str(environment.get("started") or "")}
 
 
@@ -69,9 +69,9 @@ def _samples(record: RunRecord) -> list[dict[str, Any]]:
 def _answers(record: RunRecord) -> list[dict[str, Any]]:
     """Return each prompt that was asked while training went on, with its answers; evenly spread where there are many."""
     found: dict[str, list[dict[str, str]]] = {}
-    for each in _spread(record.run.get("answers") or ()):
-        label = f"round {each['round']}, after step {each['step']}"
-        for sample in each["samples"]:
+    for answer in _spread(record.run.get("answers") or ()):
+        label = f"round {answer['round']}, after step {answer['step']}"
+        for sample in answer["samples"]:
             found.setdefault(sample["prompt"], []).append({"label": label, "text": _cut(sample["answer"])})
     return [{"prompt": _cut(prompt), "sides": sides} for prompt, sides in list(found.items())[:MAX_SAMPLES]]
 
@@ -110,7 +110,7 @@ def _cut(text: object) -> str:
 def _differences(record: RunRecord) -> list[dict[str, str]] | None:
     """Return which values differ from the defaults, none perhaps; None where that is not recorded."""
     found = record.run.get("differences")
-    return found if found is None else [{name: exact(each[name]) for name in ("key", "default", "value")} for each in found]
+    return found if found is None else [{name: exact(row[name]) for name in ("key", "default", "value")} for row in found]
 
 
 def _environment_of(record: RunRecord) -> dict[str, dict[str, str]] | None:
@@ -141,7 +141,9 @@ def _lineage(record: RunRecord) -> list[dict[str, Any]]:
 def _ranker(record: RunRecord) -> RankerPart | None:
     """Return the ranker's reports, round by round."""
     rounds = record.run.get("rounds") or []
-    return ranker_part({f"round {each['number']}": (each.get("made_by") or {}).get("report") or {} for each in rounds})
+    return ranker_part(
+        {f"round {one_round['number']}": (one_round.get("made_by") or {}).get("report") or {} for one_round in rounds}
+    )
 
 
 PARTS: dict[str, Callable[[RunRecord], Any]] = {

@@ -86,7 +86,7 @@ def _blocks(columns: Sequence[list[str]], taken: int) -> list[list[list[str]]]:
     """Return the columns in groups that fit beside the labels; a group has one column at least."""
     blocks: list[list[list[str]]] = [[]]
     for column in columns:
-        width = taken + sum(2 + _width(each) for each in (*blocks[-1], column))
+        width = taken + sum(2 + _width(block) for block in (*blocks[-1], column))
         if blocks[-1] and width > min(WIDTH, folding.width()):
             blocks.append([])
         blocks[-1].append(column)

@@ -20,7 +20,7 @@ def best_of(figures: Iterable[Figure], times: Times) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for figure in figures:
-        known = [(each["figures"][figure.name], each["step"]) for each in times if figure.name in each["figures"]]
+        known = [(time["figures"][figure.name], time["step"]) for time in times if figure.name in time["figures"]]
         if figure.headline and figure.better and known:
             sign = 1 if figure.better == "min" else -1
             value, step = min(known, key=lambda one: (sign * one[0], one[1]))
@@ -34,9 +34,9 @@ def round_note(figures: Sequence[Figure], times: Times, steps: int) -> str:
     Args:
         steps: of the round.
     """
-    took = seconds(sum(each["seconds"] for each in times))
+    took = seconds(sum(time["seconds"] for time in times))
     said = f"measured {count_of(len(times), 'time')} while training, {took}"
-    main = min((each for each in figures if each.better), key=lambda each: not each.main, default=None)
+    main = min((figure for figure in figures if figure.better), key=lambda each: not each.main, default=None)
     best = best_of([main], times) if main else {}
     if not main or not best:
         return said

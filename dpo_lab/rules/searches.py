@@ -51,10 +51,10 @@ def searched(
     key = optimized_metric or keys[0]
     measured = evaluation.figures(Setting.of(loss, reference, data))
     figure = next(
-        (each for each in (*measured, *data.round_figures) if key in each.keys or key.startswith(f"{each.name}/")), None
+        (figure for figure in (*measured, *data.round_figures) if key in figure.keys or key.startswith(f"{figure.name}/")), None
     )
     if figure is None or figure.better is None:
-        valid = ", ".join(each.keys[0] for each in measured if each.better)
+        valid = ", ".join(figure.keys[0] for figure in measured if figure.better)
         raise ConfigError(
             f"optimized_metric={key} gets better in no direction, so nothing can be searched by it. Valid: {valid}."
         )
@@ -76,7 +76,7 @@ def searched(
 
 def _named(name: str, measured: list[Figure]) -> Figure:
     """Return the figure of a name; ConfigError without one that gets better in some direction."""
-    known = [each.name for each in measured if each.better]
+    known = [figure.name for figure in measured if figure.better]
     if name not in known:
         raise ConfigError(f"{KEY}={name}: there is no such figure.{nearest(name, known)} Valid: {SAME}, {', '.join(known)}.")
-    return next(each for each in measured if each.name == name)
+    return next(figure for figure in measured if figure.name == name)

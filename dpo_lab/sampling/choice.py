@@ -62,8 +62,8 @@ class Chooser:
         """
         raw = promoted(logits)
         shaped = raw
-        for each in self.filters:
-            shaped = each(shaped)
+        for one_filter in self.filters:
+            shaped = one_filter(shaped)
         if self.greedy or uniforms is None:
             tokens = shaped.argmax(-1)
             refuse_nan(shaped.gather(-1, tokens[:, None]))

@@ -31,10 +31,12 @@ class LibraryCache:
             if self.name and repeats > 1:
                 out[self.name].batch_repeat_interleave(repeats)
         except (AttributeError, NotImplementedError):
-            self.mask, self.ids = (each.repeat_interleave(repeats, 0) for each in (self.mask, self.ids))
+            self.mask, self.ids = (tensor.repeat_interleave(repeats, 0) for tensor in (self.mask, self.ids))
             out, repeats = self._forward(self.ids, self.mask), 1
         self.cache = out[self.name] if self.name else None
-        logits, self.mask, self.ids = (each.repeat_interleave(repeats, 0) for each in (out.logits[:, -1], self.mask, self.ids))
+        logits, self.mask, self.ids = (
+            tensor.repeat_interleave(repeats, 0) for tensor in (out.logits[:, -1], self.mask, self.ids)
+        )
         return logits
 
     def step(self, tokens: Tensor, positions: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ class SharedPrompts:
             chosen = torch.tensor(alive, device=self.device)
             lengths = lengths[chosen]
             longest = int(lengths.max())
-            keys, values = ([each[chosen, :, :longest] for each in part] for part in (keys, values))
+            keys, values = ([states[chosen, :, :longest] for states in part] for part in (keys, values))
             place = {prompt: at for at, prompt in enumerate(alive)}
             prompts = [place[prompt] for prompt in prompts]
         width = max(Counter(prompts).values())
@@ -167,7 +167,7 @@ class SharedPrompts:
         sizes = [len(prompt) for prompt in self.prompts[start:end]]
         sdpa = partial(F.scaled_dot_product_attention, is_causal=True, scale=scaling, enable_gqa=query.shape[1] != key.shape[1])
         seen = []
-        for index, part in enumerate(zip(*(each.split(sizes, dim=2) for each in (query, key, value)), strict=True), start):
+        for index, part in enumerate(zip(*(states.split(sizes, dim=2) for states in (query, key, value)), strict=True), start):
             seen.append(sdpa(*part))
             self._keep(layer, index, *part[1:])
         return torch.cat(seen, dim=2)
@@ -188,7 +188,7 @@ class SharedPrompts:
         """Return what one token of each answer sees: its prompt and itself, two sums under one softmax."""
         rows, num_heads, _, size = query.shape
         heads = key.shape[1]
-        keys, values = (each[layer][:rows, :, : self.time + 1] for each in (self.keys, self.values))
+        keys, values = (states[layer][:rows, :, : self.time + 1] for states in (self.keys, self.values))
         keys[:, :, -1], values[:, :, -1] = key[:, :, 0], value[:, :, 0]
         asked = (query * scaling).reshape(rows, heads, num_heads // heads, size)
         own = weighted(asked @ keys.transpose(-1, -2), values)

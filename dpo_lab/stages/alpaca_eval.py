@@ -75,7 +75,7 @@ class AlpacaEval(Component):
         found = alpaca_eval(
             annotations_in(self.annotations),
             difficulties_in(self.difficulties) if self.difficulties else None,
-            [annotations_in(each) for each in self.variants],
+            [annotations_in(variant) for variant in self.variants],
             inverse_penalty=self.inverse_penalty or math.inf,
         )
         say(

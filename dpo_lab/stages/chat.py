@@ -43,7 +43,7 @@ class Chat(Component):
 
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone, and how many answers a person gets."""
-        others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
+        others = [field.name for field in fields(TrainerSettings) if field.name != "accelerator"]
         one = {} if self.prompts else {"sampler.num_samples": "each model gives one answer", "force": "nothing is kept"}
         system = {"system": "prompts have their own turns"} if self.prompts else {}
         return {**{f"trainer.{name}": "nothing is trained" for name in others}, **one, **system}

@@ -66,7 +66,7 @@ class Dashboard(Component):
             "workspace": workspace_of(source, sections, entity=entity, project=self.project),
             "report": report_of(source, sections, entity=entity, project=self.project),
         }
-        count = sum(len(each.panels) for each in sections)
+        count = sum(len(section.panels) for section in sections)
         say(f"dashboard  {source.kind} {source.name}: {count} panels in {len(sections)} sections")
         if not source.has_samples:
             say("  without a table of answers: these runs were not sent with logger.wandb.samples=true")

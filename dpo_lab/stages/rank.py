@@ -35,7 +35,7 @@ class Rank(Component):
 
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
-        others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
+        others = [field.name for field in fields(TrainerSettings) if field.name != "accelerator"]
         return {f"trainer.{name}": "answers are ranked on one device, and nothing is trained" for name in others}
 
     def check(self) -> None:

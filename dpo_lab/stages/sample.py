@@ -34,7 +34,7 @@ class Sample(Component):
 
     def idle(self) -> Mapping[str, str]:
         """Return what belongs to training alone."""
-        others = [each.name for each in fields(TrainerSettings) if each.name != "accelerator"]
+        others = [field.name for field in fields(TrainerSettings) if field.name != "accelerator"]
         own = {f"prompts.{name}": "the model answers" for name in self.prompts.fields_of_answers}
         idle = {f"trainer.{name}": "answers are drawn on one device, and nothing is trained" for name in others}
         return {**idle, "model.checkpointing": "nothing is trained", **own}

@@ -161,8 +161,8 @@ def encoded(examples: Sequence[Example], encoder: ChatEncoder) -> list[list[Enco
         prompt = next(of_drawn) if example.drawn else []
         made.append(
             [
-                next(of_text) if each is None else Encoded(prompt, each.ids.tolist(), retokenised=False)
-                for each in drawn_of(example)
+                next(of_text) if answer is None else Encoded(prompt, answer.ids.tolist(), retokenised=False)
+                for answer in drawn_of(example)
             ]
         )
     return made
@@ -241,7 +241,7 @@ def fitted(
     if len(cut) > 1 and all(answer == cut[0] for answer in cut):
         counts["same_tokens"] += 1
         return None
-    counts["retokenised"] += any(each.retokenised for each in answers)
+    counts["retokenised"] += any(answer.retokenised for answer in answers)
     counts["prompt_too_long"] += len(short) < len(prompt)
     counts["response_too_long"] += cut != whole
     return short, cut

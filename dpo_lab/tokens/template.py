@@ -129,7 +129,9 @@ class ChatEncoder:
         full = [self.rendering(prompt, texts[prompt.id], response) for prompt, response in items]
         if not items:
             return []
-        batch = self.tokenizer([each.text for each in full], add_special_tokens=False, return_offsets_mapping=True)
+        batch = self.tokenizer(
+            [conversation.text for conversation in full], add_special_tokens=False, return_offsets_mapping=True
+        )
         return [
             self._split(ids[prompt.id], texts[prompt.id], rendering, together, offsets, prompt.rendered)
             for (prompt, _), rendering, together, offsets in zip(

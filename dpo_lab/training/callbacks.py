@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dpo_lab.training.checkpoints import Signals
 
 MINUTES = re.compile(r"(\d+(?:\.\d+)?) ?min")
-REPEATABLE = tuple(each.name for each in TRAINING if not each.name.startswith(OF_THE_MACHINE))
+REPEATABLE = tuple(figure.name for figure in TRAINING if not figure.name.startswith(OF_THE_MACHINE))
 """Figures of a step of training that are the same whenever and wherever it is repeated."""
 
 
@@ -77,7 +77,7 @@ class RunCallback(Component, ABC):
 
 def checkpoint_of(callbacks: Mapping[str, RunCallback]) -> "Checkpoint":
     """Return how a run saves what it resumes from, as its callbacks say; as usual where none of them saves."""
-    return next((each for each in callbacks.values() if isinstance(each, Checkpoint)), Checkpoint())
+    return next((callback for callback in callbacks.values() if isinstance(callback, Checkpoint)), Checkpoint())
 
 
 def content_of(callbacks: Mapping[str, RunCallback], log_every: int) -> dict[str, Any]:

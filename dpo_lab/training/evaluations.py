@@ -83,7 +83,7 @@ class Evaluator:
                 found = self.plan.measure(policy)
             seconds = round(time.monotonic() - began, 3)
             row = {name: float(found.figures[name]) for name in self.plan.names if name in found.figures}
-            kept = {"figures": dict(found.figures), "samples": [dict(each) for each in found.samples]}
+            kept = {"figures": dict(found.figures), "samples": [dict(sample) for sample in found.samples]}
             self.file.write({"step": step, "seconds": seconds, **kept})
             say(f"  after step {step}  {line_of(self.plan.figures, row)}")
         return self.group.gathered(row)[0]

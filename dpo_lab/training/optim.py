@@ -118,7 +118,7 @@ class AdamW(Optim):
     def smaller(self) -> Iterator[tuple[str, Optim]]:
         """Yield AdamW with a state of 8 bits a number."""
         if not self.needs_bitsandbytes and not without_bitsandbytes():
-            yield "optim=adamw_8bit", AdamW8bit(**{each.name: getattr(self, each.name) for each in fields(AdamW)})
+            yield "optim=adamw_8bit", AdamW8bit(**{field.name: getattr(self, field.name) for field in fields(AdamW)})
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's AdamW, fused."""

@@ -36,7 +36,7 @@ def check_step_0(
     # in eval mode: an adapter from the round before differs under its own dropout, by design
     with evaluating(module.policy), precision.autocast(device):
         for batch in step:
-            policy, fixed = (each.responses for each in module.logps(batch.to(device)))
+            policy, fixed = (logp.responses for logp in module.logps(batch.to(device)))
             gaps = (policy.sums - fixed.sums).abs()
             # a cached reference was scored in batches of other shapes
             allowed = torch.zeros_like(gaps) if reference.exact else rounding(module.policy, policy.counts)

@@ -97,14 +97,14 @@ class StepFigures(L.Callback):
         """Collect and hand on."""
         assert isinstance(pl_module, StepModule)
         step, every = trainer.global_step, trainer.callbacks  # type: ignore[attr-defined]
-        more = [each for each in every if isinstance(each, MoreFigures)]
-        for each in more:
-            each.count(pl_module)
+        more = [callback for callback in every if isinstance(callback, MoreFigures)]
+        for callback in more:
+            callback.count(pl_module)
         logged = step in (1, pl_module.total_steps) or step % self.every == 0
         if logged:
             self.newest, self.newest_step = pl_module.figures(), step
-            for each in more:
-                self.newest |= each.figures(pl_module)
+            for callback in more:
+                self.newest |= callback.figures(pl_module)
             self.first = self.first or self.newest
         measured = self._measured(trainer, pl_module, more)
         if logged or measured:
@@ -120,8 +120,8 @@ class StepFigures(L.Callback):
         self.held_out_step = step
         took = time.monotonic() - began
         self._began, self.seconds_evaluating = self._began + took, self.seconds_evaluating + took
-        for each in more:
-            each.pause(took)
+        for callback in more:
+            callback.pause(took)
         return self.held_out
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

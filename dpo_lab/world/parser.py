@@ -14,7 +14,7 @@ def _by_phrase(phrases: grammar.Phrases) -> dict[str, int]:
     return {phrase: polarity for polarity, level in phrases.items() for phrase in level}
 
 
-_FEELINGS, _QUALITIES, _VERDICTS = (_by_phrase(each) for each in (grammar.FEELINGS, grammar.QUALITIES, grammar.VERDICTS))
+_FEELINGS, _QUALITIES, _VERDICTS = (_by_phrase(phrases) for phrases in (grammar.FEELINGS, grammar.QUALITIES, grammar.VERDICTS))
 
 
 def _pattern(template: str) -> re.Pattern[str]:

@@ -63,7 +63,7 @@ def ours(
     if checkpointing:
         recompute_layers(policy)
     batches = [
-        rows.items(store, each).to(place.device) for each in micro_batches(range(store.num_pairs), store, rows, place.budget)
+        rows.items(store, batch).to(place.device) for batch in micro_batches(range(store.num_pairs), store, rows, place.budget)
     ]
     training = Training(place, policy, scorer, batches, precision)
     seconds = timed(place, training.epoch)

@@ -65,7 +65,7 @@ class EpochClock(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         """Keep what the run's own callback has just collected."""
         callbacks: list[Any] = getattr(trainer, "callbacks", [])
-        self.steps.extend(each.newest for each in callbacks if isinstance(each, StepFigures))
+        self.steps.extend(callback.newest for callback in callbacks if isinstance(callback, StepFigures))
 
 
 def under_lightning(module: PreferenceModule, batches: Batches, precision: Precision, meter: Meter) -> Figures:
@@ -170,8 +170,8 @@ def train(
         epoch_seconds=meter.epoch_seconds[options.warm_up :],
         reference_seconds=[reference_seconds],
         reference_cached=True,
-        body_tokens=sum(each.inputs["input_ids"].numel() for each in rows),
-        head_tokens=sum(len(each.targets) for each in rows),
+        body_tokens=sum(row.inputs["input_ids"].numel() for row in rows),
+        head_tokens=sum(len(row.targets) for row in rows),
         body_products=2 if lora else 3,
         head_products=2 if lora else 3,  # as long as a micro-batch's response tokens fit one chunk of the head
     )

@@ -37,7 +37,7 @@ class PlainPairRM:
 
     def rank(self, sets: Sequence[Candidates]) -> list[list[float]]:
         """Return one score per answer of each prompt: what it gains shown first less what it loses shown second, the mean."""
-        return [self._scores(each.prompt.text, each.responses) for each in sets]
+        return [self._scores(one_set.prompt.text, one_set.responses) for one_set in sets]
 
     @torch.inference_mode()
     def _scores(self, prompt: str, answers: Sequence[str]) -> list[float]:

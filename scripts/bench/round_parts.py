@@ -83,7 +83,7 @@ def rank(sets: Sequence[Candidates], directory: Path, python: str = "") -> Timed
     with PairRM(path=str(directory), backbone=str(directory / "backbone")).open(CPU) as opened:
         ours, own_seconds = clock(lambda: opened.rank(sets))
     scores = [list(verdict.scores) for verdict in ours]
-    if (spread := max(max(each) - min(each) for each in scores)) < 100 * TOLERANCE:
+    if (spread := max(max(score) - min(score) for score in scores)) < 100 * TOLERANCE:
         raise UnequalError(f"scores of a prompt differ by {spread:.2g} at most, so equal ones say nothing")
     theirs, plain_seconds = clock(lambda: plain.rank(sets))
     seconds, others = {"ours": own_seconds, ONE_PROMPT: plain_seconds}, {ONE_PROMPT: theirs}
@@ -132,7 +132,7 @@ def refuse_unequal(results: dict[str, Result], steps: int) -> None:
 
 def write_pairs(file: Path, pairs: Sequence[Pair]) -> int:
     """Write pairs for the contestants; return how many optimizer steps they are."""
-    file.write_text(json.dumps([[each.prompt, each.chosen, each.rejected] for each in pairs]), encoding="utf-8")
+    file.write_text(json.dumps([[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]), encoding="utf-8")
     return len(pairs) // task.PAIRS_PER_STEP
 
 

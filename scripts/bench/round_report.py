@@ -25,9 +25,9 @@ def totals(state: Mapping[str, Any]) -> Seconds:
     for part in ("sample", "rank"):
         portions = [each["seconds"] for each in state.get(part, {}).values()]
         whole = len(portions) == state["settings"]["portions"]
-        names = [name for name in portions[0] if all(name in each for each in portions)] if whole else []
-        found[part] = {name: sum(each[name] for each in portions) for name in names}
-    found["train"] = {name: statistics.median(including(each) for each in runs) for name, runs in state.get("train", {}).items()}
+        names = [name for name in portions[0] if all(name in portion for portion in portions)] if whole else []
+        found[part] = {name: sum(portion[name] for portion in portions) for name in names}
+    found["train"] = {name: statistics.median(including(run) for run in runs) for name, runs in state.get("train", {}).items()}
     return found
 
 

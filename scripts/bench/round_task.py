@@ -63,7 +63,7 @@ def text_of(ids: Sequence[int]) -> str:
     >>> text_of([7, 12])
     'w7 w12'
     """
-    return " ".join(f"w{each}" for each in ids)
+    return " ".join(f"w{token_id}" for token_id in ids)
 
 
 def candidates(prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]) -> list[Candidates]:

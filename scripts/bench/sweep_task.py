@@ -66,7 +66,7 @@ class SweepTask:
     def write_pairs(self, file: Path) -> None:
         """Write the pairs for the contestants."""
         pairs = [pair for portion in range(self.portions) for pair in task.pairs(seed=portion)]
-        file.write_text(json.dumps([[each.prompt, each.chosen, each.rejected] for each in pairs]), encoding="utf-8")
+        file.write_text(json.dumps([[pair.prompt, pair.chosen, pair.rejected] for pair in pairs]), encoding="utf-8")
 
 
 def contestants(asked: argparse.Namespace, sizes: SweepTask, file: Path) -> Iterator[Contestant]:

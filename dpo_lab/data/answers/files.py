@@ -181,7 +181,7 @@ class _AnswerFile:
         if report.num_kept and share <= self.max_dropped:
             return
         counts = report.codes("drop") if not report.num_kept else faulty
-        first = next(each for each in report.of("drop") if each.code in counts)
+        first = next(fault for fault in report.of("drop") if fault.code in counts)
         why = "; ".join(f"{count} x {code}: {CODES[code].meaning}" for code, count in counts.items())
         example = f"{why} (row {first.row}: {first.found})"
         if not report.num_kept:

@@ -44,7 +44,7 @@ def _preferred(values: Sequence[Any], name: str, suffixes: Sequence[str], texts:
     if None in positions:
         known = f"{', '.join(suffixes)} or tie" if suffixes else "the answer's text, its position counted from 0, or tie"
         raise RowProblem("wrong_type", f"{name} is {excerpt(values[positions.index(None)])}, not {known}", verdict="drop")
-    found = [each for each in positions if each is not None]
+    found = [position for position in positions if position is not None]
     return tuple(range(len(texts))) if -1 in found else tuple(sorted(set(found)))
 
 

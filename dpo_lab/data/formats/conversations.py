@@ -14,7 +14,7 @@ def from_canonical(row: Parts) -> PreferencePair:
     if not isinstance(rendered, bool):
         raise RowProblem("wrong_type", f"rendered is {excerpt(rendered)}, neither true nor false")
     finished = row.values.get("finished") or [True, True]
-    if not isinstance(finished, list) or [type(each) for each in finished] != [bool, bool]:
+    if not isinstance(finished, list) or [type(flag) for flag in finished] != [bool, bool]:
         raise RowProblem("wrong_type", f"finished is {excerpt(finished)}, not two of true and false")
     pair = replace(from_explicit(row), finished=tuple(finished))
     if not rendered:
@@ -87,7 +87,7 @@ def first_difference(turns: list[Message], others: list[Message]) -> str:
     at = next((at for at in range(min(len(turns), len(others))) if not same_turns([turns[at]], [others[at]])), None)
     if at is None:
         return f"one has {len(turns)} turns before the answer and the other {len(others)}"
-    one, other = (f"{each[at]['role']} {excerpt(each[at]['content'], 40)}" for each in (turns, others))
+    one, other = (f"{side[at]['role']} {excerpt(side[at]['content'], 40)}" for side in (turns, others))
     return f"turn {at + 1} is {one} in one and {other} in the other"
 
 

@@ -92,7 +92,7 @@ def set_examples(task: Any, num_fewshot: int | None) -> None:
 def values_in(found: Mapping[str, Any], figures: Sequence[TaskFigure]) -> dict[str, float]:
     """Return the harness's own numbers by our names."""
     both = {**found["results"], **found.get("groups", {})}
-    values = {each.name: both.get(each.task, {}).get(each.key) for each in figures}
+    values = {figure.name: both.get(figure.task, {}).get(figure.key) for figure in figures}
     return {name: float(value) for name, value in values.items() if isinstance(value, int | float)}
 
 

@@ -119,7 +119,7 @@ def figures_of(names: tuple[str, ...], include_path: Path | None) -> tuple[TaskF
     for name, group in groups.items():
         leaves = group.get_all_tasks()
         for asked in group.aggregate_metric_list or ():
-            filters = asked.filter_list or list(dict.fromkeys(each for leaf in leaves for each in filters_of(leaf)))
+            filters = asked.filter_list or list(dict.fromkeys(name for leaf in leaves for name in filters_of(leaf)))
             better = next((leaf.higher_is_better().get(asked.metric) for leaf in leaves), None)
             leaf_names = tuple(leaf.task_name for leaf in leaves)
             figures += _of(name, [asked.metric], filters, {asked.metric: better}, headline=name in names, tasks=leaf_names)
@@ -142,4 +142,4 @@ def _of(
 
 def filters_of(task: Any) -> list[str]:
     """Return what the filters of a task's answers are called."""
-    return [str(each["name"]) for each in task.config.filter_list or ()] or [NO_FILTER]
+    return [str(entry["name"]) for entry in task.config.filter_list or ()] or [NO_FILTER]

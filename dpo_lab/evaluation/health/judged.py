@@ -57,7 +57,7 @@ def ranker_and_judge_part(history: History) -> Finding | None:
     low, high = history.newest("win_rate/ranker/low"), history.newest("win_rate/high")
     if low is not None and high is not None and low <= high:
         return None
-    before = [each["win_rate"] for each in history.earlier if "win_rate" in each]
+    before = [row["win_rate"] for row in history.earlier if "win_rate" in row]
     fallen = f"; the judge saw {short(max(before))} in an earlier round" if before and max(before) > judged else ""
     return Finding(
         name="ranker_and_judge_part",

@@ -123,9 +123,9 @@ def compare_all(
     Raises:
         ValueError: if two models were not observed on the same prompts.
     """
-    pairs = list(combinations(observed, 2)) if against is None else [(against, each) for each in observed if each != against]
+    pairs = list(combinations(observed, 2)) if against is None else [(against, name) for name in observed if name != against]
     differences = [difference_of(observed[one], observed[other]) for one, other in pairs]
-    adjusted = holm([each.p_value for each in differences])
+    adjusted = holm([difference.p_value for difference in differences])
     return [
         Comparison(one=one, other=other, better=better, difference=difference, p_adjusted=p, family=len(pairs), unit=unit)
         for (one, other), difference, p in zip(pairs, differences, adjusted, strict=True)

@@ -130,7 +130,7 @@ class OpenBlender:
 
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return scores and log-odds of each set, computed by itself."""
-        return [self._verdict(each) for each in candidates]
+        return [self._verdict(candidate) for candidate in candidates]
 
     def _verdict(self, candidates: Candidates) -> Verdict:
         source = without_control(source_of(candidates.prompt))

@@ -38,13 +38,13 @@ def selected(pairs: Iterable[PreferencePair], select: Select, keep: int, left_ou
 def hardness(pair: PreferencePair, select: Select) -> float:
     """Return the number whose smallest values are selected."""
     if select == "implicit":
-        drawn = [each for each in pair.drawn if each]
+        drawn = [answer for answer in pair.drawn if answer]
         if len(drawn) < 2:
             raise RunError(
                 "pairing.select=implicit reads the log-probabilities of drawn answers, and these answers were made elsewhere; "
                 "use pairing.select=hardest or pairing.select=easiest."
             )
-        chosen, rejected = (fmean(each.logps) if each.logps else 0.0 for each in drawn)
+        chosen, rejected = (fmean(answer.logps) if answer.logps else 0.0 for answer in drawn)
         return chosen - rejected
     gap = (pair.score_chosen or 0.0) - (pair.score_rejected or 0.0)
     return gap if select == "hardest" else -gap

@@ -35,7 +35,7 @@ def matrices(
     logits = np.zeros(len(rows), np.float32)
     for batch in by_length(rows, tokens):
         logits[batch] = network.logits([rows[row] for row in batch]).float().cpu().numpy()
-    tables: list[Matrix] = [np.zeros((len(each), len(each)), np.float32) for each in answers]
+    tables: list[Matrix] = [np.zeros((len(answer), len(answer)), np.float32) for answer in answers]
     for number, first, second, row in places:
         tables[number][first, second] = logits[row]
         if not both_orders:
@@ -48,7 +48,7 @@ def _rows(
 ) -> tuple[list[Comparison], list[tuple[int, int, int, int]]]:
     """Return the distinct rows, and (set, first answer, second answer, row) of every comparison."""
     sources = texts.segments(prompts, SOURCE)
-    segments = texts.segments((text for each in answers for text in each), FIRST)
+    segments = texts.segments((text for answer in answers for text in answer), FIRST)
     rows: list[Comparison] = []
     row_of: dict[tuple[str, str, str], int] = {}
     places = []

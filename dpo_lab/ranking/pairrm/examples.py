@@ -88,7 +88,7 @@ def _examples_of(prompt: LabelledPrompt, texts: PairTexts, shuffle: Any) -> list
     """Return at most four comparisons of a prompt's answers, none of them of equal reward."""
     source = texts.segments([prompt.text], SOURCE)[prompt.text]
     by_text = texts.segments(prompt.answers, FIRST)
-    answers, rewards = [by_text[each] for each in prompt.answers], [each.reward for each in prompt.reviews]
+    answers, rewards = [by_text[answer] for answer in prompt.answers], [review.reward for review in prompt.reviews]
     numbers = range(len(answers))
     shown = [(first, second) for first in numbers for second in numbers if rewards[first] != rewards[second]]
     shuffle.shuffle(shown)

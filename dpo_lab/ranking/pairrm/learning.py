@@ -146,7 +146,7 @@ def learn(
             _step(network, readings, optimizer, examples, how.rate(step))
             for step, examples in zip(range(done, how.steps), steps, strict=False)
         ]
-        losses = {name: float(torch.stack([each[name] for each in figures]).mean()) for name in figures[0]}
+        losses = {name: float(torch.stack([figure[name] for figure in figures]).mean()) for name in figures[0]}
         portion += 1
         advance(len(figures), resumed=False)
         if state and portion % PORTIONS_KEPT == 0 and portion * STEPS_AT_A_TIME < how.steps:

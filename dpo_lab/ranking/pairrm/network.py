@@ -108,7 +108,7 @@ def _empty(directory: Path, backbone: Path | None) -> PairNetwork:
     """Return the network of a directory without its weights; ConfigError if a file is absent or is not of the same model."""
     config = _config(directory)
     if not any((directory / name).is_file() for name in (INDEX, SINGLE)):
-        pickled = next((each.name for each in sorted(directory.glob("*.bin"))), None)
+        pickled = next((path.name for path in sorted(directory.glob("*.bin"))), None)
         found = f"{pickled} is a pickle, which can run code when it is read, and is not opened" if pickled else "it is not there"
         raise ConfigError(f"ranker.path={directory} has no {SINGLE}: {found}. Copy the weights in safetensors.")
     with named("ranker.path"):

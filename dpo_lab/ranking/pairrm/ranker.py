@@ -128,12 +128,12 @@ class OpenPairRM:
 
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return scores and log-odds; a set's own do not depend on the sets beside it."""
-        prompts = [source_of(each.prompt) for each in candidates]
+        prompts = [source_of(candidate.prompt) for candidate in candidates]
         tables = matrices(
             self.network,
             self.texts,
             prompts,
-            [each.responses for each in candidates],
+            [candidate.responses for candidate in candidates],
             self.tokens,
             both_orders=self.both_orders,
         )
