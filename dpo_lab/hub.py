@@ -54,7 +54,7 @@ class HubEntry:
         return f"{self.path} is neither a directory (in {Path.cwd()}) nor a Hub id, which is owner/name. {remedy}"
 
     def unreachable(self) -> str:
-        """Return why it cannot be had without a connection, and the two ways to get it."""
+        """Return why it cannot be loaded without a connection, and the two ways to get it."""
         offline = next((name for name in OFFLINE if os.environ.get(name, "0") not in ("", "0")), "")
         why = f"{offline} forbids a connection" if offline else "the Hub does not answer"
         connect = f"without {offline}" if offline else "with a connection"

@@ -3,7 +3,7 @@
 On the embedded world, one round: 200 prompts x 5 answers of the fine-tuned policy, best against worst, at most 14 steps of DPO.
 Space: recipe.lr 2e-5, 1e-4, 5e-4 x recipe.beta .3, 1, 3; nine points, `hydra.sweeper.sampler=grid`. The same points are run
 twice, each time in an outputs directory of its own with a copy of the parts that all runs share: once to their ends, once with
-successive halving (measured every 2 steps on 48 held-out prompts; all get to step 6, and one in three goes on).
+successive halving (measured every 2 steps on 48 held-out prompts; all are trained to step 6, one in three to the end).
 The study counts the steps of both; the winner is the point with the highest gold/after. DIR/search.json keeps the results.
 """
 

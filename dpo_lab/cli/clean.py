@@ -117,7 +117,7 @@ def sweep_at(outputs: Path, named: Path) -> Path:
     if not found:
         known = ", ".join(sorted(path.name for path in (outputs / "sweep").glob("*") if plan_in(path)))
         raise ValueError(
-            f"--sweep {named}: there is no such sweep in {outputs}. " + (f"Known: {known}." if known else "There is none.")
+            f"--sweep {named}: there is no such sweep in {outputs}. " + (f"Known: {known}." if known else "No sweep is there.")
         )
     return found[0]
 

@@ -14,7 +14,7 @@ WHERE = ("accelerator", "devices")
 
 
 def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
-    """Return what is said of a key that belongs to groups of which a stage takes nothing; empty if it may be one of its own.
+    """Return the answer to a key whose group this stage does not take; empty if the key may be the stage's own.
 
     >>> print(foreign_key("export", "temperature", []).partition(", ")[2])
     which takes nothing from ranker or sampler. Leave it out, and add policy=...

@@ -96,7 +96,7 @@ def row_of(run: Run, found: Standing | None) -> dict[str, Any]:
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Return rows as a table; each swept key and each figure is a column of its own."""
+    """Return rows as a table; one column for each swept key and each figure."""
     plain = [name for name in ("job", "name", "state", "seconds", "directory", "log", "message") if rows]
     keys = list(dict.fromkeys(key for row in rows for key in row["values"]))
     figures = list(dict.fromkeys(key for row in rows for key in row["figures"]))

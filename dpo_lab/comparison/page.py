@@ -29,7 +29,7 @@ from dpo_lab.report.page import TEMPLATES, environment
 from dpo_lab.run_directory import REPORT
 
 MOST_PROMPTS, MOST_ANSWERS, MOST_CHARACTERS, COLOURS = 8, 6, 1500, 8
-"""Of the samples: prompts, answers in sight and characters of each; how many configurations have a colour of their own."""
+"""Of the samples: prompts, answers in sight and characters of each; how many configurations have their own colour."""
 DRIFT = "kl/implicit"
 
 

@@ -63,7 +63,7 @@ class DataSet:
         """Read, and download what belongs to the Hub and is not in the cache.
 
         Raises:
-            DataError: it cannot be had; with what, why, and which command or setting helps.
+            DataError: it cannot be loaded; with what, why, and which command or setting helps.
         """
         origin.refuse_neither()
         self.origin = origin

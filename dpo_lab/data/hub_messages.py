@@ -1,4 +1,4 @@
-"""Which data set is meant, and what a person is told when it cannot be had: what, why, which command or setting helps."""
+"""Which data set is meant, and the messages when it cannot be loaded: what, why, which command or setting helps."""
 
 import os
 import re

@@ -134,7 +134,7 @@ def prompts_of(origin: Origin, split: str, key: str) -> tuple[Prompt, ...]:
     """Return the distinct prompts of a split, read once in a process.
 
     Raises:
-        DataError: the data set or split cannot be had, it has no column `prompt`, or more than 5 % of its rows are unusable.
+        DataError: the data set or split cannot be loaded, it has no column `prompt`, or more than 5 % of its rows are unusable.
     """
     data = DataSet(origin)
     rows = data.split(chosen_split(data, split, key))

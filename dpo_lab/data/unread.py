@@ -3,7 +3,7 @@
 A column may stay unread only if it can be told that nothing of the example is lost:
 
 - it is empty, a number, true or false, a date, or a word (`is_word`);
-- its name says that it describes the row (`DESCRIBES`, `JUDGES`) or holds another answer (`ANSWERS`), and a fact is no sentence;
+- its name says that it describes the row (`DESCRIBES`, `JUDGES`) or holds another answer (`ANSWERS`); facts are not sentences;
   where no column holds the prompt, such a name is not enough: what is called a source or feedback may be the prompt;
 - its texts repeat what is read, with or without chat markup around them.
 

@@ -34,7 +34,7 @@ class SeveralMeasures(Measure):
         return self.measures
 
     def check(self) -> None:
-        """Raise ConfigError if there is nothing to measure, or one of them is to be measured at times of its own."""
+        """Raise ConfigError if there is nothing to measure, or one of them has its own `every`."""
         if not self.measures:
             raise ConfigError(
                 "measures={}: nothing is measured. Add one, for instance +evaluation@evaluation.measures.pairs=preference"

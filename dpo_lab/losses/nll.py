@@ -23,7 +23,7 @@ class NLLLoss(PreferenceLoss):
     """
 
     needs_reference: ClassVar[bool] = False
-    beta: ClassVar[float] = 1.0  # no scale of its own: logged rewards are log-ratios
+    beta: ClassVar[float] = 1.0  # it has no scale: logged rewards are log-ratios
 
     reduction: Literal["mean", "sum", "step"] = "mean"
     """Divide by the response's tokens (`mean`), by nothing (`sum`), or so that the mean over the pairs of the optimizer step is

@@ -67,7 +67,7 @@ def refuse_unadaptable(model: Any, names: set[str]) -> None:
 
 
 def computes_as_linear(layer: nn.Linear) -> bool:
-    """Return whether a layer gives one tensor of its width; one with a forward pass of its own is tried on zeros."""
+    """Return whether a layer gives one tensor of its width; one with its own forward pass is tried on zeros."""
     if type(layer).forward is nn.Linear.forward or any(
         kind.__module__.startswith("bitsandbytes") for kind in type(layer).__mro__
     ):

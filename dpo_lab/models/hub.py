@@ -27,7 +27,7 @@ def checked(path: str, revision: str | None = None, *, gated: bool | None = None
         gated: whether its owner asks for consent, to say so where the Hub cannot be asked.
 
     Raises:
-        ConfigError: the model cannot be had or is not whole; with what, why, and which command or setting helps.
+        ConfigError: the model cannot be loaded or is not complete; with what, why, and which command or setting helps.
     """
     if Path(path).is_dir():
         refuse_unusable(Path(path), LOCAL_AGAIN)

@@ -34,7 +34,7 @@ def inline(text: Any) -> str:
     'a \\\\| &lt;b&gt;\\\\*c\\\\*&lt;/b&gt;'
     """
     escaped = SPECIAL.sub(r"\\\1", "".join(HTML.get(character, character) for character in one_line(str(text))))
-    return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")  # no links of its own
+    return escaped.replace("://", ":&#47;&#47;").replace("www.", "www&#46;").replace("@", "&#64;")  # nothing becomes a link
 
 
 def fenced(text: str) -> str:

@@ -45,7 +45,7 @@ def refuse_unusable_model(path: str, key: str) -> None:
 
 
 def vocabulary_in(directory: Path) -> Any:
-    """Return the tokens that a directory's tokenizer.json has without those that are added; None where there is no such file."""
+    """Return the tokens of a directory's tokenizer.json, added ones left out; None without such a file."""
     return read_json(directory, TOKENIZERS[0], "")["model"].get("vocab") if (directory / TOKENIZERS[0]).is_file() else None
 
 

@@ -66,8 +66,8 @@ def common_tokens(rows: Sequence[Sequence[int]]) -> int:
 def shares_prompts(model: Any) -> bool:
     """Return whether a classifier reads shared rows right; its attention is then set to what reads them, and padded ones too.
 
-    It is tried on a few made-up tokens: a classifier that looks both ways, that has no head of the name `score`, or that reads
-    positions of its own says other numbers.
+    It is tried on a few made-up tokens: a classifier that looks both ways, that has no head of the name `score`, or that
+    reads other positions says other numbers.
     """
     if not (hasattr(model, "score") and hasattr(model, getattr(model, "base_model_prefix", "") or "-")):
         return False

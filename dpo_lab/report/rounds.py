@@ -9,7 +9,7 @@ from dpo_lab.amounts import short
 from dpo_lab.figures import Figure, has_rounds
 
 WIDTH = 80
-"""Columns of the screen, where it is no narrower terminal."""
+"""Columns of the screen, unless the terminal is narrower."""
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class TooLongError(DataError):
 
 @dataclass(frozen=True)
 class Tokenised:
-    """A token store and what had to be done to make it."""
+    """A token store and what was done to make it."""
 
     store: TokenStore
     counts: dict[str, int] = field(default_factory=dict)
@@ -216,7 +216,7 @@ def fitted(
     """Return the token ids of the prompt and of each response as they are stored; None if the example is left out.
 
     Args:
-        counts: what had to be done is counted there, under the keys of `MEANINGS`.
+        counts: what is done is counted there, under the keys of `MEANINGS`.
 
     Raises:
         TooLongError: under `error`.

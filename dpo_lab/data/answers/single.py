@@ -98,7 +98,7 @@ def _usable(candidates: Candidates) -> Candidates:
         raise RowProblem(
             "several_values",
             f"the prompt has {count_of(len(candidates.responses), 'answer')}, and a file holds one answer to each prompt. "
-            "Write the answers of each model into a file of their own, or name one column: columns.responses=NAME",
+            "Write the answers of each model into a separate file, or name one column: columns.responses=NAME",
         )
     plain = replace(candidates, drawn=(), preferred=())
     plain = plain if plain.prompt.rendered else stripped(plain)

@@ -35,7 +35,7 @@ def asked(
 ) -> Mapping[str, Any]:
     """Return what `lm_eval.simple_evaluate` returns for a loaded model; the process's random generators stay where they are.
 
-    That function itself would run git for a record of its own, whose errors reach the screen.
+    That function itself would run git for its own record, whose errors reach the screen.
 
     Args:
         num_fewshot: examples in front of each document; None: as many as the task says.

@@ -19,7 +19,7 @@ class Finding:
     said: str
     """In one sentence, with the numbers."""
     remedy: str
-    """What to try, with the settings to type; not a sentence of its own: it follows `try`."""
+    """What to try, with the settings to type; part of a sentence that begins with `try`."""
 
     @property
     def title(self) -> str:

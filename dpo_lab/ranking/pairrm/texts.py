@@ -30,7 +30,7 @@ class PairTexts:
 
     Args:
         source_length: tokens of a prompt at most, those of the format included.
-        candidate_length: tokens of an answer at most; what a prompt leaves of its own is shared by both.
+        candidate_length: tokens of an answer at most; tokens that a short prompt leaves free are shared by both.
     """
 
     def __init__(self, tokenizer: Any, source_length: int, candidate_length: int) -> None:
