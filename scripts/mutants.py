@@ -20,7 +20,7 @@ from importlib import import_module
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 from scripts.mutation.faults import OPERATORS, Fault, faults_of
-from scripts.mutation.nearest import nearest_tests
+from scripts.mutation.nearest import importers_of, nearest_tests
 from scripts.mutation.trial import Outcome, tried
 
 HOT = (
@@ -32,7 +32,10 @@ HOT = (
     *("dpo_lab/data/**/*.py", "dpo_lab/pipeline/policy.py", "dpo_lab/pipeline/rounds.py", "dpo_lab/cli/*.py"),
 )
 """Files whose mistakes would be wrong figures or a misread wish rather than errors."""
-LIBRARIES = ("torch", "transformers", "lightning", "peft", "pydantic", "pytest", "safetensors.torch")
+LIBRARIES = (
+    *("torch", "transformers", "lightning", "peft", "pydantic", "pytest", "safetensors.torch"),
+    *("hydra", "joblib", "pandas", "pyarrow.parquet", "statsmodels.api"),
+)
 """Imported once, before any fault; a library that is not installed is left out."""
 
 
@@ -62,13 +65,14 @@ class Trials:
 
     def __init__(self, tree: Path, seconds: float) -> None:
         self.tree, self.seconds = tree, seconds
+        self.importers = importers_of(tree)
         self.fails_anyway: list[str] = []
         """Tests that fail without a fault too."""
         self._good: set[str] = set()
 
     def outcome(self, fault: Fault) -> Outcome:
         """Return what the tests nearest to a fault say of it; one that fails without the fault too says nothing."""
-        tests = [fault.file, *nearest_tests(self.tree, fault.file)]  # the file itself: its examples
+        tests = [fault.file, *nearest_tests(self.tree, fault.file, self.importers)]  # the file itself: its examples
         while True:
             with _put(fault, self.tree):
                 outcome = tried(self.tree, tests, self.seconds, self.fails_anyway)
@@ -137,6 +141,7 @@ def main() -> None:
                 rest = "; the time was over before all tests had run" if outcome.spent else ""
                 change = difference(fault, (trials.tree / fault.file).read_bytes())
                 survivors.append(f"{number} {fault.file}:{fault.line} {fault.operator}{rest}\n{change}")
+                print(change, flush=True)
     for test in trials.fails_anyway:
         print(f"left out, because it fails without a fault: {test}")
     print(f"\n{len(survivors)} survivors", *survivors, sep="\n")

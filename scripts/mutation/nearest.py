@@ -2,10 +2,11 @@
 
 import ast
 from collections import defaultdict, deque
+from collections.abc import Mapping
 from pathlib import Path
 
 
-def nearest_tests(root: Path, file: str) -> list[str]:
+def nearest_tests(root: Path, file: str, importers: Mapping[str, set[str]] | None = None) -> list[str]:
     """Return the test files that import a file, directly or through others, nearest first.
 
     Of equally near ones, the one that is named after the file comes first, then those in the directory of the same name, then the
@@ -14,12 +15,13 @@ def nearest_tests(root: Path, file: str) -> list[str]:
     Args:
         root: the tree, with `dpo_lab` and `tests`.
         file: a file of the package, relative to the tree.
+        importers: what `importers_of` returned of the tree, for many files.
     """
-    importers = importers_of(root)
+    importers = importers_of(root) if importers is None else importers
     distance, waiting = {file: 0}, deque([file])
     while waiting:
         one = waiting.popleft()
-        for other in sorted(importers[one]):
+        for other in sorted(importers.get(one, ())):
             if other not in distance:
                 distance[other] = distance[one] + 1
                 waiting.append(other)

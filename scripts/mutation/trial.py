@@ -7,12 +7,15 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 GRACE, PATIENCE = 60, 20
 """CPU-seconds in which one test ends; wall seconds for each CPU-second, on a busy machine."""
+PORTION = 3
+"""Files of tests that are collected at a time: to collect all that import a file takes longer than the nearest ones run."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,28 @@ class Watch:
 
     def pytest_runtest_teardown(self, item: Any) -> None:
         """Stop after the test in which the time was over."""
-        if time.process_time() > self.seconds:
+        if spent() > self.seconds:
             self.found["spent"] = True
             self._write()
             item.session.shouldstop = "the time is over"
 
     def _write(self) -> None:
         self.report.write_text(json.dumps(self.found))
+
+
+def spent() -> float:
+    """Return the CPU-seconds of this process and of those that it started and that ended."""
+    return sum(os.times()[:4])
+
+
+def portions(tests: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the tests a few at a time.
+
+    >>> list(portions(["a", "b", "c", "d", "e"]))
+    [['a', 'b', 'c'], ['d', 'e']]
+    """
+    for begin in range(0, len(tests), PORTION):
+        yield list(tests[begin : begin + PORTION])
 
 
 def tried(tree: Path, tests: list[str], seconds: float, without: list[str]) -> Outcome:
@@ -98,8 +116,8 @@ def _run(tree: Path, tests: list[str], seconds: float, without: list[str], repor
     with contextlib.suppress(BaseException):
         import pytest
 
-        used = time.process_time()
-        limit = int(used + seconds + GRACE)
+        used = spent()
+        limit = int(time.process_time() + seconds + GRACE)
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 5))
         os.chdir(tree)
         sys.path[:] = [str(tree), *(place for place in sys.path if place not in ("", str(Path(__file__).resolve().parents[2])))]
@@ -110,5 +128,10 @@ def _run(tree: Path, tests: list[str], seconds: float, without: list[str], repor
             os.dup2(output.fileno(), 2)
             left_out = [f"{'--deselect' if '::' in test else '--ignore'}={test}" for test in without]
             options = ["-x", "--no-header", "--tb=short", "--rootdir", str(tree), *left_out]
-            code = int(pytest.main([*options, *tests], plugins=[Watch(report, used + seconds)]))
+            watch = Watch(report, used + seconds)
+            for portion in portions(tests):
+                code = int(pytest.main([*options, *portion], plugins=[watch]))
+                code *= code != pytest.ExitCode.NO_TESTS_COLLECTED
+                if code or watch.found["spent"]:
+                    break
     os._exit(code)
