@@ -196,6 +196,14 @@ def test_faulty_rows_are_left_out_up_to_a_limit(file: Path) -> None:
     assert report.counts == {"wrong_type": 1, "empty_prompt": 1}
 
 
+def test_a_prompt_that_does_not_end_with_the_user_is_left_out(file: Path) -> None:
+    good = [{"messages": TURNS, "answers": ["a", "b"]} for _ in range(8)]
+    ended = [*TURNS, {"role": "assistant", "content": "So."}]
+    found, report = read(written(file, *good, {"messages": ended, "answers": ["a", "b"]}), max_dropped=0.2)
+    assert len(found) == 8
+    assert report.counts == {"bad_roles": 1, "equal_prompt": 7}
+
+
 @pytest.mark.parametrize("name", ["answers.csv", "ANSWERS.CSV"])
 def test_a_csv_file_is_read_with_commas_and_line_ends_in_its_fields(name: str, tmp_path: Path) -> None:
     path = tmp_path / name

@@ -31,6 +31,15 @@ def prompts(pairs: list[PreferencePair]) -> set[str]:
 
 
 # ---------------------------------------------------------------- the rows
+def test_what_a_column_says_is_found_by_each_pair_s_file_and_row(tmp_path: Path) -> None:
+    table = [{**row, "topic": f"topic{number}"} for number, row in enumerate(rows(8))]
+    path = written(tmp_path / "set", {"train.jsonl": table[:5], "test.jsonl": table[5:]})
+    values, given = FilePairs(path=path).values_of("topic"), first(path)
+    found = {pair.prompt.text: values[pair.source, pair.row] for pair in given.train + given.held_out}
+    assert found == {row["prompt"]: row["topic"] for row in table}
+    assert len(values) == 8
+
+
 def test_parquet_rows_are_pairs_with_their_scores_and_their_file_split_and_row(tmp_path: Path) -> None:
     given = HubPairs(path=str(snorkel_style(tmp_path / "set")), splits=SPLITS).load()[0]
     pair = given.train[2]

@@ -9,6 +9,7 @@ import pytest
 from dpo_lab.components import ConfigError
 from dpo_lab.data.problems import DataError, RowProblem
 from dpo_lab.data.prompt_files import FilePrompts, prompt_of
+from dpo_lab.data.prompts import usable_prompt
 from tests.data.hub_directories import written
 
 
@@ -116,3 +117,10 @@ def test_a_directory_is_read_too(tmp_path: Path) -> None:
     some = FilePrompts(path=written(tmp_path / "set", {"train.jsonl": QUESTIONS}))
     assert len(some.for_round(0, seed=0)) == 20
     assert some.label == "set"
+
+
+def test_turns_that_do_not_end_with_the_user_are_no_prompt() -> None:
+    user, assistant = {"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}
+    assert usable_prompt([user, assistant, user]).messages[-1]["role"] == "user"
+    with pytest.raises(RowProblem, match="the prompt does not end with a user turn"):
+        usable_prompt([user, assistant])

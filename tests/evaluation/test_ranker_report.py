@@ -111,12 +111,12 @@ def test_what_a_ranking_looks_like_without_people() -> None:
     circle = ((0.0, 1.0, -1.0), (-1.0, 0.0, 1.0), (1.0, -1.0, 0.0))  # a beats b, b beats c, c beats a
     order = ((0.0, 1.0, 1.0), (-1.0, 0.0, 1.0), (-1.0, -1.0, 0.0))
     found = ranker_report(
-        [ranked("a b c", (3.0, 1.0, 0.0), (), circle), ranked("a b c", (0.0, 2.0, 4.0), (), order)], lambda *_: None
+        [ranked("a b c", (3.0, 1.0, -1.0), (), circle), ranked("a b c", (0.0, 2.0, 4.0), (), order)], lambda *_: None
     )
     assert (found["cycles"], found["triples"]) == (0.5, 2)
-    assert (found["margin"], found["margin/second"], found["score"]) == (3.5, 2.0, 10 / 6)
-    # best of 1: the means 4/3 and 2; of 2: (1 + 3 + 3) / 3 and (2 + 4 + 4) / 3; of 3: 3 and 4
-    assert found["best_of"] == pytest.approx([5 / 3, 17 / 6, 3.5])
+    assert (found["margin"], found["margin/second"], found["score"]) == (4.0, 2.0, 9 / 6)
+    # best of 1: the means 1 and 2; of 2: (1 + 3 + 3) / 3 and (2 + 4 + 4) / 3; of 3: 3 and 4
+    assert found["best_of"] == pytest.approx([3 / 2, 17 / 6, 3.5])
     assert any("cycles" in line for line in lines_of(found))
     assert max(map(len, lines_of(found))) <= 80
 

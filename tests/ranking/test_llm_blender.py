@@ -17,9 +17,9 @@ import torch
 
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.ranking.blender.lending import lent
-from dpo_lab.ranking.blender.ranker import LLMBlender, OpenBlender
+from dpo_lab.ranking.blender.ranker import LLMBlender, OpenBlender, _encoder
 from dpo_lab.records import Candidates, Prompt
-from tests.ranking.pairrm_directory import write
+from tests.ranking.pairrm_directory import SHAPE, write
 
 CPU = torch.device("cpu")
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "data" / "golden" / "pairrm"
@@ -118,6 +118,12 @@ def test_a_package_that_is_missing_or_another_version_is_refused_in_one_line(mon
     monkeypatch.setattr("dpo_lab.ranking.blender.ranker.version", lambda _: "0.1.0")
     with pytest.raises(ConfigError, match=r"knows llm-blender 0\.0\.2, and 0\.1\.0 is installed.*or use ranker=pairrm"):
         LLMBlender().check()
+
+
+def test_the_encoder_that_is_lent_says_how_wide_its_states_are_to_the_package_s_head(tmp_path: Path) -> None:
+    write(tmp_path / "own", "PairRM")
+    encoder = _encoder(tmp_path / "own", tmp_path / "own" / "backbone")
+    assert encoder.config.out_hidden_state_size == SHAPE["hidden_size"] == encoder.get_input_embeddings().embedding_dim
 
 
 def test_the_other_layout_and_a_package_that_fails_are_refused(

@@ -18,7 +18,7 @@ from dpo_lab.ranking.pairrm.texts import PairTexts
 from dpo_lab.ranking.pairrm.tiny import WEIGHTS, PairRMTiny, learn_tokenizer
 from dpo_lab.records import Candidates, Prompt
 from dpo_lab.world.labelled import labelled_prompts
-from dpo_lab.world.parser import gold_reward
+from dpo_lab.world.parser import gold_reward, parse
 
 CPU = torch.device("cpu")
 SMALL = PairRMTiny(steps=80, pairs=2, hidden_size=16, intermediate_size=16)
@@ -100,6 +100,8 @@ def test_labels_of_an_example_are_those_that_the_texts_say() -> None:
         prompt, first, second = (tokenizer.decode(ids[segments == segment].tolist()).strip() for segment in range(3))
         better = gold_reward(prompt, first) > gold_reward(prompt, second)
         assert bool(examples.first_is_better[row]) is better
+        tones = [2 * parse(prompt, answer).tone - 1 for answer in (first, second)]
+        assert examples.tone[row].tolist() == pytest.approx(tones)
         words = [tokenizer.decode([token]).strip() for token in ids[examples.title_words[row]].tolist()]
         assert len(words) == 4, words
         asked = [[word in prompt for word in words[at : at + 2]] for at in (0, 2)]

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 
 from dpo_lab.layouts.padded import PaddedLayout
-from dpo_lab.reference.audit import not_as_drawn, reason_against_drawn
+from dpo_lab.reference.audit import furthest, not_as_drawn, reason_against_drawn
 from dpo_lab.reference.cached import CachedReference, reference_pass
 from dpo_lab.scoring.fitting import Fit
+from dpo_lab.scoring.score import score
 from dpo_lab.tokens.store import StoreBuilder, TokenStore
 
 FIT = Fit(PaddedLayout(), own_logits=False)
@@ -109,3 +111,17 @@ def test_the_store_keeps_what_was_drawn_outside_its_fingerprint(tmp_path: Path) 
         kept, np.array([np.nan, np.nan, -0.5], dtype=np.float32), equal_nan=True
     )  # of equal responses the first one's
     assert with_logps.drawn_digest() != without.drawn_digest()
+
+
+def test_a_model_whose_logits_are_more_than_its_head_is_audited_by_its_own_logits(model: nn.Module, store: TokenStore) -> None:
+    def halved(_: nn.Module, __: object, out: Any) -> Any:
+        out.logits = out.logits / 2
+        return out
+
+    fit = Fit(PaddedLayout(), own_logits=True)
+    hook = model.register_forward_hook(halved)
+    every = range(store.num_responses)
+    per_token = score(model, fit.layout.rows(store, every), own_logits=True).per_token.detach()
+    assert furthest(model, store, fit, per_token, every, 1e-4) is None
+    hook.remove()
+    assert furthest(model, store, fit, per_token, every, 1e-4) is not None, "without it the halves would be missed"

@@ -82,6 +82,16 @@ def test_an_answer_ends_at_a_stop_text_and_its_text_before_it(model: nn.Module, 
     assert not any(stop in text for text in opened.texts([answer.ids.tolist() for answer in after]))
 
 
+def test_a_stop_text_of_many_bytes_ends_an_answer_also_at_its_first_token(model: nn.Module, tokenizer: Any) -> None:
+    stop = "abcdefghij"
+    opened = HFSampler(stop=(stop,)).of(model, tokenizer)
+    ids = tokenizer.encode(stop, add_special_tokens=False)
+    before = tokenizer.encode("once upon a time", add_special_tokens=False)
+    for start in (before, before[:0]):
+        assert opened.has_ended([*start, *ids])
+        assert not opened.has_ended([*start, *ids[:-1]])
+
+
 def test_an_empty_stop_text_is_refused() -> None:
     with pytest.raises(ConfigError, match="empty text would end every answer"):
         HFSampler(stop=("a", "")).check()

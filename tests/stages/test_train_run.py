@@ -25,10 +25,13 @@ from dpo_lab.reference.frozen import FrozenReference
 from dpo_lab.reference.none import NoReference
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.training.iteration import Iteration
+from dpo_lab.watching import watched_by
 from tests.small_stage import ShareOfVowels, directories, given, pairs_file, stage
 
 RANKED: list[int] = []
 """How many answers each call of the ranker or judge of the finished run was given."""
+TOLD: list[tuple[int, int]] = []
+"""What a search would be told of the finished run: after which of how many optimizer steps."""
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +43,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
         RANKED.append(sum(len(each.responses) for each in candidates))
         return rank(self, candidates)
 
-    with pytest.MonkeyPatch.context() as patched:
+    with pytest.MonkeyPatch.context() as patched, watched_by(lambda _, step, steps: TOLD.append((step, steps))):
         patched.setattr(ShareOfVowels, "rank", counted)
         return outputs, stage(outputs).run()
 
@@ -104,6 +107,14 @@ def test_the_pairs_of_each_round_say_by_what_they_were_made(finished: tuple[Path
     recorded = [each["made_by"] for each in json.loads(run.read_text())["rounds"]]
     assert [{name: each[name] for name in rounds[0]} for each in recorded] == rounds
     assert [each["report"]["best_of/prompts"] for each in recorded] == [12, 12]
+
+
+@pytest.mark.usefixtures("finished")
+def test_a_search_is_told_of_the_steps_of_all_rounds_and_in_the_last_round_of_no_more() -> None:
+    last = max(step for step, _ in TOLD)
+    assert TOLD[-1] == (last, last)
+    assert {steps for step, steps in TOLD if step == last} == {last}
+    assert all(step < steps for step, steps in TOLD if step < last)
 
 
 def test_the_end_screen_shows_those_figures(finished: tuple[Path, dict[str, Any]]) -> None:
