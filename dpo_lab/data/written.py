@@ -201,8 +201,8 @@ def uncovered(text: str) -> tuple[str | None, bool]:
 def decoded(text: str) -> str | None:
     """Return the text in base64, also that for URLs, or in hexadecimal digits; None where it is neither.
 
-    >>> decoded("W3siYSI6IDF9XQ"), decoded("5b7b2261223a20317d5d"), decoded("extraordinarily")
-    ('[{"a": 1}]', '[{"a": 1}]', None)
+    >>> decoded("W3siYSI6IDF9XQ"), decoded("5b7b2261223a20317d5d"), decoded("extraordinarily"), decoded("W3si!!!!YSI6IDF9XQ")
+    ('[{"a": 1}]', '[{"a": 1}]', None, None)
     """
     try:
         if re.fullmatch(r"[\da-fA-F\s]+", text):

@@ -84,6 +84,13 @@ def test_a_known_column_is_read_wherever_it_first_holds_something(
         assert "read: prompt=instruction, input=input, system=system, chosen=good, rejected=bad" in found.notes[1]
 
 
+def test_a_named_column_is_looked_for_by_its_name_though_others_are_called_as_the_roles_are(tmp_path: Path) -> None:
+    first = {**ASKED, **dict.fromkeys(("prompt", "system", "chosen", "rejected"), "another")}
+    file = lines(tmp_path, rows_of(("good", "bad"), first, {"briefing": "Be brief."}))
+    found = given(file, Columns(prompt="instruction", system="briefing", chosen="good", rejected="bad"))
+    assert [len(pair.prompt.messages) for pair in found.train] == [1] * SHORT + [2, 1]
+
+
 def apart(path: Path, rows: list[Row]) -> Path:
     """Write the columns that come later into a separate file, which the library does not read as the same table."""
     return written(path / "set", {"data/train-0.parquet": rows[:SHORT], "data/train-1.parquet": rows[SHORT : SHORT + 1]})

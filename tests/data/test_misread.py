@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from dpo_lab.data.columns import Columns, setting
 from dpo_lab.data.load import Adapted, load_pairs
+from dpo_lab.data.mapping import explained_mapping
 from dpo_lab.data.pairs import pair_of
 from dpo_lab.data.problems import RowProblem
 from dpo_lab.data.reader import RowReader
@@ -162,3 +163,9 @@ def test_the_mapping_can_be_typed_whatever_the_columns_are_called(names: tuple[s
     assert words in said or names[0] == "7"
     given = OverridesParser.create().parse_overrides(shlex.split(words))
     assert {each.key_or_group.removeprefix("data.columns."): each.value() for each in given} == named
+
+
+def test_a_row_that_lacks_an_answer_is_told_what_a_name_stands_for() -> None:
+    said = explained_mapping({"prompt": "Why is it so?", "text": "It is so."})
+    assert "data.columns.chosen=NAME data.columns.rejected=NAME (NAME: the column; a pair needs a better and a worse" in said
+    assert "NAME:" not in explained_mapping({"prompt": "Why is it so?", "good": "It is so.", "bad": "No idea at all."})

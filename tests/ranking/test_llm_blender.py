@@ -126,6 +126,18 @@ def test_the_encoder_that_is_lent_says_how_wide_its_states_are_to_the_package_s_
     assert encoder.config.out_hidden_state_size == SHAPE["hidden_size"] == encoder.get_input_embeddings().embedding_dim
 
 
+def test_the_package_is_lent_the_tokenizer_and_the_encoder_of_the_directory(
+    double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpo_lab.ranking.blender.ranker.version", lambda _: "0.0.2")
+    write(tmp_path / "own", "PairRM")
+    double()
+    with LLMBlender(path=str(tmp_path / "own"), backbone=str(tmp_path / "own" / "backbone")).open(CPU) as opened:
+        assert isinstance(opened, OpenBlender)
+        assert opened.blender.ranker.config.hidden_size == SHAPE["hidden_size"]
+        assert opened.blender.ranker_tokenizer.encode("why", add_special_tokens=False)
+
+
 def test_the_other_layout_and_a_package_that_fails_are_refused(
     double: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

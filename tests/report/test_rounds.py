@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from dpo_lab.evaluation.answer_figures import TOKENS
 from dpo_lab.figures import KL, WIN_PREVIOUS, WIN_RATE, Figure
 from dpo_lab.report.figures import Cell, cards, rounds_table, verdict
 from dpo_lab.report.rounds import rounds_lines
@@ -82,3 +83,8 @@ def test_prompts_that_all_tied_have_no_interval_and_the_word() -> None:
 def test_a_share_of_one_half_with_an_interval_or_of_something_else_is_no_tie() -> None:
     assert not WIN_RATE.all_tied(0.5, 0.2)
     assert not replace(WIN_RATE, against="chance").all_tied(0.5, None)
+
+
+def test_tokens_per_answer_have_one_decimal() -> None:
+    found = {"answers/tokens/before": 30.0, "answers/tokens/round_1": 31.26, "answers/tokens/round_2": 8.0}
+    assert rounds_lines([TOKENS], found)[1].split() == ["tokens", "per", "answer", "30.0", "31.3", "8.0"]

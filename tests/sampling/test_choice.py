@@ -10,7 +10,7 @@ from transformers import LogitsProcessorList, MinPLogitsWarper, TemperatureLogit
 from dpo_lab.components import ConfigError, RunError
 from dpo_lab.models.load import evaluating
 from dpo_lab.sampling.choice import BLOCK, Chooser, inverse_of_cumulative, library_filters
-from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.sampling.hf import HFSampler, few_threads
 
 
 def test_each_token_is_chosen_as_often_as_its_probability() -> None:
@@ -105,3 +105,14 @@ def test_logits_that_are_no_numbers_end_the_draw(model: Any, tokenizer: Any, tem
         model.get_output_embeddings().weight.fill_(torch.nan)
     with pytest.raises(RunError, match="not finite numbers"):
         opened.draw([[5, 6]], 0)
+
+
+def test_a_tiny_model_draws_on_one_thread_and_the_others_come_back() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with few_threads(nn.Linear(2, 2)):
+            assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

@@ -30,8 +30,7 @@ from tests.small_stage import ShareOfVowels, directories, given, pairs_file, sta
 
 RANKED: list[int] = []
 """How many answers each call of the ranker or judge of the finished run was given."""
-TOLD: list[tuple[int, int]] = []
-"""What a search would be told of the finished run: after which of how many optimizer steps."""
+TOLD: list[tuple[int, int]] = []  # what a search would be told of it: after which of how many optimizer steps
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,6 @@ def test_the_pairs_of_each_round_say_by_what_they_were_made(finished: tuple[Path
 @pytest.mark.usefixtures("finished")
 def test_a_search_is_told_of_the_steps_of_all_rounds_and_in_the_last_round_of_no_more() -> None:
     last = max(step for step, _ in TOLD)
-    assert TOLD[-1] == (last, last)
     assert {steps for step, steps in TOLD if step == last} == {last}
     assert all(step < steps for step, steps in TOLD if step < last)
 
