@@ -53,7 +53,7 @@ def divergence(policy: nn.Module, other: nn.Module, store: TokenStore, fit: Fit,
             drawn = moved.targets[start : start + len(ours), None]
             start += len(ours)
             ratio = (theirs.gather(-1, drawn) - ours.gather(-1, drawn)).squeeze(-1).double()
-            exact = (ours.exp() * (ours - theirs)).sum(-1).double()
+            exact = (ours.exp() * (ours - theirs)).sum(-1).double().clamp(min=0)  # rounding alone makes it negative
             surprise = -theirs.gather(-1, drawn).squeeze(-1).double()
             per_token.append(torch.stack([exact, -ratio, ratio.clamp(max=HUGE).expm1() - ratio, surprise], dim=1).cpu())
         owner = torch.arange(len(responses)).repeat_interleave(batch.counts)

@@ -35,7 +35,7 @@ class Part:
     """As its yaml states it; None if nothing states it."""
 
 
-def parts_in(call: Mapping[str, Any], words: Sequence[str] = ()) -> list[Part]:
+def parts_in(call: Mapping[str, Any], words: Sequence[str] = (), base: str | None = None) -> list[Part]:
     """Return what a run was made from, as the configuration of its command line states it; the model first.
 
     A tiny model is trained from nothing and has no licence; the embedded prompts are this project's.
@@ -43,9 +43,13 @@ def parts_in(call: Mapping[str, Any], words: Sequence[str] = ()) -> list[Part]:
     Args:
         call: the resolved configuration.
         words: of the command line; a path that was typed there does not have the licence of the option's own path.
+        base: Hub id that the publisher names for the model that was trained; it has the licence that an option states for it.
     """
     model, data = call.get("model") or {}, call.get("data") or {}
-    parts = [Part("base model", str(model["path"]), _licence("model", model, words))] if "path" in model else []
+    licence = _licence("model", model, words)
+    if base and not is_known(licence):
+        licence = licence_stated("model", base)
+    parts = [Part("base model", base or str(model["path"]), licence)] if "path" in model else []
     if not data:
         return [*parts, Part("training pairs", "of an unknown source", None)]
     prompts = data.get("prompts")
@@ -63,9 +67,21 @@ def _licence(group: str, where: Mapping[str, Any], words: Sequence[str]) -> str 
     its_own = any(f"{place}.licence" in typed for place in places)
     if its_own or not any(f"{place}.path" in typed for place in places):
         return where.get("licence")
-    stated = re.compile(rf"^ *path: {re.escape(str(where.get('path')))}(?: #.*)?$", re.MULTILINE)
-    options = (CONF / group).glob("*.yaml")
-    return where.get("licence") if any(stated.search(option.read_text(encoding="utf-8")) for option in options) else None
+    return where.get("licence") if licence_stated(group, str(where.get("path"))) else None
+
+
+def licence_stated(group: str, path: str) -> str | None:
+    """Return the licence that an option of a group states for its path; None if no option has the path.
+
+    >>> licence_stated("model", "mistralai/Mistral-7B-Instruct-v0.2"), licence_stated("model", "someone/else")
+    ('Apache-2.0', None)
+    """
+    stated = re.compile(rf"^ *path: {re.escape(path)}(?: #.*)?$", re.MULTILINE)
+    for option in sorted((CONF / group).glob("*.yaml")):
+        text = option.read_text(encoding="utf-8")
+        if stated.search(text) and (licence := re.search(r"^ *licence: (.*?)(?: #.*)?$", text, re.MULTILINE)):
+            return licence[1].strip()
+    return None
 
 
 def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:
@@ -80,12 +96,17 @@ def licences_of(parts: Sequence[Part], asked: str | None) -> tuple[str, ...]:
     if asked:
         return (in_words_of_hub(asked),)
     for part in parts:
-        if not part.licence or part.licence.lower() == "unknown":
+        if not is_known(part.licence):
             raise ConfigError(
                 f"the licence of the {part.what} ({part.name}) is not known, and a card has to state one. "
                 "Look it up and add it: licence=ID, for instance licence=cc-by-4.0."
             )
     return tuple(dict.fromkeys(in_words_of_hub(str(part.licence)) for part in parts))
+
+
+def is_known(licence: str | None) -> bool:
+    """Return whether a licence is stated; `unknown` states none."""
+    return bool(licence) and str(licence).strip().lower() != "unknown"
 
 
 def in_words_of_hub(licence: str) -> str:

@@ -38,8 +38,8 @@ def base_on_hub(source: Source, asked: str | None) -> tuple[str | None, str | No
     if source.has_adapter:
         raise ConfigError(
             f"source={source.path} is an adapter on {recorded or 'an unknown base'}, a directory of this machine, which nobody "
-            "else has. Name the same model on the Hub: base=OWNER/NAME. Or publish one plain model: "
-            f"dpo-lab export policy={source.path}, then source=outputs/export/NAME."
+            "else has. Name the same model on the Hub: base=OWNER/NAME. Or publish one plain model: export this one "
+            f"(`dpo-lab export policy={source.path}`), then use source=outputs/export/NAME."
         )
     return None, None
 

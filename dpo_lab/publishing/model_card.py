@@ -114,9 +114,18 @@ def figure_row(figure: Figure, summary: Mapping[str, Any]) -> tuple[str, ...] | 
 
 def rounds_of(source: Source) -> str:
     """Return the table of rounds, empty without a run."""
-    rounds = source.about.get("rounds") or []
+    rounds = [
+        {name: value for name, value in {**one_round, **counts_of(one_round)}.items() if not isinstance(value, dict | list)}
+        for one_round in source.about.get("rounds") or []
+    ]
     names = list(dict.fromkeys(name for one_round in rounds for name in one_round))
     return table(names, [[number(one_round.get(name)) for name in names] for one_round in rounds]) if rounds else ""
+
+
+def counts_of(of_round: Mapping[str, Any]) -> dict[str, int]:
+    """Return how many prompts a round had, and how many of them no usable pair; nothing where its pairs were given."""
+    made = of_round.get("made_by")
+    return {name: made[name] for name in ("prompts", "prompts_without_pair") if name in made} if isinstance(made, dict) else {}
 
 
 def number(value: Any) -> str:

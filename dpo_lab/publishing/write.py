@@ -86,9 +86,9 @@ def write_trained(source: Source, directory: Path, licence: str | None, base: st
     Raises:
         ConfigError: if a licence is unknown, or an adapter's base is a directory of this machine.
     """
-    parts = parts_in(source.call, source.words)
-    licences = licences_of(parts, licence)
     on_hub, revision = base_on_hub(source, base)
+    parts = parts_in(source.call, source.words, base)
+    licences = licences_of(parts, licence)
     (folder := directory / FOLDER).mkdir()
     write_model(source, folder, on_hub, revision)
     text = model_card(source, on_hub, revision, parts=parts, licences=licences, asked=licence)

@@ -75,7 +75,7 @@ def _cell_of(row: Row, value: Value | None) -> str:
 
 
 def _rounded(value: float, digits: int) -> str:
-    return short(value, digits) if digits > 1 else f"{value:.{digits}f}"
+    return short(value, digits) if digits > 1 else f"{value:z.{digits}f}"
 
 
 def _value(summary: Mapping[str, Any], key: str) -> Value:

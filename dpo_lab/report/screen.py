@@ -119,10 +119,10 @@ def _after(figure: Figure, summary: Facts) -> str:
 def _rounded(value: float, digits: int) -> str:
     """Return a figure as the end screen shows it: with one digit, a zero before the point is kept.
 
-    >>> _rounded(0.957, 2), _rounded(0.4, 1)
-    ('.96', '0.4')
+    >>> _rounded(0.957, 2), _rounded(0.4, 1), _rounded(-3e-8, 1)
+    ('.96', '0.4', '0.0')
     """
-    return short(value, digits) if digits > 1 else f"{value:.{digits}f}"
+    return short(value, digits) if digits > 1 else f"{value:z.{digits}f}"
 
 
 def sample_line(prompt: str, before: str, after: str) -> str:

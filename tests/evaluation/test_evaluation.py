@@ -53,6 +53,16 @@ def test_divergence_is_0_to_itself_and_by_hand_to_another(
     assert float(found.surprise[4]) == pytest.approx(float(-theirs[drawn].log().sum()), rel=1e-4)
 
 
+def test_rounding_makes_no_divergence_negative(model: nn.Module, store: TokenStore) -> None:
+    near = copy.deepcopy(model)
+    with torch.no_grad():
+        for weights in near.parameters():
+            weights.mul_(1 + 3e-7)
+    with evaluating(model), evaluating(near):
+        found = divergence(model, near, store, Fit(LAYOUT, own_logits=False)).kl
+    assert 0 <= float(found.min()) <= float(found.max()) < 1e-5
+
+
 def test_divergence_estimates_the_mean_log_ratio_of_the_policys_own_draws(model: nn.Module, other_model: nn.Module) -> None:
     # one-token answers, all of them, weighted by the policy: the exact divergence of the first token
     builder = StoreBuilder()

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dpo_lab.components import ConfigError
 from dpo_lab.conf_files import CONF
 from dpo_lab.publishing.licences import Part, licences_of, parts_in
-from dpo_lab.publishing.model_card import model_card
+from dpo_lab.publishing.model_card import model_card, rounds_of
 from dpo_lab.publishing.source import source_at
 from dpo_lab.run_directory import RunDirectory
 from dpo_lab.stages.export import Export
@@ -118,8 +118,30 @@ def test_hostile_names_and_values_cannot_break_the_card(run: Path, monkeypatch: 
 
 def test_an_adapter_on_a_directory_of_this_machine_needs_the_name_of_its_base(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"which nobody else has. Name the same model on the Hub: base=OWNER/NAME. Or publish"):
-        published(run, tmp_path)
+        published(run, tmp_path, licence=None)
     assert not list(tmp_path.glob("publication/*/manifest.json"))
+
+
+def test_the_base_that_is_named_has_the_licence_that_its_option_states() -> None:
+    """docs/mistral7b.md from a copy on this machine: model.path=mistral, then base=mistralai/Mistral-7B-Instruct-v0.2."""
+    words = ("model=mistral7b", "quant=4bit", "model.path=mistral")
+    base, _ = parts_in(composed(*words), words, "mistralai/Mistral-7B-Instruct-v0.2")
+    assert base == Part("base model", "mistralai/Mistral-7B-Instruct-v0.2", "Apache-2.0")
+    local = ("model=local", "model.path=llama")
+    assert parts_in(composed(*local), local, "meta-llama/Llama-2-7b-chat-hf")[0].licence == "Llama-2-Community"
+    assert parts_in(composed(*local), local, "Someone/else")[0] == Part("base model", "Someone/else", None)
+    with pytest.raises(ConfigError, match=r"the licence of the base model \(Someone/else\) is not known"):
+        licences_of(parts_in(composed(*words), words, "Someone/else"), None)
+    named = (*words, "model.licence=cc-by-4.0")
+    assert parts_in(composed(*named), named, "mistralai/Mistral-7B-Instruct-v0.2")[0].licence == "cc-by-4.0"
+
+
+def test_the_rounds_of_a_card_are_numbers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    about = RunDirectory(run).run()
+    made = {"prompts": 24, "prompts_without_pair": 22, "left_out": {"ties": 22}, "made_by": {"generator": "7651ded7"}}
+    monkeypatch.setattr(RunDirectory, "run", lambda _: {**about, "rounds": [{"number": 1, "kl": 0.5, "made_by": made}]})
+    assert "| number | kl | prompts | prompts" in (rounds := rounds_of(source_at(str(run))))
+    assert rounds.splitlines()[-1] == "| 1 | 0.5 | 24 | 22 |"
 
 
 def test_what_a_source_does_not_hold_is_refused(run: Path, tmp_path: Path) -> None:
