@@ -1,7 +1,6 @@
 """Whether a training fits this machine, how long it takes, and the smallest change that makes it fit."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import torch
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import bytes_of, bytes_text, weights_text
 from dpo_lab.components import ConfigError, RunError
+from dpo_lab.layouts.base import Layout
+from dpo_lab.memory.changes import smaller_model, smallest
 from dpo_lab.memory.lines import memory_lines, uncounted_lines
 from dpo_lab.memory.loading import CLEARLY
 from dpo_lab.memory.loading import available as available
@@ -31,11 +32,11 @@ from dpo_lab.memory.weights import architecture_of, bytes_in_file, held, outline
 from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.models.storage import storage_of
 from dpo_lab.progress import say
+from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.tokens.store import TokenStore
 
 LARGE = 1_000_000_000  # weights from which training without a GPU is a matter of hours
 REACHED = 0.6  # share of a matrix product's speed that training reaches (docs/benchmarks.md)
-SMALLER = "model=smollm2_135m"
 CONTEXT = 0.5e9
 """Bytes of a card that CUDA and its libraries take for a process; assumed, not measured."""
 
@@ -52,19 +53,23 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
     # torch's state has the format of the weights, bitsandbytes' has its own
     state = float(optim.bytes_per_weight * (whole.trained if optim.needs_bitsandbytes else whole.trained_bytes / 4))
     passes, moment = NOTHING, Moment(accumulates=False, updated=False)
+    at_once = float(optim.bytes_at_once * whole.largest) if on_cpu else 0.0
+    if optim.needs_gpu:  # it is paged: the state of one tensor at a time has to be there
+        state, at_once = 0.0, float(optim.bytes_per_weight * whole.largest)
     mixed = alignment.precision.resolved(device)
     if store:
         moments = largest(store, alignment.layout, alignment.trainer, alignment.data.order, alignment.seed)
         compares, half = reference.scores_live, alignment.precision.in_products(device) is not None
         passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares)
-        passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
+        with tokens_at_once(alignment.trainer.head_tokens):
+            passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
     adapted, pretrained = not model.adapter.trains_all, model.pretrained
     earlier = alignment.iteration.rounds > 1 or bool(pretrained and (Path(pretrained.path) / ADAPTER_CONFIG).exists())
     own, evaluated, loaded = beside(reference, alignment.evaluation, whole, adapted=adapted, earlier=earlier)
     return MemoryPlan(
         held=whole,
         optimizer=state,
-        at_once=float(optim.bytes_at_once * whole.largest) if on_cpu else 0.0,
+        at_once=at_once,
         passes=passes,
         accumulated=float(whole.trained_bytes * moment.accumulates),
         updated=moment.updated,
@@ -79,21 +84,6 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
         ranking=max(part.bytes_needed(device.type) for part in (alignment.data, alignment.evaluation)),
         processes=alignment.trainer.devices if on_cpu else 1,
     )
-
-
-def changes(alignment: Alignment) -> Iterator[tuple[str, Alignment]]:
-    """Yield what could be changed, the smallest change first: as it is written on the command line, and the changed training.
-
-    Each part proposes its own smaller versions; the model and the portions that it trains in are at last both at their least.
-    """
-    least: dict[str, tuple[str, Any]] = {}
-    for name in ("trainer", "optim", "model"):
-        for text, smaller in getattr(alignment, name).smaller():
-            yield text, replace(alignment, **{name: smaller})
-            least[name] = text, smaller
-    both = {name: least[name] for name in ("model", "trainer") if name in least}
-    if len(both) > 1:
-        yield " ".join(text for text, _ in both.values()), replace(alignment, **{name: part for name, (_, part) in both.items()})
 
 
 def with_layers(alignment: Alignment, *, again: bool) -> Alignment:
@@ -134,19 +124,20 @@ def as_decided(alignment: Alignment, store: TokenStore, has: float) -> tuple[Ali
 
 def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float) -> str:
     """Return the first change with which a training needs no more than a limit; if none does, a smaller model."""
-    for text, changed in changes(alignment):
-        if _can_be_planned(changed) and memory_plan(changed, store).needed <= limit:
-            return text
-    return SMALLER
+    found = smallest(
+        alignment,
+        needed=lambda changed: memory_plan(changed, store).needed,
+        at_least=lambda changed: memory_plan(changed, None).needed,
+        has=limit,
+        longest=longest_pair(alignment.layout, store) if store else 0,
+    )
+    return found or smaller_model(memory_plan(alignment, None).held.parameters)
 
 
-def _can_be_planned(changed: Alignment) -> bool:
-    """Return whether a model can compute its layers again, where a change asks that of it."""
-    try:
-        memory_plan(changed, None)
-    except ConfigError:
-        return False
-    return True
+def longest_pair(layout: Layout, store: TokenStore) -> int:
+    """Return the tokens of a pass over the longest item of a store."""
+    longest = int(store.item_lengths.argmax())
+    return layout.num_tokens(store, store.responses_of([longest]).tolist())
 
 
 def refuse_above(has: float, alignment: Alignment, store: TokenStore, plan: MemoryPlan, *, where: str) -> None:
@@ -196,7 +187,7 @@ def check_fits(alignment: Alignment, store: TokenStore | None) -> None:
     if store and device.type == "cpu" and plan.held.parameters >= LARGE:
         hours = hours_of_1000_pairs(alignment, store, plan)
         size = f"{weights_text(plan.held.parameters)} weights and no GPU"
-        say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {SMALLER}")
+        say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {smaller_model(plan.held.parameters)}")
 
 
 def disk_of_policies(alignment: Alignment) -> float:

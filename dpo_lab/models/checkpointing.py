@@ -53,7 +53,7 @@ def recompute_layers(model: nn.Module, *, keep_draws: bool = True) -> None:
     if not getattr(stock, "supports_gradient_checkpointing", False):
         raise ConfigError(
             f"model.checkpointing=true: {type(stock).__name__} cannot compute its layers again. "
-            "Leave it out; trainer.token_budget=1024 makes a forward pass smaller."
+            "Leave it out; a smaller trainer.token_budget makes a forward pass smaller."
         )
     # transformers 5.17 knows the old name alone; later ones warn of it and version 6 removes it. The name alone will do once the
     # oldest version in pyproject.toml has the new one

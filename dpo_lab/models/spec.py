@@ -55,9 +55,10 @@ class ModelSpec(Component):
         return {name: value for name, value in super().content().items() if name != "checkpointing"}
 
     def smaller(self) -> "Iterator[tuple[str, ModelSpec]]":
-        """Yield how to take less memory, the smallest change first: what to type, and the model so changed."""
-        if self.checkpointing is not True:
-            yield CHECKPOINTING, replace(self, checkpointing=True)  # type: ignore[type-var]  # every kind is a dataclass
+        """Yield how to take less memory, the smallest change first: what to type, and the model so changed.
+
+        Computing its layers again (`CHECKPOINTING`) is not among them: it goes with each.
+        """
         if self.adapter.trains_all:
             yield "adapter=lora", replace(self, adapter=LoRA())  # type: ignore[type-var]  # every kind is a dataclass
 
@@ -117,10 +118,7 @@ class PretrainedModel(ModelSpec):
         for name, quant in (("8bit", EightBit()), ("4bit", FourBit())):
             fewer = not self.quant.bits or quant.bits < self.quant.bits
             if fewer and not (quant.bits == 8 and adapter.dora):  # lengths of 8-bit weights cannot be read
-                made = replace(self, adapter=adapter, quant=quant)
-                yield f"{text}quant={name}", made
-                if quant.bits == 4 and self.checkpointing is not True:
-                    yield f"{text}quant={name} {CHECKPOINTING}", replace(made, checkpointing=True)
+                yield f"{text}quant={name}", replace(self, adapter=adapter, quant=quant)
 
     def birth(self) -> dict[str, Any]:
         """Return the part of the content that determines the weights on disk: not how they are held, nor the adapter."""

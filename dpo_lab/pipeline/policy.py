@@ -21,6 +21,7 @@ from dpo_lab.reference.audit import not_as_drawn
 from dpo_lab.reference.base import ReferenceModel, ReferenceScorer
 from dpo_lab.run_directory import METRICS
 from dpo_lab.scoring.fitting import Fit, attention_of, fitted, made_ready, tried
+from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.scoring.randomness import without_randomness
 from dpo_lab.scoring.score import score
 from dpo_lab.seeding import derive
@@ -171,7 +172,7 @@ def _recorder(directory: Path, tell: Callable[[Row], None]) -> Callable[[Row], N
 def _train_as_worker(training: Training, this: Round, store: TokenStore, directory: Path, group: Group, meet: Meet) -> None:
     """Train on the pairs that a process beside the first takes; nothing is recorded or saved here."""
     made = _prepared(training, this, store, group)
-    with meet():
+    with meet(), tokens_at_once(training.trainer.head_tokens):
         fit(
             made.module,
             made.batches,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,8 @@ from dpo_lab.scoring.logps import promoted, token_logps
 
 CHUNK = 2**25
 """Logits at a time: 128 MiB in float32, 1048 tokens of a vocabulary of 32,000."""
+
+_TOKENS: ContextVar[int | None] = ContextVar("head_tokens", default=None)
 
 TokenLogps = tuple[Tensor, Tensor | None]
 """(tokens,) log p(target), and the log of the sum of squared probabilities where it was asked for."""
@@ -57,9 +60,19 @@ def vocabulary_of(head: nn.Module) -> int:
     return int(getattr(head, "out_features", 2**16))  # not the shape of the weight, which 4-bit layers pack
 
 
+@contextmanager
+def tokens_at_once(tokens: int | None) -> Iterator[None]:
+    """Have the head take so many response tokens at a time for the block; None: as many as make `CHUNK` logits."""
+    before = _TOKENS.set(tokens)
+    try:
+        yield
+    finally:
+        _TOKENS.reset(before)
+
+
 def tokens_of_chunk(vocab: int) -> int:
     """Return how many tokens are taken at a time."""
-    return max(1, CHUNK // vocab)
+    return _TOKENS.get() or max(1, CHUNK // vocab)
 
 
 def _chunks(tokens: int, size: int) -> Iterator[slice]:

@@ -9,12 +9,12 @@ from pydantic import BeforeValidator
 
 from dpo_lab.alignment import Alignment
 from dpo_lab.amounts import memory_typed
-from dpo_lab.components import component
+from dpo_lab.components import component, refused_parts
 from dpo_lab.data.base import GivenPairs
 from dpo_lab.pipeline.given_pairs import given_pairs
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model, template_notes
 from dpo_lab.progress import say
-from dpo_lab.rules.check import refuse_illegal, refuse_slowly
+from dpo_lab.rules.check import RULES, broken, refuse, refuse_slowly
 from dpo_lab.training.callbacks import checkpoint_of
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class Doctor(Alignment):
             RunError: if it does not fit, with the smallest change that makes it fit.
         """
         ask_hub_early(self.model, self.data, self.evaluation)
-        refuse_illegal(self)
+        there = replace(self, trainer=replace(self.trainer, accelerator="gpu")) if self.memory else self  # where it will run
+        refuse([*refused_parts(self), *broken(there, RULES)])
         refuse_unusable_model(self.model, self.data.max_length)
         refuse_slowly(self)
         from dpo_lab.memory import check, disk, lines  # the parts that load Lightning, only when there is work
@@ -45,26 +46,25 @@ class Doctor(Alignment):
 
         rounds, device, reference = self.iteration.rounds, self.trainer.device(), self.reference
         given = next(iter(given_pairs(self.data, self.loss, rounds)), None)
-        if not self.memory:
-            check.check_fits(self, None)  # before a large model's tokenizer and data are worked on
-        base, store = self._store(given)
         if self.memory:
-            return check.plan_elsewhere(self, store, self.memory)
+            return check.plan_elsewhere(self, self._store(given)[1], self.memory)
+        check.check_fits(self, None)  # before a large model's tokenizer and data are worked on
+        base, store = self._store(given)
         planned, plan, why = check.as_decided(self, store, has := check.available(device))
         share = pairs_of_a_round(self.data, self.trainer.max_pairs, store) / store.num_items
         say(*why, lines.reference_line(reference, plan, store, share, rounds=rounds, made=self.data.makes_pairs))
         say(*lines.memory_lines(plan, has, device.type), *lines.uncounted_lines(self))
         say(*lines.length_lines(store, self.data.max_length, known=given is not None))
-        kept = [getattr(callback, "keep", 0) for callback in self.callbacks.values()]
-        written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=max(kept, default=0))
+        checkpoints = max((getattr(callback, "keep", 0) for callback in self.callbacks.values()), default=0)
+        written = disk.disk_of(plan, store, share, reference=reference, rounds=rounds, checkpoints=checkpoints)
         takes, free = sum(written.values()), disk.free_disk(self.outputs)
-        hours = check.hours_of_1000_pairs(planned, store, plan)
         say(lines.disk_line(written, free))
+        hours = check.hours_of_1000_pairs(planned, store, plan)
         say(f"time       an estimate: {hours:.2g} hours per 1000 pairs on this machine ({device.type})")
         check.refuse_above(has, planned, store, plan, where="this machine")
         disk.refuse_above(free, takes)
         gap = self._step_0(given, base) if given and base else None
-        agree = f"policy and reference agree within {gap:.2g} nats" if gap is not None else "made in the run: no pairs exist yet"
+        agree = "made in the run: no pairs exist yet" if gap is None else f"policy and reference agree within {gap:.2g} nats"
         say(f"step 0     {agree}", "fits")
         return {"memory/peak": plan.peak, "memory/available": has, "disk/needed": takes, "hours": hours, "step_0_gap": gap}
 

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from importlib.util import find_spec
 from typing import Annotated, ClassVar, Literal
 
@@ -116,9 +116,11 @@ class AdamW(Optim):
     """Decoupled decay per step, times the learning rate."""
 
     def smaller(self) -> Iterator[tuple[str, Optim]]:
-        """Yield AdamW with a state of 8 bits a number."""
-        if not self.needs_bitsandbytes and not without_bitsandbytes():
-            yield "optim=adamw_8bit", AdamW8bit(**{field.name: getattr(self, field.name) for field in fields(AdamW)})
+        """Yield AdamW with a state of 8 bits a number, and with one that may leave the GPU."""
+        if not without_bitsandbytes():
+            settings = {field.name: getattr(self, field.name) for field in fields(AdamW)}
+            yield "optim=adamw_8bit", AdamW8bit(**settings)
+            yield "optim=adamw_8bit optim.paged=true", AdamW8bit(**settings, paged=True)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return torch's AdamW, fused."""
@@ -146,6 +148,11 @@ class AdamW8bit(AdamW):
     def needs_gpu(self) -> bool:
         """If it pages."""
         return self.paged
+
+    def smaller(self) -> Iterator[tuple[str, Optim]]:
+        """Yield it with a state that may leave the GPU."""
+        if not self.paged:
+            yield "optim.paged=true", replace(self, paged=True)
 
     def optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """Return bitsandbytes' AdamW8bit or PagedAdamW8bit."""

@@ -32,6 +32,9 @@ class TrainerSettings(Component):
     token_budget: PositiveInt = 8192
     """Tokens per forward pass (micro-batch) of a device; changes memory and speed, never the result. A longer pair gets a
     separate pass."""
+    head_tokens: PositiveInt | None = None
+    """Response tokens that the head takes at a time: fewer take less memory, and the head multiplies once more. The result stays,
+    up to rounding. null: as many as make 2^25 logits, 1048 of a vocabulary of 32,000."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
 
@@ -57,6 +60,7 @@ class TrainerSettings(Component):
 
     def content(self) -> dict[str, Any]:
         """Return what determines the result: how often figures are logged does not; the device does, by its rounding."""
-        neutral = ("log_every", "accelerator", *(() if self.max_pairs else ("max_pairs",)))
+        unset = [name for name in ("max_pairs", "head_tokens") if getattr(self, name) is None]
+        neutral = ("log_every", "accelerator", *unset)
         fields = {name: value for name, value in super().content().items() if name not in neutral}
         return {**fields, "device": self.device().type}

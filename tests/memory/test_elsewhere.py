@@ -45,6 +45,15 @@ def test_a_card_that_is_too_small_is_answered_with_the_smallest_change(
     assert asked == [("cuda", 2e6)]
 
 
+def test_a_card_elsewhere_may_page_the_optimizer_though_nothing_here_could(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("bitsandbytes")
+    assert planned(tmp_path, "16GB", "optim=adamw_8bit", "optim.paged=true", "trainer.head_tokens=16") == 0
+    (optimizer,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  optimizer "))
+    assert optimizer.split()[1:] == ["0", "MB"]
+
+
 @pytest.mark.parametrize("memory", ["16", "big", "0GB"])
 def test_what_is_not_an_amount_is_refused(memory: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert planned(tmp_path, memory) != 0

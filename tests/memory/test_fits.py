@@ -10,6 +10,7 @@ from dpo_lab.components import ConfigError
 from dpo_lab.data.load import load_pairs
 from dpo_lab.layouts.base import Kernel
 from dpo_lab.layouts.prefix import PrefixLayout
+from dpo_lab.memory import changes
 from dpo_lab.memory import check as fits
 from dpo_lab.memory.check import memory_plan
 from dpo_lab.memory.loading import CLEARLY
@@ -173,7 +174,10 @@ def test_a_training_that_does_not_fit_is_refused_with_a_change_that_does(
     fits.check_fits(train, store)  # within what plans may be off
 
 
-def test_where_no_change_suffices_a_smaller_model_is_named(run: tuple[Train, TokenStore]) -> None:
+def test_where_no_change_suffices_a_smaller_model_is_named(
+    run: tuple[Train, TokenStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "SMALLER_MODELS", {"model=smollm2_135m": 1})
     assert fits.smallest_change(run[0], None, 0.0) == "model=smollm2_135m"
 
 
@@ -182,6 +186,7 @@ def test_a_large_model_without_a_gpu_works_and_the_hours_are_said(
 ) -> None:
     train, store = run
     monkeypatch.setattr(fits, "LARGE", 1)
+    monkeypatch.setattr(changes, "SMALLER_MODELS", {"model=smollm2_135m": 1})
     monkeypatch.setattr(fits, "gemm_rate", lambda device, dtype: 1e6)
     fits.check_fits(train, store)
     tokens = train.layout.num_tokens(store, list(range(store.num_responses))) / 16

@@ -67,6 +67,19 @@ def test_any_chunk_gives_the_values_and_gradients_of_the_whole(
         assert torch.allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
+def test_within_the_block_the_head_takes_so_many_tokens_at_a_time() -> None:
+    shapes = list[int]()
+    head = OwnHead(SIZE, VOCAB)
+    head.register_forward_hook(lambda *given: shapes.append(len(given[2])))
+    hidden = torch.ones(TOKENS, SIZE)
+    with module.tokens_at_once(7):
+        head_logps(head, hidden, torch.arange(TOKENS))
+    assert shapes == [7] * (TOKENS // 7) + [TOKENS % 7] * (TOKENS % 7 > 0)
+    shapes.clear()
+    head_logps(head, hidden, torch.arange(TOKENS))
+    assert shapes == [TOKENS]
+
+
 def test_a_second_backward_pass_gives_the_same_gradient() -> None:
     head = nn.Linear(SIZE, VOCAB, bias=False)
     hidden = torch.randn(TOKENS, SIZE, requires_grad=True)
