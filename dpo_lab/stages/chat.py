@@ -1,5 +1,6 @@
 """The stage `chat`: models answer side by side what a person types, or all prompts of a file."""
 
+import shlex
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import fields
@@ -7,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dpo_lab.amounts import count_of
+from dpo_lab.call import Call
 from dpo_lab.components import Component, ConfigError, component
 from dpo_lab.data.base import Prompts
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import say, side_by_side, typed_lines
+from dpo_lab.report.next_steps import how_to_call
 from dpo_lab.rules.check import refuse_illegal
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.training.settings import TrainerSettings
@@ -53,8 +56,12 @@ class Chat(Component):
         if not self.models and self.model is None:
             raise ConfigError("nobody to talk to. Use models=[outputs/train/RUN], or model=local model.path=DIR")
 
-    def run(self) -> dict[str, Any]:
-        """Answer until the lines end; return how many questions were answered, or what was written."""
+    def run(self, call: Call | None = None) -> dict[str, Any]:
+        """Answer until the lines end; return how many questions were answered, or what was written.
+
+        Args:
+            call: what the command line asked for; None from Python.
+        """
         from dpo_lab.pipeline.real_model import ask_hub_early
 
         ask_hub_early(self)
@@ -73,7 +80,8 @@ class Chat(Component):
             made = answers_of_several(self.prompts.held_out(), policies, self.sampler, name=self.prompts.label, **how)
             path, answers = made.path / CANDIDATES, count_of(made.facts["answers"], "answer")
             say(f"candidates {path}", f"  {answers} to {count_of(made.facts['prompts'], 'prompt')}, of {', '.join(policies)}")
-            say(f"next       python scripts/rank.py candidates.path={path} ranker=pairrm")
+            rank = how_to_call("rank", shlex.split(call.command)) if call else ["python", "scripts/rank.py"]
+            say(f"next       {shlex.join([*rank, f'candidates.path={path}', 'ranker=pairrm'])}")
             return made.facts
         from dpo_lab.pipeline.chat import HELP, Speaker, converse
 

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def test_a_file_of_prompts_becomes_one_candidates_file_that_rank_reads(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["../lab/scripts/chat.py"])
     words = ["models=[moved]", "trainer=cpu", "precision=fp32", "sampler.max_new_tokens=6", "sampler.num_samples=2"]
     asked = ["prompts=jsonl", "prompts.path=asked.jsonl", "prompts.num_held_out=all"]
     assert main(["chat", *words, *asked]) == 0, capsys.readouterr().err
@@ -123,5 +125,6 @@ def test_a_file_of_prompts_becomes_one_candidates_file_that_rank_reads(
     assert [row["models"] for row in rows] == [["base", "base", "moved", "moved"]] * 3
     assert all(len(row["responses"]) == 4 for row in rows)
     (command,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("next"))
+    assert command.startswith("next       python ../lab/scripts/rank.py candidates.path=")
     assert main(["rank", *command.split("rank.py ")[1].replace("pairrm", "length").split(), "trainer=cpu"]) == 0
     assert "candidates.jsonl: 3 rows" in capsys.readouterr().out  # empty and equal answers are left out there

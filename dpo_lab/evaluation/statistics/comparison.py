@@ -86,13 +86,22 @@ class Comparison:
         turned = estimate if first == self.one else estimate.turned()
         family = f"; {count_of(self.family, 'comparison')} at once" if self.family > 1 else ""
         why = f"; {estimate.why_none}" if estimate.why_none else ""
-        return f"difference {turned.text(digits)}{why}{family}"
+        return f"difference {turned.text(digits_for(turned.value, digits))}{why}{family}"
 
     def _what_would(self) -> str:
         more = self.more_prompts
         if more is None:
             return ""
         return f"; about {rounded(more)} more would" if more < MANY else f"; even {MANY:,} more would not"
+
+
+def digits_for(value: float, digits: int) -> int:
+    """Return how many digits show a number that is not 0 as one that is not 0: at least `digits`, at most 8.
+
+    >>> [digits_for(value, 2) for value in (0.25, -0.006, 0.0004, -3e-7, 0.0, 1e-12)]
+    [2, 2, 4, 7, 2, 2]
+    """
+    return next((most for most in range(digits, 9) if round(value, most) != 0), digits)
 
 
 def compare(
