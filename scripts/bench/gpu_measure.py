@@ -49,6 +49,16 @@ class Place:
     budget: int
     """Tokens of a micro-batch through the body."""
 
+    @property
+    def small(self) -> dict[str, Any]:
+        """The shape of the model whose gradients are compared."""
+        return gpu_model.DRY_SHAPE if self.tiny else gpu_model.TINY_SHAPE
+
+    @property
+    def gate(self) -> Lengths:
+        """The lengths of the pairs by which gradients are compared; blocks of 128 are of no concern to what a CPU has."""
+        return gpu_model.TINY if self.tiny else gpu_model.GATE
+
     def wait(self) -> None:
         """Wait for the device."""
         if self.device.type == "cuda":
@@ -89,8 +99,8 @@ def true_gradients(place: Place, precision: str) -> dict[str, Tensor]:
 
 def gradients(place: Place, layout: Layout, precision: str) -> dict[str, Tensor]:
     """Return the gradients of every weight of a small model, in one layout, against a reference of zeros."""
-    store = gpu_model.token_store(gpu_model.pairs(gpu_model.GATE))
-    model = gpu_model.mistral(gpu_model.TINY_SHAPE, place.device, torch.float32)
+    store = gpu_model.token_store(gpu_model.pairs(place.gate, place.small))
+    model = gpu_model.mistral(place.small, place.device, torch.float32)
     fit = fitted(model, layout, store)
     if fit.layout is not layout:
         raise RuntimeError("; ".join(fit.notes))
@@ -146,11 +156,11 @@ def gemm(place: Place) -> Found:
 def shapes(place: Place, layout: str, kernel: Kernel) -> Found:
     """Return the seconds of a forward and backward pass of a row whose length is the first, a new one, and one seen before."""
     rows = made(layout, kernel)
-    model = gpu_model.mistral(gpu_model.TINY_SHAPE, place.device, torch.float32)
+    model = gpu_model.mistral(place.small, place.device, torch.float32)
     batches: list[ResponseBatch] = []
     for longer in range((1 if place.tiny else SHAPES) + 1):
-        lengths = tuple((prompt, chosen + 37 * longer, rejected) for prompt, chosen, rejected in gpu_model.GATE)
-        store = gpu_model.token_store(gpu_model.pairs(lengths))
+        lengths = tuple((prompt, chosen + 37 * longer, rejected) for prompt, chosen, rejected in place.gate)
+        store = gpu_model.token_store(gpu_model.pairs(lengths, place.small))
         if not batches and (reason := read_segments(model, rows)):
             raise RuntimeError(reason)
         batches.append(rows.rows(store, range(2 * len(lengths))).to(place.device))
@@ -170,7 +180,7 @@ def shapes(place: Place, layout: str, kernel: Kernel) -> Found:
 
 def trl(place: Place, variant: str, lengths: str, quant: str) -> Found:
     """Train the same adapter by TRL; `quant` is always none."""
-    pairs = gpu_model.pairs(place.lengths[lengths])
+    pairs = gpu_model.pairs(place.lengths[lengths], place.shape)
     model = gpu_model.mistral(place.shape, place.device, HALF)
     place.fresh()
     try:

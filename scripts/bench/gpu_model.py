@@ -37,14 +37,17 @@ TINY_SHAPE: dict[str, Any] = {
     "head_dim": 128,
 }
 """Heads as large as those of the 7B, and two for one of keys, so that the same kernels are checked."""
+DRY_SHAPE: dict[str, Any] = {**TINY_SHAPE, "vocab_size": 1000}
+"""For a dry run: products of 32000 logits in 16 bits take a CPU minutes."""
 
 
-def pairs(lengths: Lengths, seed: int = 0) -> list[task.Pair]:
-    """Return pairs of these lengths with ids drawn from a seed."""
+def pairs(lengths: Lengths, shape: dict[str, Any] | None = None, seed: int = 0) -> list[task.Pair]:
+    """Return pairs of these lengths with ids drawn from a seed, all of them in the vocabulary of a shape."""
     generator = torch.Generator().manual_seed(seed)
+    vocabulary = (shape or {}).get("vocab_size", task.VOCABULARY)
 
     def drawn(count: int) -> list[int]:
-        return torch.randint(task.SPECIAL_TOKENS, task.VOCABULARY, (count,), generator=generator).tolist()
+        return torch.randint(task.SPECIAL_TOKENS, vocabulary, (count,), generator=generator).tolist()
 
     return [task.Pair(drawn(prompt), drawn(chosen), drawn(rejected)) for prompt, chosen, rejected in lengths]
 
@@ -62,9 +65,8 @@ def mistral(shape: dict[str, Any], device: torch.device, dtype: torch.dtype) -> 
     """Return a Mistral with random weights, drawn on the device: seconds for 7 billion."""
     from transformers import MistralConfig, MistralForCausalLM
 
-    config = MistralConfig(
-        vocab_size=task.VOCABULARY, max_position_embeddings=32768, sliding_window=None, use_cache=False, pad_token_id=2, **shape
-    )
+    sizes = {"vocab_size": task.VOCABULARY, **shape}
+    config = MistralConfig(max_position_embeddings=32768, sliding_window=None, use_cache=False, pad_token_id=2, **sizes)
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     torch.manual_seed(0)

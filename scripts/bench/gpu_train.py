@@ -43,7 +43,7 @@ def ours(
 
     Weights have the number format of the products: those of a frozen base, and in full training all of them.
     """
-    some = gpu_model.pairs(place.lengths[lengths])
+    some = gpu_model.pairs(place.lengths[lengths], place.shape)
     store, rows, half = gpu_model.token_store(some), made(layout, kernel), FORMATS[precision] or torch.float32
     model = gpu_model.mistral(place.shape, place.device, half)
     if quant == "4bit":

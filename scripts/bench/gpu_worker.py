@@ -61,7 +61,7 @@ def here(*, tiny: bool) -> Place:
     free = torch.cuda.mem_get_info()[0] / 2**30 if device.type == "cuda" else 0.0
     budget = 64 if tiny else next(tokens for least, tokens in BUDGETS.items() if free >= least)
     lengths = {"tiny": gpu_model.TINY} if tiny else {"hh": task.LENGTHS, "long": gpu_model.LONG}
-    return Place(device, tiny, gpu_model.TINY_SHAPE if tiny else gpu_model.SHAPE, lengths, budget)
+    return Place(device, tiny, gpu_model.DRY_SHAPE if tiny else gpu_model.SHAPE, lengths, budget)
 
 
 JOBS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -167,7 +167,7 @@ def test_the_dry_run_writes_one_json_of_the_schema_from_any_directory(tmp_path: 
     }
     assert all(case["loss"] == pytest.approx(0.693, abs=2e-3) for case in record["cases"])
     for case in record["cases"]:  # 2 layers of 128 wide, 4 heads of 128, 2 of keys; the head; tokens of TINY
-        weights = 2 * 128 * (2 * 4 * 128 + 2 * 2 * 128 + 3 * 256) + 128 * 32000
+        weights = 2 * 128 * (2 * 4 * 128 + 2 * 2 * 128 + 3 * 256) + 128 * 1000
         tokens = 29 + 19 + 20 if case["layout"] == "prefix" else 2 * 29 + 19 + 20
         assert case["operations_per_second"] == pytest.approx(
             (6 if case["adapter"] == "none" else 4) * weights * tokens / statistics.median(case["epoch_seconds"])
