@@ -1,5 +1,7 @@
 """The jobs of one call of the program: each builds a stage and runs it, and how each ended is told at the end."""
 
+import atexit
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -24,6 +26,7 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
     Returns:
         The figure by which runs are compared, for a sweeper that searches; None if there is none.
     """
+    end_at_once()
     many = is_one_of_many(config)
     job = Job(" ".join(task_overrides(config)))
     session.jobs.append(job)
@@ -57,6 +60,12 @@ def run_job(config: Any, line: CommandLine, session: Session) -> float | None:
             if many and "basic" not in config.hydra.launcher._target_.lower():
                 raise  # a job in another process: only Hydra can carry the failure home
     return job.figure[1] if job.figure else None
+
+
+def end_at_once() -> None:
+    """Let Python end without its last collections, which go over all that torch and transformers hold: 1 to 3 s."""
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
 
 
 @contextmanager
