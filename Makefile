@@ -39,8 +39,10 @@ run: $(READY)  ## train: make run ARGS="loss=ipo seed=1"
 test: $(READY_DEV)  ## lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto
+	@echo "$(BIN)/mypy, which takes minutes on one core without its cache, beside $(BIN)/python -m pytest --numprocesses auto"
+	@$(BIN)/mypy >$(VENV)/.types 2>&1 & types=$$!; code=0; \
+	$(BIN)/python -m pytest --numprocesses auto || code=$$?; \
+	wait $$types || code=$$?; cat $(VENV)/.types; exit $$code
 
 e2e: $(READY_DEV)  ## the slow tests: whole runs against their bands
 	$(BIN)/python -m pytest -m slow --numprocesses auto --dist loadfile --no-loadscope-reorder

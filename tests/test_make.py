@@ -122,3 +122,23 @@ def test_what_train_py_says_without_an_environment_makes_and_activates_one(machi
     remedy = said.stderr.partition("Type: ")[2].strip()
     done = machine.types(f'{remedy} && echo "$VIRTUAL_ENV"')
     assert done.stdout.splitlines()[-1:] == ["3.12"], remedy + done.stderr
+
+
+@pytest.mark.parametrize(("types", "tests", "code"), [(0, 0, 0), (1, 0, 2), (0, 1, 2), (1, 1, 2)])
+def test_types_are_checked_beside_the_tests_and_either_fails_make_test(
+    machine: Machine, types: int, tests: int, code: int
+) -> None:
+    programs = machine.checkout / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    begun, waits = machine.checkout / "begun", "while [ ! -e begun ]; do :; done"  # mypy ends after the tests have begun
+    for name, line in (
+        ("ruff", "true"),
+        ("mypy", f"{waits}; echo of types; exit {types}"),
+        ("python", f"touch {begun}; exit {tests}"),
+    ):
+        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
+        (programs / name).chmod(0o755)
+    for name in (".ready", ".ready-dev"):
+        (programs.parent / name).touch()
+    done = machine.types("make test")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "of types"), done.stderr
