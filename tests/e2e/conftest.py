@@ -10,7 +10,10 @@ import pytest
 
 from tests.e2e.forked import Command, finished
 
-LONGEST = ("bands", "sweep", "learned_ranker", "recipes", "in_the_project", "kills", "findings", "notebook", "ddp", "other_names")
+LONGEST = (
+    *("bands", "sweep", "learned_ranker", "recipes", "in_the_project", "kills", "findings", "real_models", "notebook", "ddp"),
+    *("fits", "layers_again", "killed_evaluation", "gpu_record", "rerun", "other_names"),
+)
 """The files that take longest, the first one most: a worker takes the next file, so that none of them is left for one alone."""
 
 

@@ -1,9 +1,10 @@
 """Commands as real processes, forked from one that has imported the libraries: each saves its ten seconds of imports.
 
 A command has its own arguments, directory, environment and streams, and answers signals as `python train.py` does. How Python
-itself starts is a matter of tests/test_start.py and tests/cli.
+itself starts and ends is a matter of tests/test_start.py and tests/cli.
 """
 
+import gc
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from typing import Any
+
+from tests.e2e.forked_python import fork_in_place_of_starting, leave
 
 ROOT = Path(__file__).resolve().parents[2]
 FIXED = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(Path(tempfile.gettempdir()) / "dpo-lab-tests-hub")}
@@ -42,9 +45,18 @@ class Command:
         program: below the project's directory.
         directory: where it runs; None: here.
         leads: whether it begins a process group, whose number is its own.
+        forks: whether the Python processes that it starts are forked too (forked_python).
     """
 
-    def __init__(self, program: str, *words: str, directory: Path | None = None, leads: bool = False, **variables: str) -> None:
+    def __init__(
+        self,
+        program: str,
+        *words: str,
+        directory: Path | None = None,
+        leads: bool = False,
+        forks: bool = False,
+        **variables: str,
+    ) -> None:
         self._kept = tempfile.TemporaryDirectory()  # removed with this object
         self.out, self.error = Path(self._kept.name, "out"), Path(self._kept.name, "error")
         self.out.touch()
@@ -54,6 +66,7 @@ class Command:
             words=[str(ROOT / program), *words],
             directory=str(directory or Path.cwd()),
             leads=leads,
+            forks=forks,
             variables={**os.environ, **FIXED, **variables},
             streams=[str(self.out), str(self.error)],
         )
@@ -116,9 +129,12 @@ def modules() -> list[str]:
 
 
 def serve() -> int:
-    """Fork a process for each command that is asked for; in it, return its exit code."""
+    """Fork a process for each command that is asked for."""
+    gc.disable()  # a seventh of the time that imports take
     for module in modules():
         import_module(module)
+    gc.enable()
+    gc.freeze()  # collections of a command pass over what it shares with this process
     asked, answers = os.fdopen(os.dup(0)), os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for line in iter(asked.readline, ""):  # nothing is read ahead that a forked process would have too
@@ -129,14 +145,14 @@ def serve() -> int:
         elif (answer := os.fork()) == 0:
             asked.close()
             answers.close()
-            return _become(request)
+            leave(lambda request=request: _become(request))  # type: ignore[misc]
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
     return 0
 
 
 def _become(request: dict[str, Any]) -> int:
-    """Run a command in this process; return its exit code."""
+    """Run a command in this process, the charts of its report left empty, a fourth of a small run; return its exit code."""
     if request["leads"]:
         os.setsid()
     for number, path in enumerate(request["streams"], 1):
@@ -147,7 +163,13 @@ def _become(request: dict[str, Any]) -> int:
     sys.argv = request["words"]
     beside = [os.path.abspath(place) for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
     sys.path[:1] = [str(Path(sys.argv[0]).parent), *beside]  # in place of this file's directory
+    from dpo_lab.report import charts, ranker
     from dpo_lab.start import run_stage
+
+    if request["forks"]:
+        fork_in_place_of_starting()
+    for drawing, name in ((charts, "line_chart"), (charts, "histogram"), (ranker, "line_chart")):
+        setattr(drawing, name, lambda *values, **settings: "<svg></svg>")
 
     return run_stage(Path(sys.argv[0]).stem, sys.argv[1:])
 

@@ -36,16 +36,16 @@ Plan._made = made
 """Python runs it at the start of every process that finds it as sitecustomize: a line for each part that is made."""
 
 
-def started(directory: Path, *words: str, **variables: str) -> Command:
+def started(directory: Path, *words: str, forks: bool = False, **variables: str) -> Command:
     """Start a run or a sweep on a copy of the example pairs."""
     directory.mkdir(exist_ok=True)
     shutil.copy(ROOT / "docs" / "example_pairs.jsonl", directory / "pairs.jsonl")
-    return Command("train.py", *words, *WORDS, directory=directory, leads=True, **variables)
+    return Command("train.py", *words, *WORDS, directory=directory, leads=True, forks=forks, **variables)
 
 
-def ended(directory: Path, *words: str) -> str:
+def ended(directory: Path, *words: str, forks: bool = False) -> str:
     """Return what a run or a sweep prints."""
-    return finished(started(directory, *words))
+    return finished(started(directory, *words, forks=forks))
 
 
 def manifests(directory: Path, kind: str) -> list[dict[str, Any]]:
@@ -126,8 +126,9 @@ def test_a_search_that_is_killed_ends_as_an_undisturbed_one(undisturbed: Path, t
     for kind in ("model", "tokens", "reference"):  # that a model is made is not what is killed here
         shutil.copytree(undisturbed / "outputs" / kind, tmp_path / "outputs" / kind)
     words = (*SEARCH, f"hydra/launcher={launcher}")
-    started(tmp_path, *words).stop_when(lambda: any((tmp_path / "outputs" / "sweep").glob("*/jobs/002.json")))
-    ended(tmp_path, *words)
+    command = started(tmp_path, *words, forks=True)
+    command.stop_when(lambda: any((tmp_path / "outputs" / "sweep").glob("*/jobs/002.json")))
+    ended(tmp_path, *words, forks=True)
     assert trials(tmp_path) == trials(undisturbed)
     assert len(trials(tmp_path)) == 3
 
