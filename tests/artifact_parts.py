@@ -9,7 +9,7 @@ from dpo_lab.damage import forget
 
 
 def plan(root: Path, *parents: Artifact, kind: str = "pairs") -> Plan:
-    return Plan(root, kind, "films", {"seed": 0, "from": [each.id for each in parents]}, [each.id for each in parents])
+    return Plan(root, kind, "films", {"seed": 0, "from": [parent.id for parent in parents]}, [parent.id for parent in parents])
 
 
 def write_rows(directory: Path) -> dict[str, Any]:

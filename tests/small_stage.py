@@ -48,7 +48,9 @@ class ShareOfVowels(Ranker):
     scores_places = True  # asked once, since tests count what it is asked about
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        shares = [tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in each.responses) for each in candidates]
+        shares = [
+            tuple(sum(map(text.count, "aeiou")) / (len(text) or 1) for text in candidate.responses) for candidate in candidates
+        ]
         return [Verdict(scores=share, details={"well_formed": share}) for share in shares]
 
 

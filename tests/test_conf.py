@@ -107,7 +107,7 @@ def test_a_yaml_composes_builds_and_lists_every_field(name: str) -> None:
         of_class = {field.name for field in fields(get_class(node["_target_"]))}
         shelves = set(groups()) if node is raw else set()
         assert set(node) - {"_target_"} - shelves == of_class - shelves, node["_target_"]
-    own = {f"{each.__module__}.{each.__qualname__}" for each in own_classes(name)}
+    own = {f"{kind.__module__}.{kind.__qualname__}" for kind in own_classes(name)}
     assert own <= {node["_target_"] for node in found}, "the option is not what was composed"
 
 

@@ -119,7 +119,7 @@ def test_the_python_example_runs_and_gives_the_keys_that_the_readme_lists(
     assert summary["eval/accuracy"] == accuracy
     listed = set(re.findall(r"`((?:eval|seconds)/[a-z/]+)`", README))
     metrics = {f"eval/{each.name}" for each in TRAINING}
-    of_steps = {"eval/loss", *metrics - {f"eval/{each.name}" for each in OF_PAIRS}}
+    of_steps = {"eval/loss", *metrics - {f"eval/{pair.name}" for pair in OF_PAIRS}}
     assert metrics - of_steps <= set(summary)
     of_run = {name for name in summary if name.startswith("eval/") and not name.startswith("eval/losses/")}
     of_run -= metrics - {"eval/loss"}

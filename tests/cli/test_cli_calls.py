@@ -57,7 +57,7 @@ def test_a_stage_that_records_no_call_is_not_handed_one(monkeypatch: pytest.Monk
 
 def test_differences_are_the_values_that_are_not_the_stage_s_own() -> None:
     assert train(["loss=ipo", "recipe.lr=0.002", "trainer.epochs=2", "tags=[a]"]) == 0
-    assert {each["key"]: (each["default"], each["value"]) for each in CALLS[0].differences} == {
+    assert {difference["key"]: (difference["default"], difference["value"]) for difference in CALLS[0].differences} == {
         "loss._target_": ("dpo_lab.losses.dpo.DPOLoss", "dpo_lab.losses.ipo.IPOLoss"),
         "loss.reduction": ("sum", "mean"),
         "optim.lr": (0.0005, 0.002),
@@ -68,7 +68,9 @@ def test_differences_are_the_values_that_are_not_the_stage_s_own() -> None:
 def test_values_of_another_class_are_compared_with_its_own() -> None:
     Path("pairs.jsonl").write_text("{}\n")
     assert train(["data=jsonl", "data.path=pairs.jsonl", "data.max_length=64"]) == 0
-    of_data = {each["key"]: each["default"] for each in CALLS[0].differences if each["key"].startswith("data.")}
+    of_data = {
+        difference["key"]: difference["default"] for difference in CALLS[0].differences if difference["key"].startswith("data.")
+    }
     assert of_data == {"data._target_": "dpo_lab.pipeline.on_policy.OnPolicy", "data.path": None, "data.max_length": 512}
 
 

@@ -64,7 +64,9 @@ def sweep() -> Path:
 def trials() -> list[tuple[Any, ...]]:
     """Return of each trial its point, how it ended and its values."""
     study = optuna.load_study(study_name="search", storage=f"sqlite:///{(sweep() / 'study.db').absolute()}")
-    return [(each.number, each.params, each.state.name, each.value, each.intermediate_values) for each in study.get_trials()]
+    return [
+        (trial.number, trial.params, trial.state.name, trial.value, trial.intermediate_values) for trial in study.get_trials()
+    ]
 
 
 def test_a_search_ends_runs_early_and_finds_what_is_best(capsys: pytest.CaptureFixture[str]) -> None:

@@ -105,7 +105,10 @@ def test_a_figure_without_a_direction_crowns_nobody_and_one_that_falls_sorts_upw
     assert neither.best is None
     assert "gets better in no direction" in verdict_lines(neither)[0]
     falling = type(GOLD)(**{**GOLD.record(), "better": "min"})
-    assert [each.values["loss"] for each in standing(runs, Metric("gold/after", falling)).configurations] == ["a", "b"]
+    assert [configuration.values["loss"] for configuration in standing(runs, Metric("gold/after", falling)).configurations] == [
+        "a",
+        "b",
+    ]
 
 
 def test_runs_on_other_prompts_are_not_compared_and_a_run_without_the_figure_does_not_count() -> None:

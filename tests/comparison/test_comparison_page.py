@@ -102,7 +102,7 @@ def test_tables_charts_and_fields_are_named_for_a_screen_reader_and_reached_by_k
     assert elements.named("html")[0]["lang"] == "en"
     assert any(each.get("for") == "filter" for each in elements.named("label"))
     regions = [each for _, each in elements.found if each.get("role") == "region"]
-    assert all(each.get("tabindex") == "0" and each.get("aria-label") for each in regions)
+    assert all(region.get("tabindex") == "0" and region.get("aria-label") for region in regions)
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_the_screen_has_swept_keys_means_and_spreads_directories_and_what_failed
     assert "  beta  mean gold/after  spread  seeds" in ended.lines
     directories = [line.split()[-1] for line in ended.lines if "finished " in line and "tiny-" in line]
     assert len(directories) == 4
-    assert all(Path(each).is_dir() for each in directories)
+    assert all(Path(directory).is_dir() for directory in directories)
     assert "failed: 5-beta9-seed0: RuntimeError: no memory" in ended.lines
     assert f"  log {sweep / 'jobs' / '005.log'}" in ended.lines
     assert "recipe.beta=0.1 is best by gold/after" in said
@@ -87,8 +87,8 @@ def test_every_run_is_linked_by_a_name_that_says_what_is_swept(sweep: Path, tmp_
     conclude(sweep)
     (tmp_path / "outputs").rename(tmp_path / "moved")
     links = sorted((tmp_path / "moved" / "sweep" / sweep.name / "runs").iterdir())
-    assert [each.name for each in links] == ["1-beta0.1-seed0", "2-beta0.1-seed1", "3-beta1e-3-seed0", "4-beta1e-3-seed1"]
-    assert all((each / "summary.json").is_file() for each in links)
+    assert [link.name for link in links] == ["1-beta0.1-seed0", "2-beta0.1-seed1", "3-beta1e-3-seed0", "4-beta1e-3-seed1"]
+    assert all((link / "summary.json").is_file() for link in links)
 
 
 def test_a_sweep_that_was_moved_with_its_outputs_finds_its_runs(sweep: Path, tmp_path: Path) -> None:

@@ -45,18 +45,18 @@ class Answers(HubAnswers):
                 {
                     "id": NAME,
                     "sha": COMMIT,
-                    "siblings": [{"rfilename": each} for each in self.server.files],
+                    "siblings": [{"rfilename": file} for file in self.server.files],
                     "tags": [],
                     "private": False,
                 }
             )
         if kind == "tree":
             deep = "recursive=true" in urlparse(self.path).query.lower()
-            below = [each for each in self.server.files if each.startswith(name and f"{name}/")]
+            below = [file for file in self.server.files if file.startswith(name and f"{name}/")]
             files = [each for each in below if deep or each.rpartition("/")[0] == name]
-            folders = {each.split("/")[0] for each in self.server.files if "/" in each and not name}
-            listed = [{"type": "file", "path": each, "size": 1, "oid": self.digest(each)} for each in files]
-            return self.answer([*listed, *({"type": "directory", "path": each, "oid": "0" * 40} for each in folders)])
+            folders = {file.split("/")[0] for file in self.server.files if "/" in file and not name}
+            listed = [{"type": "file", "path": file, "size": 1, "oid": self.digest(file)} for file in files]
+            return self.answer([*listed, *({"type": "directory", "path": folder, "oid": "0" * 40} for folder in folders)])
         if name not in self.server.files:
             return self.answer({}, 404, X_Error_Code="EntryNotFound", X_Repo_Commit=COMMIT)
         return self.answer(self.server.files[name], ETag=f'"{self.digest(name)}"', X_Repo_Commit=COMMIT)

@@ -98,14 +98,14 @@ def test_a_pairwise_loss_refuses_labels_and_says_what_it_needs(tmp_path: Path) -
 def test_a_ranked_list_is_the_pair_of_its_best_and_worst_or_the_whole_list_by_what_is_taken(tmp_path: Path) -> None:
     rows = [ranked(2, 0, 1), ranked(1, 0)]
     lists, report = as_they_are(tmp_path, *rows)
-    assert all(isinstance(each, Candidates) for each in lists)
-    assert [each.responses for each in lists] == [("b", "c", "a"), ("b", "a")]
+    assert all(isinstance(one_list, Candidates) for one_list in lists)
+    assert [one_list.responses for one_list in lists] == [("b", "c", "a"), ("b", "a")]
     assert "answers_left_out" not in report.counts
     assert report.lines()[0] == "rows.jsonl: 2 rows, 2 ranked lists"
 
     pairs, report = load_pairs(tmp_path / "rows.jsonl", max_dropped=0.0)
-    assert all(isinstance(each, PreferencePair) for each in pairs)
-    assert [(each.chosen, each.rejected, each.score_chosen, each.score_rejected) for each in pairs] == [
+    assert all(isinstance(pair, PreferencePair) for pair in pairs)
+    assert [(pair.chosen, pair.rejected, pair.score_chosen, pair.score_rejected) for pair in pairs] == [
         ("b", "a", 0.0, -2.0),
         ("b", "a", 0.0, -1.0),
     ]
@@ -114,5 +114,5 @@ def test_a_ranked_list_is_the_pair_of_its_best_and_worst_or_the_whole_list_by_wh
 
 def test_a_ranked_list_without_an_order_or_of_one_text_is_left_out(tmp_path: Path) -> None:
     lists, report = as_they_are(tmp_path, ranked(1, 1, 1), ranked(0, 1, 2, texts="aaa"), ranked(0, 1, 1))
-    assert [each.row for each in lists] == [3]
+    assert [one_list.row for one_list in lists] == [3]
     assert report.counts == {"chosen_equals_rejected": 1, "tie": 1}

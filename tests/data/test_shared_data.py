@@ -149,8 +149,10 @@ def test_the_replica_of_the_snorkel_set_gives_three_rounds_with_scores(shared_da
     path = shared_data / "hub_layout" / "Snorkel-style-PairRM-DPO"
     splits = tuple(f"train_iteration_{number}" for number in (1, 2, 3))
     rounds = HubPairs(path=str(path), splits=splits, max_dropped=0.1).load(rounds=3)
-    assert [(len(each.train), len(each.held_out)) for each in rounds] == [(9, 2), (10, 2), (10, 2)], "one answer is empty"
-    for pair in (pair for each in rounds for pair in (*each.train, *each.held_out)):
+    assert [(len(one_round.train), len(one_round.held_out)) for one_round in rounds] == [(9, 2), (10, 2), (10, 2)], (
+        "one answer is empty"
+    )
+    for pair in (pair for one_round in rounds for pair in (*one_round.train, *one_round.held_out)):
         assert pair.score_chosen is not None
         assert pair.score_rejected is not None
         assert pair.score_chosen > pair.score_rejected

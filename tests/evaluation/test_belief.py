@@ -24,7 +24,7 @@ class Silent(Ranker):
     label: ClassVar[str] = "silent"
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        return [Verdict((float("nan"),) * len(each.responses)) for each in candidates]
+        return [Verdict((float("nan"),) * len(candidate.responses)) for candidate in candidates]
 
 
 def answers(*texts: tuple[str, ...]) -> list[Candidates]:
@@ -32,7 +32,7 @@ def answers(*texts: tuple[str, ...]) -> list[Candidates]:
 
 
 def judged(candidates: Sequence[Candidates], values: list[float]) -> Wins:
-    prompts = [each.prompt.id for each in candidates for _ in each.responses]
+    prompts = [candidate.prompt.id for candidate in candidates for _ in candidate.responses]
     return Wins(Observed(values, prompts), (0,) * len(values))
 
 

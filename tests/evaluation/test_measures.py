@@ -141,8 +141,8 @@ class FirstPlace(Ranker):
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         return [
-            Verdict(scores=tuple(10.0 * text.startswith("best") - place for place, text in enumerate(each.responses)))
-            for each in candidates
+            Verdict(scores=tuple(10.0 * text.startswith("best") - place for place, text in enumerate(candidate.responses)))
+            for candidate in candidates
         ]
 
 
@@ -154,11 +154,11 @@ def test_a_judge_that_compares_sees_both_orders_so_that_its_bias_for_a_place_win
         said = lambda _, sets: [Verdict((0.0, 0.0), pairwise=((0.0, 1.0), (1.0, 0.0))) for _ in sets]  # noqa: E731
         monkeypatch.setattr(FirstPlace, "rank", said)
     ours = [Candidates(prompt=Prompt.from_text(f"{n}?"), responses=("a", "best"), scores=(0.0, 0.0)) for n in range(3)]
-    theirs = [replace(each, responses=("b", "c")) for each in ours]
+    theirs = [replace(answered, responses=("b", "c")) for answered in ours]
     wins = wins_side_by_side(FirstPlace(), ours, theirs, torch.device("cpu"), name="judge", directory=None)
     assert wins
     assert list(wins.observed.values) == ([0.5] * 6 if pairwise else [0.5, 1.0] * 3)
-    assert list(wins.observed.prompts) == [each.prompt.id for each in ours for _ in range(2)]
+    assert list(wins.observed.prompts) == [answered.prompt.id for answered in ours for _ in range(2)]
     turned = wins_side_by_side(FirstPlace(), theirs, ours, torch.device("cpu"), name="judge", directory=None)
     assert turned
     assert [1 - value for value in turned.observed.values] == list(wins.observed.values)

@@ -76,7 +76,7 @@ def test_places_are_read_off_the_comparisons_in_both_orders() -> None:
     assert found["first_place_nats"] == (3 - 1 + 2 + 1) / 4
     assert found["order_consistency"] == 1 / 2
     odds = [2.0, 0.5]  # means of both orders
-    assert found["log_loss"] == pytest.approx(sum(math.log(1 + math.exp(-each)) for each in odds) / 2)
+    assert found["log_loss"] == pytest.approx(sum(math.log(1 + math.exp(-logit)) for logit in odds) / 2)
 
 
 def test_a_ranker_that_saw_one_order_has_no_bias_to_tell() -> None:

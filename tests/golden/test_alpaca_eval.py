@@ -42,7 +42,7 @@ class Golden:
 
     def controlled(self, model: str, inverse_penalty: float = float("inf"), gamed: bool = True, positional: bool = False) -> Any:
         outcomes, at, chars = self.rows(model)
-        difference = (self.baseline - np.array([each or 0 for each in chars]))[at].astype(float)
+        difference = (self.baseline - np.array([char or 0 for char in chars]))[at].astype(float)
         difficulty = self.difficulty[: len(at)] if positional else self.difficulty[at]
         rows = self.gamed if gamed else None
         return length_controlled(outcomes, difference, difficulty, gamed=rows, inverse_penalty=inverse_penalty)
@@ -81,7 +81,7 @@ def test_raw_win_rates_of_28_models_equal_the_published_ones(golden: Golden) -> 
     assert len(names) == 28
     for name in names:
         outcomes, _, chars = golden.rows(name)
-        found = raw_win_rate(outcomes.tolist(), [each for each in chars if each is not None])
+        found = raw_win_rate(outcomes.tolist(), [char for char in chars if char is not None])
         published = golden.expected[name]["published"]
         for figure in ("win_rate", "standard_error", "discrete_win_rate", "n_wins", "n_wins_base", "n_draws", "n_total"):
             assert found[figure] == pytest.approx(published[figure], abs=1e-6), (name, figure)

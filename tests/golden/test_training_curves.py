@@ -213,7 +213,7 @@ def relative(ours: float, theirs: float) -> float:
 def compare(golden: Golden, name: str, dtype: torch.dtype, lines: list[dict[str, float]]) -> None:
     """Compare every figure of every step with every recording of a run."""
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    for recording in [each for each in CURVES if each in golden.runs[name]]:
+    for recording in [curve for curve in CURVES if curve in golden.runs[name]]:
         for step, (ours, theirs) in enumerate(zip(lines, golden.runs[name][recording], strict=True)):
             for figure in set(theirs) - TRL_ALONE:
                 gap = relative(ours[NAMES[figure]], theirs[figure])

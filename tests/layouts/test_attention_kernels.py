@@ -41,7 +41,7 @@ def dense_varlen(
     assert window_size == (-1, 0)
     assert enable_gqa == (query.shape[1] != key.shape[1])
     sizes: list[list[int]] = [(ends[1:] - ends[:-1]).tolist() for ends in (query_ends, key_ends)]
-    assert [longest_query, longest_key] == [max(each) for each in sizes]
+    assert [longest_query, longest_key] == [max(size) for size in sizes]
     assert [len(query), len(key)] == [int(query_ends[-1]), int(key_ends[-1])]
     seen = []
     for one, keys, values in zip(query.split(sizes[0]), key.split(sizes[1]), value.split(sizes[1]), strict=True):

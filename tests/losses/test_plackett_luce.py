@@ -18,8 +18,8 @@ LOSS = PlackettLuceLoss(beta=0.3)
 def lists_of(per_response: Tensor, lists: list[list[int]]) -> PairLogps:
     """Return lists of one-token responses."""
     widest = max(map(len, lists))
-    ranked = torch.tensor([each + [-1] * (widest - len(each)) for each in lists])
-    pairs = torch.tensor([[each[0], each[-1]] for each in lists])
+    ranked = torch.tensor([one_list + [-1] * (widest - len(one_list)) for one_list in lists])
+    pairs = torch.tensor([[one_list[0], one_list[-1]] for one_list in lists])
     counts = torch.ones(len(per_response), dtype=torch.int64)
     return PairLogps(ResponseLogps(per_response, counts), pairs, ranked=ranked)
 
@@ -71,7 +71,7 @@ def test_the_gradient_is_that_of_finite_differences() -> None:
 def test_a_list_does_not_depend_on_longer_ones_beside_it() -> None:
     policy, reference, lists = drawn(8, 1), drawn(8, 2), [[0, 1], [2, 3, 4, 5, 6], [7, 0, 3]]
     together = LOSS(lists_of(policy, lists), lists_of(reference, lists))
-    alone = [LOSS(lists_of(policy, [each]), lists_of(reference, [each])) for each in lists]
+    alone = [LOSS(lists_of(policy, [one_list]), lists_of(reference, [one_list])) for one_list in lists]
     assert torch.equal(together, torch.cat(alone))
 
 

@@ -166,7 +166,7 @@ def test_the_ranker_judges_no_prompt_twice(policy: ModelOnDisk, tmp_path: Path, 
     judged: list[str] = []
 
     def noting(self: ShareOfVowels, candidates: Sequence[Candidates]) -> list[Verdict]:
-        judged.extend(each.prompt.id for each in candidates)
+        judged.extend(candidate.prompt.id for candidate in candidates)
         return rank(self, candidates)
 
     monkeypatch.setattr(ShareOfVowels, "rank", noting)

@@ -37,12 +37,12 @@ def test_ids_drawn_are_ids_stored_whatever_the_template_renders(template: str, t
     letters = [token for letter in text for token in tokenizer(letter, add_special_tokens=False)["input_ids"]]  # no merges
     ends = [tokenizer.eos_token_id] if ended else []
     drawn = tuple(Drawn.of(ids, [-1.0] * len(ids)) for ids in ([*letters, *ends], [*letters[:3], *ends]))
-    texts = [tokenizer.decode(each.ids.tolist(), skip_special_tokens=True).strip() for each in drawn]
+    texts = [tokenizer.decode(answer.ids.tolist(), skip_special_tokens=True).strip() for answer in drawn]
     pair = PreferencePair(prompt=ASKED, chosen=texts[0], rejected=texts[1], finished=(ended, ended), drawn=drawn)
     made = tokenise_items([pair], tokenizer, max_length=512, truncation="error")
     assert made.counts == {}
     assert made.store.prompt(0).tolist() == encoder.prompt_ids([ASKED])[0]
-    assert [made.store.response(side).tolist() for side in (0, 1)] == [each.ids.tolist() for each in drawn]
+    assert [made.store.response(side).tolist() for side in (0, 1)] == [answer.ids.tolist() for answer in drawn]
     assert made.store.drawn_logps is not None
     assert made.store.drawn_logps.tolist() == [-1.0] * len(made.store.response_ids)
     cut = tokenise_items([pair], tokenizer, max_length=made.store.row_lengths.max() - 1, truncation="keep_end_prompt")

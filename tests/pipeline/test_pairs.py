@@ -24,7 +24,7 @@ ANSWERS = [("a", "a b", "a b c"), ("a", "a", "a b"), ("a", "b", "c")]
 def ranking_in(root: Path) -> Artifact:
     def produce(directory: Path) -> dict[str, Any]:
         sets = [Candidates(prompt=Prompt.from_text(f"{number}?"), responses=texts) for number, texts in enumerate(ANSWERS)]
-        return {"prompts": write_jsonl(directory / CANDIDATES, (each.to_record() for each in sets))}
+        return {"prompts": write_jsonl(directory / CANDIDATES, (one_set.to_record() for one_set in sets))}
 
     candidates = Plan(root, "candidates", "some", {"of": "a test"}).make(produce, force=False)
     return ranked(candidates, LengthRanker(), root=root, name="some", device=torch.device("cpu"), force=False)
@@ -79,7 +79,7 @@ def test_the_answers_of_the_data_are_part_of_the_id_and_are_not_counted_as_drawn
     (manifest,) = tmp_path.glob("candidates/*/manifest.json")
     answers = Artifact.open(manifest.parent)
     assert answers
-    ids = [each.prompt.id for each in stream_candidates(answers)]
+    ids = [candidate.prompt.id for candidate in stream_candidates(answers)]
     made = paired_with_data(answers, dict(zip(ids, ("own", "a", ""), strict=True)), Spin(), **where)
     # own against a, a b, a b c | a against a, a (equal) and a b | no answer, against three
     assert (made.facts["pairs"], made.facts["left_out"]) == (4, {"equal_texts": 2, "unanswered": 3})

@@ -112,9 +112,9 @@ class Answers(HubAnswers):
             self.answer({"error": "Forbidden"}, 403)
             return
         if what == "preupload":
-            files = [each["path"] for each in json.loads(content)["files"]]
+            files = [load["path"] for load in json.loads(content)["files"]]
             modes = [{"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular"} for path in files]
-            self.answer({"files": [{**each, "shouldIgnore": False, "oid": None} for each in modes]})
+            self.answer({"files": [{**mode, "shouldIgnore": False, "oid": None} for mode in modes]})
             return
         self.commit(name, [json.loads(line) for line in content.splitlines()])
         return

@@ -27,8 +27,8 @@ class Duels(Ranker):
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         verdicts = []
-        for each in candidates:
-            sizes = [len(text) for text in each.responses]
+        for candidate in candidates:
+            sizes = [len(text) for text in candidate.responses]
             odds = tuple(tuple(0.0 if i == j else a - b + 0.5 for j, b in enumerate(sizes)) for i, a in enumerate(sizes))
             verdicts.append(Verdict(scores=tuple(sum(row) / len(row) for row in odds), pairwise=odds))
         return verdicts
@@ -45,7 +45,7 @@ class Lengths(Ranker):
     label: ClassVar[str] = "lengths"
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        return [Verdict(scores=tuple(float(len(text)) for text in each.responses)) for each in candidates]
+        return [Verdict(scores=tuple(float(len(text)) for text in candidate.responses)) for candidate in candidates]
 
 
 def conversations(count: int) -> list[Candidates]:
@@ -70,8 +70,8 @@ def made_answers(root: Path, sets: Sequence[Candidates], name: str = "small") ->
     )
 
     def produce(directory: Path) -> dict[str, Any]:
-        write_jsonl(directory / CANDIDATES, (each.to_record() for each in sets))
-        return {"prompts": len(sets), "answers": sum(len(each.responses) for each in sets)}
+        write_jsonl(directory / CANDIDATES, (one_set.to_record() for one_set in sets))
+        return {"prompts": len(sets), "answers": sum(len(one_set.responses) for one_set in sets)}
 
     return plan.make(produce)
 

@@ -82,7 +82,7 @@ def test_this_project_reads_back_the_pairs_that_it_published(tmp_path: Path) -> 
     (given,) = FilePairs(path=folder(tmp_path, made.path, test_share=0), held_out=0).load()
     kept = [(each.prompt, each.chosen, each.rejected, each.scores, each.preference, each.finished) for each in given.train]
     assert kept == [
-        (each.prompt, each.chosen, each.rejected, each.scores, each.preference, each.finished) for each in read_pairs(made)
+        (pair.prompt, pair.chosen, pair.rejected, pair.scores, pair.preference, pair.finished) for pair in read_pairs(made)
     ]
 
 

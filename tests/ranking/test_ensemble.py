@@ -124,7 +124,7 @@ def test_members_are_parts_and_what_they_cannot_judge_it_cannot_judge() -> None:
 
 def test_random_scores_depend_on_the_prompt_and_the_seed_alone() -> None:
     together = RandomRanker().rank(SETS)
-    assert [RandomRanker().rank([each])[0] for each in SETS] == together
+    assert [RandomRanker().rank([one_set])[0] for one_set in SETS] == together
     assert len({score for verdict in together for score in verdict.scores}) == 9
     assert RandomRanker(seed=1).rank(SETS) != together
 

@@ -34,14 +34,14 @@ class Failing(Ranker):
     def rank(self, candidates: Sequence[Candidates], /) -> list[Verdict]:
         """Return one verdict per prompt."""
         nothing = (math.inf if self.infinite else math.nan, 1.0)
-        return [Verdict(scores=nothing if each.prompt.text in self.prompts else (2.0, 1.0)) for each in candidates]
+        return [Verdict(scores=nothing if candidate.prompt.text in self.prompts else (2.0, 1.0)) for candidate in candidates]
 
 
 def made(ranker: Ranker, root: Path) -> tuple[Artifact, Artifact]:
     """Return the ranking and its pairs."""
 
     def produce(directory: Path) -> dict[str, Any]:
-        return {"prompts": write_jsonl(directory / CANDIDATES, (each.to_record() for each in SETS))}
+        return {"prompts": write_jsonl(directory / CANDIDATES, (one_set.to_record() for one_set in SETS))}
 
     candidates = Plan(root, "candidates", "some", {"of": "a test"}).make(produce, force=False)
     ranking = ranked(candidates, ranker, root=root, name="some", device=torch.device("cpu"), force=False)
@@ -52,7 +52,7 @@ def made(ranker: Ranker, root: Path) -> tuple[Artifact, Artifact]:
 def test_a_failed_verdict_drops_its_prompt_and_is_counted(infinite: bool, tmp_path: Path) -> None:
     ranking, artifact = made(Failing(prompts=("1?",), infinite=infinite), tmp_path)
     assert [pair.prompt.text for pair in read_pairs(artifact)] == ["0?", "2?"]
-    assert [each.prompt.text for each in read_candidates(ranking)] == ["0?", "2?"]
+    assert [candidate.prompt.text for candidate in read_candidates(ranking)] == ["0?", "2?"]
     counts = {"prompts": 3, "failed": 1, "pairs": 2, "prompts_without_pair": 1, "left_out": {}}
     assert {name: artifact.facts[name] for name in counts} == counts
     assert pair_notes(artifact.facts) == ["without a pair: 1 of 3 prompts; the ranker failed for 1 of them"]

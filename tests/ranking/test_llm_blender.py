@@ -195,7 +195,7 @@ def test_scores_come_with_the_comparisons_and_texts_without_tokens_of_the_format
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="the golden scores of llm-blender are not here")
 def test_the_package_itself_on_this_transformers_has_the_scores_of_pairrm() -> None:
     sets = [json.loads((GOLDEN / "expected.json").read_text())["sets"][number] for number in SHORT]
-    asked = [Candidates(prompt=Prompt.from_text(each["source"]), responses=tuple(each["candidates"])) for each in sets]
+    asked = [Candidates(prompt=Prompt.from_text(one_set["source"]), responses=tuple(one_set["candidates"])) for one_set in sets]
     ranker = LLMBlender(path=str(GOLDEN / "PairRM"), backbone=str(GOLDEN / "backbone"))
     ranker.check()
     with ranker.open(CPU) as theirs, ranker.pairrm.open(CPU) as ours:

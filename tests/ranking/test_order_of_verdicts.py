@@ -110,8 +110,8 @@ class Counting(Ranker):
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         """Return one verdict per set."""
-        self.asked.append(sum(len(each.responses) for each in candidates))
-        return [Verdict(scores=tuple(map(words, each.responses))) for each in candidates][:: self.order]
+        self.asked.append(sum(len(candidate.responses) for candidate in candidates))
+        return [Verdict(scores=tuple(map(words, candidate.responses))) for candidate in candidates][:: self.order]
 
 
 def test_verdicts_in_another_order_than_the_prompts_are_refused() -> None:
@@ -154,7 +154,9 @@ class Compares(Ranker):
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
         """Return one verdict per set."""
-        judges = [prefers_the_first_place if int(each.prompt.text[1:]) < self.bound else compared for each in candidates]
+        judges = [
+            prefers_the_first_place if int(candidate.prompt.text[1:]) < self.bound else compared for candidate in candidates
+        ]
         return [Verdict(scores=tuple(judge("", list(each.responses)))) for judge, each in zip(judges, candidates, strict=True)]
 
 

@@ -65,7 +65,7 @@ def test_no_pair_ties_has_equal_texts_or_stands_there_twice(pairing: Pairing) ->
 def test_every_choice_is_a_pair_or_counted(pairing: Pairing) -> None:
     counts, sets = Counter[str](), many()
     made = pairs_of(replace(pairing, min_gap=0.5, select="hardest", keep=3), *sets, counts=counts)
-    choices = sum(len(list(pairing.choices(each))) for each in sets)
+    choices = sum(len(list(pairing.choices(one_set))) for one_set in sets)
     assert len(made) + counts.total() == choices
     assert counts["not_selected"] > 0
     assert counts["small_gaps"] > 0
@@ -75,7 +75,7 @@ def test_every_choice_is_a_pair_or_counted(pairing: Pairing) -> None:
 def test_the_pairs_of_a_prompt_do_not_depend_on_the_prompts_beside_it(pairing: Pairing) -> None:
     sets = many()
     together = [pair.id for pair in pairs_of(pairing, *sets)]
-    assert together == [pair.id for each in sets for pair in pairs_of(pairing, each)]
+    assert together == [pair.id for one_set in sets for pair in pairs_of(pairing, one_set)]
 
 
 @pytest.mark.parametrize("pairing", [AllPairs(), Adjacent(), BestVsWorst()], ids=lambda each: type(each).__name__)

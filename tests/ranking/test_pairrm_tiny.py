@@ -82,7 +82,7 @@ def test_a_ranker_is_trained_once_for_ranking_judging_and_an_ensemble(made: Arti
 def test_other_seeds_and_steps_are_other_rankers_and_a_temperature_is_not() -> None:
     assert SMALL.training() == PairRMTiny(steps=80, pairs=2, hidden_size=16, intermediate_size=16, temperature=2.0).training()
     others = [PairRMTiny(seed=1), PairRMTiny(steps=601), PairRMTiny(lr=1e-3), PairRMTiny(hidden_size=32), PairRMTiny()]
-    assert len({str(each.training()) for each in others}) == len(others)
+    assert len({str(other.training()) for other in others}) == len(others)
 
 
 def test_an_untrained_ranker_says_how_it_is_trained_and_heads_share_its_width() -> None:

@@ -44,7 +44,7 @@ def test_every_list_is_in_strict_order_and_every_answer_is_in_it_or_counted() ->
     made = lists_of(AllK(), *sets, counts=counts)
     assert all(above > below for each in made for above, below in pairwise(each.scores))
     assert all(len(set(each.responses)) == len(each.responses) > 1 for each in made)
-    answers = sum(len(each.responses) for each in sets)
+    answers = sum(len(one_set.responses) for one_set in sets)
     without = len(sets) - len(made)  # of them the first answer is neither in a list nor counted
     assert sum(len(each.responses) for each in made) + counts.total() + without == answers
 

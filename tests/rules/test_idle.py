@@ -97,6 +97,6 @@ def test_idle_settings_are_known_by_where_they_stand() -> None:
 
 
 def test_what_the_command_line_calls_neutral_is_what_train_adds_to_an_alignment() -> None:
-    added = {each.name for each in fields(Train)} - {each.name for each in fields(Alignment)}
+    added = {field.name for field in fields(Train)} - {field.name for field in fields(Alignment)}
     assert {*NEUTRAL} == {*added, "paths"}
     assert {*added} & {*LEGAL.content()} == set()

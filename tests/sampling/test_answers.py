@@ -95,8 +95,8 @@ def test_a_sampler_without_a_module_answers_too(policy: ModelOnDisk) -> None:
 def answered(prompts: list[Prompt], policy: ModelOnDisk) -> list[str]:
     """Return the prompts that get answers."""
     made = answers_to(prompts, policy, HFSampler(max_new_tokens=2), CPU, 0, name="sample", directory=None, num_samples=2)
-    assert all(len(each.responses) == 2 for each in made.candidates)
-    return [each.prompt.text for each in made.candidates]
+    assert all(len(candidate.responses) == 2 for candidate in made.candidates)
+    return [candidate.prompt.text for candidate in made.candidates]
 
 
 def test_an_unusable_prompt_is_left_out_with_one_line_and_no_other_is_lost(
@@ -106,7 +106,7 @@ def test_an_unusable_prompt_is_left_out_with_one_line_and_no_other_is_lost(
     save_model(model, tokenizer, tmp_path / "policy", base_path="")
     policy = ModelOnDisk(str(tmp_path / "policy"), "policy")
     long, again = Prompt.from_text("z q " * 40), Prompt.from_text("?")
-    assert answered([*QUESTIONS, long, again], policy) == [each.text for each in QUESTIONS]
+    assert answered([*QUESTIONS, long, again], policy) == [question.text for question in QUESTIONS]
     said = capsys.readouterr().out
     assert "1 of 4 prompts are equal to an earlier one: each is answered once" in said
     assert f"1 of 3 prompts left out: they are longer than the 40 tokens that {policy.path} reads" in said

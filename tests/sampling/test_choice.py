@@ -41,8 +41,8 @@ def test_filters_leave_what_the_librarys_leave() -> None:
     )
     wanted = chain(torch.empty(4, 0, dtype=torch.long), logits.clone())  # type: ignore[arg-type]
     shaped = logits
-    for each in library_filters(**fields):  # type: ignore[arg-type]
-        shaped = each(shaped)
+    for one_filter in library_filters(**fields):  # type: ignore[arg-type]
+        shaped = one_filter(shaped)
     assert torch.equal(shaped, wanted)
     assert not library_filters(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 

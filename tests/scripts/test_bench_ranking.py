@@ -16,9 +16,9 @@ def test_texts_have_the_lengths_that_the_table_names_and_are_the_same_each_time(
     for kind, least, most in (("short", 6, 40), ("long", 6, 380)):
         sets = sets_of(kind, 20)
         assert sets == sets_of(kind, 20)
-        lengths = [len(text.split()) for each in sets for text in (each.prompt.text, *each.responses)]
+        lengths = [len(text.split()) for candidates in sets for text in (candidates.prompt.text, *candidates.responses)]
         assert least <= min(lengths) <= max(lengths) <= most
-        assert {len(each.responses) for each in sets} == {5}
+        assert {len(candidates.responses) for candidates in sets} == {5}
 
 
 class Fixed:

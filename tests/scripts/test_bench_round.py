@@ -56,8 +56,8 @@ def result(**changes: Any) -> Result:
 
 def test_every_portion_has_the_lengths_of_the_sample_and_ids_of_its_own() -> None:
     portions = [RoundTask().prompt_ids(portion) for portion in range(RoundTask().portions)]
-    assert [[len(prompt) for prompt in each] for each in portions] == [[prompt for prompt, _, _ in task.LENGTHS]] * 4
-    assert len({tuple(prompt) for each in portions for prompt in each}) == 64
+    assert [[len(prompt) for prompt in portion] for portion in portions] == [[prompt for prompt, _, _ in task.LENGTHS]] * 4
+    assert len({tuple(prompt) for portion in portions for prompt in portion}) == 64
 
 
 def test_a_round_trains_on_the_best_against_the_worst_of_what_was_drawn_and_ranked(

@@ -16,7 +16,7 @@ from dpo_lab.stages.alpaca_eval import AlpacaEval
 
 def test_the_first_answer_to_each_prompt_is_written_in_alpaca_evals_format(tmp_path: Path) -> None:
     sets = [Candidates(prompt=Prompt.from_text(f"q{number}"), responses=(f"a{number}", "other")) for number in range(2)]
-    write_jsonl(tmp_path / "candidates.jsonl", (each.to_record() for each in sets))
+    write_jsonl(tmp_path / "candidates.jsonl", (one_set.to_record() for one_set in sets))
     assert AlpacaEval(answers=tmp_path / "candidates.jsonl", generator="mine", outputs=tmp_path).run() == {"answers": 2}
     written = json.loads((tmp_path / "alpaca_eval" / "mine" / "model_outputs.json").read_text(encoding="utf-8"))
     assert written == [{"instruction": f"q{number}", "output": f"a{number}", "generator": "mine"} for number in range(2)]

@@ -36,5 +36,5 @@ def test_the_belief_is_the_ranker_s_own_win_rate_and_the_model_before_is_measure
 def test_a_ranker_that_is_the_judge_has_no_second_opinion(tmp_path: Path) -> None:
     stage(tmp_path, iteration=Iteration()).run()
     facts = [json.loads(path.read_text())["facts"] for path in (tmp_path / "evaluation").glob(f"*/{MANIFEST}")]
-    assert any("win_rate" in each for each in facts)
-    assert not any("win_rate/ranker" in each for each in facts)
+    assert any("win_rate" in fact for fact in facts)
+    assert not any("win_rate/ranker" in fact for fact in facts)

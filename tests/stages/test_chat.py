@@ -55,13 +55,13 @@ def test_a_conversation_remembers_its_turns_until_it_is_reset(opened: OpenHFSamp
     speaker = Speaker("base", opened)
     asked = converse([speaker], ["first", "", "second", "/nope"], side_by_side, system="be kind")
     assert asked == 2
-    assert [each["role"] for each in speaker.turns] == ["user", "assistant"] * 2
-    assert [each["content"] for each in speaker.turns[::2]] == ["first", "second"]
+    assert [turn["role"] for turn in speaker.turns] == ["user", "assistant"] * 2
+    assert [turn["content"] for turn in speaker.turns[::2]] == ["first", "second"]
     assert speaker.prompt("be kind", "third").messages[0] == {"role": "system", "content": "be kind"}
     assert len(speaker.prompt("", "third").messages) == 5
     assert "/nope is not a command: /system TEXT" in capsys.readouterr().out
     assert converse([speaker], ["/reset", "again", "/quit", "never asked"], side_by_side) == 1
-    assert [each["content"] for each in speaker.turns[::2]] == ["again"]
+    assert [turn["content"] for turn in speaker.turns[::2]] == ["again"]
 
 
 def test_a_conversation_that_is_too_long_is_refused_and_nothing_is_remembered(

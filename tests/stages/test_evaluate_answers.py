@@ -36,7 +36,10 @@ class Beside(Ranker):
     silent_about: str = "nothing"
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        return [Verdict(scores=tuple(self.liking(each, at) for at in range(len(each.responses)))) for each in candidates]
+        return [
+            Verdict(scores=tuple(self.liking(candidate, at) for at in range(len(candidate.responses))))
+            for candidate in candidates
+        ]
 
     def liking(self, asked: Candidates, at: int) -> float:
         return float("nan") if self.silent_about in asked.prompt.text else -len(asked.responses[at]) - at / 10
@@ -104,10 +107,10 @@ def test_three_files_are_compared_at_once_and_written_down(place: Path, capsys: 
     (written,) = place.glob("outputs/evaluation/*/manifest.json")
     assert json.loads((written.parent / "report.json").read_text()) == report
     assert "shorter.jsonl is better than" in (written.parent / "report.html").read_text()
-    lines = [json.loads(each) for each in (written.parent / "verdicts.jsonl").read_text().splitlines()]
-    of_wins = [each for each in lines if each["figure"] == "win_rate"]
+    lines = [json.loads(line) for line in (written.parent / "verdicts.jsonl").read_text().splitlines()]
+    of_wins = [line for line in lines if line["figure"] == "win_rate"]
     assert len(of_wins) == 12
-    assert sum(each["short.jsonl"] for each in of_wins) == 9
+    assert sum(win["short.jsonl"] for win in of_wins) == 9
     assert not (written.parent / "kept").exists()
     before = written.stat().st_mtime_ns
     assert stage.run() == report  # found again, not judged again

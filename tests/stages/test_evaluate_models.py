@@ -129,7 +129,7 @@ def test_models_end_in_the_paired_sentence_and_verdicts_hold_what_it_rests_on(pl
     (margin,) = (each for each in report["parts"][0]["figures"] if each["name"] == "eval/margin")
     (found,) = margin["comparisons"]
     lines = [json.loads(line) for line in (path.parent / "verdicts.jsonl").read_text(encoding="utf-8").splitlines()]
-    of_margin = [each for each in lines if each["figure"] == "eval/margin"]
+    of_margin = [line for line in lines if line["figure"] == "eval/margin"]
     assert len(of_margin) == found["prompts"] == 24
     assert found["difference"] == pytest.approx(sum(each["still"] - each["moved"] for each in of_margin) / 24)
     page = (path.parent / "report.html").read_text(encoding="utf-8")
@@ -162,16 +162,16 @@ def test_tables_by_category_count_prompts_and_one_prompt_has_no_interval(place: 
     both = SeveralMeasures(measures={"pairs": PreferenceEvaluation(), "answers": answers(place)})
     report = evaluate(place, "moved", data=pairs(place), evaluation=both, category="topic").run()
     on_pairs, on_answers = report["parts"]
-    assert {each["category"]: each["prompts"] for each in on_pairs["categories"]} == {
+    assert {pair["category"]: pair["prompts"] for pair in on_pairs["categories"]} == {
         "math": 12,
         "sport": 6,
         "art": 5,
         "alone": 1,
     }
-    assert {each["category"]: each["prompts"] for each in on_answers["categories"]} == {"math": 6, "art": 3, "sport": 3}
+    assert {answer["category"]: answer["prompts"] for answer in on_answers["categories"]} == {"math": 6, "art": 3, "sport": 3}
     alone = on_pairs["categories"][-1]["figures"]["eval/margin"]["moved"]
     assert (alone["low"], alone["high"]) == (None, None)
-    weighted = sum(each["prompts"] * each["figures"]["eval/margin"]["moved"]["value"] for each in on_pairs["categories"]) / 24
+    weighted = sum(pair["prompts"] * pair["figures"]["eval/margin"]["moved"]["value"] for pair in on_pairs["categories"]) / 24
     assert weighted == pytest.approx(values(report, "pairs", "moved")["eval/margin"]["value"])
 
 
@@ -183,7 +183,7 @@ class SilentJudge(Ranker):
     about: str = "what is 1"
 
     def rank(self, candidates: Sequence[Candidates]) -> list[Verdict]:
-        said = [math.nan if self.about in each.prompt.text else 1.0 for each in candidates]
+        said = [math.nan if self.about in candidate.prompt.text else 1.0 for candidate in candidates]
         return [Verdict(scores=(score,) * len(each.responses)) for score, each in zip(said, candidates, strict=True)]
 
 

@@ -56,7 +56,7 @@ def test_summary_and_tables_are_in_the_offline_run_and_are_sent_once(place: Path
     tables = {each.name.split("_")[0]: json.loads(each.read_text()) for each in made.rglob("*.table.json") if each.is_file()}
     assert tables.keys() == {"figures", "comparisons", "categories"}
     figures = [dict(zip(tables["figures"]["columns"], row, strict=True)) for row in tables["figures"]["data"]]
-    (row,) = (each for each in figures if (each["figure"], each["model"]) == ("eval/accuracy", "moved"))
+    (row,) = (figure for figure in figures if (figure["figure"], figure["model"]) == ("eval/accuracy", "moved"))
     assert {name: row[name] for name in ("value", "low", "high")} == accuracy
     sentences = [row[tables["comparisons"]["columns"].index("sentence")] for row in tables["comparisons"]["data"]]
     assert sentences == [one["sentence"] for each in report["parts"][0]["figures"] for one in each["comparisons"]]

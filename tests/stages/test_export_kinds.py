@@ -99,7 +99,7 @@ def texts_apart(one: Any, other: Any, tokenizer: Any) -> float:
     ids = torch.tensor([tokenizer("A good answer")["input_ids"]])
     with torch.no_grad():
         logps = [each.eval().float()(ids).logits.double().log_softmax(-1)[0, :-1] for each in (one, other)]
-    sums = [each.gather(1, ids[0, 1:, None]).sum() for each in logps]
+    sums = [logp.gather(1, ids[0, 1:, None]).sum() for logp in logps]
     return float((sums[0] - sums[1]).abs())
 
 

@@ -40,7 +40,7 @@ def test_the_divergence_of_every_round_is_the_one_to_the_initial_model(tmp_path:
 
     monkeypatch.setattr("dpo_lab.evaluation.generation.tokenise_answers", noting)
     summary = stage(tmp_path, model=replace(MODEL, sft_examples=120), optim=AdamW(lr=5e-3)).run()
-    (initial,) = (each.parent for each in tmp_path.glob("model/*/config.json"))
+    (initial,) = (path.parent for path in tmp_path.glob("model/*/config.json"))
     (run,) = tmp_path.glob("train/*/run.json")
     rounds = json.loads(run.read_text())["rounds"]
     first, second = (next(tmp_path.glob(f"policy/*-round{number}-*/config.json")).parent for number in (1, 2))
@@ -50,4 +50,4 @@ def test_the_divergence_of_every_round_is_the_one_to_the_initial_model(tmp_path:
         assert summary[f"kl/round_{number}"] == pytest.approx(by_hand, rel=1e-4)
         assert by_hand > 0.01
     assert summary["kl/round_2"] == summary["kl"] != pytest.approx(divergence_by_hand(second, first, *drawn[2]), rel=0.05)
-    assert [each["kl"] for each in rounds] == [summary["kl/round_1"], summary["kl/round_2"]]
+    assert [one_round["kl"] for one_round in rounds] == [summary["kl/round_1"], summary["kl/round_2"]]

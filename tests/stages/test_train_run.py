@@ -39,7 +39,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     rank = ShareOfVowels.rank
 
     def counted(self: ShareOfVowels, candidates: Sequence[Candidates]) -> list[Verdict]:
-        RANKED.append(sum(len(each.responses) for each in candidates))
+        RANKED.append(sum(len(candidate.responses) for candidate in candidates))
         return rank(self, candidates)
 
     with pytest.MonkeyPatch.context() as patched, watched_by(lambda _, step, steps: TOLD.append((step, steps))):
@@ -96,14 +96,14 @@ def test_the_pairs_of_each_round_say_by_what_they_were_made(finished: tuple[Path
     (first,) = (outputs / "policy").glob(f"*-round1-*/{MANIFEST}")
     rounds = [made_by(outputs, number) for number in (1, 2)]
     generators = [json.loads(path.read_text())["id"] for path in (base, first)]
-    assert [each["made_by"]["generator"] for each in rounds] == generators
+    assert [one_round["made_by"]["generator"] for one_round in rounds] == generators
     assert rounds[0]["made_by"]["sampling"]["temperature"] == 1.0
     assert rounds[0]["made_by"]["sampling"]["seed"] != rounds[1]["made_by"]["sampling"]["seed"]
     assert rounds[0]["made_by"]["ranker"]["digest"] == rounds[1]["made_by"]["ranker"]["digest"]
     assert rounds[0]["made_by"]["pairing"] == plain(BestVsWorst().content())
-    assert [each[name] for each in rounds for name in ("prompts", "answers")] == [12, 36] * 2
+    assert [one_round[name] for one_round in rounds for name in ("prompts", "answers")] == [12, 36] * 2
     (run,) = (outputs / "train").glob("tiny-dpo-films-*/run.json")
-    recorded = [each["made_by"] for each in json.loads(run.read_text())["rounds"]]
+    recorded = [load["made_by"] for load in json.loads(run.read_text())["rounds"]]
     assert [{name: each[name] for name in rounds[0]} for each in recorded] == rounds
     assert [each["report"]["best_of/prompts"] for each in recorded] == [12, 12]
 
@@ -282,7 +282,7 @@ def test_without_a_reference_nothing_is_scored_beside_the_policy_and_nothing_is_
     summary = given(tmp_path, pairs_file(tmp_path), loss=SimPOLoss(), reference=NoReference()).run()
     assert "eval/loss/before" not in summary
     assert not (tmp_path / "reference").exists()
-    (run,) = (each for each in (tmp_path / "train").glob("tiny-simpo-*") if each.is_dir())
+    (run,) = (path for path in (tmp_path / "train").glob("tiny-simpo-*") if path.is_dir())
     table = (run / "screen.txt").read_text().splitlines()[6:9]
     assert [line.split()[-4] for line in table[::2]] == ["-", "-"]
 

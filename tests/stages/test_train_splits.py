@@ -23,7 +23,7 @@ def test_every_round_trains_on_its_split_and_evaluates_on_its_test_split(tmp_pat
     stage = given(tmp_path, path, data=data, iteration=Iteration(rounds=2))
     summary = stage.run()
     (run,) = (tmp_path / "train").glob("*/run.json")
-    assert [each["pairs"] for each in json.loads(run.read_text())["rounds"]] == [10, 14]
+    assert [load["pairs"] for load in json.loads(run.read_text())["rounds"]] == [10, 14]
     assert summary["eval/pairs"] == 4
     assert len(directories(tmp_path, "policy")) == 2
     screen = (run.parent / "screen.txt").read_text()

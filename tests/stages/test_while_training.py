@@ -67,8 +67,8 @@ def test_the_screen_tells_the_cost_and_the_report_shows_policy_and_reference(run
     assert "measured while training: 3 times, " in run.screen()
     assert " % of the run\n" in run.screen()
     times = run.run()["evaluations"]
-    assert [(each["round"], each["step"], len(each["samples"])) for each in times] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
-    answers = [[sample["reference"] for sample in each["samples"]] for each in times]
+    assert [(time["round"], time["step"], len(time["samples"])) for time in times] == [(1, 1, 3), (1, 2, 3), (1, 3, 3)]
+    answers = [[sample["reference"] for sample in time["samples"]] for time in times]
     assert answers[0] == answers[1] == answers[2], "the reference stays"
     report = run.text("report.html")
     assert "Held out, while training" in report
@@ -99,7 +99,9 @@ def test_rounds_of_made_pairs_are_the_same_and_their_answers_are_compared(tmp_pa
     assert len(rest) == 2
     assert [weights(one), weights(other)] == [weights(each) for each in rest]
     drawn = sorted((tmp_path / "candidates").glob("*/manifest.json"), key=lambda path: path.stat().st_mtime_ns)
-    texts = [[each.responses for each in read_candidates(made)] for path in drawn if (made := Artifact.open(path.parent))]
+    texts = [
+        [candidate.responses for candidate in read_candidates(made)] for path in drawn if (made := Artifact.open(path.parent))
+    ]
     assert texts[1] == texts[2], "of the second round; the first round's are found again"
     run = RunDirectory(directory_of(often))
     rows = [json.loads(line) for line in run.text(METRICS).splitlines()]

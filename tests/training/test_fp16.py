@@ -101,7 +101,7 @@ def test_the_step_0_bound_is_an_eighth_of_that_of_bf16_and_holds() -> None:
     responses = list(range(8))
     with torch.no_grad(), FP16.autocast(CPU):
         together = score(model, layout.rows(store, responses)).sums
-        alone = torch.cat([score(model, layout.rows(store, [each])).sums for each in responses])
+        alone = torch.cat([score(model, layout.rows(store, [response])).sums for response in responses])
         allowed = rounding(model, torch.tensor([5, 4]))
     assert allowed.tolist() == pytest.approx([BF16_LEAST / FP16_FINER] * 2)
     assert float((together - alone).abs().max()) < float(allowed[0])

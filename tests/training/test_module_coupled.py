@@ -44,7 +44,7 @@ def test_with_dropout_the_gradient_is_that_of_the_scores_that_the_loss_saw(
         scored.append(module.logps(batch))
     whole, reference = (joined([each[side] for each in scored]) for side in (0, 1))
     theirs = torch.autograd.grad(loss(whole, reference).mean(), trained)
-    assert max(float(each.abs().max()) for each in theirs) > 1e-3
+    assert max(float(gradient.abs().max()) for gradient in theirs) > 1e-3
     for one, other in zip(ours, theirs, strict=True):
         assert one is not None
         assert torch.allclose(one, other, rtol=1e-4, atol=1e-6)
