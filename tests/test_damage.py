@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dpo_lab import artifacts, damage
-from dpo_lab.artifacts import MANIFEST, Artifact, Plan
+from dpo_lab.artifacts import MANIFEST, Artifact, Plan, refuse_damage
 from dpo_lab.components import RunError
 from dpo_lab.damage import BEGUN, RECORD, SUSPECT, examine, forget
 from dpo_lab.durable_files import file_digest, write_durably
@@ -196,3 +196,14 @@ def test_a_durable_file_is_on_the_disk_before_it_gets_its_name_and_its_name_afte
     monkeypatch.setattr(os, "fsync", note)
     write_durably(path, "new")
     assert flushed == [(False, "old"), (True, "new")]
+
+
+def test_a_directory_that_another_part_reads_is_refused_if_it_is_a_damaged_artifact(tmp_path: Path) -> None:
+    made = plan(tmp_path).make(write_rows)
+    refuse_damage(made.path)
+    refuse_damage(tmp_path)
+    flip(made.path / "rows.txt")
+    forget()
+    refuse_damage(tmp_path)
+    with pytest.raises(RunError, match=r"films\S* is damaged: rows.txt .*\. Run the same command again to make it again\."):
+        refuse_damage(made.path)

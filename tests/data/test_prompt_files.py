@@ -124,3 +124,10 @@ def test_turns_that_do_not_end_with_the_user_are_no_prompt() -> None:
     assert usable_prompt([user, assistant, user]).messages[-1]["role"] == "user"
     with pytest.raises(RowProblem, match="the prompt does not end with a user turn"):
         usable_prompt([user, assistant])
+
+
+def test_a_file_that_cannot_be_read_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("q?")
+    FilePrompts(path=tmp_path).check_file()
+    with pytest.raises(DataError, match=r"mine\.txt ends in '\.txt', .*prompts\.path=DIR"):
+        FilePrompts(path=tmp_path / "mine.txt").check_file()

@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dpo_lab.components import ConfigError
-from dpo_lab.ranking.pairrm.comparisons import log_odds, matrices, scores
+from dpo_lab.ranking.pairrm.comparisons import by_length, log_odds, matrices, scores
 from dpo_lab.ranking.pairrm.encoder import Shape
 from dpo_lab.ranking.pairrm.network import EMBEDDINGS, PUBLISHED, PairNetwork, load_network, size_of
 from dpo_lab.ranking.pairrm.ranker import PairRM
-from dpo_lab.ranking.pairrm.texts import PREFIXES, SOURCE
+from dpo_lab.ranking.pairrm.texts import PREFIXES, SOURCE, Comparison
 from dpo_lab.records import Candidates, Prompt
 from tests.ranking.pairrm_directory import Published, write
 
@@ -274,3 +274,8 @@ def without_weight(path: Path, name: str) -> None:
     state = load_file(path / "model.safetensors")
     del state[name]
     save_file(state, path / "model.safetensors")
+
+
+def test_batches_of_rows_have_at_most_so_many_tokens_when_padded_and_the_longest_first() -> None:
+    rows = [Comparison([0] * length, (0, 0, 0)) for length in (3, 9, 4, 4, 30)]
+    assert list(by_length(rows, 12)) == [[4], [1], [2, 3, 0]]
