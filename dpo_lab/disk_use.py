@@ -8,7 +8,10 @@ from pathlib import Path
 
 from dpo_lab.damage import BEGUN
 from dpo_lab.manifests import MANIFEST, ManifestError, read_manifest
-from dpo_lab.run_directory import KIND
+from dpo_lab.run_directory import CONFIG, KIND
+
+HELD = ("quant", "adapter", "dtype", "checkpointing")
+"""Fields of a model that do not determine its base."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,8 @@ class Removal:
     """The runs, then the parts that only they are made from."""
     needed: Mapping[Path, Path]
     """Runs that were chosen and stay, each with something that stays and is made from it."""
+    awaited: Mapping[Path, Path]
+    """Parts of runs that go, which stay because an unfinished run that stays may read them next, each with that run."""
 
     @property
     def bytes(self) -> int:
@@ -116,7 +121,9 @@ def removal(kept: Sequence[Kept], chosen: Collection[Path]) -> Removal:
     """
     by_id = {artifact.id: artifact for artifact in kept if artifact.id}
     candidates = {artifact.path for artifact in kept if artifact.path in chosen}
-    candidates |= {path for artifact in kept if artifact.path in chosen for path in ancestry_of(artifact, by_id)}
+    parts_of = {artifact.path: ancestry_of(artifact, by_id) for artifact in kept if artifact.path in chosen}
+    awaited = _awaited([artifact for artifact in kept if artifact.is_run and artifact.path not in chosen], parts_of)
+    candidates |= set().union(*parts_of.values()) - set(awaited)
     children: dict[Path, list[Path]] = {}
     for artifact in kept:
         for parent in artifact.parents:
@@ -127,4 +134,32 @@ def removal(kept: Sequence[Kept], chosen: Collection[Path]) -> Removal:
         needed |= held
         candidates -= set(held)
     gone = sorted((artifact for artifact in kept if artifact.path in candidates), key=lambda each: (not each.is_run, each.path))
-    return Removal(tuple(gone), {path: child for path, child in needed.items() if path in chosen})
+    return Removal(tuple(gone), {path: child for path, child in needed.items() if path in chosen}, awaited)
+
+
+def _awaited(staying: Sequence[Kept], parts_of: Mapping[Path, Collection[Path]]) -> dict[Path, Path]:
+    """Return the parts of runs that an unfinished run may read next, each with that run.
+
+    Nothing says which parts those are before it reads them. A part depends on the base model or on the data: the parts of a run
+    that shares neither with an unfinished one cannot be among them.
+
+    Args:
+        parts_of: the runs that may go, with the parts that each is made from.
+    """
+    found: dict[Path, Path] = {}
+    for unfinished in (run.path for run in staying if not run.finished):
+        own = _sources(unfinished)
+        for run, parts in parts_of.items():
+            if not own or not (other := _sources(run)) or own & other:
+                found |= dict.fromkeys(parts, unfinished)
+    return found
+
+
+def _sources(run: Path) -> set[str]:
+    """Return texts that are the base model and the data of a run's configuration; none if that cannot be read."""
+    try:
+        config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        base = {name: value for name, value in config["model"].items() if name not in HELD}
+        return {json.dumps(part, sort_keys=True) for part in (base, config["data"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()

@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from dpo_lab.artifacts import Artifact, Plan
+from dpo_lab.cli.clean import Asked, tell
 from dpo_lab.disk_use import kept_below, own_bytes, removal
 
 
@@ -48,7 +51,40 @@ def test_what_is_begun_keeps_what_it_is_made_from(tmp_path: Path) -> None:
     begun = tmp_path / "train" / "begun-12345678"
     begun.mkdir()
     (begun / "begun.json").write_text(f'{{"parents": ["{there["p1"].id}"]}}')
+    configured(begun, "a", "b")
+    configured(there["run1"].path, "c", "d")
     assert [each.path for each in removal(kept_below(tmp_path), {there["run1"].path}).gone] == [there["run1"].path]
+
+
+def configured(run: Path, model: str, data: str, adapter: str = "none") -> None:
+    run.mkdir(exist_ok=True)
+    (run / "config.json").write_text(f'{{"model": {{"path": "{model}", "adapter": "{adapter}"}}, "data": {{"path": "{data}"}}}}')
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "stays"),
+    [("a", "b", True), ("a", "other", True), ("other", "b", True), ("other", "another", False), (None, None, True)],
+)
+def test_parts_that_an_unfinished_run_may_read_next_stay(
+    tmp_path: Path, model: str | None, data: str | None, stays: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its tokens and its base model are those of the run that goes, though it has read neither yet."""
+    there = two_runs(tmp_path)
+    chosen = {there["run1"].path, there["run2"].path}
+    for run in chosen:
+        configured(run, "a", "b", adapter="lora")
+    begun = tmp_path / "train" / "begun-12345678"
+    begun.mkdir()
+    (begun / "begun.json").write_text('{"parents": []}')
+    if model and data:
+        configured(begun, model, data)
+    found = removal(kept_below(tmp_path), chosen)
+    parts = {there[name].path for name in ("base", "p1", "p2")}
+    assert {artifact.path for artifact in found.gone} == chosen | (set() if stays else parts)
+    assert found.awaited == (dict.fromkeys(parts, begun) if stays else {})
+    assert removal(kept_below(tmp_path), {*chosen, begun}).awaited == {}
+    tell(found, Asked())
+    assert (f"3 parts stay: {begun} is unfinished and may read them\n" in capsys.readouterr().out) == stays
 
 
 def test_the_size_of_a_run_is_that_of_its_own_parts(tmp_path: Path) -> None:

@@ -162,6 +162,11 @@ def tell(found: "Removal", asked: Asked) -> None:
         sys.stdout.write(f"{'remove' if asked.yes else 'would remove'} {artifact.path}  {bytes_text(artifact.bytes)}\n")
     for path, child in found.needed.items():
         sys.stdout.write(f"stays {path}: {child} is made from it\n")
+    for run in dict.fromkeys(found.awaited.values()):
+        waiting = sum(unfinished == run for unfinished in found.awaited.values())
+        sys.stdout.write(
+            f"{count_of(waiting, 'part')} stay{'s' if waiting == 1 else ''}: {run} is unfinished and may read them\n"
+        )
     runs = sum(artifact.is_run for artifact in found.gone)
     parts = count_of(len(found.gone) - runs, "part")
     sys.stdout.write(f"{count_of(runs, 'run')} and {parts} that only they are made from: {bytes_text(found.bytes)}\n")
