@@ -12,11 +12,13 @@ from omegaconf import OmegaConf
 from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dpo_lab.artifacts import Artifact
 from dpo_lab.components import ConfigError
 from dpo_lab.conf_files import CONF
 from dpo_lab.publishing.licences import Part, licences_of, parts_in
+from dpo_lab.publishing.model import base_on_hub
 from dpo_lab.publishing.model_card import model_card, rounds_of
-from dpo_lab.publishing.source import source_at
+from dpo_lab.publishing.source import Source, source_at
 from dpo_lab.run_directory import RunDirectory
 from dpo_lab.stages.export import Export
 from dpo_lab.stages.publish import Publish
@@ -134,6 +136,12 @@ def test_the_base_that_is_named_has_the_licence_that_its_option_states() -> None
         licences_of(parts_in(composed(*words), words, "Someone/else"), None)
     named = (*words, "model.licence=cc-by-4.0")
     assert parts_in(composed(*named), named, "mistralai/Mistral-7B-Instruct-v0.2")[0].licence == "cc-by-4.0"
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, ("a/b", "c0ffee")), ("a/b", ("a/b", "c0ffee")), ("x/y", ("x/y", None))])
+def test_the_commit_of_a_base_is_not_stated_for_another_name(asked: str | None, found: tuple[str, str | None]) -> None:
+    made = Artifact(Path("policy"), {"facts": {"held": {"base": "a/b", "revision": "c0ffee"}}})
+    assert base_on_hub(Source(Path("policy"), (), made, None), asked) == found
 
 
 def test_the_rounds_of_a_card_are_numbers(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
