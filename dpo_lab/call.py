@@ -19,6 +19,8 @@ class Call:
     """{key, default, value} of each value that is not the stage's default; a default is null where there is none."""
     label: str = ""
     """Of a job of a sweep, what is swept in one word, such as beta0.1-seed0."""
+    words: str = ""
+    """What was asked for, in one word for the name of the run's directory, such as beta0.3-seed1."""
     config: dict[str, Any]
     """The resolved configuration with each part's `_target_`: plain data from which the stage can be built again."""
 

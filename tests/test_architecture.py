@@ -37,7 +37,7 @@ BASE = (
     "figures",
     "environment",
     "call",
-    "run_directory",
+    *("run_directory", "naming"),
     "disk_use",
     "hub",
     "hub_connection",
@@ -69,7 +69,7 @@ LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 HOMES = {
     "bitsandbytes": ("models/quant.py", "training/optim.py"),
     "datasets": ("data/",),
-    "filelock": ("artifacts.py", "loggers/recorder.py", "cli/search_study.py"),
+    "filelock": ("artifacts.py", "naming.py", "loggers/recorder.py", "cli/search_study.py"),
     "huggingface_hub": ("data/", "models/", "hub_connection.py", "publishing/upload.py"),
     "hydra": ("cli/",),
     "jinja2": ("models/tokenizer.py", "tokens/rendering.py", "tokens/template.py", "report/page.py"),

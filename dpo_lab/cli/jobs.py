@@ -16,7 +16,7 @@ from dpo_lab.cli.keys import with_typed_keys
 from dpo_lab.cli.remedies import tried_remedies
 from dpo_lab.cli.search_watch import watched
 from dpo_lab.cli.session import USAGE, Job, OutputClosed, Session, answer, complain
-from dpo_lab.comparison.jobs import label_in
+from dpo_lab.comparison.jobs import label_in, swept_in, words_of
 from dpo_lab.watching import BehindError, WaitingError
 
 
@@ -95,11 +95,12 @@ def run_stage_of(config: Any, line: CommandLine, job: Job, record: JobOnDisk | N
     if is_one_of_many(config) and "group" in config and config.group is None:
         config.group = Path(config.hydra.sweep.dir).name
     stage = build(config)
+    call = call_of(config, line) if "call" in signature(stage.run).parameters else None
     if record and hasattr(stage, "plan"):
-        job.directory = str(stage.plan().path)
+        job.directory = str(stage.plan(call).path)
         record.write()
-    if "call" in signature(stage.run).parameters:
-        job.figure = figure_of(stage, stage.run(call_of(config, line)))
+    if call:
+        job.figure = figure_of(stage, stage.run(call))
     else:
         job.figure = figure_of(stage, stage.run())
 
@@ -121,12 +122,14 @@ def call_of(config: Any, line: CommandLine) -> Any:
     from dpo_lab.cli.build import differences, resolved
 
     searched = GlobalHydra.instance().config_loader().get_search_path().get_path()
-    asked = resolved(config)
+    asked, overrides = resolved(config), tuple(task_overrides(config))
+    job = (Path(config.hydra.sweep.dir), int(config.hydra.job.num) + 1) if is_one_of_many(config) else None
     return Call(
         command=line.command(job_words(config, line) if is_one_of_many(config) else line.words),
         cwd=str(Path.cwd()),
-        overrides=tuple(task_overrides(config)),
-        label=label_in(Path(config.hydra.sweep.dir), int(config.hydra.job.num) + 1) if is_one_of_many(config) else "",
+        overrides=overrides,
+        label=label_in(*job) if job else "",
+        words=words_of(overrides, swept_in(*job) if job else ()),
         differences=tuple(differences(asked, default_of(line.stage, tuple(place.path for place in searched)))),
         config=asked,
     )

@@ -15,7 +15,15 @@ from dpo_lab.durable_files import write_durably
 PLAN, JOBS = "jobs.json", "jobs"
 """In a sweep's directory: what was asked for, and the directory with a record and a log for each job."""
 STATES = ("finished", "pruned", "waiting", "running", "failed", "killed", "stopped", "not started")
-NAME_LENGTH, VALUE_LENGTH = 60, 24  # characters
+NAME_LENGTH, VALUE_LENGTH, WORDS_LENGTH = 60, 24, 40  # characters
+IN_EVERY_NAME = ("model", "loss", "data")
+"""Options that the name of every run begins with."""
+NAMED = (
+    *IN_EVERY_NAME,
+    *("recipe", "experiment", "reference", "optim", "adapter", "quant", "layout", "precision", "iteration"),
+    *("prompts", "sampler", "ranker", "pairing", "evaluation", "trainer", "seed"),
+)
+"""Groups, and roots of keys, whose values can change the result."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +195,30 @@ def label_of(values: Mapping[str, Any]) -> str:
     short = short_keys(list(values))
     parts = (f"{short[key]}{'' if re.match(r'[-+.]?[0-9]', str(value)) else '_'}{value}" for key, value in values.items())
     return "-".join(map(_plain, parts))[:NAME_LENGTH].rstrip("-._")
+
+
+def words_of(overrides: Sequence[str], swept: Sequence[str] = ()) -> str:
+    """Return what a run was asked for in one plain word of bounded length, without what every name has; swept keys count first.
+
+    >>> words_of(["recipe.beta=0.3", "seed=1", "loss=ipo", "logger=wandb"]), words_of(["seed=0", "data.path=a/b.jsonl"])
+    ('beta0.3-seed1', '')
+    """
+    typed = [override.lstrip("+").partition("=") for override in overrides if not override.startswith("~")]
+    values = {key: value for key, _, value in typed if key.partition(".")[0] in NAMED and key not in IN_EVERY_NAME}
+    told = {key: value for key, value in values.items() if "/" not in value and ((key, value) != ("seed", "0") or key in swept)}
+    short, words = short_keys(list(told)), dict[str, str]()
+    for key in sorted(told, key=lambda key: (key not in swept, key != "seed")):
+        words[key] = label_of({short[key]: told[key]})
+        if len("-".join(words.values())) > WORDS_LENGTH:
+            del words[key]
+            break
+    return "-".join(words[key] for key in sorted(words, key=lambda key: key == "seed"))
+
+
+def swept_in(sweep: Path, number: int) -> tuple[str, ...]:
+    """Return the keys that are swept for a job of a sweep, by its number; none where the sweep has no such job yet."""
+    plan = plan_in(sweep)
+    return tuple(swept_values(plan.jobs, plan.keys)[number - 1]) if plan and number <= len(plan.jobs) else ()
 
 
 def label_in(sweep: Path, number: int) -> str:

@@ -1,6 +1,7 @@
 """The stage `train`: rounds of getting pairs, DPO and evaluation, then the report."""
 
 from dataclasses import field
+from functools import partial
 from typing import Any
 
 from dpo_lab.alignment import Alignment
@@ -9,6 +10,7 @@ from dpo_lab.call import Call
 from dpo_lab.components import ConfigError, RunError, component, plain_fields, refused_parts
 from dpo_lab.data.problems import DataError
 from dpo_lab.loggers.base import LocalLogger, RunLogger
+from dpo_lab.naming import as_named, settled
 from dpo_lab.pipeline.finished import show_finished
 from dpo_lab.pipeline.given_pairs import Found, data_key, given_pairs, read_pairs, refuse_unlabelled
 from dpo_lab.pipeline.real_model import ask_hub_early, refuse_unusable_model
@@ -44,8 +46,7 @@ class Train(Alignment):
 
         Raises:
             ConfigError: if prompts do not suffice or a split is asked of a file.
-            DataError: if rows cannot be used.
-            RunError: if the loss reads a label that some pairs do not have.
+            DataError, RunError: if rows cannot be used, or some lack a label that the loss reads.
         """
         if not self.force and self.plan().finished():
             return
@@ -61,10 +62,10 @@ class Train(Alignment):
             raise pairs
         refuse_unlabelled(self.loss, pairs, self.data.label)
 
-    def plan(self) -> Plan:
-        """Return where the run goes and what determines it."""
-        name = f"{self.model.label}-{self.loss.label}-{self.data.label}"
-        return Plan(self.outputs, "train", name, self.content(), apart=CHANGING)
+    def plan(self, call: Call | None = None) -> Plan:
+        """Return where the run is or goes, and what determines it."""
+        name, words = f"{self.model.label}-{self.loss.label}-{self.data.label}", call.words if call else ""
+        return as_named(Plan(self.outputs, "train", name, self.content(), apart=CHANGING), words)
 
     def figure(self, summary: dict[str, Any]) -> tuple[str, float] | None:
         """Return name and value of the figure by which this run is compared; RunError without the one that was asked for."""
@@ -82,16 +83,15 @@ class Train(Alignment):
         """
         ask_hub_early(self.model, self.data, self.evaluation)
         refuse_illegal(self)
-        plan = self.plan()
-        run = identity_of(plain_fields(self), plan, call, tags=self.tags, notes=self.notes, group=self.group)
-        if (done := plan.finished(with_parents=True)) and not self.force:
-            return show_finished(done, run, self.logger)
+        called = partial(identity_of, plain_fields(self), call=call, tags=self.tags, notes=self.notes, group=self.group)
+        if (done := (plan := self.plan(call)).finished(with_parents=True)) and not self.force:
+            return show_finished(done, called(plan), self.logger)
         refuse_unusable_model(self.model, self.data.max_length)
         refuse_slowly(self)
-        screen = Screen()
-        given = given_pairs(self.data, self.loss, self.iteration.rounds)
+        screen, given = Screen(), given_pairs(self.data, self.loss, self.iteration.rounds)
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
+        run = called(plan := settled(plan))
         trained = plan.make(
             lambda directory: run_rounds(self, given or None, screen, run, self.logger, call, force=self.force),
             force=self.force,
