@@ -225,7 +225,7 @@ def value_message(cause: Exception, part: str, raw: Mapping[str, Any]) -> str:
         return " ".join(refusal(key, found, part, raw) for key, found in problems.items())
     key = f"{origin(raw, part)}._target_" if part else "_target_"
     if isinstance(cause, TargetError):
-        instead = choice_of(origin(raw, part)) if isinstance(cause, RoleError) else ""
+        instead = choice_of(origin(raw, part), cause.expected) if isinstance(cause, RoleError) else ""
         return f"{key}={as_typed(at(raw, key))}: {cause} {instead}".rstrip()
     if isinstance(cause, ConfigError):
         return f"{part}: {cause}" if part else str(cause)

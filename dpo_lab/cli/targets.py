@@ -27,7 +27,11 @@ class TargetError(ConfigError):
 
 
 class RoleError(TargetError):
-    """A class of another role than its place takes."""
+    """A class of another role than its place takes; `expected` are those that it takes."""
+
+    def __init__(self, message: str, expected: Sequence[type[Component]]) -> None:
+        super().__init__(message)
+        self.expected = tuple(expected)
 
 
 class NodeError(Exception):
@@ -155,7 +159,7 @@ def refuse_other_role(kind: type, expected: Sequence[type[Component]]) -> None:
     """Raise RoleError if a class has none of the roles that its place takes."""
     if expected and not is_partial(kind) and not issubclass(kind, tuple(expected)):
         wanted = " or ".join(f"{role.__module__}.{role.__qualname__}" for role in expected)
-        raise RoleError(f"what stands here is a subclass of {wanted}, and {kind.__name__} is not one.")
+        raise RoleError(f"a subclass of {wanted} belongs here, and {kind.__name__} is not one.", expected)
 
 
 def below(key: str, name: Any) -> str:

@@ -6,6 +6,7 @@ from glob import glob
 from typing import Any
 
 from dpo_lab.cli.conf import few, groups, listed, optional_groups, options, required, stages, takers
+from dpo_lab.cli.targets import class_of
 from dpo_lab.conf_files import CONF
 
 TYPES = {
@@ -107,10 +108,29 @@ def nothing_chosen(group: str, used: str) -> str:
     return f"{needs} or leave out {few(needing)}"
 
 
-def choice_of(key: str) -> str:
-    """Return how a part is chosen by the group at the end of its key; nothing if that is not a group."""
+def choice_of(key: str, roles: tuple[type, ...] = ()) -> str:
+    """Return how a part is chosen by the group at the end of its key; nothing if that is not a group.
+
+    >>> from dpo_lab.data.base import Given
+    >>> choice_of("data", (Given,))
+    'Write data=OPTION, with one of jsonl, snorkel, ultrafeedback'
+
+    Args:
+        roles: what the part's place takes: options of another kind are left out.
+    """
     group = key.rpartition(".")[2]
-    return f"Write {group}=OPTION, with one of {listed(options(group))}" if group in groups() else ""
+    if group not in groups():
+        return ""
+    return f"Write {group}=OPTION, with one of {listed([name for name in options(group) if fits(group, name, roles)])}"
+
+
+def fits(group: str, option: str, roles: tuple[type, ...]) -> bool:
+    """Return whether an option makes a part of one of some roles; one that names no class is what its first default is."""
+    text = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
+    if target := re.search(rf"^(?:{group}:\n  )?_target_: (\S+)", text, re.M):
+        return not roles or issubclass(class_of(target[1]), roles)
+    first = re.search(r"^defaults:\n  - (\w+)$", text, re.M)
+    return not first or first[1] not in options(group) or fits(group, first[1], roles)
 
 
 def is_scalar(value: Any) -> bool:

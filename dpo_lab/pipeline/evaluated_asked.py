@@ -30,10 +30,13 @@ OF_MODELS = (
 
 def idle_of(*, runs: bool, answers: bool) -> dict[str, str]:
     """Return the settings that make no difference, and why."""
-    idle = [f"trainer.{field.name}" for field in fields(TrainerSettings) if field.name != "accelerator"]
+    read = () if runs else ("accelerator",)
+    idle = [f"trainer.{field.name}" for field in fields(TrainerSettings) if field.name not in read]
     sent = {"logger": "runs have been sent when they were trained"} if runs else {}
     if answers:
         others = dict.fromkeys(OF_MODELS, "answers that were made elsewhere are compared, and no model is measured")
+    elif runs:
+        others = dict.fromkeys((*OF_MODELS, *OF_ANSWERS, "category"), "what runs measured when they were trained is compared")
     else:
         others = dict.fromkeys(
             OF_ANSWERS, "no answers are compared. Use answers=[FILE,FILE], or evaluation=generation for models"

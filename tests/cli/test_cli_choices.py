@@ -97,14 +97,14 @@ MISTAKES = {
     "hydra.launcher=basic": "hydra.launcher=basic: this is chosen like a group, for several runs. Write -m hydra/launcher=basic",
     "-m hydra/launcher=slurm seed=0,1": "hydra/launcher=slurm: this launcher does not exist. Valid: basic, joblib, ray",
     "loss._target_=dpo_lab.stages.train.Train": (
-        "loss._target_=dpo_lab.stages.train.Train: what stands here is a subclass of dpo_lab.losses.base.PreferenceLoss, "
+        "loss._target_=dpo_lab.stages.train.Train: a subclass of dpo_lab.losses.base.PreferenceLoss belongs here, "
         "and Train is not one. Write loss=OPTION, with one of aot aot_unpaired "
     ),
     "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss": (
-        "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a subclass of "
-        "dpo_lab.training.callbacks.RunCallback, and DPOLoss is not one."
+        "callbacks.checkpoint._target_=dpo_lab.losses.dpo.DPOLoss: a subclass of "
+        "dpo_lab.training.callbacks.RunCallback belongs here, and DPOLoss is not one."
     ),
-    "ranker._target_=dpo_lab.losses.dpo.DPOLoss": "ranker._target_=dpo_lab.losses.dpo.DPOLoss: what stands here is a ",
+    "ranker._target_=dpo_lab.losses.dpo.DPOLoss": "ranker._target_=dpo_lab.losses.dpo.DPOLoss: a subclass of dpo_lab.ranking",
     "recipe.token_budget=512 gradient_checkpointing=true": (
         "gradient_checkpointing is neither a group nor a key. Write model.checkpointing=true"
     ),

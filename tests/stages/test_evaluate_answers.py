@@ -240,3 +240,6 @@ def test_the_command_line(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert why in said
     assert main(["evaluate", "models=[x]", "judge=gold"]) != 0
     assert "`judge=gold` has no effect: no answers are compared. Use answers=[FILE,FILE]" in capsys.readouterr().err
+    for word in ("loss=ipo", "seed=3", "category=topic", "judge=gold", "evaluation=generation"):
+        assert main(["evaluate", "runs=[x,y]", word]) != 0
+        assert f"`{word}` has no effect: what runs measured when they were trained is compared" in capsys.readouterr().err
