@@ -40,7 +40,7 @@ test: $(READY_DEV)  ## lint, types and the fast tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	@echo "$(BIN)/mypy, which takes minutes on one core without its cache, beside $(BIN)/python -m pytest --numprocesses auto"
-	@$(BIN)/mypy >$(VENV)/.types 2>&1 & types=$$!; code=0; \
+	@$(BIN)/mypy >$(VENV)/.types 2>&1 & types=$$!; code=0; trap "kill $$types; exit 130" INT TERM; \
 	$(BIN)/python -m pytest --numprocesses auto || code=$$?; \
 	wait $$types || code=$$?; cat $(VENV)/.types; exit $$code
 

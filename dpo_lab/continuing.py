@@ -78,7 +78,8 @@ def seconds_kept(directory: Path) -> float:
             for line in file:
                 if line != _sealed(line[17:-1]):
                     break  # `_read` cuts the file here
-                seconds += float(line.rpartition(b'{"seconds": ')[2].rstrip(b"}]\n"))
+                _, stated, of_line = line.rpartition(b'{"seconds": ')  # earlier versions kept none
+                seconds += float(of_line.rstrip(b"}]\n")) if stated else 0.0
     return seconds
 
 

@@ -15,7 +15,7 @@ def nearest(word: str, valid: Iterable[str]) -> str:
     """
     names = list(valid)
     spelt = (word, word.lower())  # names have small letters
-    near = next((found for word in spelt if (found := like(word, names) or abbreviated(word, names))), [])
+    near = next((found for one in spelt if (found := like(one, names) or abbreviated(one, names))), [])
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
@@ -101,5 +101,5 @@ def abbreviated(word: str, names: Sequence[str]) -> list[str]:
     >>> abbreviated("4", ["4bit", "8bit"]), abbreviated("wd", ["weight_decay", "warmup"]), abbreviated("r", ["rank", "rslora"])
     (['4bit'], ['weight_decay'], [])
     """
-    found = [name for name in names if word and (name.startswith(word) or "".join(word[:1] for word in name.split("_")) == word)]
+    found = [name for name in names if word and (name.startswith(word) or "".join(part[:1] for part in name.split("_")) == word)]
     return found if len(found) == 1 else []

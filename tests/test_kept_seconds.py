@@ -1,5 +1,6 @@
 """The seconds of an artifact are those of all processes that made it, the lost work of a kill not among them."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from dpo_lab.artifacts import Artifact, Plan
-from dpo_lab.continuing import KEPT, kept_part, remove_kept
+from dpo_lab.continuing import KEPT, _sealed, kept_part, remove_kept
 
 BATCHES = ([4, 0], [1], [2, 3, 5])
 
@@ -57,6 +58,15 @@ def test_a_line_that_a_kill_cut_has_no_seconds(tmp_path: Path, clock: list[float
     with kept.open("ab") as file:
         file.write(b'0123456789abcdef [[1], [1], {"seconds": 5000.0}]')
     assert made(tmp_path, clock).seconds == 3 * 10 + 5
+
+
+def test_lines_of_an_earlier_version_have_no_seconds(tmp_path: Path, clock: list[float]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        made(tmp_path, clock, die_at=2)
+    (kept,) = tmp_path.glob(f"kind/*/{KEPT}/part.jsonl")
+    lines = [json.loads(line[17:])[:2] for line in kept.read_bytes().splitlines()]
+    kept.write_bytes(b"".join(_sealed(json.dumps(line).encode()) for line in lines))
+    assert made(tmp_path, clock).seconds == 10 + 5
 
 
 def test_what_is_not_resumed_counts_its_own_seconds_alone(tmp_path: Path, clock: list[float]) -> None:

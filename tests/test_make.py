@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -57,7 +58,8 @@ class Machine:
 
     def types(self, line: str) -> "subprocess.CompletedProcess[str]":
         """Run a line in bash, in the checkout."""
-        environment = {**os.environ, "PATH": str(self.path), "MAKEFLAGS": "", "UV": ""}
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # make runs the tests
+        environment = {**mine, "PATH": str(self.path), "UV": ""}
         return subprocess.run(
             [str(self.path / "bash"), "-c", line], cwd=self.checkout, env=environment, capture_output=True, text=True, check=False
         )
@@ -124,21 +126,32 @@ def test_what_train_py_says_without_an_environment_makes_and_activates_one(machi
     assert done.stdout.splitlines()[-1:] == ["3.12"], remedy + done.stderr
 
 
+def made(machine: Machine, **programs: str) -> None:
+    """Make an environment whose programs are lines of the shell."""
+    directory = machine.checkout / ".venv" / "bin"
+    directory.mkdir(parents=True)
+    for name, line in {"ruff": ":", **programs}.items():
+        (directory / name).write_text(f"#!/bin/sh\n{line}\n")
+        (directory / name).chmod(0o755)
+    for name in (".ready", ".ready-dev"):
+        (directory.parent / name).touch()
+
+
 @pytest.mark.parametrize(("types", "tests", "code"), [(0, 0, 0), (1, 0, 2), (0, 1, 2), (1, 1, 2)])
 def test_types_are_checked_beside_the_tests_and_either_fails_make_test(
     machine: Machine, types: int, tests: int, code: int
 ) -> None:
-    programs = machine.checkout / ".venv" / "bin"
-    programs.mkdir(parents=True)
-    begun, waits = machine.checkout / "begun", "while [ ! -e begun ]; do :; done"  # mypy ends after the tests have begun
-    for name, line in (
-        ("ruff", "true"),
-        ("mypy", f"{waits}; echo of types; exit {types}"),
-        ("python", f"touch {begun}; exit {tests}"),
-    ):
-        (programs / name).write_text(f"#!/bin/sh\n{line}\n")
-        (programs / name).chmod(0o755)
-    for name in (".ready", ".ready-dev"):
-        (programs.parent / name).touch()
+    waits = "while [ ! -e begun ]; do :; done"  # mypy ends after the tests have begun
+    made(machine, mypy=f"{waits}; echo of types; exit {types}", python=f": > begun; exit {tests}")
     done = machine.types("make test")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (code, "of types"), done.stderr
+
+
+def test_ctrl_c_in_the_tests_ends_the_check_of_types_too(machine: Machine) -> None:
+    made(machine, mypy="echo $$ > types; while :; do :; done", python="while [ ! -s types ]; do :; done; kill -INT $PPID")
+    assert machine.types("make test").returncode != 0
+    process = Path("/proc") / (machine.checkout / "types").read_text().strip()
+    until = time.monotonic() + 10
+    while process.exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    assert not process.exists()

@@ -26,9 +26,9 @@ def unknown_stage(words: Sequence[str]) -> str:
     """Return what to write instead of a stage that does not exist; the stage is the first of the words."""
     word, *rest = words
     known, command = (*stages(), *TOOLS), "Write dpo-lab"
-    after = next((word for word in rest if word in stages()), "")
+    after = next((later for later in rest if later in stages()), "")
     if after and (word.startswith("-") or "=" in word):
-        others = [each for each in words if each != after]
+        others = [other for other in words if other != after]
         return f"{word!r} stands before the stage, which comes first. {command} {' '.join([after, *others])}"
     if "=" in word:
         return f"{word!r} is a setting, and the stage comes first. {command} train {' '.join(words)}"

@@ -27,7 +27,7 @@ def foreign_key(stage: str, key: str, others: Sequence[str]) -> str:
     named = [home for home in homes(name_here(key)) if home.partition(".")[0] in groups()]
     if not named or any(is_taken(stage, home) for home in named):
         return ""
-    needed = [f"{key}=..." for key in required(stage) if key not in map(key_of, others)]
+    needed = [f"{other}=..." for other in required(stage) if other not in map(key_of, others)]
     instead = instead_of([f"{key}=..."], needed)
     of_training = [home for home in named if home.partition(".")[0] in OF_TRAINING]
     if of_training:

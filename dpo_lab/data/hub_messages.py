@@ -150,7 +150,7 @@ def refuse_faulty_file(path: Path, origin: Origin) -> None:
 
 def explanation(origin: Origin, error: Exception) -> DataError:
     """Return the message for an error of the library."""
-    kind, text, path, key = {kind.__name__ for kind in type(error).__mro__}, str(error), origin.path, origin.key
+    kind, text, path, key = {base.__name__ for base in type(error).__mro__}, str(error), origin.path, origin.key
     if "Config name is missing" in text or ("BuilderConfig" in text and "not found" in text):
         listed = ", ".join(re.findall(r"'([^']+)'", text[text.index("[") :].partition("]")[0])) if "[" in text else ""
         has = f"has the configurations {listed}" if listed else "has several configurations"

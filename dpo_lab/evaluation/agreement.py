@@ -27,7 +27,7 @@ def agreement_figures(loss: PreferenceLoss, *, has_reference: bool) -> list[Figu
     A compared loss that reads labels is among them, though only the data will tell whether every pair has some.
     """
     known = has_reference and not loss.needs_full_softmax
-    details = {f"eval/{pair.name}": pair.title for pair in OF_PAIRS if pair.name != "loss"}  # which is a headline
+    details = {f"eval/{figure.name}": figure.title for figure in OF_PAIRS if figure.name != "loss"}  # which is a headline
     names = compared_losses(loss, has_reference=has_reference)
     details |= {f"{LOSSES}{name}": f"the loss {name} with fixed numbers" for name in names}
     return [
@@ -61,7 +61,7 @@ def agreement(
     each = {f"eval/{name}": value for name, value in values.items()} | {LOSSES + name: value for name, value in others.items()}
     each |= {"eval/accuracy": values["rewards/accuracies"], "eval/margin": values["rewards/margins"]}
     numbers = {name: value.double().tolist() for name, value in each.items()}
-    prompts = list(prompts) if prompts is not None else [str(pair) for pair in range(means.count)]
+    prompts = list(prompts) if prompts is not None else [str(number) for number in range(means.count)]
     observed = observed_by(numbers, prompts)
     before = reference.chosen.double().tolist() if has_reference else None
     surprise = of_chosen(policy.chosen.double().tolist(), before, prompts, policy.chosen_tokens.double().tolist())

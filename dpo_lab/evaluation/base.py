@@ -61,7 +61,7 @@ class Measure(Component, ABC):
         """Raise ConfigError if no prompt is held out to be answered."""
         if self.asks and not self.asks.held_out():
             raise ConfigError(
-                f"evaluation=generation answers held-out prompts, and prompts={self.asks.label} holds out none; "
+                f"this evaluation answers held-out prompts, and prompts={self.asks.label} holds out none; "
                 "use prompts.num_held_out=N with N above 0."
             )
 

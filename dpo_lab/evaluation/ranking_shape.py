@@ -39,11 +39,11 @@ class RankingShape:
         - `best_of`: entry k - 1 is the score to be expected of the best of k answers, the mean over `best_of/prompts`, those
           with as many answers as most have.
         """
-        several = [score for score in self.scores if len(score) > 1]
-        every = sorted(score for each in self.scores for score in each)
+        several = [scores for scores in self.scores if len(scores) > 1]
+        every = sorted(score for scores in self.scores for score in scores)
         widths = sorted(scores[-1] - scores[0] for scores in several)
         size = Counter(map(len, self.scores)).most_common(1)[0][0] if self.scores else 0
-        alike = [score for score in self.scores if len(score) == size]
+        alike = [scores for scores in self.scores if len(scores) == size]
         return {
             "cycles": self.cycles / self.triples if self.triples else None,
             "triples": self.triples,

@@ -25,7 +25,7 @@ def full_names(model: Any, names: tuple[str, ...], key: str) -> set[str]:
     modules = {name: module for name, module in model.named_modules() if not isinstance(module, nn.ModuleList | nn.ModuleDict)}
     found: set[str] = set()
     for name in names:
-        fits = {module for module in modules if f".{module}".endswith(f".{name}")}
+        fits = {path for path in modules if f".{path}".endswith(f".{name}")}
         if not fits:
             last = sorted({each.rpartition(".")[2] for each, module in modules.items() if [*module.parameters(recurse=False)]})
             raise ConfigError(f"adapter.{key}={name}: the model has no such module. It has {', '.join(last)}.")

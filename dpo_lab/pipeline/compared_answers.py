@@ -83,7 +83,7 @@ def compare_answers(
         "judge": judge.content(),
         "against": chosen,
         "shared": shared,
-        "category": category,
+        **({"category": category} if category else {}),
     }
     parents = [each.id for each in trained]
     plan = Plan(outputs, "evaluation", f"{len(files)}-answers", content, parents=parents, apart=(LOGGERS,))

@@ -31,7 +31,7 @@ def data_key(data: Data, evaluation: Measure, iteration: Iteration) -> str:
     """Return what decides what reading finds: not how long rows may be, nor in which order they are taken."""
     parts = (data, data.asks, evaluation.asks)
     fields = [plain_fields(part) if part else None for part in parts]
-    kept = [{name: value for name, value in field.items() if name not in NOT_READ} if field else None for field in fields]
+    kept = [{name: value for name, value in of_part.items() if name not in NOT_READ} if of_part else None for of_part in fields]
     return json.dumps([kept, iteration.rounds, iteration.prompts, data.reads_answers], sort_keys=True)
 
 

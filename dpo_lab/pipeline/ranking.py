@@ -44,8 +44,8 @@ def ranked(candidates: Artifact, ranker: Ranker, *, root: Path, name: str, devic
         check_ranker_fits(ranker, device)
         with opened(ranker, device, label, in_one_order=True) as ready_ranker, kept_part("rank", total, directory) as keep:
             judged = rank_kept(ready_ranker, stream_candidates(candidates), keep, label=label)
-            scored = (with_verdict(each, verdict) for each, verdict in judged if not failed(verdict))
-            count = write_jsonl(directory / CANDIDATES, (candidates.to_record() for candidates in scored))
+            scored = (with_verdict(answered, verdict) for answered, verdict in judged if not failed(verdict))
+            count = write_jsonl(directory / CANDIDATES, (ranked_set.to_record() for ranked_set in scored))
         give_back()
         refuse_if_all_failed(label, list(islice(stream_candidates(candidates), 1)), total, count)
         remove_kept(directory)

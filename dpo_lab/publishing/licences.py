@@ -46,9 +46,8 @@ def parts_in(call: Mapping[str, Any], words: Sequence[str] = (), base: str | Non
         base: Hub id that the publisher names for the model that was trained; it has the licence that an option states for it.
     """
     model, data = call.get("model") or {}, call.get("data") or {}
-    licence = _licence("model", model, words)
-    if base and not is_known(licence):
-        licence = licence_stated("model", base)
+    other = base not in (None, model.get("path")) and "model.licence" not in keys_of(words)
+    licence = licence_stated("model", str(base)) if other else _licence("model", model, words)
     parts = [Part("base model", base or str(model["path"]), licence)] if "path" in model else []
     if not data:
         return [*parts, Part("training pairs", "of an unknown source", None)]
@@ -60,9 +59,14 @@ def parts_in(call: Mapping[str, Any], words: Sequence[str] = (), base: str | Non
     return [*parts, Part("prompts" if prompts else "training pairs", name, _licence(group, where, words))]
 
 
+def keys_of(words: Sequence[str]) -> set[str]:
+    """Return the keys that words of a command line set."""
+    return {word.lstrip("+").partition("=")[0] for word in words}
+
+
 def _licence(group: str, where: Mapping[str, Any], words: Sequence[str]) -> str | None:
     """Return the licence that belongs to the path of a part: what an option states holds for the path that it states."""
-    typed = {word.lstrip("+").partition("=")[0] for word in words}
+    typed = keys_of(words)
     places = (group, f"data.{group}")
     its_own = any(f"{place}.licence" in typed for place in places)
     if its_own or not any(f"{place}.path" in typed for place in places):

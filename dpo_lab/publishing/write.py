@@ -75,8 +75,8 @@ def write_pairs(source: Source, directory: Path, licence: str | None, test_share
 def without_pair(rounds: Sequence[Round]) -> dict[str, Any]:
     """Return how many prompts all rounds have, how many of them no pair, and the pairs left out by reason."""
     facts = [one_round.pairs.facts for one_round in rounds]
-    left_out: Counter[str] = sum((Counter(counts["left_out"]) for counts in facts), Counter())
-    counts = {name: sum(counts[name] for counts in facts) for name in ("prompts", "prompts_without_pair")}
+    left_out: Counter[str] = sum((Counter(fact["left_out"]) for fact in facts), Counter())
+    counts = {name: sum(fact[name] for fact in facts) for name in ("prompts", "prompts_without_pair")}
     return {**counts, "left_out": dict(left_out)}
 
 

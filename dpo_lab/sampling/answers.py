@@ -69,7 +69,7 @@ def readable(prompts: list[Prompt], ids: list[list[int]], most: int, model: str)
     Raises:
         DataError: if it can read none.
     """
-    empty, long = sum(not token_id for token_id in ids), sum(len(token_id) > most for token_id in ids)
+    empty, long = sum(not prompt_ids for prompt_ids in ids), sum(len(prompt_ids) > most for prompt_ids in ids)
     kept = [(prompt, each) for prompt, each in zip(prompts, ids, strict=True) if 0 < len(each) <= most]
     notes = [
         *([f"{empty} of {len(ids)} prompts left out: they have no token"] if empty else []),

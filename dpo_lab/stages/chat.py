@@ -16,7 +16,7 @@ from dpo_lab.models.quant import NoQuant, Quant
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import say, side_by_side, typed_lines
 from dpo_lab.report.next_steps import how_to_call
-from dpo_lab.rules.check import refuse_illegal
+from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.sampling.hf import HFSampler
 from dpo_lab.training.settings import TrainerSettings
 
@@ -66,6 +66,7 @@ class Chat(Component):
 
         ask_hub_early(self)
         refuse_illegal(self)
+        refuse_slowly(self)
         from dpo_lab.pipeline.evaluated_models import Finder
 
         device = self.trainer.device()

@@ -15,7 +15,7 @@ from dpo_lab.progress import say
 from dpo_lab.ranking.base import Ranker
 from dpo_lab.ranking.pairing.base import Pairing
 from dpo_lab.report.next_steps import how_to_call
-from dpo_lab.rules.check import refuse_illegal
+from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.training.settings import TrainerSettings
 
 
@@ -65,6 +65,7 @@ class Rank(Component):
 
         ask_hub_early(self)
         refuse_illegal(self)
+        refuse_slowly(self)
         from dpo_lab.evaluation.ranker_agreement import agreement_line
         from dpo_lab.evaluation.ranker_report import lines_of
         from dpo_lab.pipeline.answers import CANDIDATES

@@ -11,7 +11,7 @@ from dpo_lab.data.base import Prompts
 from dpo_lab.models.precision import Precision
 from dpo_lab.models.spec import ModelSpec
 from dpo_lab.progress import say
-from dpo_lab.rules.check import refuse_illegal
+from dpo_lab.rules.check import refuse_illegal, refuse_slowly
 from dpo_lab.sampling.base import Sampler
 from dpo_lab.training.settings import TrainerSettings
 
@@ -57,6 +57,7 @@ class Sample(Component):
 
         ask_hub_early(self)
         refuse_illegal(self)
+        refuse_slowly(self)
         refuse_unusable_model(self.model, 0)
         from dpo_lab.models.storage import storage_of  # torch and transformers, only when there is work
         from dpo_lab.pipeline.answers import CANDIDATES, sampled

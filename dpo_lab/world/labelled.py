@@ -43,9 +43,9 @@ def labelled_prompts(seed: int, *names: object, kept: float = 1.0) -> Iterator[L
         title = rng.choice(titles(held_out=False))
         text = rng.choice(PROMPT_TEMPLATES).format(title=title)
         named = [_film(title, rng) for _ in range(ANSWERS)]
-        answers = tuple(_shortened(write_review(title, rng, title_share=1.0), kept, rng) for title in named)
+        answers = tuple(_shortened(write_review(film, rng, title_share=1.0), kept, rng) for film in named)
         yield LabelledPrompt(
-            text, answers, tuple(parse(text, answer) for answer in answers), tuple(_same_words(each, title) for each in named)
+            text, answers, tuple(parse(text, answer) for answer in answers), tuple(_same_words(film, title) for film in named)
         )
 
 

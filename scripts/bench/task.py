@@ -70,7 +70,7 @@ class Options:
         """Return the pairs to train on: those of the file, else the 16 of the task."""
         if not self.file:
             return pairs()
-        return [Pair(*load) for load in json.loads(Path(self.file).read_text(encoding="utf-8"))]
+        return [Pair(*row) for row in json.loads(Path(self.file).read_text(encoding="utf-8"))]
 
     @property
     def bf16(self) -> bool:

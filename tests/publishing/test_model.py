@@ -134,6 +134,9 @@ def test_the_base_that_is_named_has_the_licence_that_its_option_states() -> None
     assert parts_in(composed(*local), local, "Someone/else")[0] == Part("base model", "Someone/else", None)
     with pytest.raises(ConfigError, match=r"the licence of the base model \(Someone/else\) is not known"):
         licences_of(parts_in(composed(*words), words, "Someone/else"), None)
+    option = ("model=smollm2_135m",)  # the licence of the path that was trained is not that of another base
+    assert parts_in(composed(*option), option, "meta-llama/Llama-2-7b-chat-hf")[0].licence == "Llama-2-Community"
+    assert parts_in(composed(*option), option, "Someone/else")[0].licence is None
     named = (*words, "model.licence=cc-by-4.0")
     assert parts_in(composed(*named), named, "mistralai/Mistral-7B-Instruct-v0.2")[0].licence == "cc-by-4.0"
 

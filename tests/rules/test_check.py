@@ -154,7 +154,7 @@ def test_each_measure_that_asks_prompts_needs_some(tmp_path: Path) -> None:
     path = tmp_path / "asked.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"What is {number}?"}) + "\n" for number in range(8)))
     none_left = replace(FILM_EVALUATION, prompts=FilePrompts(path=path, num_held_out=0), judge=LengthRanker())
-    none = "evaluation=generation answers held-out prompts, and prompts=asked holds out none"
+    none = "this evaluation answers held-out prompts, and prompts=asked holds out none"
     refused = f"{none}; use prompts.num_held_out=N with N above 0."
     assert slowly_refused(replace(LEGAL, evaluation=none_left)) == refused
     both = SeveralMeasures(measures={"films": FILM_EVALUATION, "asked": none_left})

@@ -119,7 +119,7 @@ def figures_of(names: tuple[str, ...], include_path: Path | None) -> tuple[TaskF
     for name, group in groups.items():
         leaves = group.get_all_tasks()
         for asked in group.aggregate_metric_list or ():
-            filters = asked.filter_list or list(dict.fromkeys(name for leaf in leaves for name in filters_of(leaf)))
+            filters = asked.filter_list or list(dict.fromkeys(chosen for leaf in leaves for chosen in filters_of(leaf)))
             better = next((leaf.higher_is_better().get(asked.metric) for leaf in leaves), None)
             leaf_names = tuple(leaf.task_name for leaf in leaves)
             figures += _of(name, [asked.metric], filters, {asked.metric: better}, headline=name in names, tasks=leaf_names)

@@ -152,7 +152,7 @@ class Layer(nn.Module):
         seen = []
         for start in range(0, self.heads, size):
             some = slice(start, start + size)
-            keys, queries = (states[some] for states in of_bucket)
+            keys, queries = (projected[some] for projected in of_bucket)
             bias = _bias(query[:, some], key[:, some], keys, queries, buckets, positions)
             bias = bias if hidden is None else bias.add_(hidden[:, None, None])
             seen.append(F.scaled_dot_product_attention(query[:, some], key[:, some], value[:, some], attn_mask=bias, scale=scale))
