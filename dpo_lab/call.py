@@ -19,14 +19,19 @@ class Call:
     """{key, default, value} of each value that is not the stage's default; a default is null where there is none."""
     label: str = ""
     """Of a job of a sweep, what is swept in one word, such as beta0.1-seed0."""
-    words: str = ""
-    """What was asked for, in one word for the name of the run's directory, such as beta0.3-seed1."""
+    words: tuple[str, ...] = ()
+    """What was asked for, for the name of the run's directory, such as seed1 and beta0.3: the most important first."""
     config: dict[str, Any]
     """The resolved configuration with each part's `_target_`: plain data from which the stage can be built again."""
 
     def to_record(self) -> dict[str, Any]:
         """Return the call as plain data."""
-        return {**asdict(self), "overrides": list(self.overrides), "differences": list(self.differences)}
+        return {
+            **asdict(self),
+            "overrides": list(self.overrides),
+            "differences": list(self.differences),
+            "words": list(self.words),
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Call":
@@ -38,4 +43,5 @@ class Call:
         kinds = (("overrides", str), ("differences", dict))
         if not all(isinstance(record[name], list) and isinstance(item, kind) for name, kind in kinds for item in record[name]):
             raise TypeError("overrides are texts and differences are objects")
-        return cls(**{**record, **lists})
+        words = record.get("words", ())
+        return cls(**{**record, **lists, "words": tuple(map(str, words)) if isinstance(words, list) else ()})

@@ -5,10 +5,11 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dpo_lab.damage import BEGUN
 from dpo_lab.manifests import MANIFEST, ManifestError, read_manifest
-from dpo_lab.run_directory import CONFIG, KIND
+from dpo_lab.run_directory import CALL, CONFIG, KIND
 
 HELD = ("quant", "adapter", "dtype", "checkpointing")
 """Fields of a model that do not determine its base."""
@@ -140,8 +141,8 @@ def removal(kept: Sequence[Kept], chosen: Collection[Path]) -> Removal:
 def _awaited(staying: Sequence[Kept], parts_of: Mapping[Path, Collection[Path]]) -> dict[Path, Path]:
     """Return the parts of runs that an unfinished run may read next, each with that run.
 
-    Nothing says which parts those are before it reads them. A part depends on the base model or on the data: the parts of a run
-    that shares neither with an unfinished one cannot be among them.
+    Nothing says which parts those are before it reads them. A trained ranker depends on neither base model nor data, so any
+    unfinished run may read it; every other part depends on one of them, and stays where a run that goes shares one.
 
     Args:
         parts_of: the runs that may go, with the parts that each is made from.
@@ -150,16 +151,39 @@ def _awaited(staying: Sequence[Kept], parts_of: Mapping[Path, Collection[Path]])
     for unfinished in (run.path for run in staying if not run.finished):
         own = _sources(unfinished)
         for run, parts in parts_of.items():
-            if not own or not (other := _sources(run)) or own & other:
-                found |= dict.fromkeys(parts, unfinished)
+            shares = not own or not (other := _sources(run)) or own & other
+            found |= {part: unfinished for part in parts if shares or part.parent.name == "ranker"}
     return found
 
 
 def _sources(run: Path) -> set[str]:
-    """Return texts that are the base model and the data of a run's configuration; none if that cannot be read."""
+    """Return texts that are the base model and the data of a run's configuration; none if that cannot be read.
+
+    A path is the same however it is written: from the run's working directory, absolute, or through a link.
+    """
     try:
         config = json.loads((run / CONFIG).read_text(encoding="utf-8"))
+        start = _began_in(run)
         base = {name: value for name, value in config["model"].items() if name not in HELD}
-        return {json.dumps(part, sort_keys=True) for part in (base, config["data"])}
+        return {json.dumps(_resolved(part, start), sort_keys=True) for part in (base, config["data"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return set()
+
+
+def _began_in(run: Path) -> Path:
+    """Return the working directory that a run has recorded; this one's if it has none."""
+    call = run / CALL
+    return Path(json.loads(call.read_text(encoding="utf-8"))["cwd"]) if call.is_file() else Path()
+
+
+def _resolved(value: Any, start: Path) -> Any:
+    """Return plain data with each text that names a file or directory, or is an absolute path, as the resolved path."""
+    if isinstance(value, dict):
+        return {name: _resolved(each, start) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_resolved(each, start) for each in value]
+    if not isinstance(value, str) or not value:
+        return value
+    path = start / value
+    is_path = "\0" not in value and (Path(value).is_absolute() or os.path.exists(path))
+    return str(path.resolve()) if is_path else value

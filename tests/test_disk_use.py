@@ -1,5 +1,6 @@
 """What can go: runs that were chosen and what only they are made from; a parent of what stays, stays."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,45 @@ def test_parts_that_an_unfinished_run_may_read_next_stay(
     assert found.awaited == (dict.fromkeys(parts, begun) if stays else {})
     assert removal(kept_below(tmp_path), {*chosen, begun}).awaited == {}
     tell(found, Asked())
-    assert (f"3 parts stay: {begun} is unfinished and may read them\n" in capsys.readouterr().out) == stays
+    assert (
+        f"3 parts stay: {begun} is unfinished and may read them. Remove the run: rm -r {begun}\n" in capsys.readouterr().out
+    ) == stays
+
+
+def unfinished(outputs: Path) -> Path:
+    begun = outputs / "train" / "begun-12345678"
+    begun.mkdir()
+    (begun / "begun.json").write_text('{"parents": []}')
+    return begun
+
+
+def test_a_file_is_the_same_however_it_is_written(tmp_path: Path) -> None:
+    there = two_runs(tmp_path)
+    (tmp_path / "pairs.jsonl").touch()
+    (tmp_path / "link.jsonl").symlink_to("pairs.jsonl")
+    begun = unfinished(tmp_path)
+    configured(begun, "a", "pairs.jsonl")
+    (begun / "call.json").write_text(json.dumps({"cwd": str(tmp_path), "command": "python train.py"}))
+    for name in ("pairs.jsonl", "link.jsonl"):
+        configured(there["run1"].path, "other", str(tmp_path / name))
+        assert removal(kept_below(tmp_path), {there["run1"].path}).awaited == {there[name].path: begun for name in ("base", "p1")}
+    configured(there["run1"].path, "other", "pairs.jsonl")  # of another directory, where there is no such file
+    assert removal(kept_below(tmp_path), {there["run1"].path}).awaited == {}
+
+
+def test_a_trained_ranker_stays_while_any_run_is_unfinished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranker = made(tmp_path, "ranker", "pairrm_tiny")
+    run = made(tmp_path, "train", "run", ranker)
+    configured(run.path, "a", "b")
+    begun = unfinished(tmp_path)
+    configured(begun, "c", "d")
+    (begun / "call.json").write_text(json.dumps({"cwd": "/my runs", "command": "python train.py loss=ipo"}))
+    found = removal(kept_below(tmp_path), {run.path})
+    assert [each.path for each in found.gone] == [run.path]
+    tell(found, Asked())
+    said = capsys.readouterr().out
+    finish = "To finish it: cd '/my runs' && python train.py loss=ipo. Or remove the run: rm -r"
+    assert f"1 part stays: {begun} is unfinished and may read it. {finish} {begun}\n" in said
 
 
 def test_the_size_of_a_run_is_that_of_its_own_parts(tmp_path: Path) -> None:

@@ -164,14 +164,30 @@ def tell(found: "Removal", asked: Asked) -> None:
         sys.stdout.write(f"stays {path}: {child} is made from it\n")
     for run in dict.fromkeys(found.awaited.values()):
         waiting = sum(unfinished == run for unfinished in found.awaited.values())
+        stay, them = ("stays", "it") if waiting == 1 else ("stay", "them")
         sys.stdout.write(
-            f"{count_of(waiting, 'part')} stay{'s' if waiting == 1 else ''}: {run} is unfinished and may read them\n"
+            f"{count_of(waiting, 'part')} {stay}: {run} is unfinished and may read {them}. {to_end(run, asked.outputs)}\n"
         )
     runs = sum(artifact.is_run for artifact in found.gone)
     parts = count_of(len(found.gone) - runs, "part")
     sys.stdout.write(f"{count_of(runs, 'run')} and {parts} that only they are made from: {bytes_text(found.bytes)}\n")
     if found.gone and not asked.yes:
         sys.stdout.write("nothing was removed; add --yes to remove it\n")
+
+
+def to_end(run: Path, outputs: Path) -> str:
+    """Return what to type to finish an unfinished run, or to remove it."""
+    import json
+    import shlex
+
+    from dpo_lab.run_directory import CALL
+
+    alone = f"remove the run: rm -r {shlex.quote(str(run))}"
+    try:
+        call = json.loads((run / CALL).read_text(encoding="utf-8"))
+        return f"To finish it: cd {shlex.quote(call['cwd'])} && {call['command']}. Or {alone}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return alone[0].upper() + alone[1:]
 
 
 def remove(found: "Removal") -> int:

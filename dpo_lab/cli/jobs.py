@@ -96,13 +96,15 @@ def run_stage_of(config: Any, line: CommandLine, job: Job, record: JobOnDisk | N
         config.group = Path(config.hydra.sweep.dir).name
     stage = build(config)
     call = call_of(config, line) if "call" in signature(stage.run).parameters else None
-    if record and hasattr(stage, "plan"):
-        job.directory = str(stage.plan(call).path)
+    plan = getattr(stage, "plan", None) if record else None
+    if record and plan:
+        job.directory = str(plan(call).path)
         record.write()
-    if call:
-        job.figure = figure_of(stage, stage.run(call))
-    else:
-        job.figure = figure_of(stage, stage.run())
+    try:
+        job.figure = figure_of(stage, stage.run(call) if call else stage.run())
+    finally:
+        if plan:  # another process may have begun the same run under another name
+            job.directory = str(plan(call).path)
 
 
 def figure_of(stage: Any, result: Any) -> tuple[str, float] | None:

@@ -21,9 +21,11 @@ IN_EVERY_NAME = ("model", "loss", "data")
 NAMED = (
     *IN_EVERY_NAME,
     *("recipe", "experiment", "reference", "optim", "adapter", "quant", "layout", "precision", "iteration"),
-    *("prompts", "sampler", "ranker", "pairing", "evaluation", "trainer", "seed"),
+    *("prompts", "sampler", "ranker", "pairing", "evaluation", "trainer", "callbacks", "debug", "seed"),
 )
 """Groups, and roots of keys, whose values can change the result."""
+NEUTRAL = ("trainer.log_every", "trainer.accelerator", "callbacks.checkpoint.every", "callbacks.checkpoint.keep")
+"""Keys below them that no id is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,26 +195,24 @@ def label_of(values: Mapping[str, Any]) -> str:
     'loss_ipo-lr1e-4-seed0'
     """
     short = short_keys(list(values))
-    parts = (f"{short[key]}{'' if re.match(r'[-+.]?[0-9]', str(value)) else '_'}{value}" for key, value in values.items())
-    return "-".join(map(_plain, parts))[:NAME_LENGTH].rstrip("-._")
+    return "-".join(_word(short[key], value) for key, value in values.items())[:NAME_LENGTH].rstrip("-._")
 
 
-def words_of(overrides: Sequence[str], swept: Sequence[str] = ()) -> str:
-    """Return what a run was asked for in one plain word of bounded length, without what every name has; swept keys count first.
+def words_of(overrides: Sequence[str], swept: Sequence[str] = ()) -> tuple[str, ...]:
+    """Return what a run was asked for in plain words of bounded length, without what every name has: seed, swept keys, the rest.
 
     >>> words_of(["recipe.beta=0.3", "seed=1", "loss=ipo", "logger=wandb"]), words_of(["seed=0", "data.path=a/b.jsonl"])
-    ('beta0.3-seed1', '')
+    (('seed1', 'beta0.3'), ())
     """
     typed = [override.lstrip("+").partition("=") for override in overrides if not override.startswith("~")]
-    values = {key: value for key, _, value in typed if key.partition(".")[0] in NAMED and key not in IN_EVERY_NAME}
+    values = {key: value for key, _, value in typed if key.partition(".")[0] in NAMED and key not in (*IN_EVERY_NAME, *NEUTRAL)}
     told = {key: value for key, value in values.items() if "/" not in value and ((key, value) != ("seed", "0") or key in swept)}
-    short, words = short_keys(list(told)), dict[str, str]()
-    for key in sorted(told, key=lambda key: (key not in swept, key != "seed")):
-        words[key] = label_of({short[key]: told[key]})
-        if len("-".join(words.values())) > WORDS_LENGTH:
-            del words[key]
-            break
-    return "-".join(words[key] for key in sorted(words, key=lambda key: key == "seed"))
+    short, words = short_keys(list(told)), list[str]()
+    for key in sorted(told, key=lambda key: (key != "seed", key not in swept)):
+        words.append(_word(short[key], told[key]))
+        if len("-".join(words)) > WORDS_LENGTH:
+            return tuple(words[:-1])
+    return tuple(words)
 
 
 def swept_in(sweep: Path, number: int) -> tuple[str, ...]:
@@ -225,6 +225,10 @@ def label_in(sweep: Path, number: int) -> str:
     """Return the label of a job of a sweep by its number, empty where the sweeper chooses jobs one after another."""
     plan = plan_in(sweep)
     return label_of(swept_values(plan.jobs, plan.keys)[number - 1]) if plan and number <= len(plan.jobs) else ""
+
+
+def _word(key: str, value: Any) -> str:
+    return _plain(f"{key}{'' if re.match(r'[-+.]?[0-9]', str(value)) else '_'}{value}").rstrip("-._")
 
 
 def _plain(text: str) -> str:

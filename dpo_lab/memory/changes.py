@@ -100,13 +100,18 @@ def smallest(
     return ""
 
 
-def smaller_model(parameters: int) -> str:
-    """Return what to use where no change of a training fits: a model with fewer weights, if there is one.
+def smaller_model(chosen: str, parameters: int) -> str:
+    """Return what to use where no change of a training fits: a model with fewer weights that is not chosen, if there is one.
 
-    >>> [smaller_model(weights) for weights in (7_000_000_000, 135_000_000, 480_000)]
+    >>> [smaller_model(*model) for model in (("mistral7b", 7_000_000_000), ("smollm2_135m", 135_000_000), ("tiny", 830_000))]
     ['model=smollm2_135m', 'model=tiny', 'a machine with more memory']
+
+    Args:
+        chosen: label of the training's model.
+        parameters: its weights.
     """
-    return next((text for text, weights in SMALLER_MODELS.items() if weights < parameters), "a machine with more memory")
+    smaller = (text for text, weights in SMALLER_MODELS.items() if weights < parameters and text != f"model={chosen}")
+    return next(smaller, "a machine with more memory")
 
 
 def _again(training: Alignment) -> Alignment:

@@ -32,7 +32,6 @@ from dpo_lab.memory.weights import architecture_of, bytes_in_file, held, outline
 from dpo_lab.models.directory import ADAPTER_CONFIG
 from dpo_lab.models.storage import storage_of
 from dpo_lab.progress import say
-from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.tokens.store import TokenStore
 
 LARGE = 1_000_000_000  # weights from which training without a GPU is a matter of hours
@@ -54,15 +53,15 @@ def memory_plan(alignment: Alignment, store: TokenStore | None) -> MemoryPlan:
     state = float(optim.bytes_per_weight * (whole.trained if optim.needs_bitsandbytes else whole.trained_bytes / 4))
     passes, moment = NOTHING, Moment(accumulates=False, updated=False)
     at_once = float(optim.bytes_at_once * whole.largest) if on_cpu else 0.0
-    if optim.needs_gpu:  # it is paged: the state of one tensor at a time has to be there
+    if optim.needs_gpu:  # it is paged: the state of one tensor at a time has to be there; the host's memory is not looked at
         state, at_once = 0.0, float(optim.bytes_per_weight * whole.largest)
     mixed = alignment.precision.resolved(device)
     if store:
         moments = largest(store, alignment.layout, alignment.trainer, alignment.data.order, alignment.seed)
         compares, half = reference.scores_live, alignment.precision.in_products(device) is not None
-        passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares)
-        with tokens_at_once(alignment.trainer.head_tokens):
-            passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
+        chunk = alignment.trainer.head_tokens
+        passes_of = followed(model, storage, store, alignment.layout, device, half=half, compares=compares, head_tokens=chunk)
+        passes, moment = most(moments, passes_of, gradients=float(whole.trained_bytes), state=state)
     adapted, pretrained = not model.adapter.trains_all, model.pretrained
     earlier = alignment.iteration.rounds > 1 or bool(pretrained and (Path(pretrained.path) / ADAPTER_CONFIG).exists())
     own, evaluated, loaded = beside(reference, alignment.evaluation, whole, adapted=adapted, earlier=earlier)
@@ -131,7 +130,7 @@ def smallest_change(alignment: Alignment, store: TokenStore | None, limit: float
         has=limit,
         longest=longest_pair(alignment.layout, store) if store else 0,
     )
-    return found or smaller_model(memory_plan(alignment, None).held.parameters)
+    return found or smaller_model(alignment.model.label, memory_plan(alignment, None).held.parameters)
 
 
 def longest_pair(layout: Layout, store: TokenStore) -> int:
@@ -187,7 +186,8 @@ def check_fits(alignment: Alignment, store: TokenStore | None) -> None:
     if store and device.type == "cpu" and plan.held.parameters >= LARGE:
         hours = hours_of_1000_pairs(alignment, store, plan)
         size = f"{weights_text(plan.held.parameters)} weights and no GPU"
-        say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {smaller_model(plan.held.parameters)}")
+        smaller = smaller_model(alignment.model.label, plan.held.parameters)
+        say(f"  {size}: works, about {hours:.2g} hours per 1000 pairs here; try {smaller}")
 
 
 def disk_of_policies(alignment: Alignment) -> float:

@@ -185,13 +185,22 @@ def most(
 
 
 def followed(
-    spec: ModelSpec, storage: Storage, store: TokenStore, layout: Layout, device: torch.device, *, half: bool, compares: bool
+    spec: ModelSpec,
+    storage: Storage,
+    store: TokenStore,
+    layout: Layout,
+    device: torch.device,
+    *,
+    half: bool,
+    compares: bool,
+    head_tokens: int | None = None,
 ) -> Callable[[list[int], bool], Pass]:
     """Return what tells the passes of a policy over responses of a store; told whether gradients are there when they begin.
 
     Args:
         half: whether products are computed in bf16 or fp16.
         compares: whether a reference is scored between the passes.
+        head_tokens: response tokens that the head takes at a time in training; None: the default.
     """
     config = architecture_of(spec)
     scored = max(batches_of(store, layout), key=lambda responses: layout.num_tokens(store, responses))
@@ -207,6 +216,7 @@ def followed(
             half=half,
             accumulates=accumulates,
             compares=compares,
+            head_tokens=head_tokens,
         )
 
     return lambda responses, accumulates: extrapolated(partial(traced, responses, accumulates), config.num_hidden_layers)

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_iter
 from dpo_lab.layouts.base import Layout, ResponseBatch
 from dpo_lab.layouts.padded import PaddedLayout
 from dpo_lab.scoring.fitting import read_segments, tried
+from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.scoring.score import body_and_head, score
 from dpo_lab.tokens.store import TokenStore
 
@@ -70,6 +71,7 @@ def follow(
     half: bool,
     accumulates: bool,
     compares: bool,
+    head_tokens: int | None = None,
 ) -> Pass:
     """Return what passes over some responses take.
 
@@ -80,6 +82,7 @@ def follow(
         half: whether products are computed in bf16 or fp16.
         accumulates: whether gradients of micro-batches before are there when one begins.
         compares: whether a reference is scored between the policy's forward and backward pass.
+        head_tokens: response tokens that the head takes at a time in training; None: the default, as in scoring.
     """
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         filled(policy, device)
@@ -95,7 +98,8 @@ def follow(
             for weight in policy.parameters():
                 weight.grad = torch.empty_like(weight) if weight.requires_grad else None
         autocast = torch.autocast(device, torch.bfloat16, enabled=half)
-        activations, peak = of_training(policy, rows(responses), autocast, compares=compares)
+        with tokens_at_once(head_tokens):
+            activations, peak = of_training(policy, rows(responses), autocast, compares=compares)
         scoring, cast = of_scoring(policy, rows(scored), autocast)
         return Pass(activations, peak, max(scoring, trying), cast)
 

@@ -51,7 +51,11 @@ def train_policy(
     this, prepared, gap = _begun(training, this, store)
     module = prepared.module
     record, others = _recorder(directory, tell), partial(_train_as_worker, training, this, store, directory)
-    with together(settings.devices, device, others) as group, part(f"DPO round {this.number}", prepared.total_steps) as shown:
+    with (
+        together(settings.devices, device, others) as group,
+        part(f"DPO round {this.number}", prepared.total_steps) as shown,
+        tokens_at_once(settings.head_tokens),  # of the training alone: nothing else has it in its id
+    ):
         figures = fit(
             module,
             prepared.batches,

@@ -42,7 +42,6 @@ from dpo_lab.records import Candidates, PreferencePair
 from dpo_lab.report import screen as text
 from dpo_lab.report.while_training import round_note
 from dpo_lab.run_directory import EVALUATIONS, METRICS, RunDirectory
-from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.tokens.store import TokenStore
 from dpo_lab.training.callbacks import checkpoint_of
 from dpo_lab.watching import is_watched, show
@@ -66,7 +65,7 @@ def run_rounds(
     run = replace(
         run, better=better_of(alignment.evaluation.figures(Setting.of(alignment.loss, alignment.reference, alignment.data)))
     )
-    with tokens_at_once(alignment.trainer.head_tokens), Recorder(run, loggers, MetricsFile(run.directory / METRICS)) as recorder:
+    with Recorder(run, loggers, MetricsFile(run.directory / METRICS)) as recorder:
         state = opened(alignment, given, screen, recorder, force=force)
         play_rounds(state)
         finish(state, run.directory, about)

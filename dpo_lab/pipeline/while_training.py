@@ -18,6 +18,7 @@ from dpo_lab.pipeline.ranker import ready
 from dpo_lab.records import Prompt
 from dpo_lab.sampling.answers import answers_to
 from dpo_lab.sampling.hf import HFSampler
+from dpo_lab.scoring.head import tokens_at_once
 from dpo_lab.training.evaluations import Evaluations, MeasuredPolicy
 
 NUM_PROMPTS = 3
@@ -77,7 +78,8 @@ class WhileTraining:
         self, measure: Measure, context: Context, tokenizer: Any, of_reference: Sequence[str], policy: nn.Module
     ) -> MeasuredPolicy:
         lent = ModelInMemory(policy, tokenizer, NAME)
-        found: Measured = measure.measure(replace(context, policy=lent))
+        with tokens_at_once(None):  # as a policy is measured after its training
+            found: Measured = measure.measure(replace(context, policy=lent))
         refuse_unnamed(found.figures, self.figures, type(measure).__name__)
         texts = zip(self.prompts, self._answers(lent), of_reference, strict=True)
         samples = [{"prompt": prompt.text, "policy": ours, "reference": theirs} for prompt, ours, theirs in texts]

@@ -64,7 +64,7 @@ class Train(Alignment):
 
     def plan(self, call: Call | None = None) -> Plan:
         """Return where the run is or goes, and what determines it."""
-        name, words = f"{self.model.label}-{self.loss.label}-{self.data.label}", call.words if call else ""
+        name, words = f"{self.model.label}-{self.loss.label}-{self.data.label}", call.words if call else ()
         return as_named(Plan(self.outputs, "train", name, self.content(), apart=CHANGING), words)
 
     def figure(self, summary: dict[str, Any]) -> tuple[str, float] | None:
@@ -91,7 +91,7 @@ class Train(Alignment):
         screen, given = Screen(), given_pairs(self.data, self.loss, self.iteration.rounds)
         from dpo_lab.pipeline.rounds import run_rounds  # the parts that load Lightning, only when there is work
 
-        run = called(plan := settled(plan))
+        run = called(plan := settled(plan, lambda: self.plan(call)))
         trained = plan.make(
             lambda directory: run_rounds(self, given or None, screen, run, self.logger, call, force=self.force),
             force=self.force,

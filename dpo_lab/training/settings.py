@@ -33,8 +33,8 @@ class TrainerSettings(Component):
     """Tokens per forward pass (micro-batch) of a device; changes memory and speed, never the result. A longer pair gets a
     separate pass."""
     head_tokens: PositiveInt | None = None
-    """Response tokens that the head takes at a time: fewer take less memory, and the head multiplies once more. The result stays,
-    up to rounding. null: as many as make 2^25 logits, 1048 of a vocabulary of 32,000."""
+    """Response tokens that the head takes at a time in training: fewer take less memory, and the head multiplies once more.
+    The result stays, up to rounding. null: as many as make 2^25 logits, 1048 of a vocabulary of 32,000."""
     log_every: PositiveInt = 1
     """Optimizer steps between two lines of metrics."""
 

@@ -153,3 +153,9 @@ def test_a_smaller_model_is_proposed_only_where_there_is_one(run: Train, tmp_pat
     assert smallest_change(run, None, 0.0) == "model=tiny"
     shaped(tmp_path / "x", hidden_size=2, intermediate_size=2, vocab_size=8)
     assert smallest_change(run, None, 0.0) == "a machine with more memory"
+
+
+def test_the_chosen_model_is_never_proposed_in_its_own_place(run: Train) -> None:
+    """`model=tiny` is planned with all the tokens that its vocabulary may have, more than films give it."""
+    assert smallest_change(replace(run, model=TinyModel()), None, 0.0) == "a machine with more memory"
+    assert smallest_change(replace(run, model=TinyModel(hidden_size=1024)), None, 0.0) == "a machine with more memory"
