@@ -23,7 +23,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory, pretrained: Callable[..., 
         ([], set()),
         (["optim.lr=1e-9"], {"stuck_at_start"}),
         (["optim.lr=5e-3"], {"likelihood_displacement", "kl_budget", "answers_degrade"}),
-        (["ranker=length", "trainer.epochs=3"], {"ranker_and_judge_part", "length_drift"}),
+        (["ranker=length", "trainer.epochs=6"], {"ranker_and_judge_part", "length_drift"}),
     ],
     ids=["none", "stuck", "too fast", "another ranker"],
 )
