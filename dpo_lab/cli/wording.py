@@ -6,7 +6,6 @@ from glob import glob
 from typing import Any
 
 from dpo_lab.cli.conf import few, groups, listed, optional_groups, options, required, stages, takers
-from dpo_lab.cli.targets import class_of
 from dpo_lab.conf_files import CONF
 
 TYPES = {
@@ -127,6 +126,8 @@ def choice_of(key: str, roles: tuple[type, ...] = ()) -> str:
 def fits(group: str, option: str, roles: tuple[type, ...]) -> bool:
     """Return whether an option makes a part of one of some roles; one that names no class is what its first default is."""
     text = (CONF / group / f"{option}.yaml").read_text(encoding="utf-8")
+    from dpo_lab.cli.targets import class_of  # components, of which help and typos need none
+
     if target := re.search(rf"^(?:{group}:\n  )?_target_: (\S+)", text, re.M):
         return not roles or issubclass(class_of(target[1]), roles)
     first = re.search(r"^defaults:\n  - (\w+)$", text, re.M)
