@@ -21,6 +21,8 @@ from tests.kept_compositions import compositions_kept
 torch.set_num_threads(1)  # small tensors: two threads are slower, and far slower on a shared machine
 if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # tests begun by nohup: their runs would ignore a closed terminal too
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # tests begun in a shell's background: their programs would ignore Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -148,7 +148,8 @@ def test_types_are_checked_beside_the_tests_and_either_fails_make_test(
 
 
 def test_ctrl_c_in_the_tests_ends_the_check_of_types_too(machine: Machine) -> None:
-    made(machine, mypy="echo $$ > types; while :; do :; done", python="while [ ! -s types ]; do :; done; kill -INT $PPID")
+    endless = f"exec {shlex.join([sys.executable, '-c', 'import time; time.sleep(60)'])}"
+    made(machine, mypy=f"echo $$ > types; {endless}", python="while [ ! -s types ]; do :; done; kill -INT $PPID")
     assert machine.types("make test").returncode != 0
     process = Path("/proc") / (machine.checkout / "types").read_text().strip()
     until = time.monotonic() + 10
