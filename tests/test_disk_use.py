@@ -107,7 +107,7 @@ def test_a_file_is_the_same_however_it_is_written(tmp_path: Path) -> None:
     for name in ("pairs.jsonl", "link.jsonl"):
         configured(there["run1"].path, "other", str(tmp_path / name))
         assert removal(kept_below(tmp_path), {there["run1"].path}).awaited == {there[name].path: begun for name in ("base", "p1")}
-    configured(there["run1"].path, "other", "pairs.jsonl")  # of another directory, where there is no such file
+    configured(there["run1"].path, "other", "pairs.jsonl")  # started in another directory
     assert removal(kept_below(tmp_path), {there["run1"].path}).awaited == {}
 
 

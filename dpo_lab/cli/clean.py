@@ -116,9 +116,8 @@ def sweep_at(outputs: Path, named: Path) -> Path:
     found = [place for place in (outputs / "sweep" / named, named) if plan_in(place)]
     if not found:
         known = ", ".join(sorted(path.name for path in (outputs / "sweep").glob("*") if plan_in(path)))
-        raise ValueError(
-            f"--sweep {named}: there is no such sweep in {outputs}. " + (f"Known: {known}." if known else "No sweep is there.")
-        )
+        there = f"Known: {known}." if known else "It has no sweeps."
+        raise ValueError(f"--sweep {named}: {outputs} has no such sweep. {there}")
     return found[0]
 
 

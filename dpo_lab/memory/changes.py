@@ -33,7 +33,7 @@ def same_result(training: Alignment, longest: int = 0) -> list[Change]:
     about a third of the time: it comes last, alone and with the others.
 
     Args:
-        longest: tokens of the longest pair, which has a pass of its own: a budget below it changes nothing.
+        longest: tokens of the longest pair. It is one pass whatever the budget, so a smaller budget is not proposed.
     """
     budgets = takewhile(lambda each: 2 * each[1].token_budget > longest, training.trainer.smaller())
     passes = [Change(text, replace(training, trainer=settings)) for text, settings in budgets]

@@ -38,7 +38,7 @@ class Precision(Component):
         return f"precision {self.resolved(device).replace('32-true', 'fp32')}: {reason}"
 
     def lightning(self, device: torch.device) -> Literal["32-true", "bf16-mixed"] | None:
-        """Return what Lightning is told; None where its own plugin does, as in fp16.
+        """Return Lightning's `precision`; None where a plugin decides it, as in fp16.
 
         Of bf16-true it hears nothing, because models are loaded in bf16 already: it would also cast what has to stay fp32, the
         reference's log-probabilities and rotary frequencies, and make bf16 the default of new tensors within a step.

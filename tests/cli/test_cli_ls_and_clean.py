@@ -94,7 +94,7 @@ REFUSED = {
     "clean": "clean needs a condition: --older-than 30d, --sweep NAME or --not-best.",
     "clean --yes": "clean needs a condition:",
     "clean --older-than 3": "--older-than 3 is not a time. Write hours, days or weeks: 12h, 30d, 8w.",
-    "clean --sweep other": "--sweep other: there is no such sweep in outputs. Known: train-beta-1.",
+    "clean --sweep other": "--sweep other: outputs has no such sweep. Known: train-beta-1.",
     "clean elsewhere --not-best": "elsewhere is not a directory (in ",
     "clean --all": "--all is not an option of clean.",
     "clean outputs more --not-best": "outputs more: clean takes one outputs directory.",

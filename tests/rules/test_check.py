@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import field, fields, replace
 from pathlib import Path
 from typing import ClassVar
@@ -50,9 +51,9 @@ class Label(Component):
     loss: PreferenceLoss
 
 
-def refusal(stage: Component) -> str:
+def refusal(stage: Component, refuse: Callable[[Component], None] = refuse_illegal) -> str:
     try:
-        refuse_illegal(stage)
+        refuse(stage)
     except ConfigError as error:
         return str(error)
     return ""
@@ -131,14 +132,6 @@ def test_the_stage_itself_is_asked_first() -> None:
     assert broken(Refused(), RULES) == [refusal(Refused()).partition(" Also: ")[2]]
 
 
-def slowly_refused(stage: Component) -> str:
-    try:
-        refuse_slowly(stage)
-    except ConfigError as error:
-        return str(error)
-    return ""
-
-
 def test_a_library_that_is_installed_and_does_not_load_is_refused_once_there_is_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dpo_lab.models.quant.without_bitsandbytes", lambda: "libcuda.so: not found")
     monkeypatch.setattr("dpo_lab.training.optim.without_bitsandbytes", lambda: "libcuda.so: not found")
@@ -146,8 +139,8 @@ def test_a_library_that_is_installed_and_does_not_load_is_refused_once_there_is_
     needs = (
         "needs bitsandbytes, which cannot be imported here (libcuda.so: not found). Install it (pip install bitsandbytes), or use"
     )
-    assert slowly_refused(stage) == f"quant=4bit {needs} quant=none. Also: optim=adamw_8bit {needs} optim=adamw."
-    assert slowly_refused(LEGAL) == ""
+    assert refusal(stage, refuse_slowly) == f"quant=4bit {needs} quant=none. Also: optim=adamw_8bit {needs} optim=adamw."
+    assert refusal(LEGAL, refuse_slowly) == ""
 
 
 def test_each_measure_that_asks_prompts_needs_some(tmp_path: Path) -> None:
@@ -156,7 +149,7 @@ def test_each_measure_that_asks_prompts_needs_some(tmp_path: Path) -> None:
     none_left = replace(FILM_EVALUATION, prompts=FilePrompts(path=path, num_held_out=0), judge=LengthRanker())
     none = "this evaluation answers held-out prompts, and prompts=asked holds out none"
     refused = f"{none}; use prompts.num_held_out=N with N above 0."
-    assert slowly_refused(replace(LEGAL, evaluation=none_left)) == refused
+    assert refusal(replace(LEGAL, evaluation=none_left), refuse_slowly) == refused
     both = SeveralMeasures(measures={"films": FILM_EVALUATION, "asked": none_left})
-    assert slowly_refused(replace(LEGAL, evaluation=both)) == refused
-    assert slowly_refused(replace(LEGAL, evaluation=FILM_EVALUATION)) == ""
+    assert refusal(replace(LEGAL, evaluation=both), refuse_slowly) == refused
+    assert refusal(replace(LEGAL, evaluation=FILM_EVALUATION), refuse_slowly) == ""
